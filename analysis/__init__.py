@@ -1,0 +1,1 @@
+"""What the records mean: statistics, comparison, table, figures, report. Reads records, never JAX."""

@@ -1,0 +1,213 @@
+"""Experiment, Cell and grid: what is asked, as frozen values with a canonical form."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from models.activations import Activation, activation
+from tasks.task import Dataset, Task
+from training.settings import Hyperparameters, Run, Settings
+
+Axis = tuple[str, tuple[Any, ...]]  # the dotted path of a field, and its values
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question, and the grid of training runs that answers it.
+
+    Every value of `activations` and of the static `axes` (paths such as "model.norm", "task.context") is a cell; every
+    seed, learning rate and value of the traced axes ("hyperparameters.weight_decay") is a run inside each cell.
+    """
+
+    name: str
+    """Name of the experiment and of its folder of results."""
+    question: str
+    """What it asks, one sentence."""
+    task: Task
+    """What is learned."""
+    model: Any
+    """A Flax module whose field `activation` the experiment varies."""
+    activations: tuple[str | Activation, ...]
+    """Activations to compare."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Seeds; the same seed means the same initial weights and batches for every activation."""
+    learning_rates: tuple[float, ...] = ()
+    """Peak learning rates to compare at; that of hyperparameters unless given."""
+    axes: tuple[Axis, ...] = ()
+    """Further fields to vary."""
+    baseline: str = "gelu"
+    """The activation that the others are compared with."""
+    metric: str = "loss"
+    """What is compared, at the last step."""
+    split: str = "validation"
+    """On which split."""
+    level: float = 0.95
+    """Confidence level of the intervals and family-wise level of the verdicts."""
+    settings: Settings = field(default_factory=Settings)
+    """How it is trained: the static part."""
+    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
+    """How it is trained: the traced part."""
+
+    def check(self) -> None:
+        """Raises ValueError, in one sentence, where the grid or a field of it is not allowed."""
+        _check_values("activations", [activation(value).name for value in self.activations])
+        _check_values("seeds", list(self.seeds))
+        _check_values("learning_rates", list(self.learning_rates), empty=True)
+        _check_axes(self)
+        if not all(0 <= seed < 2**32 for seed in self.seeds):
+            raise ValueError(f"seeds are {_list(self.seeds)}: each must lie in 0 to 2**32 - 1")
+        names = [activation(value).name for value in self.activations]
+        if activation(self.baseline).name not in names:
+            raise ValueError(f"baseline '{self.baseline}' is not in the grid: allowed are {', '.join(names)}")
+        if not 0 < self.level < 1:
+            raise ValueError(f"level is {self.level}: it must lie between 0 and 1")
+        for cell in grid(self):
+            cell.check()
+
+    @property
+    def axis_names(self) -> list[str]:
+        """Names of what varies, as the columns of the table of results have them."""
+        rates = ["learning_rate"] if len(self.learning_rates) > 1 else []
+        return ["activation", *(_leaf(path) for path, _ in self.axes), *rates]
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What is the same in all cells, as JSON: two experiments that differ here cannot share a folder of results."""
+        varied = {path for path, _ in self.axes} | {"model.activation"}
+        whole = {part: canonical(getattr(self, part)) for part in ("task", "model", "settings")}
+        return {
+            part: {name: value for name, value in fields.items() if f"{part}.{name}" not in varied}
+            for part, fields in whole.items()
+        }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All runs that one compiled program trains: task, model and settings are theirs in common."""
+
+    task: Task
+    model: Any
+    settings: Settings
+    axes: tuple[tuple[str, Any], ...]  # name and value of each static axis
+    runs: tuple[Run, ...]
+
+    @property
+    def activation(self) -> Activation:
+        """The activation of the cell's model."""
+        return self.model.activation
+
+    @property
+    def name(self) -> str:
+        """Readable, and one name a cell: the values of the axes and the hash of the canonical form without the runs."""
+        words = [self.activation.name, *(str(value).replace("/", "_") for _, value in self.axes)]
+        return "-".join([*words, self.digest])
+
+    @property
+    def digest(self) -> str:
+        """8 hex digits of the SHA-256 of the canonical form."""
+        text = json.dumps(self.canonical, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def canonical(self) -> dict[str, Any]:
+        """Task, model and settings as JSON."""
+        return {part: canonical(getattr(self, part)) for part in ("task", "model", "settings")}
+
+    def check(self, dataset: Dataset | None = None) -> None:
+        """Raises ValueError where a field is not allowed, or, given the data, where the task does not fit it."""
+        self.settings.check()
+        for run in self.runs:
+            run.hyperparameters.check()
+        self.model.check(getattr(self.task, "context", None))
+        if dataset is not None:
+            self.task.check(dataset)
+
+
+def grid(experiment: Experiment) -> list[Cell]:
+    """The cells of an experiment, in the order of its axes; runs with the seed fastest."""
+    static = [axis for axis in experiment.axes if not axis[0].startswith("hyperparameters.")]
+    return [
+        _cell(experiment, activation(value), dict(zip((path for path, _ in static), values, strict=True)))
+        for value in experiment.activations
+        for values in itertools.product(*(values for _, values in static))
+    ]
+
+
+def canonical(value: Any) -> Any:
+    """A value as JSON: a dataclass or a Flax module becomes its type's name and its fields, an activation its name.
+
+    A user's own activation also carries the hash of its source. Raises TypeError for what has no such form.
+    """
+    if isinstance(value, Activation):
+        return value.name if value.source_hash is None else {"name": value.name, "source": value.source_hash}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [item.name for item in dataclasses.fields(value) if item.name != "parent"]
+        fields = {name: canonical(getattr(value, name)) for name in names if name != "name"}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, (list, tuple)):
+        return [canonical(item) for item in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise TypeError(f"{value!r} has no canonical form: use numbers, strings, tuples and dataclasses")
+
+
+def with_field(experiment: Any, path: str, value: Any) -> Any:
+    """A copy of a tree of dataclasses whose field at a dotted path is `value`."""
+    name, _, rest = path.partition(".")
+    return replace(experiment, **{name: with_field(getattr(experiment, name), rest, value) if rest else value})
+
+
+def _cell(experiment: Experiment, arm: Activation, values: dict[str, Any]) -> Cell:
+    varied = with_field(experiment, "model.activation", arm)
+    for path, value in values.items():
+        varied = with_field(varied, path, value)
+    axes = tuple((_leaf(path), value) for path, value in values.items())
+    return Cell(varied.task, varied.model, varied.settings, axes, _runs(experiment))
+
+
+def _runs(experiment: Experiment) -> tuple[Run, ...]:
+    traced = {path.partition(".")[2]: values for path, values in experiment.axes if path.startswith("hyperparameters.")}
+    if experiment.learning_rates:
+        traced["learning_rate"] = experiment.learning_rates
+    return tuple(
+        Run(seed, replace(experiment.hyperparameters, **dict(zip(traced, values, strict=True))))
+        for values in itertools.product(*traced.values())
+        for seed in experiment.seeds
+    )
+
+
+def _leaf(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _check_values(name: str, values: list[Any], empty: bool = False) -> None:
+    if not values and not empty:
+        raise ValueError(f"{name} is empty: the grid needs at least one value")
+    repeated = sorted({str(value) for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"{name} repeats {', '.join(repeated)}: each value may be given once")
+
+
+def _check_axes(experiment: Experiment) -> None:
+    paths = [path for path, _ in experiment.axes]
+    _check_values("axes", paths, empty=True)
+    for path, values in experiment.axes:
+        if path == "model.activation" or (path == "hyperparameters.learning_rate" and experiment.learning_rates):
+            raise ValueError(f"axis {path} is given twice: it has a field of its own")
+        _check_values(f"axis {path}", list(values))
+        _check_path(experiment, path)
+
+
+def _check_path(experiment: Experiment, path: str) -> None:
+    value: Any = experiment
+    for name in path.split("."):
+        if not dataclasses.is_dataclass(value) or name not in {item.name for item in dataclasses.fields(value)}:
+            raise ValueError(f"axis {path} is no field of the experiment")
+        value = getattr(value, name)
+
+
+def _list(values: Any) -> str:
+    return " ".join(str(value) for value in values)

@@ -1,0 +1,23 @@
+"""Quickstart: which activation should the feed-forward layers of a small language model use?
+
+Command:  ablations run quickstart
+Cost:     about 3 minutes on 2 CPU cores
+Expected: gated activations ahead of gelu, relu behind; the README has the table
+"""
+
+from experiments.experiment import Experiment
+from models.transformer import Transformer
+from tasks.language import CausalLanguage
+from training.settings import Hyperparameters, Settings
+
+experiment = Experiment(
+    name="quickstart",
+    question="Which activation should the feed-forward layers of a small language model use?",
+    task=CausalLanguage(data="stdlib", context=64, evaluation_windows=256),
+    model=Transformer(context=64, d_model=64, n_layers=2, n_heads=4, norm="rmsnorm", positions="rotary", bias=False),
+    activations=("relu", "gelu", "silu", "relu2", "geglu", "swiglu"),
+    baseline="gelu",
+    seeds=(0, 1, 2, 3, 4, 5, 6, 7),
+    settings=Settings(steps=500, batch_size=16),
+    hyperparameters=Hyperparameters(learning_rate=3e-3),
+)

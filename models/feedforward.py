@@ -1,0 +1,57 @@
+"""The feed-forward layer, plain or gated by its activation, and the widths at which the two are compared fairly."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from models.activations import Activation
+from models.dense import Dense, Initializer
+
+Match = Literal["parameters", "flops", "width"]
+
+
+def matched_width(d_ff: int, activation: Activation, match: Match, multiple: int, d_model: int, bias: bool) -> int:
+    """Hidden width of a layer with this activation that costs what a plain layer of width `d_ff` costs.
+
+    A gated layer has three matrices where a plain one has two, so the same parameters or FLOPs buy about two thirds of
+    the width (Shazeer 2020, section 2). "parameters" counts biases too; "flops" counts the matrix products; "width"
+    keeps `d_ff`. The derived width is rounded to the nearest `multiple`, one at least; learned activation parameters
+    are not counted. A plain layer keeps `d_ff` as it is.
+    """
+    if not activation.gated or match == "width":
+        return d_ff
+    biases = 1 if bias and match == "parameters" else 0
+    width = d_ff * (2 * d_model + biases) / (3 * d_model + 2 * biases)
+    return multiple * max(1, round(width / multiple))
+
+
+class FeedForward(nn.Module):
+    """Plain: `down(activation(up(x)))`; gated: `down(activation(gate(x), up(x)))` (Shazeer 2020).
+
+    x is [..., d_model], and so is the output. `d_ff` is the hidden width itself: see `matched_width`. The activation's
+    learned parameters belong to this layer, in float32, as `activation_<parameter>`. The hidden values are sown as
+    `hidden` in "intermediates".
+    """
+
+    activation: Activation
+    d_ff: int
+    bias: bool = True
+    dropout: float = 0.0
+    dtype: str = "float32"
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    output_init: Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*rows d_model"], *, train: bool = False) -> Float[Array, "*rows d_model"]:
+        names = ("gate", "up") if self.activation.gated else ("up",)
+        inputs = [Dense(self.d_ff, self.bias, self.dtype, kernel_init=self.kernel_init, name=name)(x) for name in names]
+        learned = {
+            name: self.param(f"activation_{name}", lambda key, value=initial: jnp.asarray(value, jnp.float32))
+            for name, initial in self.activation.parameters
+        }
+        hidden = self.activation(*inputs, **learned)
+        self.sow("intermediates", "hidden", hidden)
+        y = Dense(x.shape[-1], self.bias, self.dtype, kernel_init=self.output_init, name="down")(hidden)
+        return nn.Dropout(self.dropout, deterministic=not train, name="dropout")(y)

@@ -1,0 +1,38 @@
+"""Normalization of a vector of features: LayerNorm, RMSNorm, or none."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+NormKind = Literal["layernorm", "rmsnorm", "none"]
+
+
+class Norm(nn.Module):
+    """Normalizes the last axis in float32 and returns the dtype that came in.
+
+    "layernorm" (Ba et al. 2016) takes the mean away, divides by the standard deviation and has a `scale` and, with
+    `use_bias`, a `bias`; "rmsnorm" (Zhang and Sennrich 2019) divides by the root mean square and has only a `scale`;
+    "none" is the identity and has no parameters. `epsilon` is added to the variance or mean square.
+    """
+
+    kind: NormKind = "layernorm"
+    epsilon: float = 1e-5
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*rows features"]) -> Float[Array, "*rows features"]:
+        if self.kind == "none":
+            return x
+        y = x.astype(jnp.float32)
+        if self.kind == "layernorm":
+            y = y - y.mean(axis=-1, keepdims=True)
+        y = y * lax.rsqrt(jnp.square(y).mean(axis=-1, keepdims=True) + self.epsilon)
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        y = y * jnp.broadcast_to(scale, y.shape)
+        if self.kind == "layernorm" and self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+            y = y + jnp.broadcast_to(bias, y.shape)
+        return y.astype(x.dtype)

@@ -1,0 +1,51 @@
+"""What a function computes, as a hash: the same in every process, another once the code or a captured value changes."""
+
+import functools
+import hashlib
+import inspect
+import re
+from collections.abc import Callable
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+Path = tuple[FunctionType, ...]  # the functions being described, outermost first
+
+
+def source_hash(function: Callable[..., Any]) -> str:
+    """SHA-256 (hex) of a function's source, or bytecode where there is none, with its defaults and what it captures.
+
+    Functions of its own module that it calls are followed; those of other modules count by name.
+    """
+    return hashlib.sha256(_text(function, ()).encode()).hexdigest()
+
+
+def _text(value: Any, path: Path) -> str:
+    value = inspect.unwrap(value) if callable(value) else value
+    if isinstance(value, FunctionType):
+        followed = not path or (value not in path and value.__module__ == path[-1].__module__)
+        return _function_text(value, (*path, value)) if followed else f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, functools.partial):
+        return _text([value.func, value.args, value.keywords], path)
+    if isinstance(value, dict):
+        return _text(sorted(value.items()), path)
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_text(item, path) for item in value)}]"
+    if isinstance(value, ModuleType | type):
+        return value.__name__
+    if callable(value) and hasattr(value, "__dict__"):
+        return _text([type(value).__call__, vars(value)], path)
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def _function_text(function: FunctionType, path: Path) -> str:
+    try:
+        code = inspect.getsource(function)
+    except (OSError, TypeError):  # typed at a prompt, or made by exec
+        code = _code_text(function.__code__)
+    captured = inspect.getclosurevars(function)
+    return _text([code, function.__defaults__, function.__kwdefaults__, captured.nonlocals, captured.globals], path)
+
+
+def _code_text(code: CodeType) -> str:
+    constants = [_code_text(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"

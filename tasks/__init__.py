@@ -1,0 +1,1 @@
+"""What is learned: tasks, and the data they are made of."""

@@ -1,0 +1,1 @@
+"""Corpora: read, prepared and checked on the host."""

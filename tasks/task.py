@@ -1,0 +1,90 @@
+"""The contract between what is learned and how: the Task protocol, its Dataset, and the keys of a run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+
+class Stream(IntEnum):
+    """What a run draws at random, each from keys of its own. The numbers are part of every result: never renumber."""
+
+    INIT = 0
+    BATCH = 1
+    DROPOUT = 2
+
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The examples of a task on the host, and where they came from.
+
+    `arrays` maps split (of `SPLITS`) -> field -> array, whose meaning is the task's. `provenance` is a JSON object:
+    name, version, sha256 and sizes.
+    """
+
+    arrays: dict[str, dict[str, np.ndarray]]
+    provenance: dict[str, Any]
+
+
+class Task(Protocol):
+    """What is learned: examples, the order they come in, the objective, the metrics.
+
+    Implementations are frozen, hashable dataclasses of plain values, so that a task can be a static argument of a
+    jitted function and its fields can be an experiment's axes. `batch`, `inputs`, `loss` and `metrics` are pure and run
+    inside jit.
+    """
+
+    @property
+    def name(self) -> str:
+        """The task in tables."""
+        ...
+
+    @property
+    def tokens_per_example(self) -> int:
+        """How many predictions one example trains, the unit of throughput."""
+        ...
+
+    def load(self, data_dir: Path | None = None) -> Dataset:
+        """The examples, read on the host. `data_dir` None: the environment's `TFDS_DATA_DIR`, else TFDS's default."""
+        ...
+
+    def check(self, dataset: Dataset) -> None:
+        """Raises ValueError when the task's fields do not fit the dataset."""
+        ...
+
+    def batch(self, arrays: Mapping[str, Array], seed: Any, step: Any, batch_size: int) -> dict[str, Array]:
+        """The training batch of a step, a function of (seed, step) alone: the same for every model."""
+        ...
+
+    def inputs(self, batch: Mapping[str, Array]) -> tuple[Array, ...]:
+        """The model's positional inputs."""
+        ...
+
+    def loss(self, outputs: Array, batch: Mapping[str, Array]) -> Float[Array, ""]:
+        """The training objective: a mean over the batch, f32."""
+        ...
+
+    def evaluation_batches(self, arrays: Mapping[str, np.ndarray], batch_size: int) -> dict[str, np.ndarray]:
+        """A split's fixed evaluation batches: fields with leading axes [n_batches, batch_size]; padding weighs 0."""
+        ...
+
+    def metrics(self, outputs: Array, batch: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
+        """Of an evaluation batch: metric -> (sum, weight), to be added over batches and divided."""
+        ...
+
+    def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
+        """The means over a split together with the metrics derived from them."""
+        ...
+
+
+def stream_key(seed: int | Int[Array, ""], stream: Stream, step: int | Int[Array, ""] = 0) -> Key[Array, ""]:
+    """The PRNG key of a stream at a step. Nothing of the model enters, so that arms with the same seed are paired."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(stream)), step)

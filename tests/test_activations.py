@@ -1,0 +1,385 @@
+"""Activations: right values and gradients everywhere, names that can be compared, stored and hashed."""
+
+import functools
+import math
+import pickle
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+
+from models.activations import ACTIVATIONS, Activation, activation, glu_of
+
+mpmath.mp.dps = 60
+GELU_SCALE = 2 * mpmath.sqrt(2 / mpmath.pi)
+SELU_SCALE, SELU_ALPHA = mpmath.mpf("1.0507009873554804934"), mpmath.mpf("1.6732632423543772848")
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def sigmoid(x):
+    return 1 / (1 + mpmath.exp(-x))
+
+
+def softplus(x):
+    return mpmath.log1p(mpmath.exp(x)) if x < 100 else x + mpmath.exp(-x)
+
+
+def xielu(x, alpha_p, alpha_n):
+    p, n, b = softplus(alpha_p), 0.5 + softplus(alpha_n), mpmath.mpf("0.5")
+    return p * x**2 + b * x if x > 0 else n * mpmath.expm1(x) - n * x + b * x
+
+
+def polyrelu(x, weight, bias):
+    r = max(x, 0)
+    return weight[0] * r**3 + weight[1] * r**2 + weight[2] * r + bias
+
+
+# name -> the function in exact arithmetic, its limits at -inf and inf, and its left derivative at 0 if it has a kink there.
+INF = math.inf
+REFERENCES = {
+    "relu": (lambda x: max(x, 0), (0, INF), 0),
+    "gelu": (lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2, (0, INF), None),
+    "gelu_tanh": (lambda x: x * sigmoid(GELU_SCALE * (x + mpmath.mpf("0.044715") * x**3)), (0, INF), None),
+    "gelu_quick": (lambda x: x * sigmoid(mpmath.mpf("1.702") * x), (0, INF), None),
+    "silu": (lambda x: x * sigmoid(x), (0, INF), None),
+    "elu": (lambda x: x if x > 0 else mpmath.expm1(x), (-1, INF), None),
+    "selu": (
+        lambda x: SELU_SCALE * (x if x > 0 else SELU_ALPHA * mpmath.expm1(x)),
+        (-1.7580993, INF),
+        float(SELU_SCALE * SELU_ALPHA),
+    ),
+    "leaky_relu": (lambda x: x if x > 0 else x / 100, (-INF, INF), 0.01),
+    "softplus": (softplus, (0, INF), None),
+    "mish": (lambda x: x * mpmath.tanh(softplus(x)), (0, INF), None),
+    "sigmoid": (sigmoid, (0, 1), None),
+    "tanh": (mpmath.tanh, (-1, 1), None),
+    "identity": (lambda x: x, (-INF, INF), None),
+    "hard_swish": (lambda x: x * min(max(x + 3, 0), 6) / 6, (0, INF), None),
+    "relu2": (lambda x: max(x, 0) ** 2, (0, INF), None),
+    "prelu": (lambda x, slope: x if x > 0 else slope * x, (-INF, INF), 0.25),
+    "swish_beta": (lambda x, beta: x * sigmoid(beta * x), (0, INF), None),
+    "xielu": (xielu, (INF, INF), None),
+    "polyrelu": (polyrelu, (0, INF), 0),
+}
+POINTWISE = [*REFERENCES, "polynorm"]
+EVERYWHERE = np.concatenate(
+    [
+        np.linspace(-14, 14, 225),
+        [side * size for side in (-1, 1) for size in (20, 40, 1e4, 1e30, FLOAT32_MAX, 1e-3, 1e-6, 1e-20, 1e-38, 1e-40)],
+    ]
+).astype(np.float32)
+
+
+def initial(name):
+    return {key: jnp.asarray(value, jnp.float32) for key, value in activation(name).parameters}
+
+
+def exact(name):
+    """The reference with the initial parameters, as the float32 numbers that the function gets."""
+    values = {
+        key: [mpmath.mpf(float(v)) for v in value] if value.ndim else mpmath.mpf(float(value))
+        for key, value in initial(name).items()
+    }
+    return functools.partial(REFERENCES[name][0], **values)
+
+
+def evaluate(name, x):
+    return np.asarray(jax.jit(functools.partial(activation(name), **initial(name)))(jnp.asarray(x)))
+
+
+def gradients(name, x):
+    return np.asarray(jax.jit(jax.vmap(jax.grad(functools.partial(activation(name), **initial(name)))))(jnp.asarray(x)))
+
+
+def derivatives(name, points):
+    """Exact derivatives; at a kink the left one."""
+    f, kink = exact(name), REFERENCES[name][2]
+    for x in points:
+        edge = name == "hard_swish" and abs(x) == 3
+        yield (
+            {-3: mpmath.mpf(0), 3: mpmath.mpf(1)}[int(x)]
+            if edge
+            else (mpmath.mpf(kink) if x == 0 and kink is not None else mpmath.diff(f, mpmath.mpf(float(x))))
+        )
+
+
+def assert_near(actual, expected, tolerance, x):
+    """Same sign, inf where float32 ends and only there, else within the tolerance."""
+    if abs(expected) > FLOAT32_MAX:
+        assert actual == math.copysign(INF, expected), x
+        return
+    assert math.isfinite(actual), x
+    assert abs(mpmath.mpf(float(actual)) - expected) <= tolerance, (x, actual, float(expected))
+    assert actual * mpmath.sign(expected) >= 0, (x, actual, float(expected))
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_values_are_right_everywhere(name):
+    f = exact(name)
+    for x, actual in zip(EVERYWHERE, evaluate(name, EVERYWHERE), strict=True):
+        expected = f(mpmath.mpf(float(x)))
+        unit = float(np.spacing(np.float32(min(abs(expected), FLOAT32_MAX))))
+        assert_near(actual, expected, max(4 * unit, 2e-7 * max(1.0, abs(float(x)))), x)
+        if 1e-30 < abs(expected) <= FLOAT32_MAX:
+            assert abs(mpmath.mpf(float(actual)) / expected - 1) < 1e-4, (x, actual, float(expected))
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_gradients_are_right_everywhere(name):
+    rows = zip(EVERYWHERE, gradients(name, EVERYWHERE), derivatives(name, EVERYWHERE), strict=True)
+    for x, actual, expected in rows:
+        assert_near(actual, expected, 1e-6 * max(1, abs(expected)), x)
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_limits_at_infinity(name):
+    np.testing.assert_allclose(evaluate(name, [-np.inf, np.inf]), REFERENCES[name][1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_nan_stays_nan(name):
+    f = functools.partial(activation(name), **initial(name))
+    one, nan = jnp.ones(1), jnp.full(1, jnp.nan)
+    calls = [(nan, one), (one, nan)] if f.func.gated else [(nan,)]
+    assert all(jnp.isnan(f(*inputs)).all() for inputs in calls)
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "gelu_quick", "silu", "mish", "swish_beta", "softplus"])
+def test_second_derivatives(name):
+    x = jnp.linspace(-5, 5, 41)
+    actual = jax.vmap(jax.grad(jax.grad(functools.partial(activation(name), **initial(name)))))(x)
+    expected = [float(mpmath.diff(exact(name), mpmath.mpf(float(v)), 2)) for v in x]
+    np.testing.assert_allclose(actual, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["prelu", "swish_beta", "xielu", "polyrelu"])
+def test_gradients_of_learned_parameters(name):
+    x = np.linspace(-6, 6, 49).astype(np.float32)
+    parameters = initial(name)
+    actual = jax.vmap(jax.grad(lambda p, v: activation(name)(v, **p)), in_axes=(None, 0))(parameters, x)
+    for i, v in enumerate(x):
+        arguments = exact(name).keywords
+        for key, value in arguments.items():
+            for j in range(len(value) if isinstance(value, list) else 1):
+
+                def at(p, key=key, value=value, j=j, v=v, arguments=arguments):
+                    changed = [*value[:j], p, *value[j + 1 :]] if isinstance(value, list) else p
+                    return REFERENCES[name][0](mpmath.mpf(float(v)), **{**arguments, key: changed})
+
+                expected = float(mpmath.diff(at, value[j] if isinstance(value, list) else value))
+                got = float(actual[key][i, j] if isinstance(value, list) else actual[key][i])
+                assert abs(got - expected) <= 2e-6 * max(1, abs(expected)), (key, j, v, got, expected)
+
+
+def polynorm_in_float64(x, weight, bias):
+    def normalized(power):
+        return power / np.sqrt(np.mean(power**2, axis=-1, keepdims=True) + 1e-6)
+
+    return weight[0] * normalized(x**3) + weight[1] * normalized(x**2) + weight[2] * normalized(x) + bias
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.1, 1.0, 30.0, 1e4])
+def test_polynorm_and_its_gradient(scale):
+    x, c = (np.random.default_rng(seed).normal(size=(3, 8)) * size for seed, size in ((0, scale), (1, 1.0)))
+    weight, bias = np.array([0.5, -0.25, 1.0]), 0.125
+    f = functools.partial(activation("polynorm"), weight=jnp.float32(weight), bias=jnp.float32(bias))
+    np.testing.assert_allclose(f(jnp.float32(x)), polynorm_in_float64(x, weight, bias), rtol=2e-6, atol=1e-6)
+    gradient = jax.grad(lambda x: jnp.sum(f(x) * c.astype(np.float32)))(jnp.float32(x))
+    h = 1e-6 * scale
+    for i in np.ndindex(*x.shape):
+        step = np.zeros_like(x)
+        step[i] = h
+        ends = [polynorm_in_float64(x + s * step, weight, bias) for s in (-1, 1)]
+        np.testing.assert_allclose(gradient[i], ((ends[1] - ends[0]) * c).sum() / (2 * h), rtol=1e-3, atol=1e-5 / scale)
+
+
+def test_polynorm_does_not_overflow():
+    x = jnp.array([[1e30, -2e30, 3e30], [FLOAT32_MAX, 1.0, 0.0]])
+    value, gradient = jax.value_and_grad(lambda x: activation("polynorm")(x, **initial("polynorm")).sum())(x)
+    assert jnp.isfinite(value)
+    assert jnp.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_bfloat16_is_the_rounded_float32(name):
+    x = jnp.linspace(-12, 12, 385).astype(jnp.bfloat16)
+    inputs = (x, x[::-1]) if activation(name).gated else (x,)
+    narrow = activation(name)(*inputs, **initial(name))
+    wide = activation(name)(*(v.astype(jnp.float32) for v in inputs), **initial(name))
+    assert narrow.dtype == jnp.bfloat16
+    assert wide.dtype == jnp.float32
+    np.testing.assert_array_equal(narrow, wide.astype(jnp.bfloat16))
+
+
+MOMENTS = {  # E f(z), E f(z)^2 under z ~ N(0, 1)
+    "relu": (0.398942, 0.5),
+    "gelu": (0.282095, 0.425221),
+    "gelu_tanh": (0.282039, 0.425194),
+    "gelu_quick": (0.282331, 0.421953),
+    "silu": (0.206621, 0.355776),
+    "relu2": (0.5, 1.5),
+    "elu": (0.160521, 0.644945),
+    "selu": (0, 1),
+    "softplus": (0.806059, 0.921246),
+    "mish": (0.240404, 0.452342),
+    "sigmoid": (0.5, 0.293379),
+    "tanh": (0, 0.394294),
+    "xielu": (0.528416, 1.735515),
+    "polyrelu": (0.565609, 2.275427),
+}
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_moments_under_a_normal_distribution(name):
+    z = np.linspace(-12, 12, 48_001)
+    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    f = evaluate(name, z.astype(np.float32)).astype(np.float64)
+    moments = [np.trapezoid(power * density, z) for power in (f, f**2)]
+    np.testing.assert_allclose(moments, MOMENTS[name], atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "largest", "at"), [("gelu_tanh", 0.000473, 2.699), ("gelu_quick", 0.020335, 2.270)])
+def test_distance_of_the_approximations_from_gelu(name, largest, at):
+    x = np.linspace(0, 6, 60_001).astype(np.float32)
+    distance = np.abs(evaluate(name, x) - evaluate("gelu", x))
+    assert distance.max() == pytest.approx(largest, abs=5e-7)
+    assert x[distance.argmax()] == pytest.approx(at, abs=0.005)
+
+
+@pytest.mark.parametrize("name", POINTWISE)
+def test_a_gated_unit_multiplies_the_activated_gate_by_the_value(name):
+    gate, value = jax.random.normal(jax.random.key(0), (2, 4, 5))
+    gated = glu_of(name)
+    np.testing.assert_array_equal(gated(gate, value, **initial(name)), activation(name)(gate, **initial(name)) * value)
+    assert gated == activation(gated.name) == glu_of(activation(name))
+    assert gated.gated
+    assert gated.parameters == activation(name).parameters
+
+
+def test_gated_units_have_their_names_from_the_paper():
+    pairs = {"sigmoid": "glu", "identity": "bilinear", "relu": "reglu", "gelu": "geglu", "silu": "swiglu"}
+    assert {name: glu_of(name).name for name in pairs} == pairs
+    assert glu_of("mish").name == "mish_glu"
+    with pytest.raises(ValueError, match="'swiglu'.*gated already"):
+        glu_of("swiglu")
+
+
+def test_clamped_swiglu():
+    gate, value = jnp.array([-20.0, -1.0, 0.5, 7.0, 9.0, 1e30]), jnp.array([3.0, -9.0, 0.5, 7.0, 8.0, -1e30])
+    clamped = activation("swiglu_clamped")
+    g, u = np.minimum(np.float64(gate), 7), np.clip(np.float64(value), -7, 7)
+    np.testing.assert_allclose(clamped(gate, value), (u + 1) * g / (1 + np.exp(-1.702 * g)), rtol=1e-6)
+    slopes = jax.grad(lambda g, u: clamped(g, u).sum(), argnums=(0, 1))(gate, value)
+    assert [bool(s) for s in slopes[0] != 0] == [True, True, True, True, False, False]
+    assert [bool(s) for s in slopes[1] != 0] == [True, False, True, True, False, False]
+
+
+def test_wrong_calls_are_refused():
+    with pytest.raises(TypeError, match=r"Activation\('gelu'\) is called with \(x\), not with 2 arrays"):
+        activation("gelu")(jnp.ones(2), jnp.ones(2))
+    with pytest.raises(TypeError, match=r"\(gate, value\), not with 1 arrays"):
+        activation("geglu")(jnp.ones(2))
+
+
+def test_names():
+    assert activation("swish") == activation("silu")
+    assert activation(activation("gelu")) is activation("gelu")
+    assert repr(activation("gelu")) == "Activation('gelu')"
+    assert len(set(ACTIVATIONS)) == len(ACTIVATIONS) == 41
+    with pytest.raises(ValueError, match="activation 'gelo' is unknown: did you mean 'gelu'"):
+        activation("gelo")
+    for name in ("", "Cube", "a/b", "a b", "../a"):
+        with pytest.raises(ValueError, match="activation name"):
+            Activation(name, jnp.tanh)
+    for name in ("relu", "swish", "mish_glu"):
+        with pytest.raises(ValueError, match=f"'{name}': it is built in"):
+            Activation(name, jnp.tanh)
+
+
+def cube(x):
+    return x**3
+
+
+@pytest.mark.parametrize(
+    "value", [*map(activation, ACTIVATIONS), Activation("cube", cube), glu_of(Activation("cube", cube))]
+)
+def test_activations_survive_pickling(value):
+    copy = pickle.loads(pickle.dumps(value))
+    assert copy == value
+    assert hash(copy) == hash(value)
+
+
+def test_equal_activations_share_one_trace():
+    traces = []
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def apply(f, *inputs):
+        traces.append(f)
+        return f(*inputs)
+
+    x = jnp.ones(3)
+    apply(activation("gelu"), x)
+    apply(pickle.loads(pickle.dumps(activation("gelu"))), x)
+    apply(Activation("cube", cube), x)
+    apply(Activation("cube", cube), x)
+    apply(glu_of(Activation("cube", cube)), x, x)
+    apply(glu_of(Activation("cube", cube)), x, x)
+    assert [f.name for f in traces] == ["gelu", "cube", "cube_glu"]
+
+
+def test_a_users_activation():
+    own = Activation("cube", lambda x: x**3)
+    np.testing.assert_array_equal(own(jnp.array([-2.0, 3.0])), [-8.0, 27.0])
+    assert own != Activation("cube", lambda x: x**3)
+    scaled = Activation("scaled", lambda x, scale: scale * x, parameters=(("scale", 2.0),))
+    assert glu_of(scaled)(jnp.ones(2), 3 * jnp.ones(2), scale=jnp.float32(5.0)).tolist() == [15.0, 15.0]
+
+
+def defined(text, **names):
+    """The function `f` that a piece of text defines: a new one each time, without a source to look up."""
+    namespace = {"__name__": "somewhere", "jnp": jnp, **names}
+    exec(text, namespace)
+    return namespace["f"]
+
+
+def power(n):
+    return lambda x: x**n
+
+
+class Shifted:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, x):
+        return x + self.by
+
+
+POWER = "f = lambda x: jnp.tanh(x) ** 2"
+
+
+@pytest.mark.parametrize(
+    ("one", "same", "other"),
+    [
+        (cube, cube, power(3)),
+        (power(2), power(2), power(3)),
+        (defined(POWER), defined(POWER), defined(POWER.replace("2", "3"))),
+        *[[defined("f = lambda x: SLOPE * x", SLOPE=slope) for slope in (0.1, 0.1, 0.2)]],
+        *[[defined(f"g = lambda x: x ** {n}\ndef f(x): return g(x)") for n in (2, 2, 3)]],
+        *[[defined(f"def f(x):\n  g = lambda y: y ** {n}\n  return g(x)") for n in (2, 2, 3)]],
+        *[[defined(f"f = lambda x, n={n}: x ** n") for n in (2, 2, 3)]],
+        *[[functools.partial(jnp.power, n) for n in (2, 2, 3)]],
+        *[[functools.partial(jnp.clip, max=limit) for limit in (2, 2, 3)]],
+        *[[jax.jit(power(n)) for n in (2, 2, 3)]],
+        *[[Shifted(n) for n in (2, 2, 3)]],
+    ],
+)
+def test_source_hash_changes_with_what_is_computed_only(one, same, other):
+    first, second, third = (Activation("own", f).source_hash for f in (one, same, other))
+    assert first == second != third
+    assert len(first) == 64
+
+
+def test_built_in_activations_need_no_source_hash():
+    assert {activation(name).source_hash for name in ACTIVATIONS} == {None}

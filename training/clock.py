@@ -1,0 +1,39 @@
+"""Seconds that training takes, as rows: whatever depends on the machine's speed is kept apart from the curves."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+
+
+class Clock:
+    """Collects rows with kind, runs, start_step, step, seconds and tokens (over all runs; none but in training)."""
+
+    def __init__(self, runs: int, tokens_per_step: int):
+        self._runs, self._tokens = runs, tokens_per_step
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, kind: str, start: int, step: int, seconds: float) -> None:
+        """Adds a measurement; training from step `start` to `step` counts its tokens."""
+        tokens = self._runs * self._tokens * (step - start) if kind == "train" else 0
+        self._rows.append(
+            {"kind": kind, "runs": self._runs, "start_step": start, "step": step, "seconds": seconds, "tokens": tokens}
+        )
+
+    @contextmanager
+    def measure(self, kind: str, start: int, step: int) -> Iterator[None]:
+        """Adds the duration of the block, if it ends well."""
+        begin = time.perf_counter()
+        yield
+        self.add(kind, start, step, time.perf_counter() - begin)
+
+    def resume(self, earlier: pd.DataFrame, step: int) -> None:
+        """Puts the rows of an earlier process before the own ones, up to the step that was restored."""
+        kept = earlier[earlier["step"] <= step] if len(earlier) else earlier
+        self._rows = [*kept.to_dict("records"), *self._rows]
+
+    def table(self) -> pd.DataFrame:
+        """All rows."""
+        return pd.DataFrame(self._rows)

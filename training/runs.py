@@ -1,0 +1,195 @@
+"""Many runs as one program: the only file of `training` with jit, vmap, mesh and sharding."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from tasks.task import Dataset, Task
+from training import step
+from training.settings import Hyperparameters, Run, Settings
+
+Kind = Literal["auto", "vmap", "map"]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the run axis is executed. The numbers agree within about 1e-5 whichever it is; it is recorded with them."""
+
+    kind: Literal["vmap", "map"]
+    devices: int
+    """Devices that share the runs."""
+    chunk: int = 1
+    """Runs at once on a device where kind is map."""
+
+    @classmethod
+    def choose(cls, kind: Kind, runs: int, chunk: int = 1) -> "Execution":
+        """The execution for so many runs on this machine.
+
+        `auto` is vmap on an accelerator. On a CPU it is one run after another on each device (a virtual one a core):
+        batched weight gradients and the larger working set make vmap slower there.
+        """
+        if kind == "auto":
+            kind = "map" if jax.default_backend() == "cpu" else "vmap"
+        return cls(kind, min(runs, jax.device_count()), chunk)
+
+
+def use_all_cores() -> None:
+    """Makes one virtual device a CPU core, so that runs go side by side; does nothing once JAX has started."""
+    try:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    except RuntimeError:
+        return
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache folder, so that a second run of a cell compiles nothing."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "activation-ablations"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+class Program:
+    """All runs of a cell as one compiled program.
+
+    Arrays of runs have a leading axis `runs`, padded by copies of the last run to a multiple of the devices; what
+    comes out (`metrics`, `host`) is without the padding.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        task: Task,
+        settings: Settings,
+        runs: Sequence[Run],
+        dataset: Dataset,
+        execution: Execution,
+    ):
+        self.n_runs, self.execution = len(runs), execution
+        self._mesh = jax.make_mesh(
+            (execution.devices,),
+            ("runs",),
+            axis_types=(AxisType.Auto,),
+            devices=jax.devices()[: execution.devices],
+        )
+        padded = [*runs, *[runs[-1]] * (-len(runs) % execution.devices)]
+        self._seeds = self._place(np.array([run.seed for run in padded], np.uint32))
+        self._hyperparameters = self._place(_stack([run.hyperparameters for run in padded]))
+        everywhere = NamedSharding(self._mesh, PartitionSpec())
+        self._data = jax.device_put(dataset.arrays, everywhere)
+        self._batches = {
+            split: jax.device_put(task.evaluation_batches(dataset.arrays[split], settings.batch_size), everywhere)
+            for split in ("validation", "test")
+        }
+        self._init = self._jit(partial(step.init, model, task, settings), (0, 0, None), settings)
+        self._train = self._jit(
+            partial(step.train_interval, model, task, settings), (0, None, None, 0, 0, None), settings, donate=True
+        )
+        self._evaluate = self._jit(partial(step.evaluate, model, task, settings), (0, None), settings)
+
+    def compile(self) -> float:
+        """Compiles ahead of time; gives the seconds it took."""
+        begin = time.perf_counter()
+        state = jax.eval_shape(self._init, self._seeds, self._hyperparameters, self._data)
+        state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._split), state)
+        count = np.int32(0)
+        arguments = (state, count, count, self._seeds, self._hyperparameters, self._data)
+        self._init = self._init.lower(self._seeds, self._hyperparameters, self._data).compile()
+        self._train = self._train.lower(*arguments).compile()
+        return time.perf_counter() - begin
+
+    def init(self) -> step.State:
+        """The states of all runs at step 0, leading axis runs."""
+        return self._init(self._seeds, self._hyperparameters, self._data)
+
+    def train_interval(
+        self, state: step.State, start: int, length: int
+    ) -> tuple[step.State, dict[str, np.ndarray]]:
+        """Trains all runs from step `start` on; the state given is used up. Metrics are arrays [runs]."""
+        state, metrics = self._train(
+            state, np.int32(start), np.int32(length), self._seeds, self._hyperparameters, self._data
+        )
+        return state, self._metrics(metrics)
+
+    def evaluate(self, state: step.State, split: str) -> dict[str, np.ndarray]:
+        """The task's metrics of all runs on a split, arrays [runs]."""
+        return self._metrics(self._evaluate(state, self._batches[split]))
+
+    def host(self, state: step.State) -> step.State:
+        """The states of the runs proper, as NumPy arrays [runs, ...], to be kept."""
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[: self.n_runs], state)
+
+    def restore(self, state: step.State) -> step.State:
+        """The inverse of `host`, on the devices."""
+        extra = len(self._seeds) - self.n_runs
+        return self._place(
+            jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], extra, axis=0)]), state)
+        )
+
+    def abstract(self) -> step.State:
+        """Shapes and types of what `host` gives, without computing it."""
+        state = jax.eval_shape(self._init, self._seeds, self._hyperparameters, self._data)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.n_runs, *leaf.shape[1:]), leaf.dtype), state)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the numbers were computed on, as JSON."""
+        device = self._mesh.devices.flat[0]
+        return {"device": device.device_kind, "device_count": jax.device_count(), "execution": asdict(self.execution)}
+
+    @property
+    def _split(self) -> NamedSharding:
+        return NamedSharding(self._mesh, PartitionSpec("runs"))
+
+    def _place(self, tree: Any) -> Any:
+        return jax.device_put(tree, self._split)
+
+    def _metrics(self, metrics: dict[str, jax.Array]) -> dict[str, np.ndarray]:
+        return {name: np.asarray(value)[: self.n_runs] for name, value in metrics.items()}
+
+    def _jit(self, function: Callable, in_axes: tuple[int | None, ...], settings: Settings, donate: bool = False):
+        """`function` of one run as a compiled function of all: sharded over the devices, mapped or vmapped on each."""
+        specs = tuple(PartitionSpec() if axis is None else PartitionSpec("runs") for axis in in_axes)
+        many = jax.shard_map(
+            _over_runs(function, in_axes, self.execution),
+            mesh=self._mesh,
+            in_specs=specs,
+            out_specs=PartitionSpec("runs"),
+            check_vma=False,
+        )
+
+        def precise(*arguments):
+            with jax.default_matmul_precision(settings.matmul_precision):
+                return many(*arguments)
+
+        return jax.jit(precise, donate_argnums=(0,) if donate else ())
+
+
+def _over_runs(function: Callable, in_axes: tuple[int | None, ...], execution: Execution) -> Callable:
+    """`function` over the leading axis of the arguments whose in_axes is 0: all at once, or chunk by chunk."""
+    if execution.kind == "vmap":
+        return jax.vmap(function, in_axes)
+
+    def mapped(*arguments):
+        def one(split):
+            remaining = iter(split)
+            whole = [next(remaining) if axis == 0 else value for axis, value in zip(in_axes, arguments, strict=True)]
+            return function(*whole)
+
+        split = tuple(value for axis, value in zip(in_axes, arguments, strict=True) if axis == 0)
+        return lax.map(one, split, batch_size=execution.chunk if execution.chunk > 1 else None)
+
+    return mapped
+
+
+def _stack(hyperparameters: Sequence[Hyperparameters]) -> Hyperparameters:
+    """f32 arrays [runs]: a Python float and an f32 array would be two traces."""
+    return jax.tree.map(lambda *values: np.array(values, np.float32), *hyperparameters)

@@ -1,0 +1,109 @@
+"""What is fixed when a program is compiled (`Settings`) and what may differ between its runs (`Hyperparameters`)."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from flax import struct
+
+Optimizer = Literal["adamw", "adam", "sgd", "adafactor", "lion", "muon"]
+Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "wsd"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The static part of training: two cells that differ here are two compiled programs."""
+
+    steps: int = 1000
+    """Optimizer steps."""
+    batch_size: int = 16
+    """Examples a step."""
+    accumulate: int = 1
+    """Parts that a batch is cut into, one after another, to save memory; must divide batch_size."""
+    optimizer: Optimizer = "adamw"
+    """Optimizer; weight decay is decoupled and falls on kernels and embeddings alone."""
+    schedule: Schedule = "cosine"
+    """Learning rate after the warmup: cosine and linear end at a tenth, wsd decays over the last fifth to zero."""
+    warmup_steps: int | None = None
+    """Steps of linear warmup; a twentieth of steps unless set."""
+    evaluate_every: int | None = None
+    """Steps between evaluations; a tenth of steps unless set. Evaluated at step 0 and at the last step always."""
+    checkpoint_every: int = 5
+    """Evaluations between checkpoints; the last step is always kept."""
+    z_loss: float = 0.0
+    """Weight of the squared log-normaliser of the logits (PaLM's z-loss), added to the training loss."""
+    matmul_precision: Literal["default", "high", "highest"] = "default"
+    """Precision of f32 matrix products; GPUs and TPUs lower it silently unless it is 'highest'."""
+
+    @property
+    def warmup(self) -> int:
+        """Steps of warmup."""
+        return max(1, self.steps // 20) if self.warmup_steps is None else self.warmup_steps
+
+    @property
+    def interval(self) -> int:
+        """Steps between two evaluations."""
+        return max(1, self.steps // 10) if self.evaluate_every is None else self.evaluate_every
+
+    def check(self) -> None:
+        """Raises ValueError, naming field and value, where a field is out of range."""
+        for name in ("steps", "batch_size", "accumulate", "evaluate_every", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"settings.{name} is {value}: it must be at least 1")
+        if self.warmup < 0 or self.warmup > self.steps:
+            raise ValueError(f"settings.warmup_steps is {self.warmup_steps}: it must lie in 0 to steps ({self.steps})")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"settings.accumulate is {self.accumulate}: it must divide batch_size ({self.batch_size})")
+        if not 0 <= self.z_loss < float("inf"):
+            raise ValueError(f"settings.z_loss is {self.z_loss}: it must be zero or positive")
+
+
+@struct.dataclass
+class Hyperparameters:
+    """The traced part: runs of one compiled program may differ in every field. Fields are floats, or f32 arrays."""
+
+    learning_rate: float = 1e-3
+    """Peak of the schedule."""
+    weight_decay: float = 0.1
+    """Decoupled: a kernel shrinks by learning_rate * weight_decay a step (none with adam and sgd)."""
+    b1: float = 0.9
+    """Decay of the first moment (momentum with sgd and muon, where it is Nesterov's)."""
+    b2: float = 0.95
+    """Decay of the second moment."""
+    eps: float = 1e-8
+    """Added to the root of the second moment."""
+    clip_norm: float = 1.0
+    """Largest global norm of the gradient; inf switches clipping off."""
+
+    def check(self) -> None:
+        """Raises ValueError, naming field and value, where a field is out of range."""
+        for name in ("learning_rate", "eps", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"hyperparameters.{name} is {getattr(self, name)}: it must be positive")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"hyperparameters.learning_rate is {self.learning_rate}: it must be finite")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"hyperparameters.weight_decay is {self.weight_decay}: it must be zero or positive")
+        for name in ("b1", "b2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"hyperparameters.{name} is {getattr(self, name)}: it must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of a cell: what the run axis ranges over."""
+
+    seed: int
+    hyperparameters: Hyperparameters
+
+    @property
+    def identity(self) -> dict[str, float]:
+        """The run as JSON: its seed and every hyperparameter. Equal identities mean the same run."""
+        values = {field.name: float(getattr(self.hyperparameters, field.name)) for field in fields(Hyperparameters)}
+        return {"seed": self.seed, **values}
+
+    @classmethod
+    def of(cls, identity: dict[str, float]) -> "Run":
+        """The run that has this identity."""
+        values = dict(identity)
+        return cls(int(values.pop("seed")), Hyperparameters(**values))

@@ -1,0 +1,140 @@
+"""One training run as pure functions: init, train_interval, evaluate. No jit, no vmap: those live in `training.runs`."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from tasks.task import Task
+from training.optimizers import optimizer
+from training.settings import Hyperparameters, Settings
+
+Data = dict[str, dict[str, Array]]  # split -> field -> array
+
+INIT_STREAM, DROPOUT_STREAM = 0, 2  # a task draws its batches from stream 1
+
+
+@struct.dataclass
+class State:
+    """What training carries from step to step.
+
+    There is no key and no step counter in it: keys are made from (seed, stream, step), and the step comes from outside,
+    the same for all runs, so that nothing that depends on it is computed once a run.
+    """
+
+    parameters: Any
+    optimizer_state: Any
+    collections: Any  # Flax's other collections, such as batch statistics
+
+
+def init(model: Any, task: Task, settings: Settings, seed: Int[Array, ""], hyperparameters: Hyperparameters, data: Data):
+    """The state at step 0. The seed alone decides it: equal paths and shapes get equal weights in every model."""
+    batch = task.batch(data["train"], seed, 0, 1)
+    variables = dict(model.init({"params": _key(seed, INIT_STREAM, 0)}, *task.inputs(batch)))
+    parameters = variables.pop("params")
+    return State(parameters, optimizer(settings, hyperparameters).init(parameters), variables)
+
+
+def train_interval(
+    model: Any,
+    task: Task,
+    settings: Settings,
+    state: State,
+    start: Int[Array, ""],
+    length: Int[Array, ""],
+    seed: Int[Array, ""],
+    hyperparameters: Hyperparameters,
+    data: Data,
+) -> tuple[State, dict[str, Float[Array, ""]]]:
+    """Trains `length` steps from step `start` on; a traced length, so that a shorter last interval compiles nothing.
+
+    Gives the new state and, over the interval, the mean training loss (nats; of each batch before its update, dropout
+    on), the mean gradient norm before clipping, and the number of steps whose loss or gradient was not finite.
+    """
+    update = optimizer(settings, hyperparameters).update
+
+    def body(index, carry):
+        state, totals = carry
+        step = start + index
+        loss, collections, gradient = _gradient(model, task, settings, state, step, seed, data)
+        norm = optax.tree.norm(gradient)
+        updates, optimizer_state = update(gradient, state.optimizer_state, state.parameters)
+        bad = ~(jnp.isfinite(loss) & jnp.isfinite(norm))
+        sums = {"loss": loss, "gradient_norm": norm, "not_finite": bad.astype(jnp.float32)}
+        state = State(optax.apply_updates(state.parameters, updates), optimizer_state, collections)
+        return state, jax.tree.map(jnp.add, totals, sums)
+
+    zeros = {name: jnp.zeros(()) for name in ("loss", "gradient_norm", "not_finite")}
+    state, totals = lax.fori_loop(0, length, body, (state, zeros))
+    steps = length.astype(jnp.float32)
+    means = {"loss": totals["loss"] / steps, "gradient_norm": totals["gradient_norm"] / steps}
+    return state, {**means, "not_finite": totals["not_finite"]}
+
+
+def evaluate(
+    model: Any, task: Task, settings: Settings, state: State, batches: dict[str, Array]
+) -> dict[str, Float[Array, ""]]:
+    """The task's metrics over `batches` (arrays [n_batches, batch_size, ...]), dropout off; exact for weighted parts."""
+    variables = {"params": state.parameters, **state.collections}
+
+    def body(totals, batch):
+        outputs = model.apply(variables, *task.inputs(batch))
+        return jax.tree.map(jnp.add, totals, task.metrics(outputs, batch)), None
+
+    first = jax.tree.map(lambda array: array[0], batches)
+    shapes = jax.eval_shape(lambda: task.metrics(model.apply(variables, *task.inputs(first)), first))
+    totals, _ = lax.scan(body, jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes), batches)
+    return task.summary({name: total / weight for name, (total, weight) in totals.items()})
+
+
+def _gradient(model, task, settings, state, step, seed, data):
+    """Loss, new collections and gradient of one batch, in `settings.accumulate` equal parts."""
+    batch = task.batch(data["train"], seed, step, settings.batch_size)
+    if settings.accumulate == 1:
+        return _part(model, task, settings, state.parameters, state.collections, batch, step, 0, seed)
+    parts = jax.tree.map(lambda x: x.reshape(settings.accumulate, -1, *x.shape[1:]), batch)
+
+    def body(carry, indexed):
+        loss, collections, gradient = carry
+        index, part = indexed
+        more, collections, direction = _part(
+            model, task, settings, state.parameters, collections, part, step, index, seed
+        )
+        return (loss + more, collections, jax.tree.map(jnp.add, gradient, direction)), None
+
+    zeros = (jnp.zeros(()), state.collections, jax.tree.map(jnp.zeros_like, state.parameters))
+    (loss, collections, gradient), _ = lax.scan(body, zeros, (jnp.arange(settings.accumulate), parts))
+    return loss / settings.accumulate, collections, jax.tree.map(lambda x: x / settings.accumulate, gradient)
+
+
+def _part(model, task, settings, parameters, collections, batch, step, index, seed):
+    """Loss, new collections and gradient of one part of a batch; each part draws its own dropout."""
+    key = jax.random.fold_in(_key(seed, DROPOUT_STREAM, step), index)
+
+    def objective(parameters):
+        outputs, updated = model.apply(
+            {"params": parameters, **collections},
+            *task.inputs(batch),
+            train=True,
+            rngs={"dropout": key},
+            mutable=list(collections),
+        )
+        loss = task.loss(outputs, batch)
+        return loss + _z_loss(outputs, settings.z_loss), (loss, {**collections, **updated})
+
+    (_, (loss, collections)), gradient = jax.value_and_grad(objective, has_aux=True)(parameters)
+    return loss, collections, gradient
+
+
+def _key(seed, stream, step):
+    """A key of its own for every (seed, stream, step), so that no key is carried along or saved."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), stream), step)
+
+
+def _z_loss(logits: Float[Array, "*batch classes"], weight: float) -> Float[Array, ""] | float:
+    """PaLM's z-loss (Chowdhery et al. 2022, section 5): keeps the log-normaliser near zero. Costs nothing at weight 0."""
+    return weight * jnp.mean(jnp.square(jax.nn.logsumexp(logits, axis=-1))) if weight else 0.0
