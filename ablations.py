@@ -1,1 +1,254 @@
-"""stub"""
+"""The runner's face: the commands `ablations list, describe, run, compare, report`, and the same as functions.
+
+    from ablations import compare, load, run
+
+Heavy libraries are imported where they are needed, so that `ablations --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.comparison import Comparison
+    from experiments.experiment import Cell, Experiment
+    from records.results import Results
+    from tasks.task import Dataset
+
+
+
+def run(
+    experiment: Experiment | str,
+    out: str | Path | None = None,
+    execution: str = "auto",
+    retrain: bool = False,
+    quiet: bool = False,
+) -> Results:
+    """Trains what is missing of an experiment (a value, a name or a file) and writes the report; gives the results.
+
+    Results go to `out`, results/<name> unless given. `execution` of the run axis is "auto", "vmap" or "map". Raises
+    ValueError for bad input, before anything is compiled, and OSError where the results cannot be written.
+    """
+    from rich.console import Console
+
+    from analysis import report as html
+    from experiments.experiment import grid
+    from experiments.library import find
+    from records import results
+    from runner import dispatch, plan
+    from runner.progress import Progress
+    from training.runs import use_all_cores, use_compilation_cache
+
+    use_all_cores()
+    use_compilation_cache()
+    asked = find(experiment) if isinstance(experiment, str) else experiment
+    asked.check()
+    cells = grid(asked)
+    for cell in cells:
+        cell.check(dispatch.load(cell.task))
+    directory = Path(out) if out is not None else Path("results") / asked.name
+    plan.prepare(asked, directory, " ".join(["ablations", *sys.argv[1:]]))
+    console = Console(quiet=quiet, stderr=True)
+    for name, commits in ({} if retrain else plan.other_commits(directory, cells)).items():
+        console.print(f"{name}: made by commit {', '.join(commits)}, used as it is; --retrain makes it again with this one")
+    with Progress(cells, console) as progress:
+        dispatch.dispatch(cells, directory, execution, retrain, progress)
+    found = results.read(directory)
+    html.write(found)
+    return found
+
+
+def load(directory: str | Path) -> pd.DataFrame:
+    """All curves of a results directory as one tidy table: experiment, cell, task, model, activation, one column an
+    axis, seed, learning_rate, step, split (train, validation, test), metric (loss, bits_per_byte, ...), value.
+
+    Raises FileNotFoundError if the directory holds no results, ValueError if a file in it is damaged.
+    """
+    from records import results
+
+    return results.read(Path(directory)).rows
+
+
+def compare(directory: str | Path, baseline: str | None = None, metric: str | None = None) -> Comparison:
+    """The paired comparison of all activations with the baseline: see `analysis.comparison.compare`."""
+    from analysis import comparison
+    from records import results
+
+    return comparison.compare(results.read(Path(directory)), baseline, metric)
+
+
+def describe(experiment: Experiment | str) -> pd.DataFrame:
+    """The cells of an experiment before anything is compiled: runs, parameters, forward FLOPs a token, memory in MB,
+    estimated minutes of training (three forward passes a step at half of the measured matrix-product rate).
+
+    Raises ValueError for bad input.
+    """
+    import pandas as pd
+
+    from experiments.experiment import grid
+    from experiments.library import find
+    from probes.machine import matmul_rate
+    from runner import dispatch
+    from training.runs import use_all_cores
+
+    use_all_cores()
+    asked = find(experiment) if isinstance(experiment, str) else experiment
+    asked.check()
+    rate = matmul_rate()
+    return pd.DataFrame([_describe_cell(cell, dispatch.load(cell.task), rate) for cell in grid(asked)])
+
+
+def _describe_cell(cell: Cell, dataset: Dataset, rate: float) -> dict[str, Any]:
+    cell.check(dataset)
+    cost, settings, runs = cell.cost(dataset), cell.settings, len(cell.runs)
+    tokens = settings.steps * settings.batch_size * cell.task.tokens_per_example
+    kept = cost["state_bytes"] * runs + cost["activation_bytes"] * settings.batch_size
+    return {
+        "cell": cell.name,
+        "runs": runs,
+        "parameters": cost["parameters"],
+        "flops_per_token": cost["flops_per_token"],
+        "memory_mb": kept / 1e6,
+        "minutes": 3 * cost["flops_per_token"] * tokens * runs / (0.5 * rate) / 60,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Gives the exit code: 0, 2 for bad input (one sentence on stderr), 130 when interrupted."""
+    try:
+        known, rest = _parser().parse_known_args(arguments)
+        if rest and known.command not in ("run", "describe"):
+            raise ValueError(f"ablations {known.command} has no option {rest[0]} (see ablations {known.command} --help)")
+        known.function(known, rest)
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except OSError as error:
+        return _refuse(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+    except ValueError as error:
+        if not _deliberate(error):
+            raise
+        return _refuse(str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="ablations", description="Which activation should this network use, and why?")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, function: Any, text: str, **options: Any) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, **options)
+        sub.set_defaults(function=function)
+        return sub
+
+    command("list", _list, "List the experiments.")
+    for name, function, text in (
+        ("describe", _describe, "Cells, runs, parameters, FLOPs, memory and estimated time, before anything is compiled."),
+        ("run", _run, "Train what is missing of an experiment, compare, and write the report."),
+    ):
+        sub = command(name, function, text, add_help=False, allow_abbrev=False)
+        sub.add_argument("name", metavar="NAME", nargs="?", help="an experiment of the list, or path/to/file.py")
+    sub = command("compare", _compare, "Compare every activation with the baseline.")
+    sub.add_argument("directory", metavar="DIR", type=Path)
+    sub.add_argument("--baseline", metavar="NAME", help="activation to compare with, if not the experiment's own")
+    sub.add_argument("--metric", metavar="NAME", help="metric to compare, if not the experiment's own")
+    sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    sub = command("report", _report, "Write DIR/report.html again.")
+    sub.add_argument("directory", metavar="DIR", type=Path)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        """Bad input in one sentence, without the usage."""
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def _list(known: argparse.Namespace, rest: list[str]) -> None:
+    from experiments.library import catalogue
+
+    names = catalogue()
+    for name, text in names.items():
+        print(f"{name:{max(map(len, names))}}  {text}")
+
+
+def _run(known: argparse.Namespace, rest: list[str]) -> None:
+    options = _options("run", known.name, rest)
+    found = run(options.experiment, options.out, options.execution, options.retrain)
+    _show(found)
+    print(f"\nreport: {found.directory / 'report.html'}")
+
+
+def _describe(known: argparse.Namespace, rest: list[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    asked = _options("describe", known.name, rest).experiment
+    rows = describe(asked)
+    table = Table(title=f"{asked.name}: {asked.question}", title_justify="left", box=None, pad_edge=False)
+    for column in rows.columns:
+        table.add_column(column.replace("_", " "), justify="left" if column == "cell" else "right")
+    for row in rows.itertuples(index=False):
+        table.add_row(*(value if isinstance(value, str) else f"{value:,.4g}" for value in row))
+    Console().print(table)
+    print(f"\n{rows['runs'].sum()} runs in {len(rows)} cells, about {rows['minutes'].sum():.1f} minutes on this machine")
+
+
+def _compare(known: argparse.Namespace, rest: list[str]) -> None:
+    if known.json:
+        print(json.dumps(compare(known.directory, known.baseline, known.metric).to_dict(), indent=2, allow_nan=False))
+        return
+    from records import results
+
+    _show(results.read(known.directory), known.baseline, known.metric)
+
+
+def _report(known: argparse.Namespace, rest: list[str]) -> None:
+    from analysis import report
+    from records import results
+
+    print(report.write(results.read(known.directory)))
+
+
+def _show(found: Results, baseline: str | None = None, metric: str | None = None) -> None:
+    """The ranked table in the terminal."""
+    from rich.console import Console
+
+    from analysis import comparison, table
+
+    compared = comparison.compare(found, baseline, metric)
+    Console().print(table.terminal(table.ranked(found, compared), compared))
+
+
+def _options(command: str, name: str | None, rest: list[str]) -> Any:
+    """The experiment that a command names, with the fields that the rest of the line sets."""
+    if name is None:
+        raise ValueError(f"ablations {command} needs the name of an experiment or a file (see ablations list)")
+    from experiments.library import find
+    from runner.options import parse
+
+    return parse(find(name), rest, f"ablations {command} {name}")
+
+
+def _refuse(sentence: str) -> int:
+    print(f"ablations: {' '.join(sentence.split())}", file=sys.stderr)
+    return 2
+
+
+def _deliberate(error: ValueError) -> bool:
+    """Whether one of our own lines raised it to refuse an input; a library's ValueError is a bug and keeps its trace."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and Path(trace.tb_frame.f_code.co_filename).is_relative_to(Path(__file__).parent)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

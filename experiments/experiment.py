@@ -7,10 +7,14 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
+
 from models.activations import Activation, activation
+from probes.cost import cost
 from tasks.task import Dataset, Task
 from training.settings import Hyperparameters, Run, Settings
 
+Named = str | Activation  # an activation, or the name of one
 Axis = tuple[str, tuple[Any, ...]]  # the dotted path of a field, and its values
 
 
@@ -26,11 +30,11 @@ class Experiment:
     """Name of the experiment and of its folder of results."""
     question: str
     """What it asks, one sentence."""
-    task: Task
-    """What is learned."""
+    task: Any
+    """What is learned: a `tasks.task.Task`."""
     model: Any
-    """A Flax module whose field `activation` the experiment varies."""
-    activations: tuple[str | Activation, ...]
+    """What learns it: a Flax module whose field `activation` the experiment varies."""
+    activations: tuple[Named, ...]
     """Activations to compare."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Seeds; the same seed means the same initial weights and batches for every activation."""
@@ -115,6 +119,26 @@ class Cell:
     def canonical(self) -> dict[str, Any]:
         """Task, model and settings as JSON."""
         return {part: canonical(getattr(self, part)) for part in ("task", "model", "settings")}
+
+    def cost(self, dataset: Dataset) -> dict[str, Any]:
+        """What one run costs, before anything is compiled: see `probes.cost.cost`."""
+        shapes = jax.eval_shape(
+            lambda arrays: self.task.inputs(self.task.batch(arrays, 0, 0, 1)), dataset.arrays["train"]
+        )
+        return cost(self.model, shapes)
+
+    def description(self, dataset: Dataset) -> dict[str, Any]:
+        """The cell as JSON, as results keep it: its canonical form with names, axes and cost."""
+        parts = self.canonical
+        return {
+            "cell": self.name,
+            "activation": self.activation.name,
+            "axes": {name: canonical(value) for name, value in self.axes},
+            "task": {"name": self.task.name, **parts["task"]},
+            "model": {"name": type(self.model).__name__.lower(), **parts["model"]},
+            "settings": parts["settings"],
+            "cost": self.cost(dataset),
+        }
 
     def check(self, dataset: Dataset | None = None) -> None:
         """Raises ValueError where a field is not allowed, or, given the data, where the task does not fit it."""

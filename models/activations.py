@@ -49,6 +49,10 @@ class Activation:
             raise ValueError(f"activation name {self.name!r}: allowed are lower-case letters, digits and underscores")
         if not callable(self.function):
             raise ValueError(f"activation {self.name!r}: function must be callable, not {self.function!r}")
+        if not isinstance(self.parameters, tuple) or not all(map(_is_parameter, self.parameters)):
+            raise ValueError(
+                f"activation {self.name!r}: parameters must be (name, float or tuple) pairs, not {self.parameters!r}"
+            )
         if self.name in _ALIASES or (self.name in _BUILT_IN and self != _BUILT_IN[self.name]):
             raise ValueError(f"activation name {self.name!r}: it is built in and cannot be given to another function")
 
@@ -107,6 +111,13 @@ def glu_of(pointwise: str | Activation) -> Activation:
         raise ValueError(f"glu_of({pointwise.name!r}): this activation is gated already, a pointwise one is needed")
     name = _GLU_NAMES.get(pointwise.name, f"{pointwise.name}_glu")
     return Activation(name, _GLU(pointwise.function), gated=True, parameters=pointwise.parameters)
+
+
+def _is_parameter(pair: Any) -> bool:
+    match pair:
+        case (str(name), float() | int() | tuple()):
+            return name.isidentifier()
+    return False
 
 
 # Piecewise: `where(x <= 0, ...)` gives the left derivative at the kink and lets nan through.
@@ -168,12 +179,13 @@ def polyrelu(x: Values, weight: Scalars, bias: Scalar) -> Values:
 
 def polynorm(x: Values, weight: Scalars, bias: Scalar) -> Values:
     """`w0 N(x^3) + w1 N(x^2) + w2 N(x) + bias`, N being RMS normalisation of the last axis (arXiv:2411.03884)."""
-    # N(x^k) does not change if x is scaled and eps with it; without that x^6 overflows from 2.6e6 on.
-    scale = lax.stop_gradient(jnp.maximum(jnp.max(jnp.abs(x), axis=-1, keepdims=True), 1.0))
+    # Scaling x, and eps with it, does not change N; unscaled, x^6 overflows from 2.6e6 on.
+    largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
+    shrink = lax.rsqrt(jnp.maximum(largest, 1.0))  # the square root: 1 / largest would be flushed to 0 from 8.5e37 on
 
     def normalized_power(k: int):
-        power = (x / scale) ** k
-        return power * lax.rsqrt(jnp.mean(jnp.square(power), axis=-1, keepdims=True) + 1e-6 / scale ** (2 * k))
+        power = (x * shrink * shrink) ** k
+        return power * lax.rsqrt(jnp.mean(jnp.square(power), axis=-1, keepdims=True) + 1e-6 * shrink ** (4 * k))
 
     return weight[0] * normalized_power(3) + weight[1] * normalized_power(2) + weight[2] * normalized_power(1) + bias
 
@@ -283,13 +295,13 @@ def mish(x):
     n = jnp.exp(x)
     numerator = n * (n + 2)  # tanh(log(1 + n)) = n (n + 2) / (n (n + 2) + 2)
     r = 1.0 / (numerator + 2)
-    return numerator * r, 4 * (n * r) * ((n + 1) * r)
+    return numerator * r, (2 * n * r) * (2 * (n + 1) * r)
 
 
 @_self_gated
 def hard_swish(x):
     """`x clip(x + 3, 0, 6) / 6` (Howard et al. 2019, arXiv:1905.02244)."""
-    return jnp.clip(x / 6 + 0.5, 0.0, 1.0), jnp.where(jnp.abs(x) < 3, 1 / 6, 0.0)
+    return jnp.clip((x + 3) / 6, 0.0, 1.0), jnp.where(jnp.abs(x) < 3, 1 / 6, 0.0)
 
 
 def swiglu_clamped(gate: Values, value: Values) -> Values:

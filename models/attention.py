@@ -84,25 +84,23 @@ def attend(
     2-core CPU.
     """
     batch, heads, length, head_dim = query.shape
-    grouped = query.reshape(batch, key.shape[1], -1, head_dim)
+    grouped = (query / math.sqrt(head_dim)).reshape(batch, key.shape[1], -1, head_dim)
     scores = jnp.einsum("bhqd,bhkd->bhqk", grouped, key, preferred_element_type=jnp.float32)
-    scores = scores.reshape(batch, heads, length, length) / math.sqrt(head_dim)
+    scores = scores.reshape(batch, heads, length, length)
     if bias is not None:
         scores = scores + jnp.broadcast_to(bias, scores.shape)
-    if allowed is None:
-        weights = jax.nn.softmax(scores)
-    else:
+    if allowed is not None:
         scores = jnp.where(allowed, scores, jnp.finfo(jnp.float32).min)
-        weights = jnp.where(allowed, jax.nn.softmax(scores), 0.0)
-    weights = drop(weights.astype(value.dtype)).reshape(*grouped.shape[:-1], length)
-    return jnp.einsum("bhqk,bhkd->bhqd", weights, value).reshape(query.shape)
+    weights = drop(jax.nn.softmax(scores).astype(value.dtype)).reshape(*grouped.shape[:-1], length)
+    output = jnp.einsum("bhqk,bhkd->bhqd", weights, value).reshape(query.shape)
+    return output if allowed is None else jnp.where(allowed.any(axis=-1, keepdims=True), output, 0)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention (Vaswani et al. 2017), x [batch, length, d_model] to the same shape.
+    """Multi-head self-attention (Vaswani et al. 2017).
 
-    `mask` [batch, length] is 1 at real tokens and 0 at padding, which then has no influence. `norm` makes the norms of
-    each head's queries and keys, if given; dropout falls on the attention weights and on the output.
+    `norm` makes the norms of each head's queries and keys, if given; dropout falls on the attention weights and on the
+    output.
     """
 
     n_heads: int
@@ -125,6 +123,7 @@ class Attention(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "batch length d_model"]:
+        """What each position of x gathers from the others; `mask` is 1 at real tokens and 0 at padding."""
         length, d_model = x.shape[1:]
         head_dim = d_model // self.n_heads
 

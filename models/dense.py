@@ -14,8 +14,8 @@ Initializer = Callable[..., Any]
 def project(x: Float[Array, "*rows inner"], kernel: Float[Array, "inner outer"], dtype: str) -> Float[Array, "..."]:
     """Matrix product of x [*rows, inner] with kernel [inner, outer] -> [*rows, outer] in `dtype`.
 
-    The leading axes are made one: with two of them the kernel's gradient contracts over both, which XLA does on a CPU by
-    a transposing copy that computes the whole elementwise backward pass again (a small GPT's step took 1.8 times as long).
+    The leading axes are made one: with two of them the kernel's gradient contracts over both, which XLA does on a CPU
+    by a transposing copy that computes the elementwise backward pass again (a small GPT's step took 1.8 times as long).
     """
     return jnp.dot(x.reshape(-1, x.shape[-1]), kernel, preferred_element_type=dtype).reshape(*x.shape[:-1], -1)
 
@@ -36,7 +36,7 @@ def initializer(initialization: Initialization, std: float, scale: float = 1.0) 
 
 
 class Dense(nn.Module):
-    """x [..., inner] -> x kernel + bias [..., features]; parameters `kernel` [inner, features] and `bias` in float32.
+    """A dense layer with parameters `kernel` [inner, features] and, with `use_bias`, `bias` [features] in float32.
 
     Operands are of type `dtype`, the output of type `output_dtype`, which is `dtype` if None.
     """
@@ -49,6 +49,7 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*rows inner"]) -> Float[Array, "*rows features"]:
+        """The product of x with the kernel, plus the bias."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         y = project(x.astype(self.dtype), kernel.astype(self.dtype), self.output_dtype or self.dtype)
         if not self.use_bias:

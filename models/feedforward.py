@@ -28,11 +28,10 @@ def matched_width(d_ff: int, activation: Activation, match: Match, multiple: int
 
 
 class FeedForward(nn.Module):
-    """Plain: `down(activation(up(x)))`; gated: `down(activation(gate(x), up(x)))` (Shazeer 2020).
+    """Two dense layers with an activation between them, or three if the activation is gated (Shazeer 2020).
 
-    x is [..., d_model], and so is the output. `d_ff` is the hidden width itself: see `matched_width`. The activation's
-    learned parameters belong to this layer, in float32, as `activation_<parameter>`. The hidden values are sown as
-    `hidden` in "intermediates".
+    `d_ff` is the hidden width itself: see `matched_width`. The activation's learned parameters belong to this layer, in
+    float32, as `activation_<parameter>`. The hidden values are sown as `hidden` in "intermediates".
     """
 
     activation: Activation
@@ -45,6 +44,7 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*rows d_model"], *, train: bool = False) -> Float[Array, "*rows d_model"]:
+        """Plain: `down(activation(up(x)))`; gated: `down(activation(gate(x), up(x)))`; dropout falls on the output."""
         names = ("gate", "up") if self.activation.gated else ("up",)
         inputs = [Dense(self.d_ff, self.bias, self.dtype, kernel_init=self.kernel_init, name=name)(x) for name in names]
         learned = {

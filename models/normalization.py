@@ -24,6 +24,7 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*rows features"]) -> Float[Array, "*rows features"]:
+        """x, normalized."""
         if self.kind == "none":
             return x
         y = x.astype(jnp.float32)

@@ -47,6 +47,7 @@ class Block(nn.Module):
     def __call__(
         self, x: Float[Array, "batch length d_model"], mask: Shaped[Array, "batch length"] | None, *, train: bool
     ) -> Float[Array, "batch length d_model"]:
+        """The residual stream after both layers."""
         x = self.add("attention", lambda y: self.attention(y, mask, train=train), x)
         return self.add("feedforward", lambda y: self.feedforward(y, train=train), x)
 
@@ -65,11 +66,9 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """A decoder-only language model (Vaswani et al. 2017; Radford et al. 2019).
 
-    Called as `(tokens [batch, length], mask=None [batch, length], *, train=False)` it gives logits [batch, length,
-    vocab_size] in float32; `mask` is 1 at real tokens and 0 at padding; dropout draws from rngs={"dropout": key}, and
-    only if `train`. Parameters, norms and the softmax are in float32. The same seed gives every parameter of the same
-    name and shape the same initial values whatever the other fields are, `scan` included: with it the layers'
-    parameters are those of the separate layers, stacked under one name.
+    Parameters, norms, softmax and logits are in float32. A seed gives every parameter of the same name and shape the
+    same initial values whatever the activation, and whether `scan` is set or not: with it the layers' parameters are
+    those of the separate layers, stacked under one name.
     """
 
     vocab_size: int = 256
@@ -162,7 +161,7 @@ class Transformer(nn.Module):
 
     @nn.nowrap
     def init_with_output(self, rngs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Output and variables; scanned layers are drawn as the unrolled ones, whose names are their keys, then stacked."""
+        """Output and variables; scanned layers are drawn as unrolled ones, whose names make their keys, then stacked."""
         if not self.scan:
             return super().init_with_output(rngs, *args, **kwargs)
         output, variables = self.clone(scan=False).init_with_output(rngs, *args, **kwargs)
@@ -179,6 +178,10 @@ class Transformer(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "batch length vocab_size"]:
+        """Logits of each next token; `mask` is 1 at real tokens and 0 at padding, which then has no influence.
+
+        Dropout draws from `rngs={"dropout": key}`, and only if `train`. Raises ValueError as `check` does.
+        """
         length = tokens.shape[1]
         self.check(length)
         norm = partial(Norm, self.norm, self.norm_epsilon, self.bias)
@@ -189,7 +192,7 @@ class Transformer(nn.Module):
         if self.positions == "sinusoidal":
             x = x + sinusoids(length, self.d_model)[None].astype(x.dtype)
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
-        x = self.layers(x, mask, norm, train)
+        x = self.stack(x, mask, norm, train)
         if self.placement != "post":
             x = norm(name="final_norm")(x)
         if self.tied:
@@ -207,7 +210,7 @@ class Transformer(nn.Module):
     def block(self, name: str, norm: partial[Norm]) -> Block:
         """One block of the stack."""
         scale = (2 * self.n_layers) ** -0.5 if self.initialization == "gpt2" else 1.0
-        common = {
+        common: dict[str, Any] = {
             "bias": self.bias,
             "dropout": self.dropout,
             "dtype": self.dtype,
@@ -227,7 +230,7 @@ class Transformer(nn.Module):
         return Block(attention, feedforward, norm, self.placement, name=name)
 
     @nn.nowrap
-    def layers(self, x: Array, mask: Array | None, norm: partial[Norm], train: bool) -> Array:
+    def stack(self, x: Array, mask: Array | None, norm: partial[Norm], train: bool) -> Array:
         """All blocks, one after another."""
 
         def run(block: Block, x: Array) -> Array:

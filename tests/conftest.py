@@ -9,9 +9,39 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.devices()  # from here on the number of devices is fixed
+
+from experiments.experiment import Experiment
+from models.transformer import Transformer
+from tasks.language import CausalLanguage
+from training.settings import Hyperparameters, Settings
 
 
 @pytest.fixture(autouse=True)
 def own_data_directory(tmp_path_factory, monkeypatch):
     """Prepared corpora go to one folder a test session, never to the user's."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.getbasetemp() / "tensorflow_datasets"))
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """The name of a small corpus of one's own."""
+    words = ["alpha", "beta", "gamma", "delta", "epsilon"]
+    text = " ".join(words[(i * i + i // 7) % 5] for i in range(4000))
+    (tmp_path / "corpus.txt").write_text(text)
+    return f"text:{tmp_path}/corpus.txt"
+
+
+@pytest.fixture
+def experiment(corpus):
+    """A complete experiment that trains in a second."""
+    return Experiment(
+        name="tiny",
+        question="Which of two?",
+        task=CausalLanguage(data=corpus, context=8, evaluation_windows=8),
+        model=Transformer(context=8, d_model=8, n_layers=1, n_heads=2),
+        activations=("gelu", "swiglu"),
+        seeds=(0, 1, 2),
+        settings=Settings(steps=6, batch_size=4, evaluate_every=2, checkpoint_every=1),
+        hyperparameters=Hyperparameters(learning_rate=1e-2),
+    )

@@ -12,7 +12,7 @@ import pytest
 
 from models.activations import ACTIVATIONS, Activation, activation, glu_of
 
-mpmath.mp.dps = 60
+mpmath.mp.dps = 40
 GELU_SCALE = 2 * mpmath.sqrt(2 / mpmath.pi)
 SELU_SCALE, SELU_ALPHA = mpmath.mpf("1.0507009873554804934"), mpmath.mpf("1.6732632423543772848")
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -36,7 +36,7 @@ def polyrelu(x, weight, bias):
     return weight[0] * r**3 + weight[1] * r**2 + weight[2] * r + bias
 
 
-# name -> the function in exact arithmetic, its limits at -inf and inf, and its left derivative at 0 if it has a kink there.
+# name -> the function in exact arithmetic, its limits at -inf and inf, its left derivative at 0 if it has a kink there.
 INF = math.inf
 REFERENCES = {
     "relu": (lambda x: max(x, 0), (0, INF), 0),
@@ -66,8 +66,12 @@ REFERENCES = {
 POINTWISE = [*REFERENCES, "polynorm"]
 EVERYWHERE = np.concatenate(
     [
-        np.linspace(-14, 14, 225),
-        [side * size for side in (-1, 1) for size in (20, 40, 1e4, 1e30, FLOAT32_MAX, 1e-3, 1e-6, 1e-20, 1e-38, 1e-40)],
+        np.linspace(-14, 14, 113),
+        [
+            side * size
+            for side in (-1, 1)
+            for size in (20, 40, 87, 1e4, 1e30, FLOAT32_MAX, 1e-3, 1e-6, 1e-20, 2e-38, 1e-40)
+        ],
     ]
 ).astype(np.float32)
 
@@ -94,15 +98,22 @@ def gradients(name, x):
 
 
 def derivatives(name, points):
-    """Exact derivatives; at a kink the left one."""
+    """Exact derivatives; at a kink that of the left side, for hard_swish that of PyTorch."""
     f, kink = exact(name), REFERENCES[name][2]
-    for x in points:
-        edge = name == "hard_swish" and abs(x) == 3
-        yield (
-            {-3: mpmath.mpf(0), 3: mpmath.mpf(1)}[int(x)]
-            if edge
-            else (mpmath.mpf(kink) if x == 0 and kink is not None else mpmath.diff(f, mpmath.mpf(float(x))))
-        )
+    for x in map(float, points):
+        if kink is not None and abs(x) < np.finfo(np.float32).tiny:  # XLA counts a subnormal as 0
+            yield mpmath.mpf(kink)
+        elif name == "hard_swish" and abs(x) == 3:
+            yield mpmath.mpf(x > 0)
+        else:
+            yield derivative(f, mpmath.mpf(x))
+
+
+def derivative(f, x):
+    """A central difference with 150 digits, 30 of them for the step: mpmath.diff steps over the kink from tiny x."""
+    with mpmath.workdps(150):
+        h = (abs(x) or 1) * mpmath.mpf(10) ** -30
+        return (f(x + h) - f(x - h)) / (2 * h)
 
 
 def assert_near(actual, expected, tolerance, x):
@@ -120,8 +131,8 @@ def test_values_are_right_everywhere(name):
     f = exact(name)
     for x, actual in zip(EVERYWHERE, evaluate(name, EVERYWHERE), strict=True):
         expected = f(mpmath.mpf(float(x)))
-        unit = float(np.spacing(np.float32(min(abs(expected), FLOAT32_MAX))))
-        assert_near(actual, expected, max(4 * unit, 2e-7 * max(1.0, abs(float(x)))), x)
+        four_units = mpmath.ldexp(1, mpmath.frexp(expected)[1] - 22)  # in the last of 24 places
+        assert_near(actual, expected, max(four_units, 2e-7 * max(1.0, abs(float(x)))), x)
         if 1e-30 < abs(expected) <= FLOAT32_MAX:
             assert abs(mpmath.mpf(float(actual)) / expected - 1) < 1e-4, (x, actual, float(expected))
 
@@ -168,7 +179,7 @@ def test_gradients_of_learned_parameters(name):
                     changed = [*value[:j], p, *value[j + 1 :]] if isinstance(value, list) else p
                     return REFERENCES[name][0](mpmath.mpf(float(v)), **{**arguments, key: changed})
 
-                expected = float(mpmath.diff(at, value[j] if isinstance(value, list) else value))
+                expected = float(derivative(at, value[j] if isinstance(value, list) else value))
                 got = float(actual[key][i, j] if isinstance(value, list) else actual[key][i])
                 assert abs(got - expected) <= 2e-6 * max(1, abs(expected)), (key, j, v, got, expected)
 
@@ -245,7 +256,7 @@ def test_distance_of_the_approximations_from_gelu(name, largest, at):
     x = np.linspace(0, 6, 60_001).astype(np.float32)
     distance = np.abs(evaluate(name, x) - evaluate("gelu", x))
     assert distance.max() == pytest.approx(largest, abs=5e-7)
-    assert x[distance.argmax()] == pytest.approx(at, abs=0.005)
+    assert x[distance.argmax()] == pytest.approx(at, abs=0.02)
 
 
 @pytest.mark.parametrize("name", POINTWISE)
@@ -262,7 +273,7 @@ def test_gated_units_have_their_names_from_the_paper():
     pairs = {"sigmoid": "glu", "identity": "bilinear", "relu": "reglu", "gelu": "geglu", "silu": "swiglu"}
     assert {name: glu_of(name).name for name in pairs} == pairs
     assert glu_of("mish").name == "mish_glu"
-    with pytest.raises(ValueError, match="'swiglu'.*gated already"):
+    with pytest.raises(ValueError, match="this activation is gated already"):
         glu_of("swiglu")
 
 
@@ -293,6 +304,9 @@ def test_names():
     for name in ("", "Cube", "a/b", "a b", "../a"):
         with pytest.raises(ValueError, match="activation name"):
             Activation(name, jnp.tanh)
+    for parameters in ({"slope": 0.1}, (("slope", [0.1]),), (("a slope", 0.1),), ("slope", 0.1)):
+        with pytest.raises(ValueError, match="activation 'own': parameters must be"):
+            Activation("own", jnp.tanh, parameters=parameters)
     for name in ("relu", "swish", "mish_glu"):
         with pytest.raises(ValueError, match=f"'{name}': it is built in"):
             Activation(name, jnp.tanh)
@@ -302,9 +316,10 @@ def cube(x):
     return x**3
 
 
-@pytest.mark.parametrize(
-    "value", [*map(activation, ACTIVATIONS), Activation("cube", cube), glu_of(Activation("cube", cube))]
-)
+CUBE = Activation("cube", cube)
+
+
+@pytest.mark.parametrize("value", [*map(activation, ACTIVATIONS), CUBE, glu_of(CUBE)], ids=str)
 def test_activations_survive_pickling(value):
     copy = pickle.loads(pickle.dumps(value))
     assert copy == value

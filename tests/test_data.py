@@ -186,9 +186,11 @@ def test_a_prepared_library_that_is_not_this_one_is_refused(tmp_path, monkeypatc
 
 
 def test_bytes_that_are_not_utf8_survive(tmp_path, monkeypatch):
-    library = {f"{index}.py": bytes([index, 255, 0]) for index in range(100)}
-    monkeypatch.setattr(stdlib, "_library", lambda: library)
-    assert sorted(joined(corpus("stdlib", tmp_path))) == sorted(b"".join(library.values()))
+    texts = [bytes([index, 255, 0]) + b"\r\n" for index in range(100)]
+    for index, text in enumerate(texts):
+        (tmp_path / f"{index}.py").write_bytes(text)
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
+    assert sorted(joined(corpus("stdlib", tmp_path / "data"))) == sorted(b"".join(texts))
 
 
 def test_an_interpreter_without_its_source_is_told_apart(tmp_path, monkeypatch):

@@ -90,7 +90,8 @@ def test_all_windows_predict_every_byte_but_the_first_exactly_once(size, context
     nats = bigram_nats()
     expected = sum(nats[last, following] for last, following in itertools.pairwise(arrays["tokens"]))
     batches = CausalLanguage(context=context, evaluation_windows=0).evaluation_batches(arrays, batch_size)
-    assert batches["tokens"].shape[1:] == (batch_size, context + 1)
+    n_batches = math.ceil(math.ceil((size - 1) / context) / batch_size)
+    assert batches["tokens"].shape == (n_batches, batch_size, context + 1)
     assert batches["weight"].sum() == size - 1
     losses = nats[batches["tokens"][..., :-1], batches["tokens"][..., 1:]]
     np.testing.assert_allclose((batches["weight"] * losses).sum(), expected, rtol=1e-6)

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -43,11 +44,13 @@ class Execution:
 
 
 def use_all_cores() -> None:
-    """Makes one virtual device a CPU core, so that runs go side by side; does nothing once JAX has started."""
-    try:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    except RuntimeError:
-        return
+    """Makes one virtual device a CPU core, so that runs go side by side.
+
+    A number that somebody has set (`JAX_NUM_CPU_DEVICES`) stands; and once JAX has started it is too late.
+    """
+    if jax.config.jax_num_cpu_devices < 0:
+        with suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 
 def use_compilation_cache() -> None:

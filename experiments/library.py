@@ -1,0 +1,49 @@
+"""Finding experiments: those of this folder by name, a user's own by path."""
+
+import ast
+import difflib
+import importlib
+import runpy
+from pathlib import Path
+
+from experiments.experiment import Experiment
+
+FOLDER = Path(__file__).parent
+
+
+def catalogue() -> dict[str, str]:
+    """Name -> first line of the docstring of every experiment here, read without importing it."""
+    trees = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.py"))}
+    return {
+        name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in trees.items() if _defines(tree)
+    }
+
+
+def find(name: str) -> Experiment:
+    """The value `experiment` of the module experiments/NAME.py, or of the file NAME if it ends in .py.
+
+    Raises ValueError if there is no such experiment (naming the nearest) and FileNotFoundError if there is no such file.
+    """
+    if name.endswith(".py"):
+        return _from_file(Path(name))
+    known = catalogue()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+        raise ValueError(f"no experiment is called '{name}': {hint}")
+    return importlib.import_module(f"experiments.{name}").experiment
+
+
+def _from_file(path: Path) -> Experiment:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no experiment file {path}")
+    found = runpy.run_path(str(path)).get("experiment")
+    if not isinstance(found, Experiment):
+        raise ValueError(f"{path} defines no `experiment = Experiment(...)`")
+    return found
+
+
+def _defines(tree: ast.Module) -> bool:
+    """Whether the module assigns `experiment`."""
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    return any(isinstance(target, ast.Name) and target.id == "experiment" for target in targets)

@@ -1,0 +1,101 @@
+"""What a model costs, counted from its trace before any compile: parameters, matrix-product FLOPs and bytes."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.extend import core
+
+
+def variables(model: Any, *inputs: Any) -> Any:
+    """Shapes and dtypes of the variables that `model.init` would make for these inputs (arrays or their shapes)."""
+    return jax.eval_shape(lambda *arrays: model.init(jax.random.key(0), *arrays), *inputs)
+
+
+def parameters(model: Any, *inputs: Any) -> int:
+    """Number of parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(variables(model, *inputs)["params"]))
+
+
+def embedding_parameters(model: Any, *inputs: Any) -> int:
+    """Number of parameters in embedding tables, of tokens and of positions; an untied output layer is not one."""
+    leaves = jax.tree_util.tree_leaves_with_path(variables(model, *inputs)["params"])
+    return sum(leaf.size for path, leaf in leaves if path[-1].key == "embedding")
+
+
+def flops(function: Callable[..., Any], *arguments: Any) -> float:
+    """FLOPs of the matrix products and convolutions of `function(*arguments)`: two a multiply-add, all else free.
+
+    Arguments are arrays or their shapes. A loop counts once an iteration, a branch as the dearest one, work computed
+    again by a checkpoint each time it is computed. Raises ValueError if a loop of unknown length holds such a product.
+    """
+    return _flops(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def _flops(jaxpr: Any) -> float:
+    return sum(_equation_flops(equation) for equation in jaxpr.eqns)
+
+
+def _equation_flops(equation: Any) -> float:
+    params = equation.params
+    inner = [
+        _flops(getattr(leaf, "jaxpr", leaf))
+        for leaf in jax.tree.leaves(params)
+        if isinstance(leaf, core.Jaxpr | core.ClosedJaxpr)
+    ]
+    match equation.primitive.name:
+        case "dot_general":
+            (contracted, _), _ = params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            return 2.0 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
+        case "conv_general_dilated":
+            kernel = equation.invars[1].aval
+            features = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
+            return 2.0 * equation.outvars[0].aval.size * kernel.size / features
+        case "scan":
+            return params["length"] * sum(inner)
+        case "cond":
+            return max(inner)
+        case "while" if any(inner):
+            raise ValueError("matrix products in a while loop cannot be counted, use a loop of fixed length")
+        case _:
+            return sum(inner)
+
+
+def activation_bytes(model: Any, *inputs: Any) -> int:
+    """Bytes that the backward pass keeps of the forward pass, besides the variables and inputs themselves.
+
+    Counted in the program as written: the compiler may keep less, computing cheap values again. With `inputs` of one
+    example this is the memory that one more example in the batch takes, but for what depends on no example.
+    """
+
+    def residuals(given: Any, *arrays: Any) -> list[Any]:
+        known = {id(leaf) for leaf in jax.tree.leaves((given, arrays))}
+        _, backward = jax.vjp(lambda given: model.apply(given, *arrays), given)
+        return [leaf for leaf in jax.tree.leaves(backward) if id(leaf) not in known]
+
+    return sum(_bytes(leaf) for leaf in jax.eval_shape(residuals, variables(model, *inputs), *inputs))
+
+
+def _bytes(leaf: Any) -> int:
+    return leaf.size * leaf.dtype.itemsize
+
+
+def cost(model: Any, inputs: tuple[Any, ...], tokens_per_example: int | None = None) -> dict[str, Any]:
+    """Costs of a model whose `inputs` (arrays or their shapes) have the batch as their first axis.
+
+    `flops_per_token` are those of the forward pass; an example has `tokens_per_example` tokens, or as many as its first
+    input has elements. `d_ff` is the hidden width of the feed-forward layers, None if the model has none. `state_bytes`
+    are parameters and Adam's two moments, `activation_bytes` one example's.
+    """
+    example = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), inputs)
+    given = variables(model, *example)
+    return {
+        "parameters": parameters(model, *example),
+        "embedding_parameters": embedding_parameters(model, *example),
+        "flops_per_token": flops(model.apply, given, *example) / (tokens_per_example or example[0].size),
+        "d_ff": getattr(model, "hidden_width", None),
+        "state_bytes": 3 * sum(_bytes(leaf) for leaf in jax.tree.leaves(given["params"])),
+        "activation_bytes": activation_bytes(model, *example),
+    }

@@ -1,0 +1,64 @@
+"""What a results directory still needs: it belongs to one experiment, whose grid may grow but not change."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from experiments.experiment import Cell, Experiment, grid
+from records.cells import CellDirectory, first_difference
+from records.environment import commit
+from records.files import read_json, write_json
+
+
+def prepare(experiment: Experiment, directory: Path, command: str) -> None:
+    """Writes `experiment.json`, or adds to it the seeds and axes that are new; before anything is trained.
+
+    Raises ValueError if the directory holds an experiment with another task, model or settings, OSError if it cannot
+    be written.
+    """
+    path = directory / "experiment.json"
+    if not path.exists() and directory.exists() and any(directory.iterdir()):
+        raise ValueError(f"{directory} is not empty and holds no results: choose another --out")
+    known = read_json(path) if path.exists() else {}
+    if known and (difference := first_difference(known["definition"], experiment.definition)) is not None:
+        raise ValueError(
+            f"{directory} holds '{known['name']}' with {difference} as asked now: choose another --out, or delete it"
+        )
+    write_json(path, _record(experiment, known, command))
+
+
+def cell_directory(directory: Path, cell: Cell) -> CellDirectory:
+    """Where a cell's results are."""
+    return CellDirectory(directory / "cells" / cell.name)
+
+
+def other_commits(directory: Path, cells: list[Cell]) -> dict[str, set[str]]:
+    """The cells that have finished runs made by a commit other than this one, with those commits."""
+    now = commit()
+    found = {}
+    for cell in cells:
+        waves = [wave for wave in cell_directory(directory, cell).waves() if wave.done]
+        found[cell.name] = {made["commit"] for wave in waves for made in wave.environments} - {now}
+    return {name: commits for name, commits in found.items() if commits}
+
+
+def _record(experiment: Experiment, known: dict[str, Any], command: str) -> dict[str, Any]:
+    return {
+        "name": experiment.name,
+        "question": experiment.question,
+        "baseline": experiment.baseline,
+        "metric": experiment.metric,
+        "split": experiment.split,
+        "level": experiment.level,
+        "steps": experiment.settings.steps,
+        "axes": _union(known.get("axes", []), experiment.axis_names),
+        "seeds": _union(known.get("seeds", []), experiment.seeds),
+        "cells": {**known.get("cells", {}), **{cell.name: len(cell.runs) for cell in grid(experiment)}},
+        "command": command,
+        "created": known.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
+        "definition": experiment.definition,
+    }
+
+
+def _union(old: list[Any], new: Any) -> list[Any]:
+    return [*old, *(value for value in new if value not in old)]

@@ -1,0 +1,180 @@
+"""Many runs in one program: the numbers do not depend on how they are executed, interrupted or grouped."""
+
+from dataclasses import replace
+
+import chex
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.experiment import grid
+from records.cells import CellDirectory
+from training import checkpoints, step
+from training import train as loop
+from training.runs import Execution, Program
+from training.settings import Hyperparameters, Run, Settings
+from training.train import train
+
+STEPS = 4
+
+
+def program(cell, runs=None, execution=None):
+    runs = list(cell.runs if runs is None else runs)
+    dataset = cell.task.load()
+    return Program(cell.model, cell.task, cell.settings, runs, dataset, execution or Execution("map", 1))
+
+
+def trained(cell, runs=None, execution=None):
+    """States and metrics of all runs after some steps."""
+    many = program(cell, runs, execution)
+    state, metrics = many.train_interval(many.init(), 0, STEPS)
+    return many.host(state), {**metrics, **many.evaluate(state, "validation")}
+
+
+@pytest.fixture
+def cell(experiment):
+    return grid(experiment)[0]
+
+
+def close(left, right, tolerance=2e-5):
+    chex.assert_trees_all_close(left, right, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "execution",
+    [Execution("vmap", 1), Execution("map", 1, chunk=2), Execution("map", 2), Execution("vmap", 3), Execution("map", 4)],
+    ids=str,
+)
+def test_execution_does_not_change_the_numbers(cell, execution):
+    close(trained(cell, execution=execution), trained(cell))
+
+
+def test_a_run_among_others_equals_the_run_alone(cell):
+    state, metrics = trained(cell, execution=Execution("vmap", 1))
+    alone, alone_metrics = trained(cell, [cell.runs[1]], Execution("vmap", 1))
+    close(jax.tree.map(lambda leaf: leaf[1:2], state), alone)
+    close({name: value[1:2] for name, value in metrics.items()}, alone_metrics)
+
+
+def test_runs_sharded_over_devices_do_not_communicate(cell):
+    many = program(cell, execution=Execution("vmap", 3))
+    many.compile()
+    assert not any(word in many._train.as_text() for word in ("all-reduce", "all-gather", "all-to-all", "permute"))
+
+
+def test_a_cell_is_traced_once(cell, tmp_path, monkeypatch):
+    settings = replace(cell.settings, steps=5)  # the last interval is shorter
+    for name in ("init", "train_interval", "evaluate"):
+        counted = chex.assert_max_traces(getattr(step, name), n=1)
+        monkeypatch.setattr(step, name, counted)
+    train(cell.model, cell.task, settings, cell.runs, tmp_path / "cell", cell.task.load())
+
+
+def test_shared_parameters_start_equal_for_a_seed(experiment):
+    wide = replace(experiment, activations=("gelu", "relu", "prelu", "swiglu"))
+    states = [program(cell).host(program(cell).init()).parameters for cell in grid(wide)]
+    leaves = [dict(jax.tree_util.tree_leaves_with_path(state)) for state in states]
+    for other in leaves[1:]:
+        shared = [path for path in other if path in leaves[0] and other[path].shape == leaves[0][path].shape]
+        assert len(shared) > 5
+        for path in shared:
+            np.testing.assert_array_equal(other[path], leaves[0][path])
+
+
+def test_seeds_differ(cell):
+    kernels = trained(cell)[0].parameters["layer_0"]["attention"]
+    first = jax.tree.leaves(kernels)[0]
+    assert not np.allclose(first[0], first[1])
+
+
+def test_batches_depend_on_seed_and_step_alone(experiment):
+    gelu, swiglu = grid(experiment)
+    arrays = gelu.task.load().arrays["train"]
+    first, again = (cell.task.batch(arrays, 3, 5, 4)["tokens"] for cell in (gelu, swiglu))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, gelu.task.batch(arrays, 3, 6, 4)["tokens"])
+    assert not np.array_equal(first, gelu.task.batch(arrays, 4, 5, 4)["tokens"])
+
+
+@pytest.mark.parametrize("kind", ["map", "vmap"])
+def test_a_diverged_run_leaves_its_neighbours_bit_unchanged(cell, kind):
+    hot = replace(cell.runs[1], hyperparameters=Hyperparameters(learning_rate=1e30, clip_norm=float("inf")))
+    calm_state, calm = trained(cell, execution=Execution(kind, 1))
+    state, metrics = trained(cell, [cell.runs[0], hot, cell.runs[2]], Execution(kind, 1))
+    assert metrics["not_finite"].tolist()[1] > 0
+    for index in (0, 2):
+        chex.assert_trees_all_equal(
+            jax.tree.map(lambda leaf, i=index: leaf[i], state), jax.tree.map(lambda leaf, i=index: leaf[i], calm_state)
+        )
+        assert metrics["loss"][index] == calm["loss"][index]
+
+
+def test_a_diverged_run_is_kept_and_marked(cell, tmp_path):
+    hot = Run(7, Hyperparameters(learning_rate=1e30, clip_norm=float("inf")))
+    train(cell.model, cell.task, cell.settings, [*cell.runs, hot], tmp_path, cell.task.load())
+    rows = CellDirectory(tmp_path).waves()[0].metrics()
+    marked = rows[rows["metric"] == "diverged"]
+    assert set(marked["seed"]) == {7}
+    assert rows[(rows["seed"] == 7) & (rows["split"] == "validation") & (rows["metric"] == "loss")]["step"].max() == 6
+
+
+def test_accumulated_gradients_equal_those_of_the_whole_batch(cell):
+    parts = replace(cell, settings=replace(cell.settings, accumulate=2))
+    close(trained(parts), trained(cell), 1e-4)
+
+
+def metrics_of(directory):
+    waves = CellDirectory(directory).waves()
+    table = pd.concat([wave.metrics() for wave in waves])
+    return table.sort_values(["seed", "step", "split", "metric"]).reset_index(drop=True)
+
+
+def weights_of(directory, cell, steps):
+    wave = CellDirectory(directory).waves()[0]
+    return checkpoints.restore(wave.checkpoints, steps, program(cell).abstract())[0]
+
+
+@pytest.mark.parametrize("after", [0, 2, 4])
+def test_resumed_equals_uninterrupted_bit_for_bit(cell, tmp_path, after):
+    class Killed(Exception):
+        pass
+
+    def watch(at, rows):
+        if at > after:
+            raise Killed
+
+    arguments = (cell.model, cell.task, cell.settings, cell.runs)
+    with pytest.raises(Killed):
+        train(*arguments, tmp_path / "killed", cell.task.load(), watch=watch)
+    train(*arguments, tmp_path / "killed", cell.task.load())
+    train(*arguments, tmp_path / "whole", cell.task.load())
+    pd.testing.assert_frame_equal(metrics_of(tmp_path / "killed"), metrics_of(tmp_path / "whole"), check_exact=True)
+    left, right = (weights_of(tmp_path / name, cell, 6) for name in ("killed", "whole"))
+    chex.assert_trees_all_equal(left, right)
+
+
+def test_more_seeds_later_equal_all_at_once(cell, tmp_path):
+    arguments = (cell.model, cell.task, cell.settings)
+    train(*arguments, cell.runs[:2], tmp_path / "later", cell.task.load())
+    first = metrics_of(tmp_path / "later")
+    train(*arguments, cell.runs, tmp_path / "later", cell.task.load())
+    train(*arguments, cell.runs, tmp_path / "once", cell.task.load())
+    assert [len(wave.runs) for wave in CellDirectory(tmp_path / "later").waves()].count(2) == 1
+    later = metrics_of(tmp_path / "later")
+    pd.testing.assert_frame_equal(later, metrics_of(tmp_path / "once"), rtol=2e-5)
+    pd.testing.assert_frame_equal(later[later["seed"] < 2].reset_index(drop=True), first, check_exact=True)
+
+
+def test_what_is_done_is_not_trained_again(cell, tmp_path, monkeypatch):
+    arguments = (cell.model, cell.task, cell.settings, cell.runs, tmp_path, cell.task.load())
+    train(*arguments)
+    monkeypatch.setattr(loop, "Program", None)
+    train(*arguments)
+
+
+def test_evaluated_first_last_and_at_every_interval():
+    settings = Settings(steps=7, evaluate_every=3)
+    assert list(loop.intervals(settings)) == [(0, 3), (3, 6), (6, 7)]
+    assert list(loop.intervals(settings, 6)) == [(6, 7)]
+    assert list(loop.intervals(settings, 7)) == []
