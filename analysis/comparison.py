@@ -149,6 +149,11 @@ def axis_columns(rows: pd.DataFrame) -> list[str]:
     return axes
 
 
+def run_columns(rows: pd.DataFrame) -> list[str]:
+    """The columns that tell one run from another."""
+    return [column for column in rows.columns if column not in ("step", "split", "metric", "value")]
+
+
 def higher_is_better(metric: str) -> bool:
     """Whether more of the metric is better, as for accuracies and returns; losses, errors and bits are the rest."""
     return metric.endswith(HIGHER_IS_BETTER)

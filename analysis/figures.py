@@ -51,6 +51,11 @@ def colour(name: str) -> str:
     return hues[zlib.crc32(name.encode()) % len(hues)]
 
 
+def is_gated(name: str) -> bool:
+    """Whether an activation is a gated linear unit, by its name."""
+    return name.endswith("glu") or name == "bilinear"
+
+
 def curves(rows: pd.DataFrame, metric: str = "loss", split: str = "validation") -> Figure:
     """Learning curves, one line an activation: the mean over its seeds.
 
@@ -62,6 +67,7 @@ def curves(rows: pd.DataFrame, metric: str = "loss", split: str = "validation") 
     measured = _before_divergence(rows)
     measured = measured[measured["metric"] == metric]
     evaluated = measured[measured["split"] == split]
+    nats = unit(rows, metric)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.8), layout="constrained")
         whole, end = figure.subplots(1, 2)
@@ -76,7 +82,7 @@ def curves(rows: pd.DataFrame, metric: str = "loss", split: str = "validation") 
             _band(end, one[one["split"] == split], style["color"])
             _cross_last_values(whole, rows, one[one["split"] == split], style["color"])
         _zoom(end, evaluated)
-        whole.set(xlabel="step", ylabel=f"{split} {metric}{unit(rows, metric)}", title="whole training")
+        whole.set(xlabel="step", ylabel=f"{split} {metric}" + (nats and f" ({nats})"), title="whole training")
         end.set(xlabel="step", title="the last third")
         _bits_axis(end, rows, metric, split)
         figure.legend(*end.get_legend_handles_labels(), loc="outside right center", handlelength=2.8)
@@ -100,7 +106,7 @@ def differences(comparison: Comparison) -> Figure:
         for height, arm in enumerate(arms):
             style: dict[str, Any] = {"color": colour(arm.activation)}
             spread = height + np.linspace(-0.18, 0.18, arm.n) if arm.n > 1 else [height]
-            axes.plot(arm.differences, spread, "o", markersize=3.5, alpha=0.45, markeredgewidth=0, **style)
+            axes.plot(arm.differences, spread, "o", markersize=4, alpha=0.55, markeredgewidth=0, **style)
             if math.isfinite(arm.low):
                 axes.plot([arm.low, arm.high], [height, height], linewidth=2.2, solid_capstyle="butt", **style)
             marker = "<" if arm.difference < low else ">" if arm.difference > high else "D"
@@ -133,14 +139,20 @@ def svg(figure: Figure, title: str) -> str:
     text = buffer.getvalue().decode()
     text = text[text.index("<svg") :].replace(INK.lower(), "currentColor")
     used = set(re.findall(r"#([\w-]+)", text))
+    text = re.sub(r'="[^"]*"', _shortened, text)
     text = re.sub(r' id="([\w-]+)"', lambda match: match[0] if match[1] in used else "", text)
     name = escape(title)
     return text.replace("<svg", f'<svg role="img" aria-label="{name}"', 1).replace(">", f"><title>{name}</title>", 1)
 
 
 def unit(rows: pd.DataFrame, metric: str) -> str:
-    """ " (nats)" for the loss of a language model, which is known by the bits per byte beside it; else nothing."""
-    return " (nats)" if metric == "loss" and (rows["metric"] == "bits_per_byte").any() else ""
+    """Nats for the loss of a language model, which is known by the bits per byte beside it; else nothing."""
+    return "nats" if metric == "loss" and (rows["metric"] == "bits_per_byte").any() else ""
+
+
+def _shortened(attribute: re.Match) -> str:
+    """Coordinates to a hundredth of a point, which is less than a pixel, without needless space: half the bytes."""
+    return re.sub(r"(\.\d\d)\d+", r"\1", attribute[0]).replace(" \nL ", "L")
 
 
 def _before_divergence(rows: pd.DataFrame) -> pd.DataFrame:
@@ -162,8 +174,7 @@ def _line_styles(names: list[str]) -> dict[str, dict[str, Any]]:
     """Colour and dashes for each name; of two with one colour, the later gets other dashes."""
     styles: dict[str, dict[str, Any]] = {}
     for name in names:
-        gated = name.endswith("glu") or name == "bilinear"
-        dashes = DASHES[1:] if gated else DASHES
+        dashes = DASHES[1:] if is_gated(name) else DASHES
         taken = [style["linestyle"] for style in styles.values() if style["color"] == colour(name)]
         free = [dash for dash in dashes if dash not in taken]
         styles[name] = {"color": colour(name), "linestyle": (free or dashes)[0], "linewidth": 1.5}
@@ -177,13 +188,13 @@ def _draw(axes: Axes, one: pd.DataFrame, **style: Any) -> None:
 
 def _band(axes: Axes, one: pd.DataFrame, color: str) -> None:
     seeds = one.groupby("step")["value"]
-    axes.fill_between(seeds.min().index, seeds.min(), seeds.max(), color=color, alpha=0.13, linewidth=0)
+    axes.fill_between(seeds.min().index, seeds.min(), seeds.max(), color=color, alpha=0.1, linewidth=0)
 
 
 def _cross_last_values(axes: Axes, rows: pd.DataFrame, one: pd.DataFrame, color: str) -> None:
     diverged = rows.loc[(rows["metric"] == "diverged"), ["activation", "seed"]].drop_duplicates()
     last = one.merge(diverged, on=["activation", "seed"]).sort_values("step").groupby("seed").last()
-    axes.plot(last["step"], last["value"], "x", color=color, markersize=7, markeredgewidth=2)
+    axes.plot(last["step"], last["value"], "x", color=color, markersize=7, markeredgewidth=2, zorder=5)
 
 
 def _zoom(axes: Axes, evaluated: pd.DataFrame) -> None:

@@ -9,80 +9,268 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.comparison import Arm, Comparison, axis_columns, compare
-from analysis.figures import colour, curves, differences, svg, unit
+from analysis.comparison import Arm, Comparison, axis_columns, compare, higher_is_better, run_columns
+from analysis.figures import colour, curves, differences, is_gated, svg, unit
 from analysis.table import compact, decimals, number, ranked, times
 from records.files import write_text
 
 if TYPE_CHECKING:
     from records.results import Results
 
+SLOWER = 1.05  # timings of one machine repeat to a few percent: less is no cost worth a sentence
+VERDICTS = {"better": "better", "worse": "worse", "not resolved": "unresolved"}  # and their style
 SORT = """
-for (const [column, button] of document.querySelectorAll(".ranking button").entries())
+document.querySelectorAll(".ranking button").forEach((button, column) => {
+  let up = false;
   button.onclick = () => {
-    const body = document.querySelector(".ranking tbody"), key = (row) => row.cells[column].dataset.value;
-    const descending = (button.dataset.descending = button.dataset.descending === "no" ? "yes" : "no") === "yes";
-    const order = (a, b) => key(a).localeCompare(key(b), undefined, { numeric: true }) || 0;
-    const numeric = (a, b) => (isNaN(key(a)) || isNaN(key(b)) ? order(a, b) : key(a) - key(b));
-    body.append(...[...body.rows].sort((a, b) => (descending ? -numeric(a, b) : numeric(a, b))));
+    up = !up;
+    const body = document.querySelector(".ranking tbody");
+    const value = (row) => row.cells[column].dataset.value;
+    const compare = (a, b) => (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
+    body.append(...[...body.rows].sort((a, b) => compare(value(a), value(b)) * (up ? 1 : -1)));
   };
+});
 """
-SLOWER = 1.05  # timings of one machine repeat to a few percent; less is no cost worth a sentence
 
 
 def write(results: Results, path: Path | None = None) -> Path:
-    """Writes the report and, beside it, its table as CSV; gives the report's path, DIR/report.html unless given.
+    """Writes the report, and its table as CSV beside it; gives the report's path, DIR/report.html unless given.
 
-    The file needs nothing else: no network, no other file. Raises OSError if it cannot be written.
+    The file needs nothing else, neither network nor other files. While there is nothing to compare yet, the curves so
+    far are worth a page all the same, and it says why. Raises OSError if it cannot be written.
     """
     path = results.directory / "report.html" if path is None else path
     try:
-        comparison, trouble = compare(results), ""
-    except ValueError as error:  # too early to compare: the curves so far are worth a page all the same
-        comparison, trouble = None, str(error)
-    write_text(path, page(results, comparison, trouble))
-    if comparison is not None:
-        write_text(path.with_suffix(".csv"), ranked(results, comparison).to_csv(index=False))
+        comparison = compare(results)
+    except ValueError as error:
+        early = f'<section class="answer"><p>No comparison yet: {escape(str(error))}.</p></section>'
+        write_text(path, _page(results, [early, _notice(_unfinished(results))]))
+        return path
+    table = ranked(results, comparison)
+    findings = [
+        _answer(comparison, table, unit(results.rows, comparison.metric)),
+        _notice([*_unfinished(results), *_behind(results, comparison)]),
+        _ranking(comparison, table),
+        _differences(comparison),
+        _rule(comparison),
+    ]
+    write_text(path, _page(results, findings))
+    write_text(path.with_suffix(".csv"), table.to_csv(index=False))
     return path
 
 
-def page(results: Results, comparison: Comparison | None, trouble: str = "") -> str:
-    """The report as HTML; `trouble` says why there is no comparison."""
-    title = escape(results.experiment.get("question") or results.experiment["name"])
+def _page(results: Results, findings: list[str]) -> str:
+    name = escape(results.experiment["name"])
+    title = escape(results.experiment.get("question", "")) or name
     css = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
-    compared = [f"<p>No comparison yet: {escape(trouble)}.</p>"]
-    if comparison is not None:
-        compared = [_answer(results, comparison), _ranking(results, comparison), _differences(comparison)]
-    answer, *findings = compared
-    body = [
-        f'<header><h1>{title}</h1><p class="soft">{escape(results.experiment["name"])}: {_size(results)}</p></header>',
-        f'<section class="answer">{answer}</section>',
-        _notice(_unfinished(results, comparison)),
-        *findings[:1],
-        _curves(results),
-        *findings[1:],
-        _diverged(results.rows),
-        _made_of(results),
-        _rule(results, comparison),
-    ]
+    header = f'<header><h1>{title}</h1><p class="soft">{name}: {_extent(results)}</p></header>'
+    sections = [header, *findings, _curves(results), _diverged(results.rows), _made_of(results), _again(results)]
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
-        f"<style>\n{css}</style></head>\n<body>\n{chr(10).join(body)}\n<script>{SORT}</script></body></html>\n"
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
+        f"<style>\n{css}</style>\n</head>\n<body>\n{chr(10).join(filter(None, sections))}\n"
+        f"<script>{SORT}</script>\n</body>\n</html>\n"
     )
 
 
-def _answer(results: Results, comparison: Comparison) -> str:
-    """Which arms are better, worse and not resolved, by how much, and which take longer."""
-    measure = f"{comparison.split} {comparison.metric}"
-    counts = _range([arm.n for arm in comparison.arms])
-    best_first = sorted(comparison.arms, key=lambda arm: abs(arm.difference), reverse=True)
+def _extent(results: Results) -> str:
+    rows = results.rows
+    seeds, steps = rows["seed"].nunique(), rows["step"].max()
+    return f"{_count(rows['activation'].nunique(), 'activation')}, {_count(seeds, 'seed')}, {steps} steps"
+
+
+def _answer(comparison: Comparison, table: pd.DataFrame, unit_of_metric: str) -> str:
+    """Which arms are better, worse and not resolved, by how much; and which take longer."""
+    arms = sorted(comparison.arms, key=lambda arm: arm.difference, reverse=higher_is_better(comparison.metric))
     lines = []
-    for verdict, style in (("better", "better"), ("worse", "worse"), ("not resolved", "unresolved")):
-        arms = [_in_words(arm, comparison, unit(results.rows, comparison.metric)) for arm in best_first if arm.verdict == verdict]
-        if arms:
-            lines.append(f'<li><span class="{style}">{verdict.capitalize()}</span>: {"; ".join(arms)}</li>')
+    for verdict, style in VERDICTS.items():
+        found = "; ".join(_difference(arm, decimals(comparison)) for arm in arms if arm.verdict == verdict)
+        if found:
+            lines.append(f'<li><span class="{style}">{verdict.capitalize()}</span>: {found}.</li>')
+    pairs = sorted({arm.n for arm in arms})
+    seeds = _count(pairs[0], "paired seed") if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} paired seeds"
     return (
-        f"<p>Against <strong>{escape(comparison.baseline)}</strong>, by {escape(measure)} at step {comparison.step}, "
-        f"over {counts} paired seeds:</p><ul>{''.join(lines)}</ul>{_slower(results, comparison)}"
+        f'<section class="answer"><p>Against <strong>{escape(comparison.baseline)}</strong>, by '
+        f"{escape(comparison.split)} {escape(comparison.metric)} at step {comparison.step}, over {seeds} "
+        f"(difference{unit_of_metric and f' in {unit_of_metric}'}, {comparison.level:.0%} interval):</p>"
+        f"<ul>{''.join(lines)}</ul>{_slower(table, comparison.baseline)}</section>"
     )
+
+
+def _difference(arm: Arm, digits: int) -> str:
+    size, low, high = (number(value, digits, sign=True) for value in (arm.difference, arm.low, arm.high))
+    diverged = f", {arm.n_diverged} of {arm.n} diverged" if arm.n_diverged else ""
+    limit = f", resolvable from {number(arm.resolvable, digits)}" if arm.verdict == "not resolved" else ""
+    return f'<strong>{escape(arm.label)}</strong> {size} <span class="soft">({low} to {high}{diverged}{limit})</span>'
+
+
+def _slower(table: pd.DataFrame, baseline: str) -> str:
+    slow = table[table["relative_time"] >= SLOWER].sort_values("relative_time", ascending=False)
+    if slow.empty:
+        known = table["relative_time"].notna().all()
+        return f"<p>No arm takes {SLOWER - 1:.0%} more time to train than {escape(baseline)}.</p>" if known else ""
+    arms = ", ".join(f"{escape(row['arm'])} {times(row['relative_time'])}" for _, row in slow.iterrows())
+    return f"<p>Training time, relative to {escape(baseline)}: {arms}.</p>"
+
+
+def _unfinished(results: Results) -> list[str]:
+    """The cells that are not done, in sentences."""
+    planned = results.experiment.get("cells", {})
+    present = {cell["cell"]: cell for cell in results.cells}
+    missing = [f"{name} has not started" for name in planned if name not in present]
+    for name, cell in present.items():
+        runs, done = planned.get(name, cell.get("runs", 0)), cell.get("done", cell.get("runs", 0))
+        if done < runs:
+            missing.append(f"{name} has finished {done} of {_count(runs, 'run')}")
+    return missing
+
+
+def _behind(results: Results, comparison: Comparison) -> list[str]:
+    """What the comparison had to leave out, in sentences."""
+    steps = results.experiment.get("steps", comparison.step)
+    early = [f"all arms have reached step {comparison.step} of {steps}: they are compared there"]
+    return [*(early if comparison.step < steps else []), *comparison.missing]
+
+
+def _notice(sentences: Sequence[str]) -> str:
+    if not sentences:
+        return ""
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<aside class="notice"><strong>These results are not complete.</strong><ul>{items}</ul></aside>'
+
+
+def _ranking(comparison: Comparison, table: pd.DataFrame) -> str:
+    digits = decimals(comparison)
+    headings = (
+        "activation", "verdict", f"{escape(comparison.split)}<br>{escape(comparison.metric)}", "n",
+        "difference", f"{comparison.level:.0%}<br>interval", "p<br>(Holm)", "resolvable<br>difference",
+        "para-<br>meters", "FLOPs<br>a token", "seconds<br>a run", "relative<br>time",
+    )  # fmt: skip
+    head = "".join(f"<th><button>{heading}</button></th>" for heading in headings)
+    body = "".join(_ranking_row(row, digits) for _, row in table.iterrows())
+    return (
+        '<section><h2>Ranking</h2><div class="wide"><table class="ranking">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        '<p class="soft">FLOPs are those of the forward matrix products. Time is training time a token, relative to '
+        "the baseline. n counts runs; † of them diverged and took the worst value. The resolvable difference is the "
+        "smallest true one that so many pairs find with probability 0.8 after the correction.</p></section>"
+    )
+
+
+def _ranking_row(row: pd.Series, digits: int) -> str:
+    baseline = row["verdict"] == "baseline"
+    kind = "swatch gated" if is_gated(row["activation"]) else "swatch"
+    swatch = f'<span class="{kind}" style="--hue: {colour(row["activation"])}"></span>'
+    low, high = number(row["low"], digits, sign=True), number(row["high"], digits, sign=True)
+    cells = (
+        (row["arm"], swatch + escape(row["arm"])),
+        (row["verdict"], f'<span class="{VERDICTS.get(row["verdict"], "")}">{row["verdict"]}</span>'),
+        (row["mean"], number(row["mean"], digits)),
+        (row["n"], f"{row['n']}" + (f" ({row['n_diverged']}†)" if row["n_diverged"] else "")),
+        (0 if baseline else row["difference"], number(row["difference"], digits, sign=True)),
+        (row["low"], "" if baseline else f"{low} to {high}"),
+        (row["p_adjusted"], "" if pd.isna(row["p_adjusted"]) else f"{row['p_adjusted']:.2g}"),
+        (row["resolvable"], number(row["resolvable"], digits)),
+        (row["parameters"], compact(row["parameters"])),
+        (row["flops_per_token"], compact(row["flops_per_token"])),
+        (row["seconds"], number(row["seconds"], 1)),
+        (row["relative_time"], times(row["relative_time"])),
+    )
+    tags = "".join(f'<td data-value="{escape(str(value))}">{text}</td>' for value, text in cells)
+    return f'<tr class="baseline">{tags}</tr>' if baseline else f"<tr>{tags}</tr>"
+
+
+def _differences(comparison: Comparison) -> str:
+    title = f"Paired differences to {comparison.baseline} in {comparison.split} {comparison.metric}"
+    caption = (
+        f"A dot is a seed, the diamond their mean, the bar its {comparison.level:.0%} paired t interval before "
+        "correction; an arrow points to what lies beyond the axis."
+    )
+    return f"<section><h2>Paired differences</h2>{_figure(svg(differences(comparison), title), caption)}</section>"
+
+
+def _curves(results: Results) -> str:
+    metric, split = results.experiment.get("metric", "loss"), results.experiment.get("split", "validation")
+    drawn = []
+    for setting, rows in _settings(results.rows):
+        heading = f"<h3>{escape(setting)}</h3>" if setting else ""
+        title = f"Learning curves: {metric} by step, an activation a line {setting}".strip()
+        drawn.append(heading + _figure(svg(curves(rows, metric, split), title), ""))
+    caption = (
+        f"Mean over the seeds: {escape(split)} solid (dashed if gated), training dotted. The band reaches from the "
+        "lowest seed to the highest; a cross is the last value of a run that diverged."
+    )
+    return f'<section><h2>Learning curves</h2>{"".join(drawn)}<p class="soft">{caption}</p></section>'
+
+
+def _settings(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows at each value of the axes other than the activation, and that value in words."""
+    axes = [axis for axis in axis_columns(rows) if len(rows[axis].unique()) > 1]
+    if not axes:
+        yield "", rows
+        return
+    for values, setting in rows.groupby(axes, dropna=False, sort=False):
+        yield ", ".join(f"{axis}={value}" for axis, value in zip(axes, values, strict=True)), setting
+
+
+def _figure(drawing: str, caption: str) -> str:
+    described = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><div class="wide">{drawing}</div>{described}</figure>'
+
+
+def _diverged(rows: pd.DataFrame) -> str:
+    marked = rows[rows["metric"] == "diverged"].drop_duplicates(run_columns(rows))
+    if marked.empty:
+        return "<section><h2>Diverged runs</h2><p>None.</p></section>"
+    axes, items = axis_columns(rows), ""
+    for _, run in marked.iterrows():
+        words = [run["activation"], *(f"{axis}={run[axis]}" for axis in axes), f"seed {run['seed']}"]
+        items += f"<li>{escape(', '.join(words))}: at step {run['step']}</li>"
+    return f"<section><h2>Diverged runs</h2><ul>{items}</ul></section>"
+
+
+def _rule(comparison: Comparison) -> str:
+    return (
+        "<section><h2>The rule of comparison</h2><p>"
+        f"Each arm meets {escape(comparison.baseline)} at the same step and setting, seed by seed (the same initial "
+        "weights and batches), and a diverged run counts as the worst. "
+        "A difference is resolved if its paired t test, corrected by Holm's method over "
+        f"{_count(len(comparison.arms), 'arm')}, has p below {1 - comparison.level:.2g}.</p></section>"
+    )
+
+
+def _made_of(results: Results) -> str:
+    """What was run, on what data, with what: one value where all cells agree, else the different ones."""
+    parts = {"Task": "task", "Model": "model", "Settings": "settings"}
+    tables = [_facts(title, [cell.get(name, {}) for cell in results.cells]) for title, name in parts.items()]
+    environments = [cell.get("environment", {}) for cell in results.cells]
+    tables.append(_facts("Data", [environment.get("data", {}) for environment in environments]))
+    machines = [{name: value for name, value in one.items() if name != "data"} for one in environments]
+    tables.append(_facts("Environment", machines))
+    return f'<section><h2>What was run</h2><div class="facts">{"".join(tables)}</div></section>'
+
+
+def _facts(title: str, values: list[dict[str, Any]]) -> str:
+    texts: dict[str, dict[str, None]] = {}  # of each field, its different values in their order
+    for value in values:
+        for name, text in _flat(value):
+            texts.setdefault(name, {})[text] = None
+    pairs = "".join(f"<dt>{escape(name)}</dt><dd>{escape(', '.join(found))}</dd>" for name, found in texts.items())
+    return f"<div><h3>{title}</h3><dl>{pairs}</dl></div>" if pairs else ""
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            yield from _flat(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name, str(inner)
+
+
+def _again(results: Results) -> str:
+    command = escape(results.experiment.get("command", ""))
+    return f"<section><h2>To make it again</h2><pre>{command}</pre></section>" if command else ""
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from analysis.comparison import Arm, Comparison, Group, higher_is_better
+from analysis.comparison import Arm, Comparison, Group, higher_is_better, run_columns
 
 if TYPE_CHECKING:
     from records.results import Results
@@ -135,8 +135,7 @@ def _caption(table: pd.DataFrame, comparison: Comparison) -> str:
 
 def _seconds_per_run(results: Results) -> pd.Series:
     """Seconds of training of each cell, divided by its runs: what one run costs in the company it was trained in."""
-    identity = [column for column in results.rows.columns if column not in ("step", "split", "metric", "value")]
-    runs = results.rows.drop_duplicates(identity).groupby("cell").size()
+    runs = results.rows.drop_duplicates(run_columns(results.rows)).groupby("cell").size()
     return _training(results.timing)["seconds"] / runs
 
 

@@ -198,7 +198,7 @@ def _inverse_softplus(y: float) -> float:
     return math.log(math.expm1(y))
 
 
-# Smooth, built on exp(-|x|), which neither overflows nor loses a tail.
+# Smooth, built on the negative side, where neither an exponential overflows nor a tail is lost to rounding at 1.
 
 
 def sigmoid(x: Values) -> Values:
@@ -213,7 +213,7 @@ def tanh(x: Values) -> Values:
 
 def softplus(x: Values) -> Values:
     """`log(1 + exp(x))`."""
-    return relu(x) + jnp.log1p(_exp_of_minus_magnitude(x))
+    return relu(x) + jnp.log1p(jnp.exp(_minus_magnitude(x)))
 
 
 def swish_beta(x: Values, beta: Scalar) -> Values:
@@ -222,14 +222,13 @@ def swish_beta(x: Values, beta: Scalar) -> Values:
     return bounded * _sigmoid_and_slope(beta * bounded)[0]
 
 
-def _exp_of_minus_magnitude(x):
-    return jnp.exp(jnp.where(x <= 0, x, -x))  # not -abs(x), whose derivative at 0 is 0
+def _minus_magnitude(x):
+    return jnp.where(x <= 0, x, -x)  # not -abs(x), whose derivative at 0 is 0
 
 
 def _sigmoid_and_slope(x):
-    e = _exp_of_minus_magnitude(x)
-    r = 1.0 / (1.0 + e)
-    return jnp.where(x <= 0, e * r, r), e * r * r
+    tail = jax.nn.sigmoid(_minus_magnitude(x))
+    return jnp.where(x <= 0, tail, 1 - tail), tail * (1 - tail)
 
 
 # Self-gated: x * gate(x), with a gate that rises from 0 to 1.

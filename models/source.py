@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-Path = tuple[FunctionType, ...]  # the functions being described, outermost first
+Trail = tuple[FunctionType, ...]  # the functions being described, outermost first
 
 
 def source_hash(function: Callable[..., Any]) -> str:
@@ -19,31 +19,30 @@ def source_hash(function: Callable[..., Any]) -> str:
     return hashlib.sha256(_text(function, ()).encode()).hexdigest()
 
 
-def _text(value: Any, path: Path) -> str:
-    value = inspect.unwrap(value) if callable(value) else value
+def _text(value: Any, trail: Trail) -> str:
     if isinstance(value, FunctionType):
-        followed = not path or (value not in path and value.__module__ == path[-1].__module__)
-        return _function_text(value, (*path, value)) if followed else f"{value.__module__}.{value.__qualname__}"
+        followed = not trail or (value not in trail and value.__module__ == trail[-1].__module__)
+        return _function_text(value, (*trail, value)) if followed else f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, functools.partial):
-        return _text([value.func, value.args, value.keywords], path)
+        return _text([value.func, value.args, value.keywords], trail)
     if isinstance(value, dict):
-        return _text(sorted(value.items()), path)
+        return _text(sorted(value.items(), key=lambda item: str(item[0])), trail)
     if isinstance(value, tuple | list):
-        return f"[{', '.join(_text(item, path) for item in value)}]"
+        return f"[{', '.join(_text(item, trail) for item in value)}]"
     if isinstance(value, ModuleType | type):
         return value.__name__
     if callable(value) and hasattr(value, "__dict__"):
-        return _text([type(value).__call__, vars(value)], path)
+        return _text([type(value).__call__, vars(value)], trail)
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
-def _function_text(function: FunctionType, path: Path) -> str:
+def _function_text(function: FunctionType, trail: Trail) -> str:
     try:
         code = inspect.getsource(function)
     except (OSError, TypeError):  # typed at a prompt, or made by exec
         code = _code_text(function.__code__)
     captured = inspect.getclosurevars(function)
-    return _text([code, function.__defaults__, function.__kwdefaults__, captured.nonlocals, captured.globals], path)
+    return _text([code, function.__defaults__, function.__kwdefaults__, captured.nonlocals, captured.globals], trail)
 
 
 def _code_text(code: CodeType) -> str:

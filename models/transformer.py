@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, Shaped
 
 from models import activations
-from models.activations import Activation
 from models.attention import Attention, Positions, sinusoids
 from models.dense import Dense, Initialization, initializer, project
 from models.feedforward import FeedForward, Match, matched_width
@@ -85,8 +84,8 @@ class Transformer(nn.Module):
     """Number of key and value heads, each shared by a group of heads; None: n_heads."""
     d_ff: int | None = None
     """Hidden width of a plain feed-forward layer, from which a gated one's is derived; None: 4 d_model."""
-    activation: Activation = activations.activation("gelu")
-    """Activation of the feed-forward layers, by name; a gated one makes them gated."""
+    activation: str | activations.Activation = "gelu"
+    """Activation of the feed-forward layers, kept as an Activation if given by name; a gated one makes them gated."""
     match: Match = "parameters"
     """What a gated layer has in common with the plain one of width d_ff."""
     d_ff_multiple: int = 1
@@ -157,11 +156,12 @@ class Transformer(nn.Module):
     def hidden_width(self) -> int:
         """Hidden width of the feed-forward layers: d_ff, or the gated width that matches it."""
         d_ff = self.d_ff or 4 * self.d_model
-        return matched_width(d_ff, self.activation, self.match, self.d_ff_multiple, self.d_model, self.bias)
+        activation = activations.activation(self.activation)
+        return matched_width(d_ff, activation, self.match, self.d_ff_multiple, self.d_model, self.bias)
 
     @nn.nowrap
     def init_with_output(self, rngs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Output and variables; scanned layers are drawn as unrolled ones, whose names make their keys, then stacked."""
+        """Output and variables; scanned layers are drawn as separate ones, by their names, then stacked."""
         if not self.scan:
             return super().init_with_output(rngs, *args, **kwargs)
         output, variables = self.clone(scan=False).init_with_output(rngs, *args, **kwargs)
@@ -226,7 +226,7 @@ class Transformer(nn.Module):
             norm=norm if self.qk_norm else None,
             **common,
         )
-        feedforward = FeedForward(self.activation, self.hidden_width, **common)
+        feedforward = FeedForward(activations.activation(self.activation), self.hidden_width, **common)
         return Block(attention, feedforward, norm, self.placement, name=name)
 
     @nn.nowrap

@@ -34,7 +34,7 @@ def flops(function: Callable[..., Any], *arguments: Any) -> float:
 
 
 def _flops(jaxpr: Any) -> float:
-    return sum(_equation_flops(equation) for equation in jaxpr.eqns)
+    return sum((_equation_flops(equation) for equation in jaxpr.eqns), 0.0)
 
 
 def _equation_flops(equation: Any) -> float:
@@ -60,7 +60,7 @@ def _equation_flops(equation: Any) -> float:
         case "while" if any(inner):
             raise ValueError("matrix products in a while loop cannot be counted, use a loop of fixed length")
         case _:
-            return sum(inner)
+            return sum(inner, 0.0)
 
 
 def activation_bytes(model: Any, *inputs: Any) -> int:

@@ -15,6 +15,7 @@ import tyro
 
 from experiments.experiment import Activation, Experiment, Named, activation
 from training.runs import Kind
+from training.settings import Traced
 
 Value = TypeVar("Value")
 
@@ -48,6 +49,20 @@ class Options:
     """How the runs of a cell are executed; auto is vmap on accelerators, one after another on every core of a CPU."""
     retrain: bool = False
     """Train again what is there already."""
+
+
+@_registry.primitive_rule
+def _traced(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """A hyperparameter is given as a number."""
+    if info.type != Traced:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FLOAT",
+        instance_from_str=lambda texts: float(texts[0]),
+        is_instance=lambda value: isinstance(value, (int, float)),
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
 def parse(experiment: Experiment, arguments: Sequence[str], program: str) -> Options:

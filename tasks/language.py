@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, Integer, UInt8
 
 from tasks.data.corpora import check_corpus, corpus
 from tasks.task import Dataset, Stream, stream_key
@@ -72,8 +72,8 @@ class CausalLanguage:
     def batch(
         self,
         arrays: Mapping[str, Array],
-        seed: int | Int[Array, ""],
-        step: int | Int[Array, ""],
+        seed: int | Integer[Array, ""],
+        step: int | Integer[Array, ""],
         batch_size: int,
     ) -> dict[str, Array]:
         """Windows at uniformly random places of the training text: `tokens`, uint8 [batch_size, context + 1]."""

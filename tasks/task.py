@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Integer, Key
 
 
 class Stream(IntEnum):
@@ -34,6 +34,7 @@ class Dataset:
     provenance: dict[str, Any]
 
 
+@runtime_checkable
 class Task(Protocol):
     """What is learned: examples, the order they come in, the objective, the metrics.
 
@@ -85,6 +86,6 @@ class Task(Protocol):
         ...
 
 
-def stream_key(seed: int | Int[Array, ""], stream: Stream, step: int | Int[Array, ""] = 0) -> Key[Array, ""]:
+def stream_key(seed: int | Integer[Array, ""], stream: Stream, step: int | Integer[Array, ""] = 0) -> Key[Array, ""]:
     """The PRNG key of a stream at a step. Nothing of the model enters, so that arms with the same seed are paired."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(stream)), step)

@@ -17,6 +17,13 @@ from tasks.language import CausalLanguage
 from training.settings import Hyperparameters, Settings
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Programs that several tests have in common are compiled once a session."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
 @pytest.fixture(autouse=True)
 def own_data_directory(tmp_path_factory, monkeypatch):
     """Prepared corpora go to one folder a test session, never to the user's."""

@@ -3,10 +3,11 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+
+from records.results import Results
 
 STEPS = (0, 250, 500, 750, 1000, 1250, 1500, 1750, 2000)
 OFFSETS = {"gelu": 0.0, "relu": 0.03, "swiglu": -0.02, "silu": 0.002, "geglu": -0.025}  # nats at the last step
@@ -54,15 +55,14 @@ def diverge(table: pd.DataFrame, activation: str, seed: int, step: int) -> pd.Da
     return pd.concat([table, mark.assign(metric="diverged", value=1.0)], ignore_index=True)
 
 
-def results(table: pd.DataFrame | None = None, directory: Path = Path("results/synthetic")) -> SimpleNamespace:
-    """What `records.results.Results` holds, for these rows."""
+def results(table: pd.DataFrame | None = None, directory: Path = Path("results/synthetic")) -> Results:
+    """What reading the directory of such an experiment would give."""
     table = rows() if table is None else table
     runs = table.drop_duplicates(["cell", "seed", "learning_rate"]).groupby("cell", sort=False)
-    return SimpleNamespace(
+    return Results(
         directory=directory,
         experiment={
             "name": "synthetic",
-            "title": "Which activation for a tiny GPT-2?",
             "question": "Do gated activations beat GELU at equal parameters?",
             "baseline": "gelu",
             "metric": "loss",

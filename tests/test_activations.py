@@ -304,9 +304,8 @@ def test_names():
     for name in ("", "Cube", "a/b", "a b", "../a"):
         with pytest.raises(ValueError, match="activation name"):
             Activation(name, jnp.tanh)
-    for parameters in ({"slope": 0.1}, (("slope", [0.1]),), (("a slope", 0.1),), ("slope", 0.1)):
-        with pytest.raises(ValueError, match="activation 'own': parameters must be"):
-            Activation("own", jnp.tanh, parameters=parameters)
+    with pytest.raises(ValueError, match="activation 'own': parameters must be"):
+        Activation("own", jnp.tanh, parameters=(("a slope", 0.1),))
     for name in ("relu", "swish", "mish_glu"):
         with pytest.raises(ValueError, match=f"'{name}': it is built in"):
             Activation(name, jnp.tanh)
@@ -388,6 +387,8 @@ POWER = "f = lambda x: jnp.tanh(x) ** 2"
         *[[functools.partial(jnp.clip, max=limit) for limit in (2, 2, 3)]],
         *[[jax.jit(power(n)) for n in (2, 2, 3)]],
         *[[Shifted(n) for n in (2, 2, 3)]],
+        *[[Shifted([object(), n]) for n in (2, 2, 3)]],
+        *[[jax.custom_jvp(power(n)) for n in (2, 2, 3)]],
     ],
 )
 def test_source_hash_changes_with_what_is_computed_only(one, same, other):

@@ -1,4 +1,5 @@
 import functools
+import glob
 import hashlib
 import http.server
 import json
@@ -343,8 +344,8 @@ def test_a_prepared_set_that_is_not_the_registered_text_is_refused(tmp_path, mon
 
 def write_files(directory, texts):
     for index, text in enumerate(texts):
-        path = directory / f"{index % 2}" / f"{index:03d}.txt"
-        path.parent.mkdir(exist_ok=True)
+        path = directory / "deep" / f"{index % 2}" / f"{index:03d}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text)
     return f"text:{directory}/**/*.txt"
 
@@ -356,6 +357,16 @@ def test_few_files_are_joined_in_order_and_cut_by_position(tmp_path):
     assert [dataset.arrays[split]["tokens"].size for split in SPLITS] == [180, 10, 10]
     assert dataset.provenance["files"] == 3
     assert dataset.provenance["sha256"] == hashlib.sha256(joined(dataset)).hexdigest()
+
+
+def test_the_order_in_which_a_file_system_lists_files_does_not_matter(tmp_path, monkeypatch):
+    name = write_files(tmp_path, [f"<{index}>".encode() for index in range(9)])
+    listed = glob.glob(name.removeprefix("text:"), recursive=True)
+    orders = []
+    for order in (sorted(listed), sorted(listed, reverse=True)):
+        monkeypatch.setattr(glob, "glob", lambda *_, order=order, **__: order)
+        orders.append(joined(corpus(name)))
+    assert orders[0] == orders[1]
 
 
 def test_many_files_are_split_by_file(tmp_path):

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -61,7 +62,7 @@ def use_compilation_cache() -> None:
 
 
 class Program:
-    """All runs of a cell as one compiled program.
+    """All runs of a cell as one compiled program, compiled ahead of time (`compile_seconds`).
 
     Arrays of runs have a leading axis `runs`, padded by copies of the last run to a multiple of the devices; what
     comes out (`metrics`, `host`) is without the padding.
@@ -92,22 +93,33 @@ class Program:
             split: jax.device_put(task.evaluation_batches(dataset.arrays[split], settings.batch_size), everywhere)
             for split in ("validation", "test")
         }
-        self._init = self._jit(partial(step.init, model, task, settings), (0, 0, None), settings)
-        self._train = self._jit(
+        begin = time.perf_counter()
+        self._compile(model, task, settings)
+        self.compile_seconds = time.perf_counter() - begin
+
+    def _compile(self, model: Any, task: Task, settings: Settings) -> None:
+        """Traces each function once and compiles them side by side: XLA works outside Python's lock."""
+        init = self._jit(partial(step.init, model, task, settings), (0, 0, None), settings)
+        train = self._jit(
             partial(step.train_interval, model, task, settings), (0, None, None, 0, 0, None), settings, donate=True
         )
-        self._evaluate = self._jit(partial(step.evaluate, model, task, settings), (0, None), settings)
-
-    def compile(self) -> float:
-        """Compiles ahead of time; gives the seconds it took."""
-        begin = time.perf_counter()
-        state = jax.eval_shape(self._init, self._seeds, self._hyperparameters, self._data)
-        state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._split), state)
+        evaluate = self._jit(partial(step.evaluate, model, task, settings), (0, None), settings)
+        state = jax.eval_shape(init, self._seeds, self._hyperparameters, self._data)
+        self._abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.n_runs, *leaf.shape[1:]), leaf.dtype), state)
+        placed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._split), state)
         count = np.int32(0)
-        arguments = (state, count, count, self._seeds, self._hyperparameters, self._data)
-        self._init = self._init.lower(self._seeds, self._hyperparameters, self._data).compile()
-        self._train = self._train.lower(*arguments).compile()
-        return time.perf_counter() - begin
+        by_shape = {str(jax.tree.map(np.shape, batches)): batches for batches in self._batches.values()}
+        lowered = [
+            init.lower(self._seeds, self._hyperparameters, self._data),
+            train.lower(placed, count, count, self._seeds, self._hyperparameters, self._data),
+            *(evaluate.lower(placed, batches) for batches in by_shape.values()),
+        ]
+        with ThreadPoolExecutor() as pool:
+            self._init, self._train, *compiled = pool.map(lambda program: program.compile(), lowered)
+        programs = dict(zip(by_shape, compiled, strict=True))
+        self._evaluate = {
+            split: programs[str(jax.tree.map(np.shape, batches))] for split, batches in self._batches.items()
+        }
 
     def init(self) -> step.State:
         """The states of all runs at step 0, leading axis runs."""
@@ -124,7 +136,7 @@ class Program:
 
     def evaluate(self, state: step.State, split: str) -> dict[str, np.ndarray]:
         """The task's metrics of all runs on a split, arrays [runs]."""
-        return self._metrics(self._evaluate(state, self._batches[split]))
+        return self._metrics(self._evaluate[split](state, self._batches[split]))
 
     def host(self, state: step.State) -> step.State:
         """The states of the runs proper, as NumPy arrays [runs, ...], to be kept."""
@@ -137,10 +149,10 @@ class Program:
             jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], extra, axis=0)]), state)
         )
 
+    @property
     def abstract(self) -> step.State:
-        """Shapes and types of what `host` gives, without computing it."""
-        state = jax.eval_shape(self._init, self._seeds, self._hyperparameters, self._data)
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.n_runs, *leaf.shape[1:]), leaf.dtype), state)
+        """Shapes and types of what `host` gives."""
+        return self._abstract
 
     @property
     def description(self) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What is fixed when a program is compiled (`Settings`) and what may differ between its runs (`Hyperparameters`)."""
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from flax import struct
 
 Optimizer = Literal["adamw", "adam", "sgd", "adafactor", "lion", "muon"]
+Traced = float | Any  # a number in an experiment; in a program an array, or whatever JAX puts in its place
 Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "wsd"]
 
 
@@ -60,19 +61,19 @@ class Settings:
 
 @struct.dataclass
 class Hyperparameters:
-    """The traced part: runs of one compiled program may differ in every field. Fields are floats, or f32 arrays."""
+    """The traced part: runs of one compiled program may differ in every field."""
 
-    learning_rate: float = 1e-3
+    learning_rate: Traced = 1e-3
     """Peak of the schedule."""
-    weight_decay: float = 0.1
+    weight_decay: Traced = 0.1
     """Decoupled: a kernel shrinks by learning_rate * weight_decay a step (none with adam and sgd)."""
-    b1: float = 0.9
+    b1: Traced = 0.9
     """Decay of the first moment (momentum with sgd and muon, where it is Nesterov's)."""
-    b2: float = 0.95
+    b2: Traced = 0.95
     """Decay of the second moment."""
-    eps: float = 1e-8
+    eps: Traced = 1e-8
     """Added to the root of the second moment."""
-    clip_norm: float = 1.0
+    clip_norm: Traced = 1.0
     """Largest global norm of the gradient; inf switches clipping off."""
 
     def check(self) -> None:
@@ -97,13 +98,13 @@ class Run:
     hyperparameters: Hyperparameters
 
     @property
-    def identity(self) -> dict[str, float]:
+    def identity(self) -> dict[str, int | float]:
         """The run as JSON: its seed and every hyperparameter. Equal identities mean the same run."""
         values = {field.name: float(getattr(self.hyperparameters, field.name)) for field in fields(Hyperparameters)}
         return {"seed": self.seed, **values}
 
     @classmethod
-    def of(cls, identity: dict[str, float]) -> "Run":
+    def of(cls, identity: dict[str, int | float]) -> "Run":
         """The run that has this identity."""
         values = dict(identity)
         return cls(int(values.pop("seed")), Hyperparameters(**values))

@@ -7,16 +7,13 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
-from tasks.task import Task
+from tasks.task import Stream, Task, stream_key
 from training.optimizers import optimizer
 from training.settings import Hyperparameters, Settings
 
 Data = dict[str, dict[str, Array]]  # split -> field -> array
-
-INIT_STREAM, DROPOUT_STREAM = 0, 2  # a task draws its batches from stream 1
-
 
 @struct.dataclass
 class State:
@@ -31,10 +28,10 @@ class State:
     collections: Any  # Flax's other collections, such as batch statistics
 
 
-def init(model: Any, task: Task, settings: Settings, seed: Int[Array, ""], hyperparameters: Hyperparameters, data: Data):
+def init(model: Any, task: Task, settings: Settings, seed: Integer[Array, ""], hyperparameters: Hyperparameters, data: Data):
     """The state at step 0. The seed alone decides it: equal paths and shapes get equal weights in every model."""
     batch = task.batch(data["train"], seed, 0, 1)
-    variables = dict(model.init({"params": _key(seed, INIT_STREAM, 0)}, *task.inputs(batch)))
+    variables = dict(model.init({"params": stream_key(seed, Stream.INIT)}, *task.inputs(batch)))
     parameters = variables.pop("params")
     return State(parameters, optimizer(settings, hyperparameters).init(parameters), variables)
 
@@ -44,9 +41,9 @@ def train_interval(
     task: Task,
     settings: Settings,
     state: State,
-    start: Int[Array, ""],
-    length: Int[Array, ""],
-    seed: Int[Array, ""],
+    start: Integer[Array, ""],
+    length: Integer[Array, ""],
+    seed: Integer[Array, ""],
     hyperparameters: Hyperparameters,
     data: Data,
 ) -> tuple[State, dict[str, Float[Array, ""]]]:
@@ -113,7 +110,7 @@ def _gradient(model, task, settings, state, step, seed, data):
 
 def _part(model, task, settings, parameters, collections, batch, step, index, seed):
     """Loss, new collections and gradient of one part of a batch; each part draws its own dropout."""
-    key = jax.random.fold_in(_key(seed, DROPOUT_STREAM, step), index)
+    key = jax.random.fold_in(stream_key(seed, Stream.DROPOUT, step), index)
 
     def objective(parameters):
         outputs, updated = model.apply(
@@ -128,11 +125,6 @@ def _part(model, task, settings, parameters, collections, batch, step, index, se
 
     (_, (loss, collections)), gradient = jax.value_and_grad(objective, has_aux=True)(parameters)
     return loss, collections, gradient
-
-
-def _key(seed, stream, step):
-    """A key of its own for every (seed, stream, step), so that no key is carried along or saved."""
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), stream), step)
 
 
 def _z_loss(logits: Float[Array, "*batch classes"], weight: float) -> Float[Array, ""] | float:

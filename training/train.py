@@ -48,7 +48,7 @@ def _train_wave(
     precision = {"matmul_precision": settings.matmul_precision}
     wave.begin(environment({**program.description, **precision}, dataset.provenance))
     clock = Clock(len(runs), settings.batch_size * task.tokens_per_example)
-    clock.add("compile", 0, 0, program.compile())
+    clock.add("compile", 0, 0, program.compile_seconds)
     state, rows, start = _restored(program, wave, clock)
     if state is None:
         state = program.init()
@@ -83,7 +83,7 @@ def _restored(program: Program, wave: Wave, clock: Clock) -> tuple[Any, list[Row
     saved = checkpoints.steps(wave.checkpoints)
     if not saved:
         return None, [], 0
-    state, rows = checkpoints.restore(wave.checkpoints, saved[-1], program.abstract())
+    state, rows = checkpoints.restore(wave.checkpoints, saved[-1], program.abstract)
     clock.resume(wave.timing(), saved[-1])
     return program.restore(state), rows, saved[-1]
 

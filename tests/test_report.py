@@ -1,0 +1,261 @@
+"""Table, figures and report say what the comparison found, in files that need nothing else."""
+
+import io
+import re
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from rich.console import Console
+
+from analysis.comparison import compare
+from analysis.figures import HUES, colour, curves, differences, svg
+from analysis.report import write
+from analysis.table import compact, number, ranked, terminal
+
+
+@pytest.fixture
+def diverged():
+    return synthetic.results(synthetic.diverge(synthetic.rows(), "silu", seed=3, step=1500))
+
+
+def rendered(table, width):
+    console = Console(width=width, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_ranking_has_costs_means_and_verdicts_best_first():
+    results = synthetic.results()
+    comparison = compare(results)
+    table = ranked(results, comparison)
+    assert table["mean"].is_monotonic_increasing
+    assert list(table["arm"]) == ["geglu", "swiglu", "silu", "gelu", "relu"]
+    row = table.set_index("arm").loc["swiglu"]
+    assert row["parameters"] == 817_152
+    assert row["seconds"] == pytest.approx(synthetic.seconds("swiglu"))
+    assert row["relative_time"] == pytest.approx(1.1)
+    assert row["verdict"] == "better"
+    assert table.set_index("arm").loc["gelu", "verdict"] == "baseline"
+    arms = {arm.label: arm for arm in comparison.arms}
+    assert row["difference"] == arms["swiglu"].difference
+
+
+def test_ranking_of_an_accuracy_is_highest_first():
+    results = synthetic.results()
+    results.rows["metric"] = results.rows["metric"].replace("loss", "accuracy")
+    table = ranked(results, compare(results, metric="accuracy"))
+    assert table["mean"].is_monotonic_decreasing
+
+
+def test_time_counts_training_alone_whatever_the_waves():
+    results = synthetic.results()
+    halves = [results.timing.assign(runs=runs, seconds=results.timing["seconds"] * runs / 5) for runs in (2, 3)]
+    in_waves = pd.concat([half.assign(tokens=half["tokens"] * half["runs"] / 5) for half in halves])
+    table = ranked(replace(results, timing=in_waves), compare(results)).set_index("arm")
+    assert table.loc["gelu", "seconds"] == pytest.approx(synthetic.seconds("gelu"))
+    assert ranked(replace(results, timing=pd.DataFrame()), compare(results))["seconds"].isna().all()
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_terminal_table_keeps_every_number_on_its_line(diverged, width):
+    comparison = compare(diverged)
+    text = rendered(terminal(ranked(diverged, comparison), comparison), width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    lines = {line.split()[0]: line.split() for line in text.splitlines() if line.split()}
+    assert lines["swiglu"][1:] == [
+        "817k", "1.64M", "×1.10", "1.3906", "5", "−0.0186", "±0.0060", "better", "0.0120"
+    ]  # fmt: skip
+    assert lines["silu"][5:7] == ["5", "(1†)"]
+    assert "not resolved" in " ".join(lines["silu"])
+
+
+def test_long_labels_fold_and_leave_the_numbers_whole():
+    results = synthetic.results(synthetic.rows(["gelu", "relu"], axes={"normalization": ["rms", "layer"]}))
+    comparison = compare(results)
+    assert "…" not in rendered(terminal(ranked(results, comparison), comparison), 80)
+
+
+def test_numbers_are_short_and_signed():
+    assert [compact(n) for n in (0, 12, 999_600, 817_152, 1.638e6, 124e6, 7.1e9)] == [
+        "0", "12", "1.00M", "817k", "1.64M", "124M", "7.10G",
+    ]  # fmt: skip
+    assert compact(None) == ""
+    assert [number(x, 2, sign=True) for x in (-0.123, 0.5, np.inf, -np.inf)] == ["−0.12", "+0.50", "+∞", "−∞"]
+    assert number(np.nan, 2) == ""
+
+
+def test_an_activation_has_one_colour_and_a_gated_one_that_of_its_gate():
+    assert colour("swiglu") == colour("silu") == colour("silu_glu")
+    assert colour("gelu") != colour("relu")
+    assert colour("my_own") == colour("my_own")
+    assert colour("my_own") in HUES.values()
+
+
+def test_figures_are_small_well_formed_and_the_same_each_time(diverged):
+    for figure in (curves(diverged.rows), differences(compare(diverged))):
+        text = svg(figure, 'a "title" & more')
+        root = ElementTree.fromstring(text)
+        assert root.attrib["aria-label"] == 'a "title" & more'
+        assert root[0].text == 'a "title" & more'
+        assert text == svg(figure, 'a "title" & more')  # drawing it once more moves nothing
+        assert len(text) < 60_000
+        assert "#010203" not in text
+
+
+def test_a_long_figure_of_many_arms_stays_below_100_kB(monkeypatch):
+    monkeypatch.setattr(synthetic, "STEPS", tuple(range(0, 5001, 50)))
+    rows = synthetic.rows([*synthetic.OFFSETS, "mish", "elu", "reglu"], seeds=range(2))
+    rows["value"] += np.random.default_rng(0).normal(0, 0.003, len(rows))
+    assert len(svg(curves(rows), "curves")) < 100_000
+
+
+def test_curves_are_seed_means_until_divergence(diverged):
+    rows = diverged.rows
+    after = (rows["activation"] == "silu") & (rows["seed"] == 3) & (rows["step"] > 1500)
+    whole, end = curves(rows.assign(value=rows["value"].mask(after, 9.0))).axes[:2]  # finite again is not well again
+    lines = {line.get_label(): line for line in end.get_lines()}
+    assert list(lines)[:2] == ["geglu", "swiglu"]  # the order of the last values
+    measured = diverged.rows.query("metric == 'loss' and split == 'validation' and activation == 'silu'")
+    expected = measured[(measured["step"] == 2000) & (measured["seed"] != 3)]["value"].mean()
+    np.testing.assert_allclose(lines["silu"].get_ydata()[-1], expected)
+    crosses = [line for line in whole.get_lines() if line.get_marker() == "x" and len(line.get_xdata())]
+    assert [list(line.get_xdata()) for line in crosses] == [[1250]]
+    assert whole.get_ylabel() == "validation loss (nats)"
+    assert end.child_axes[0].get_ylabel() == "bits per byte"
+
+
+def test_curves_without_bits_name_no_unit():
+    rows = synthetic.rows(["gelu", "relu"]).query("metric != 'bits_per_byte'")
+    figure = curves(rows)
+    assert figure.axes[0].get_ylabel() == "validation loss"
+    assert not figure.axes[1].child_axes
+
+
+def test_differences_show_every_seed_and_the_verdict(diverged):
+    comparison = compare(diverged)
+    axes = differences(comparison).axes[0]
+    order = sorted(comparison.arms, key=lambda arm: arm.difference)
+    assert [label.get_text() for label in axes.get_yticklabels()] == [arm.label for arm in order]
+    dots = [line for line in axes.get_lines() if line.get_marker() == "o"]
+    assert [tuple(line.get_xdata()) for line in dots] == [arm.differences for arm in order]
+    words = [text.get_text() for text in axes.texts]
+    assert words[0].startswith("better")
+    assert "1 of 5 diverged" in words[-1]
+    assert axes.get_xlim()[1] < 0.1  # the diverged run does not flatten the others
+
+
+class Page(HTMLParser):
+    """Which tags a page has, whether they close, and what it would load from elsewhere."""
+
+    VOID = ("meta", "link", "br", "img", "input", "hr")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.loads = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loads += [value for name, value in attrs if name in ("src", "href", "xlink:href") and value[:1] != "#"]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+
+def words_of(path):
+    return re.sub(r"\s+", " ", unescape(re.sub("<[^>]*>", "", path.read_text())))
+
+
+def test_report_is_one_file_that_begins_with_the_answer(diverged, tmp_path):
+    path = write(replace(diverged, directory=tmp_path / "new" / "results"))
+    assert path == tmp_path / "new" / "results" / "report.html"
+    page = Page(path.read_text())
+    assert not page.open
+    assert not page.loads
+    assert "url(http" not in path.read_text()
+    assert page.tags.count("svg") == 2
+    words = words_of(path)
+    assert "Against gelu, by validation loss at step 2000, over 5 paired seeds" in words
+    assert "Better: geglu −0.0260 (−0.0326 to −0.0194); swiglu −0.0186" in words
+    assert "Worse: relu +0.0303" in words
+    assert "Not resolved: silu" in words
+    assert words.index("Better:") < words.index("Ranking")
+    assert "Training time, relative to gelu: geglu ×1.10, swiglu ×1.10." in words
+    assert "silu, seed 3: at step 1500" in words
+    for fact in (
+        "n_layers4",
+        "optimizeradamw",
+        "jax0.10.2",
+        "commit0123456789",
+        "ablations run synthetic",
+        "devicecpu",
+    ):
+        assert fact in words
+    assert "not complete" not in words
+    table = pd.read_csv(path.with_suffix(".csv"))
+    assert table["arm"].iloc[0] == "geglu"
+
+
+def test_report_is_the_same_each_time(diverged, tmp_path):
+    first, second = (write(diverged, tmp_path / name) for name in ("one.html", "two.html"))
+    assert first.read_text() == second.read_text()
+
+
+def test_text_from_the_results_cannot_become_markup(tmp_path):
+    evil = "<script>alert(1)</script>"
+    results = synthetic.results(synthetic.rows(["gelu", evil], axes={"norm": ["<b>", "<i>"]}))
+    results.experiment.update(name=evil, question=evil, command=evil)
+    results.cells[0]["settings"][evil] = evil
+    text = write(results, tmp_path / "report.html").read_text()
+    assert text.count("<script>") == 1  # the page's own
+    assert "<b>" not in text
+    assert not Page(text).open
+
+
+def test_unfinished_results_say_so(tmp_path):
+    table = synthetic.rows(["gelu", "relu", "silu"])
+    table = table[~((table["activation"] == "silu") & (table["step"] > 750))]
+    table = table[~((table["activation"] == "relu") & (table["seed"] == 4))]
+    results = synthetic.results(table)
+    results.experiment["cells"] = {f"{name}-1a2b3c4d": 5 for name in ("gelu", "relu", "silu", "mish")}
+    for cell, done in zip(results.cells, (5, 4, 0), strict=True):
+        cell |= {"runs": 5, "done": done}
+    words = words_of(write(results, tmp_path / "report.html"))
+    assert "not complete" in words
+    assert "mish-1a2b3c4d has not started" in words
+    assert "relu-1a2b3c4d has finished 4 of 5 runs" in words
+    assert "all arms have reached step 750 of 2000" in words
+    assert "relu lacks seed 4 of gelu" in words
+
+
+def test_report_before_there_is_anything_to_compare(tmp_path):
+    path = write(synthetic.results(synthetic.rows(["relu", "silu"])), tmp_path / "report.html")
+    assert "No comparison yet: baseline is 'gelu', but the rows have relu, silu" in words_of(path)
+    assert Page(path.read_text()).tags.count("svg") == 1
+
+
+def test_each_setting_has_its_own_curves(tmp_path):
+    results = synthetic.results(synthetic.rows(["gelu", "relu"], axes={"norm": ["rms", "layer"]}))
+    path = write(results, tmp_path / "report.html")
+    assert Page(path.read_text()).tags.count("svg") == 3
+    assert "norm=layer" in words_of(path)
+
+
+def test_one_seed_makes_a_report_without_intervals(tmp_path):
+    words = words_of(write(synthetic.results(synthetic.rows(seeds=[0])), tmp_path / "report.html"))
+    assert "over 1 paired seed " in words
+    assert "−∞ to +∞" in words

@@ -1,0 +1,271 @@
+"""The Transformer: who sees whom, the same weights however it is run, and what its fields mean."""
+
+import copy
+import functools
+import re
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models.attention import alibi_slopes, attend, rotate, sinusoids
+from models.transformer import Transformer
+
+LENGTH = 6
+TOKENS = jax.random.randint(jax.random.key(1), (2, LENGTH), 0, 11)
+SMALL = Transformer(vocab_size=11, context=8, d_model=16, n_layers=1, n_heads=4, activation="gelu", init_std=0.3)
+DEEP = SMALL.clone(n_layers=2)
+
+
+@functools.cache
+def draw(model):
+    return model.init(jax.random.key(0), TOKENS)
+
+
+def leaves(tree):
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@functools.cache
+def influence(model):
+    """mask -> [query, source]: largest gradient of a position's logits by a position's token embedding."""
+    variables = draw(model)
+    weights = jax.random.normal(jax.random.key(2), (model.vocab_size,))
+
+    def logits(change, mask):
+        def add(call, args, kwargs, context):
+            embeds = (context.module.name, context.method_name) == ("token_embedding", "__call__")
+            return call(*args, **kwargs) + change if embeds else call(*args, **kwargs)
+
+        with nn.intercept_methods(add):
+            return model.apply(variables, TOKENS, mask) @ weights
+
+    jacobian = jax.jit(partial(jax.jacrev(logits), jnp.zeros((*TOKENS.shape, model.d_model))))
+    return lambda mask: np.abs(np.stack([jacobian(mask)[b, :, b] for b in range(len(TOKENS))])).max(axis=(0, -1))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        SMALL.clone(positions="rotary", n_kv_heads=2, qk_norm=True, activation="swiglu"),
+        DEEP.clone(positions="alibi", placement="post", scan=True),
+    ],
+)
+def test_no_position_sees_a_later_one_and_all_see_the_earlier(model):
+    seen = influence(model)(None) > 0
+    np.testing.assert_array_equal(seen, np.tril(np.ones_like(seen)))
+
+
+@pytest.mark.parametrize("padding", [[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]])
+def test_padding_has_no_influence_and_gives_no_nan(padding):
+    seen = influence(SMALL)(jnp.array([padding, padding]))
+    real = np.array(padding, bool)
+    visible = np.tril(real | np.eye(LENGTH, dtype=bool))
+    assert np.all(np.isfinite(seen))
+    np.testing.assert_array_equal(seen > 0, visible)
+
+
+@functools.cache
+def start(model):
+    """Initial variables, loss and gradient, with the layers stacked."""
+    variables = draw(model)
+    loss, gradient = jax.jit(jax.value_and_grad(lambda v: jnp.square(model.apply(v, TOKENS)).mean()))(variables)
+
+    def stacked(params):
+        layers = [params[f"layer_{i}"] for i in range(model.n_layers)]
+        others = {name: leaf for name, leaf in params.items() if not name.startswith("layer_")}
+        return {**others, "layers": jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)}
+
+    params, gradient = variables["params"], gradient["params"]
+    return (params, loss, gradient) if model.scan else (stacked(params), loss, stacked(gradient))
+
+
+@pytest.mark.parametrize("change", [{"remat": True}, {"scan": True, "remat": True}])
+def test_scanned_and_rematerialized_layers_are_the_same_function(change):
+    (params, *result), (expected_params, *expected) = start(DEEP.clone(**change)), start(DEEP)
+    jax.tree.map(np.testing.assert_array_equal, params, expected_params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), result, expected)
+
+
+@pytest.mark.parametrize("activation", ["relu", "prelu", "swiglu"])
+@pytest.mark.parametrize("scan", [False, True])
+def test_a_seed_gives_shared_parameters_the_same_start_for_every_activation(activation, scan):
+    model = SMALL.clone(scan=scan)
+    gelu, other = (leaves(draw(m)) for m in (model, model.clone(activation=activation)))
+    shared = {name for name in gelu if name in other and gelu[name].shape == other[name].shape}
+    assert all("feedforward" in name for name in gelu.keys() - shared)
+    assert activation == "swiglu" or shared == gelu.keys()
+    for name in shared:
+        np.testing.assert_array_equal(gelu[name], other[name])
+
+
+def test_bfloat16_is_near_float32_and_parameters_and_logits_stay_float32():
+    model = SMALL.clone(dtype="bfloat16", positions="rotary", tied=False)
+    variables = draw(model)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    logits, seen = jax.jit(partial(model.apply, capture_intermediates=True))(variables, TOKENS)
+    assert logits.dtype == jnp.float32
+    assert seen["intermediates"]["layer_0"]["__call__"][0].dtype == jnp.bfloat16
+    exact = model.clone(dtype="float32").apply(variables, TOKENS)
+    assert 0 < jnp.abs(logits - exact).max() < 0.03 * jnp.abs(exact).max()
+
+
+@pytest.mark.parametrize("norm", ["layernorm", "rmsnorm", "none"])
+@pytest.mark.parametrize("placement", ["pre", "post", "sandwich"])
+@pytest.mark.parametrize("positions", ["learned", "rotary", "alibi", "sinusoidal", "none"])
+def test_every_norm_placement_and_position_has_a_shape(norm, placement, positions):
+    model = SMALL.clone(norm=norm, placement=placement, positions=positions, qk_norm=norm != "none")
+    assert jax.eval_shape(model.init_with_output, jax.random.key(0), TOKENS)[0].shape == (2, LENGTH, 11)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {
+            "norm": "layernorm",
+            "placement": "sandwich",
+            "positions": "rotary",
+            "tied": False,
+            "initialization": "xavier",
+        },
+        {"norm": "rmsnorm", "placement": "post", "positions": "alibi", "bias": False, "initialization": "lecun"},
+        {
+            "norm": "none",
+            "placement": "pre",
+            "positions": "sinusoidal",
+            "activation": "prelu",
+            "initialization": "normal",
+        },
+    ],
+)
+def test_gradients_are_finite_and_reach_every_parameter(fields):
+    model = SMALL.clone(**fields)
+    variables = draw(model)
+    targets = jnp.roll(TOKENS, 1)[..., None]
+    loss = lambda v: -jnp.take_along_axis(jax.nn.log_softmax(model.apply(v, TOKENS)), targets, -1).mean()  # noqa: E731
+    for name, gradient in leaves(jax.jit(jax.grad(loss))(variables)).items():
+        assert np.all(np.isfinite(gradient)), name
+        # A key's bias adds the same to all scores of a query, and the softmax does not see it.
+        assert np.any(gradient != 0) or "['key']['bias']" in name, name
+
+
+def test_key_and_value_heads_are_shared_by_groups_of_neighbours():
+    q, k, v = (np.random.default_rng(n).normal(size=(2, n, 5, 3)).astype("float32") for n in (4, 2, 2))
+    grouped = jax.jit(attend)(q, k, v)
+    scores = q @ k.repeat(2, axis=1).swapaxes(-1, -2) / np.sqrt(3)
+    weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    np.testing.assert_allclose(grouped, weights @ v.repeat(2, axis=1), rtol=1e-4, atol=1e-6)
+
+
+def test_as_many_key_heads_as_heads_is_the_default():
+    variables = draw(SMALL)
+    logits = SMALL.clone(n_kv_heads=4).apply(variables, TOKENS)
+    np.testing.assert_array_equal(logits, SMALL.apply(variables, TOKENS))
+
+
+def test_rotary_scores_depend_on_the_distance_alone():
+    q, k = (jnp.broadcast_to(jax.random.normal(jax.random.key(i), (8,)), (1, 1, 10, 8)) for i in range(2))
+    scores = jnp.einsum("bhqd,bhkd->qk", rotate(q), rotate(k))
+    np.testing.assert_allclose(scores[3:, 3:], scores[:-3, :-3], rtol=1e-4, atol=1e-5)
+    assert jnp.abs(scores[0, 1:] - scores[0, :-1]).min() > 1e-3
+
+
+def test_sinusoids_are_those_of_the_paper():
+    table = sinusoids(5, 6)
+    for position in range(5):
+        for i in range(3):
+            angle = position / 10_000 ** (2 * i / 6)
+            np.testing.assert_allclose(table[position, 2 * i : 2 * i + 2], [np.sin(angle), np.cos(angle)], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("n_heads", "slopes"),
+    [
+        (1, [2**-8]),
+        (4, [2**-2, 2**-4, 2**-6, 2**-8]),
+        (6, [2**-2, 2**-4, 2**-6, 2**-8, 2**-1, 2**-3]),
+    ],
+)
+def test_alibi_slopes(n_heads, slopes):
+    np.testing.assert_allclose(alibi_slopes(n_heads), slopes)
+
+
+def test_dropout_only_in_training():
+    model = SMALL.clone(dropout=0.5)
+    variables = draw(model)
+    apply = jax.jit(partial(model.apply, train=True))
+    run = lambda seed: apply(variables, TOKENS, rngs={"dropout": jax.random.key(seed)})  # noqa: E731
+    np.testing.assert_array_equal(model.apply(variables, TOKENS), SMALL.apply(variables, TOKENS))
+    np.testing.assert_array_equal(run(0), run(0))
+    assert jnp.all(jnp.any(run(0) != run(1), axis=-1))
+
+
+def test_layers_in_a_scan_drop_different_units():
+    model = DEEP.clone(dropout=0.5, scan=True)
+    variables = draw(model)
+    rngs = {"dropout": jax.random.key(0)}
+    _, seen = jax.jit(partial(model.apply, train=True, capture_intermediates=True))(variables, TOKENS, rngs=rngs)
+    dropped = seen["intermediates"]["layers"]["feedforward"]["dropout"]["__call__"][0] == 0
+    assert jnp.any(dropped[0] != dropped[1])
+
+
+def test_tied_output_is_the_embedding():
+    tied, untied = (leaves(draw(SMALL.clone(tied=tied))) for tied in (True, False))
+    assert untied.keys() - tied.keys() == {"['params']['head']['kernel']"}
+    variables = copy.deepcopy(draw(SMALL.clone(tied=False)))
+    variables["params"]["head"]["kernel"] = variables["params"]["token_embedding"]["embedding"].T
+    untied = SMALL.clone(tied=False).apply(variables, TOKENS)
+    del variables["params"]["head"]
+    np.testing.assert_allclose(SMALL.apply(variables, TOKENS), untied, rtol=1e-5)
+
+
+def test_gpt2_scales_the_kernels_that_write_to_the_residual_stream():
+    gpt2, normal = (leaves(draw(SMALL.clone(initialization=name))) for name in ("gpt2", "normal"))
+    for name, kernel in gpt2.items():
+        scale = 2**-0.5 if "['output']['kernel']" in name or "['down']['kernel']" in name else 1.0
+        np.testing.assert_allclose(kernel, scale * normal[name], rtol=1e-6)
+
+
+def test_equal_models_are_equal_and_take_an_activation_by_name():
+    assert SMALL.clone(activation=SMALL.activation) == SMALL
+    assert hash(SMALL) == hash(SMALL.clone(activation="gelu"))
+    assert SMALL.clone(activation="relu") != SMALL
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"n_heads": 3}, "n_heads is 3, it must divide d_model, which is 16"),
+        ({"n_kv_heads": 3}, "n_kv_heads is 3, it must divide n_heads, which is 4"),
+        ({"n_layers": 0}, "n_layers is 0, it must be positive"),
+        ({"d_ff": -1}, "d_ff is -1, it must be positive"),
+        ({"norm_epsilon": 0.0}, "norm_epsilon is 0.0, it must be positive"),
+        ({"n_heads": 16, "positions": "rotary"}, "positions 'rotary' need an even d_model / n_heads, which is 1"),
+        ({"d_model": 15, "n_heads": 3, "positions": "sinusoidal"}, "positions 'sinusoidal' need an even d_model"),
+        ({"norm": "rmsnrm"}, "norm is 'rmsnrm', allowed are layernorm, rmsnorm, none; did you mean 'rmsnorm'?"),
+        ({"dtype": "f8"}, "dtype is 'f8', allowed are float32, bfloat16"),
+        ({"norm": "none", "qk_norm": True}, "qk_norm is True but norm is 'none', allowed are layernorm, rmsnorm"),
+        ({"dropout": 1.0}, "dropout is 1.0, it must be at least 0 and less than 1"),
+        ({"context": 5}, "the input is 6 tokens long, but positions are learned for 5"),
+    ],
+)
+def test_bad_fields_are_refused_in_one_sentence(fields, sentence):
+    model = SMALL.clone()
+    for name, value in fields.items():
+        object.__setattr__(model, name, value)  # past the type checks that tests have and users have not
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}[^\n]*$"):
+        model.check(LENGTH)
+
+
+def test_a_call_checks_first():
+    with pytest.raises(ValueError, match="n_heads is 3"):
+        jax.eval_shape(SMALL.clone(n_heads=3).init, jax.random.key(0), TOKENS)
+    with pytest.raises(ValueError, match="positions are learned for 5"):
+        jax.eval_shape(SMALL.clone(context=5).init, jax.random.key(0), TOKENS)
+
+
+def test_inputs_may_be_longer_than_the_context_where_positions_are_not_learned():
+    SMALL.clone(context=5, positions="rotary").check(LENGTH)
