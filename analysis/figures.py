@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.comparison import Comparison, higher_is_better
 from analysis.table import decimals, number
@@ -85,6 +86,8 @@ def curves(rows: pd.DataFrame, metric: str = "loss", split: str = "validation") 
         whole.set(xlabel="step", ylabel=f"{split} {metric}" + (nats and f" ({nats})"), title="whole training")
         end.set(xlabel="step", title="the last third")
         _bits_axis(end, rows, metric, split)
+        for axes in (whole, end):
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         figure.legend(*end.get_legend_handles_labels(), loc="outside right center", handlelength=2.8)
     return figure
 

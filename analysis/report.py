@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -243,6 +243,7 @@ def _made_of(results: Results) -> str:
     """What was run, on what data, with what: one value where all cells agree, else the different ones."""
     parts = {"Task": "task", "Model": "model", "Settings": "settings"}
     tables = [_facts(title, [cell.get(name, {}) for cell in results.cells]) for title, name in parts.items()]
+    tables.append(_facts("Runs", results.rows[["seed", "learning_rate"]].drop_duplicates().to_dict("records")))
     environments = [cell.get("environment", {}) for cell in results.cells]
     tables.append(_facts("Data", [environment.get("data", {}) for environment in environments]))
     machines = [{name: value for name, value in one.items() if name != "data"} for one in environments]
@@ -250,7 +251,7 @@ def _made_of(results: Results) -> str:
     return f'<section><h2>What was run</h2><div class="facts">{"".join(tables)}</div></section>'
 
 
-def _facts(title: str, values: list[dict[str, Any]]) -> str:
+def _facts(title: str, values: Sequence[Mapping[Any, Any]]) -> str:
     texts: dict[str, dict[str, None]] = {}  # of each field, its different values in their order
     for value in values:
         for name, text in _flat(value):
@@ -259,7 +260,7 @@ def _facts(title: str, values: list[dict[str, Any]]) -> str:
     return f"<div><h3>{title}</h3><dl>{pairs}</dl></div>" if pairs else ""
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat(value: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, inner in value.items():
         if isinstance(inner, dict):
             yield from _flat(inner, f"{prefix}{name}.")

@@ -14,16 +14,16 @@ from models.dense import Dense, Initializer
 Positions = Literal["learned", "rotary", "alibi", "sinusoidal", "none"]
 
 
+def position_angles(length: int, features: int, theta: float) -> Float[Array, "length half"]:
+    """Angle of each pair of features at each position: position * theta^(-2 i / features), in radians."""
+    frequencies = theta ** (-jnp.arange(0, features, 2, dtype=jnp.float32) / features)
+    return jnp.outer(jnp.arange(length, dtype=jnp.float32), frequencies)
+
+
 def sinusoids(length: int, features: int) -> Float[Array, "length features"]:
     """Sines and cosines of wavelengths from 2 pi to 20000 pi, interleaved (Vaswani et al. 2017, section 3.5)."""
-    angles = rotary_angles(length, features, 10_000.0)
+    angles = position_angles(length, features, 10_000.0)
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(length, features)
-
-
-def rotary_angles(length: int, head_dim: int, theta: float) -> Float[Array, "length half"]:
-    """Angle of each pair of features at each position: position * theta^(-2 i / head_dim), in radians."""
-    frequencies = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
-    return jnp.outer(jnp.arange(length, dtype=jnp.float32), frequencies)
 
 
 def rotate(
@@ -33,7 +33,7 @@ def rotate(
 
     The pairing is that of GPT-NeoX and LLaMA's published weights. Scores then depend on the distance of two positions.
     """
-    angles = rotary_angles(x.shape[-2], x.shape[-1], theta)
+    angles = position_angles(x.shape[-2], x.shape[-1], theta)
     cos, sin = (jnp.broadcast_to(f(angles), (*x.shape[:-1], x.shape[-1] // 2)) for f in (jnp.cos, jnp.sin))
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
@@ -130,9 +130,11 @@ class Attention(nn.Module):
         def heads(n: int, name: str) -> Array:
             y = Dense(n * head_dim, self.bias, self.dtype, kernel_init=self.kernel_init, name=name)(x)
             y = y.reshape(*x.shape[:-1], n, head_dim).swapaxes(1, 2)
-            if name != "value" and self.norm is not None:
+            if name == "value":
+                return y
+            if self.norm is not None:
                 y = self.norm(name=f"{name}_norm")(y)
-            return rotate(y, self.rope_theta) if name != "value" and self.positions == "rotary" else y
+            return rotate(y, self.rope_theta) if self.positions == "rotary" else y
 
         y = attend(
             heads(self.n_heads, "query"),

@@ -198,6 +198,7 @@ def test_report_is_one_file_that_begins_with_the_answer(diverged, tmp_path):
     assert "silu, seed 3: at step 1500" in words
     for fact in (
         "n_layers4",
+        "seed0, 1, 2, 3, 4",
         "optimizeradamw",
         "jax0.10.2",
         "commit0123456789",

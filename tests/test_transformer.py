@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from models.attention import alibi_slopes, attend, rotate, sinusoids
+from models.normalization import Norm
 from models.transformer import Transformer
 
 LENGTH = 6
@@ -121,31 +122,52 @@ def test_every_norm_placement_and_position_has_a_shape(norm, placement, position
     assert jax.eval_shape(model.init_with_output, jax.random.key(0), TOKENS)[0].shape == (2, LENGTH, 11)
 
 
+@pytest.mark.parametrize("kind", ["layernorm", "rmsnorm"])
+def test_norms_are_their_formulas(kind):
+    x = np.random.default_rng(0).normal(1.0, 2.0, (2, 3, 8)).astype("float32")
+    params = {"scale": np.arange(8.0) - 3, "bias": np.arange(8.0)}
+    center, bias = (x.mean(-1, keepdims=True), params["bias"]) if kind == "layernorm" else (0, 0)
+    expected = (x - center) / np.sqrt(((x - center) ** 2).mean(-1, keepdims=True) + 0.1) * params["scale"] + bias
+    normalized = Norm(kind, 0.1).apply({"params": params}, jnp.asarray(x))
+    np.testing.assert_allclose(normalized, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("placement", ["pre", "post", "sandwich"])
+def test_a_placement_normalizes_what_it_says(placement):
+    model = SMALL.clone(placement=placement, bias=False, positions="none")
+    _, seen = jax.jit(partial(model.apply, capture_intermediates=True))(draw(model), TOKENS)
+    block = seen["intermediates"]["layer_0"]
+    output = {name: block[name]["__call__"][0] for name in block.keys() - {"__call__"}}
+    x = seen["intermediates"]["token_embedding"]["__call__"][0]
+    norm = partial(Norm(use_bias=False).apply, {"params": {"scale": jnp.ones(16)}})
+    if placement == "post":
+        x = norm(norm(x + output["attention"]) + output["feedforward"])
+    elif placement == "pre":
+        np.testing.assert_allclose(output["attention_norm"], norm(x), rtol=1e-4, atol=1e-5)
+        x = x + output["attention"] + output["feedforward"]
+    else:
+        np.testing.assert_allclose(output["attention_norm"], norm(x), rtol=1e-4, atol=1e-5)
+        x = x + norm(output["attention"]) + norm(output["feedforward"])
+    np.testing.assert_allclose(block["__call__"][0], x, rtol=1e-4, atol=1e-5)
+    assert ("final_norm" in seen["intermediates"]) == (placement != "post")
+
+
 @pytest.mark.parametrize(
     "fields",
     [
-        {
-            "norm": "layernorm",
-            "placement": "sandwich",
-            "positions": "rotary",
-            "tied": False,
-            "initialization": "xavier",
-        },
+        {"placement": "sandwich", "positions": "rotary", "tied": False, "initialization": "xavier"},
         {"norm": "rmsnorm", "placement": "post", "positions": "alibi", "bias": False, "initialization": "lecun"},
-        {
-            "norm": "none",
-            "placement": "pre",
-            "positions": "sinusoidal",
-            "activation": "prelu",
-            "initialization": "normal",
-        },
+        {"norm": "none", "positions": "sinusoidal", "activation": "prelu", "initialization": "normal"},
     ],
 )
 def test_gradients_are_finite_and_reach_every_parameter(fields):
     model = SMALL.clone(**fields)
     variables = draw(model)
     targets = jnp.roll(TOKENS, 1)[..., None]
-    loss = lambda v: -jnp.take_along_axis(jax.nn.log_softmax(model.apply(v, TOKENS)), targets, -1).mean()  # noqa: E731
+
+    def loss(variables):
+        return -jnp.take_along_axis(jax.nn.log_softmax(model.apply(variables, TOKENS)), targets, -1).mean()
+
     for name, gradient in leaves(jax.jit(jax.grad(loss))(variables)).items():
         assert np.all(np.isfinite(gradient)), name
         # A key's bias adds the same to all scores of a query, and the softmax does not see it.
@@ -153,7 +175,8 @@ def test_gradients_are_finite_and_reach_every_parameter(fields):
 
 
 def test_key_and_value_heads_are_shared_by_groups_of_neighbours():
-    q, k, v = (np.random.default_rng(n).normal(size=(2, n, 5, 3)).astype("float32") for n in (4, 2, 2))
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.normal(size=(2, heads, 5, 3)).astype("float32") for heads in (4, 2, 2))
     grouped = jax.jit(attend)(q, k, v)
     scores = q @ k.repeat(2, axis=1).swapaxes(-1, -2) / np.sqrt(3)
     weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
@@ -197,10 +220,10 @@ def test_dropout_only_in_training():
     model = SMALL.clone(dropout=0.5)
     variables = draw(model)
     apply = jax.jit(partial(model.apply, train=True))
-    run = lambda seed: apply(variables, TOKENS, rngs={"dropout": jax.random.key(seed)})  # noqa: E731
+    logits = [apply(variables, TOKENS, rngs={"dropout": jax.random.key(seed)}) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(model.apply(variables, TOKENS), SMALL.apply(variables, TOKENS))
-    np.testing.assert_array_equal(run(0), run(0))
-    assert jnp.all(jnp.any(run(0) != run(1), axis=-1))
+    np.testing.assert_array_equal(logits[0], logits[1])
+    assert jnp.all(jnp.any(logits[0] != logits[2], axis=-1))
 
 
 def test_layers_in_a_scan_drop_different_units():
