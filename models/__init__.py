@@ -1,0 +1,1 @@
+"""What is computed: activations, the layers that hold them, the Transformer."""

@@ -1,0 +1,1 @@
+"""What can be known of a model and a machine: costs before anything is compiled, speed limits."""

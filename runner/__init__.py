@@ -1,0 +1,1 @@
+"""From cells to rows: options, plan, dispatch, progress."""

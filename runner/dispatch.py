@@ -3,16 +3,21 @@
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from experiments.experiment import Cell
 from records.locks import lock
 from runner.plan import cell_directory
 from training.runs import Kind
-from training.train import Row, train
-
-load = lru_cache(maxsize=2)(lambda task: task.load())  # cells mostly have one task; each set is large
+from training.train import Dataset, Row, train
 
 Watch = Callable[[Cell, int, list[Row]], None]
+
+
+@lru_cache(maxsize=2)  # cells mostly have one task, and a set can be large
+def load(task: Any) -> Dataset:
+    """The examples of a task."""
+    return task.load()
 
 
 def dispatch(

@@ -9,7 +9,7 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_disable_most_optimizations", True)  # compiles three times faster; numbers are compared, not timed
+jax.config.update("jax_disable_most_optimizations", True)  # compiles much faster; nothing is timed
 jax.devices()  # from here on the number of devices is fixed
 
 from experiments.experiment import Experiment

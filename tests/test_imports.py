@@ -42,9 +42,7 @@ FILES = [path for folder in ALLOWED for path in sorted((ROOT / folder).rglob("*.
 def test_imports_follow_the_arrows(path):
     folder = path.relative_to(ROOT).parts[0]
     ours = {name for name in imported(path) if name.split(".")[0] in OURS}
-    wrong = {
-        name for name in ours if not any(within(name, package) for package in ALLOWED[folder] | {folder})
-    }
+    wrong = {name for name in ours if not any(within(name, package) for package in ALLOWED[folder] | {folder})}
     assert not wrong
 
 
@@ -60,8 +58,6 @@ def test_libraries_stay_in_their_folders(path):
 
 def test_transformations_live_in_one_file_of_training():
     for path in (ROOT / "training").glob("*.py"):
-        called = {
-            node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)
-        }
+        called = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
         if path.name != "runs.py":
             assert not called & {"jit", "vmap", "pmap", "shard_map", "make_mesh"}, path.name

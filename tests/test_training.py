@@ -43,7 +43,13 @@ def close(left, right, tolerance=2e-5):
 
 @pytest.mark.parametrize(
     "execution",
-    [Execution("vmap", 1), Execution("map", 1, chunk=2), Execution("map", 2), Execution("vmap", 3), Execution("map", 4)],
+    [
+        Execution("vmap", 1),
+        Execution("map", 1, chunk=2),
+        Execution("map", 2),
+        Execution("vmap", 3),
+        Execution("map", 4),
+    ],
     ids=str,
 )
 def test_execution_does_not_change_the_numbers(cell, execution):

@@ -10,29 +10,29 @@ from jaxtyping import Array, Float, Int
 
 from training.settings import Hyperparameters, Settings
 
+Rate = Callable[[Int[Array, ""]], Float[Array, ""]]  # steps already made -> learning rate
+
 WEIGHTS = ("kernel", "embedding")
 FINAL = 0.1  # share of the peak at which cosine and linear end, as in GPT-3 and LLaMA
 DECAY = 0.2  # share of the steps over which warmup-stable-decay decays
 
 
 def optimizer(settings: Settings, hyperparameters: Hyperparameters) -> optax.GradientTransformation:
-    """The optimizer of one run.
+    """The optimizer of one run, for models whose parameters are dicts; first it clips the gradient by its global norm.
 
     The schedule is a unit schedule times the traced learning rate: optax's own warmup schedules reject a traced peak.
-    The gradient is clipped by its global norm first.
     """
     unit = unit_schedule(settings)
 
     def rate(count: Int[Array, ""]) -> Float[Array, ""]:
         return hyperparameters.learning_rate * unit(count)
 
-    return optax.chain(
-        optax.clip_by_global_norm(hyperparameters.clip_norm), _RULES[settings.optimizer](rate, hyperparameters)
-    )
+    clip = optax.clip_by_global_norm(hyperparameters.clip_norm)
+    return optax.chain(clip, _RULES[settings.optimizer](rate, hyperparameters))
 
 
-def unit_schedule(settings: Settings) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
-    """The learning rate at a step as a share of its peak, a function of the number of steps already made.
+def unit_schedule(settings: Settings) -> Rate:
+    """The learning rate of a step as a share of its peak, a function of the number of steps already made.
 
     The first step already moves: the warmup rises from 1/warmup to 1. `inverse_sqrt` is sqrt(warmup / step) after it.
     """
@@ -48,7 +48,7 @@ def unit_schedule(settings: Settings) -> Callable[[Int[Array, ""]], Float[Array,
             "inverse_sqrt": jnp.sqrt(warmup / jnp.maximum(step, warmup)),
             "wsd": jnp.clip((steps - step) / max(DECAY * steps, 1), 0, 1),
         }[settings.schedule]
-        return jnp.minimum(step / warmup, 1) * shape if settings.warmup else shape
+        return jnp.minimum(step / warmup, 1) * shape
 
     return unit
 
@@ -62,28 +62,35 @@ def decayed(parameters: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in WEIGHTS, parameters)
 
 
-def _adamw(rate, h):
+def _adamw(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
     return optax.adamw(rate, b1=h.b1, b2=h.b2, eps=h.eps, weight_decay=h.weight_decay, mask=decayed)
 
 
-def _adam(rate, h):
+def _adam(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
     return optax.adam(rate, b1=h.b1, b2=h.b2, eps=h.eps)
 
 
-def _sgd(rate, h):
+def _sgd(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
     return optax.sgd(rate, momentum=h.b1, nesterov=True)
 
 
-def _adafactor(rate, h):
+def _adafactor(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
+    """Adafactor without momentum (Shazeer and Stern 2018): the rate is relative to each parameter's own scale.
+
+    That scale, and the factored second moment, are of a whole array: scanned layers share them, separate ones do not.
+    """
     return optax.chain(optax.adafactor(rate), _decay(rate, h))
 
 
-def _lion(rate, h):
+def _lion(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
     return optax.lion(rate, b1=h.b1, b2=h.b2, weight_decay=h.weight_decay, mask=decayed)
 
 
-def _muon(rate, h):
-    """Muon on the kernels of the layers, Adam on the rest; updates of AdamW's size (consistent_rms 0.2)."""
+def _muon(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
+    """Muon (Jordan 2024) on the kernels of the layers, Adam with Nesterov's momentum on the rest.
+
+    Updates have AdamW's size, 0.2 root mean square (Liu et al. 2025), so that one learning rate serves both.
+    """
     muon = optax.contrib.muon(
         rate,
         beta=h.b1,
@@ -96,12 +103,12 @@ def _muon(rate, h):
     return optax.chain(muon, _decay(rate, h))
 
 
-def _decay(rate, h) -> optax.GradientTransformation:
+def _decay(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
     """Decoupled weight decay for rules whose own does not know the rate or the mask; comes after the rule."""
     return optax.add_decayed_weights(lambda count: -h.weight_decay * rate(count), mask=decayed)
 
 
-_RULES: dict[str, Callable[..., optax.GradientTransformation]] = {
+_RULES: dict[str, Callable[[Rate, Hyperparameters], optax.GradientTransformation]] = {
     "adamw": _adamw,
     "adam": _adam,
     "sgd": _sgd,
@@ -112,11 +119,10 @@ _RULES: dict[str, Callable[..., optax.GradientTransformation]] = {
 
 
 def _matrices(parameters: Any) -> Any:
-    """Muon's matrices: kernels [..., in, out] inside the layers; a leading layer axis is a batch of matrices."""
+    """Muon's matrices: kernels [..., in, out] but the head's; a leading layer axis is a batch of matrices."""
     numbers = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
 
-    def choose(path, leaf):
-        inside = len(path) > 2  # the head is a kernel too, but no hidden matrix
-        return numbers if path[-1].key == "kernel" and leaf.ndim >= 2 and inside else None
+    def choose(path: Any, _: Any) -> Any:
+        return numbers if path[-1].key == "kernel" and path[0].key != "head" else None
 
     return jax.tree_util.tree_map_with_path(choose, parameters)

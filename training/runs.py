@@ -49,7 +49,7 @@ def use_all_cores() -> None:
 
     A number that somebody has set (`JAX_NUM_CPU_DEVICES`) stands; and once JAX has started it is too late.
     """
-    if jax.config.jax_num_cpu_devices < 0:
+    if jax.config.jax_num_cpu_devices < 0:  # type: ignore[attr-defined]
         with suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
@@ -105,7 +105,9 @@ class Program:
         )
         evaluate = self._jit(partial(step.evaluate, model, task, settings), (0, None), settings)
         state = jax.eval_shape(init, self._seeds, self._hyperparameters, self._data)
-        self._abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.n_runs, *leaf.shape[1:]), leaf.dtype), state)
+        self._abstract = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((self.n_runs, *leaf.shape[1:]), leaf.dtype), state
+        )
         placed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._split), state)
         count = np.int32(0)
         by_shape = {str(jax.tree.map(np.shape, batches)): batches for batches in self._batches.values()}
@@ -125,9 +127,7 @@ class Program:
         """The states of all runs at step 0, leading axis runs."""
         return self._init(self._seeds, self._hyperparameters, self._data)
 
-    def train_interval(
-        self, state: step.State, start: int, length: int
-    ) -> tuple[step.State, dict[str, np.ndarray]]:
+    def train_interval(self, state: step.State, start: int, length: int) -> tuple[step.State, dict[str, np.ndarray]]:
         """Trains all runs from step `start` on; the state given is used up. Metrics are arrays [runs]."""
         state, metrics = self._train(
             state, np.int32(start), np.int32(length), self._seeds, self._hyperparameters, self._data

@@ -1,4 +1,4 @@
-"""One training run as pure functions: init, train_interval, evaluate. No jit, no vmap: those live in `training.runs`."""
+"""One training run as pure functions: init, train_interval, evaluate. No jit, no vmap: see `training.runs`."""
 
 from typing import Any
 
@@ -15,6 +15,7 @@ from training.settings import Hyperparameters, Settings
 
 Data = dict[str, dict[str, Array]]  # split -> field -> array
 
+
 @struct.dataclass
 class State:
     """What training carries from step to step.
@@ -28,7 +29,14 @@ class State:
     collections: Any  # Flax's other collections, such as batch statistics
 
 
-def init(model: Any, task: Task, settings: Settings, seed: Integer[Array, ""], hyperparameters: Hyperparameters, data: Data):
+def init(
+    model: Any,
+    task: Task,
+    settings: Settings,
+    seed: Integer[Array, ""],
+    hyperparameters: Hyperparameters,
+    data: Data,
+) -> State:
     """The state at step 0. The seed alone decides it: equal paths and shapes get equal weights in every model."""
     batch = task.batch(data["train"], seed, 0, 1)
     variables = dict(model.init({"params": stream_key(seed, Stream.INIT)}, *task.inputs(batch)))
@@ -75,7 +83,7 @@ def train_interval(
 def evaluate(
     model: Any, task: Task, settings: Settings, state: State, batches: dict[str, Array]
 ) -> dict[str, Float[Array, ""]]:
-    """The task's metrics over `batches` (arrays [n_batches, batch_size, ...]), dropout off; exact for weighted parts."""
+    """The task's metrics over `batches` (arrays [n_batches, batch_size, ...]), dropout off; padding weighs 0."""
     variables = {"params": state.parameters, **state.collections}
 
     def body(totals, batch):
@@ -128,5 +136,5 @@ def _part(model, task, settings, parameters, collections, batch, step, index, se
 
 
 def _z_loss(logits: Float[Array, "*batch classes"], weight: float) -> Float[Array, ""] | float:
-    """PaLM's z-loss (Chowdhery et al. 2022, section 5): keeps the log-normaliser near zero. Costs nothing at weight 0."""
+    """PaLM's z-loss (Chowdhery et al. 2022, section 5) keeps the log-normaliser near zero; weight 0 costs nothing."""
     return weight * jnp.mean(jnp.square(jax.nn.logsumexp(logits, axis=-1))) if weight else 0.0

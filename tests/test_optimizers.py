@@ -1,0 +1,230 @@
+"""Optimizers against NumPy, schedules by their values, and which parameters each rule falls on."""
+
+from dataclasses import replace
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from models.transformer import Transformer
+from training.optimizers import decayed, optimizer, unit_schedule
+from training.settings import Hyperparameters, Settings
+
+OPTIMIZERS = ("adamw", "adam", "sgd", "adafactor", "lion", "muon")
+DECAYING = ("adamw", "adafactor", "lion", "muon")
+SETTINGS = Settings(steps=5, warmup_steps=2, schedule="linear")
+HYPERPARAMETERS = Hyperparameters(learning_rate=0.03, weight_decay=0.2, b1=0.8, b2=0.9, clip_norm=float("inf"))
+# Every kind of parameter there is: biases, scales of norms, an untied head, parameters of an activation.
+MODEL = Transformer(vocab_size=7, context=5, d_model=4, n_heads=2, activation="polyrelu", tied=False, qk_norm=True)
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    return jax.eval_shape(lambda: MODEL.init(jax.random.key(0), jnp.zeros((1, 5), jnp.int32)))["params"]
+
+
+@pytest.fixture
+def draw(shapes):
+    """Trees of normal numbers that look like the model's parameters."""
+    rng = np.random.default_rng(0)
+    return lambda: jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), shapes)
+
+
+def stacked(parameters):
+    """The tree as a model has it whose layers are scanned."""
+    layers = [parameters[f"layer_{i}"] for i in range(MODEL.n_layers)]
+    rest = {name: tree for name, tree in parameters.items() if not name.startswith("layer_")}
+    return {**rest, "layers": jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)}
+
+
+def trained(name, parameters, gradients, hyperparameters=HYPERPARAMETERS):
+    """The parameters after one step for each gradient."""
+    rule = optimizer(replace(SETTINGS, optimizer=name), hyperparameters)
+
+    @jax.jit
+    def steps(parameters, gradients):
+        state = rule.init(parameters)
+        for gradient in gradients:
+            updates, state = rule.update(gradient, state, parameters)
+            parameters = optax.apply_updates(parameters, updates)
+        return parameters
+
+    return steps(parameters, gradients)
+
+
+# References: one parameter array in float64, its gradients, the rate of each step, hyperparameters and weight decay.
+
+
+def adamw(p, gradients, rates, h, decay, nesterov=False):
+    m = v = 0
+    for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), 1):
+        m = h.b1 * m + (1 - h.b1) * g
+        v = h.b2 * v + (1 - h.b2) * g**2
+        direction = ahead(m, g, h.b1, t) if nesterov else m / (1 - h.b1**t)
+        p = p - rate * (direction / (np.sqrt(v / (1 - h.b2**t)) + h.eps) + decay * p)
+    return p
+
+
+def ahead(m, g, b1, t):
+    """The moment as it will be if the gradient comes once more (Dozat 2016)."""
+    return b1 * m / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
+
+
+def sgd(p, gradients, rates, h, decay):
+    momentum = 0
+    for g, rate in zip(gradients, rates, strict=True):
+        momentum = h.b1 * momentum + g
+        p = p - rate * (g + h.b1 * momentum)
+    return p
+
+
+def lion(p, gradients, rates, h, decay):
+    m = 0
+    for g, rate in zip(gradients, rates, strict=True):
+        p = p - rate * (np.sign(h.b1 * m + (1 - h.b1) * g) + decay * p)
+        m = h.b2 * m + (1 - h.b2) * g
+    return p
+
+
+def adafactor(p, gradients, rates, h, decay):
+    v = 0
+    for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), 1):
+        keep = 1 - t**-0.8
+        v = keep * v + (1 - keep) * g**2
+        update = g / np.sqrt(v)
+        update = update / max(1, np.sqrt(np.mean(update**2)))
+        p = p - rate * (update * max(1e-3, np.sqrt(np.mean(p**2))) + decay * p)
+    return p
+
+
+def muon(p, gradients, rates, h, decay):
+    m = 0
+    for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), 1):
+        m = h.b1 * m + (1 - h.b1) * g
+        p = p - rate * (0.2 * np.sqrt(max(p.shape)) * orthogonal(ahead(m, g, h.b1, t)) + decay * p)
+    return p
+
+
+def orthogonal(x):
+    """Jordan's five Newton-Schulz iterations, on the singular values."""
+    left, values, right = np.linalg.svd(x / np.linalg.norm(x), full_matrices=False)
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return left * values @ right
+
+
+def reference(name, path, parameter, gradients):
+    """What the optimizer `name` has to make of one parameter."""
+    h, leaf = HYPERPARAMETERS, path[-1].key
+    rates = [h.learning_rate * float(unit_schedule(SETTINGS)(step)) for step in range(len(gradients))]
+    decay = h.weight_decay if leaf in ("kernel", "embedding") and name in DECAYING else 0.0
+    parameter, gradients = np.float64(parameter), [np.float64(gradient) for gradient in gradients]
+    if name == "muon" and (leaf != "kernel" or path[0].key == "head"):
+        return adamw(parameter, gradients, rates, h, decay, nesterov=True)
+    rules = {"adamw": adamw, "adam": adamw, "sgd": sgd, "adafactor": adafactor, "lion": lion, "muon": muon}
+    return rules[name](parameter, gradients, rates, h, decay)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizer_equals_its_reference(name, draw):
+    parameters, gradients = draw(), [draw() for _ in range(SETTINGS.steps)]
+    expected = jax.tree_util.tree_map_with_path(lambda *leaf: reference(name, *leaf), parameters, gradients_of(gradients))
+    chex.assert_trees_all_close(trained(name, parameters, gradients), as_f32(expected), rtol=1e-4, atol=1e-5)
+
+
+def gradients_of(trees):
+    """A tree whose leaves are the gradients of one parameter, stacked."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def as_f32(tree):
+    return jax.tree.map(jnp.float32, tree)
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_without_a_gradient_only_matrices_and_tables_shrink(name, scan, draw):
+    parameters = draw()
+    rate = HYPERPARAMETERS.learning_rate * unit_schedule(SETTINGS)(0)
+    shrunk = 1 - rate * HYPERPARAMETERS.weight_decay if name in DECAYING else 1.0
+    expected = jax.tree.map(lambda leaf: leaf * (shrunk if leaf.ndim == 2 else 1.0), parameters)
+    if scan:
+        parameters, expected = stacked(parameters), stacked(expected)
+    result = trained(name, parameters, [jax.tree.map(jnp.zeros_like, parameters)])
+    chex.assert_trees_all_close(result, expected, rtol=1e-6)
+
+
+def test_learned_parameters_of_an_activation_are_there_and_not_decayed(shapes):
+    feedforward = decayed(shapes)["layer_0"]["feedforward"]
+    learned = {name: value for name, value in feedforward.items() if name.startswith("activation_")}
+    assert learned
+    assert not any(learned.values())
+
+
+@pytest.mark.parametrize("name", sorted({*OPTIMIZERS} - {"adafactor"}))  # whose scales are those of whole arrays
+def test_scanned_layers_are_updated_as_separate_ones(name, draw):
+    parameters, gradients = draw(), [draw(), draw()]
+    separate = stacked(trained(name, parameters, gradients))
+    together = trained(name, stacked(parameters), [stacked(gradient) for gradient in gradients])
+    chex.assert_trees_all_close(together, separate, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_one_trace_serves_runs_that_differ_in_every_hyperparameter(name, draw):
+    parameters, gradient = draw(), draw()
+    runs = [
+        Hyperparameters(1e-2, 0.1, 0.9, 0.95, 1e-8, 1.0),
+        Hyperparameters(3e-3, 0.0, 0.8, 0.99, 1e-6, float("inf")),
+    ]
+
+    @chex.assert_max_traces(n=1)
+    def step(hyperparameters):
+        rule = optimizer(replace(SETTINGS, optimizer=name), hyperparameters)
+        return optax.apply_updates(parameters, rule.update(gradient, rule.init(parameters), parameters)[0])
+
+    together = jax.jit(jax.vmap(step))(jax.tree.map(lambda *values: jnp.array(values), *runs))
+    for index, run in enumerate(runs):
+        own = trained(name, parameters, [gradient], run)
+        chex.assert_trees_all_close(jax.tree.map(lambda leaf, i=index: leaf[i], together), own, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("clip_norm", "expected"), [(2.0, 0.4), (5.0, 1.0), (7.0, 1.0), (float("inf"), 1.0)])
+def test_a_gradient_is_clipped_by_its_global_norm(clip_norm, expected):
+    settings = replace(SETTINGS, optimizer="sgd", warmup_steps=0)
+    rule = optimizer(settings, Hyperparameters(learning_rate=1.0, b1=0.0, clip_norm=clip_norm))
+    gradient = {"up": {"kernel": jnp.array([[3.0]]), "bias": jnp.array([4.0])}}  # global norm 5
+    updates, _ = rule.update(gradient, rule.init(gradient), gradient)
+    chex.assert_trees_all_close(updates, jax.tree.map(lambda leaf: -expected * leaf, gradient), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shares"),  # after 10, 55, 90 and all of 100 steps
+    [
+        ("cosine", (1.0, 0.55, 0.1 + 0.45 * (1 + np.cos(np.pi * 8 / 9)), 0.1)),
+        ("linear", (1.0, 0.55, 1 - 0.9 * 8 / 9, 0.1)),
+        ("constant", (1.0, 1.0, 1.0, 1.0)),
+        ("inverse_sqrt", (1.0, (10 / 55) ** 0.5, (10 / 90) ** 0.5, 0.1**0.5)),
+        ("wsd", (1.0, 1.0, 0.5, 0.0)),
+    ],
+)
+def test_schedule_rises_linearly_then_takes_its_shape(schedule, shares):
+    unit = unit_schedule(Settings(steps=100, warmup_steps=10, schedule=schedule))
+    warmup = np.arange(10)
+    rising = [float(unit(count)) for count in warmup]
+    if schedule != "wsd":
+        assert max(rising) <= 1.0 + 1e-6
+    np.testing.assert_allclose(rising, (warmup + 1) / 10, rtol=1e-6)
+    np.testing.assert_allclose([unit(step - 1) for step in (10, 55, 90, 100)], shares, atol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant", "inverse_sqrt", "wsd"])
+@pytest.mark.parametrize("warmup", [0, 1, 3])
+def test_the_shortest_trainings_have_finite_rates(schedule, warmup):
+    unit = unit_schedule(Settings(steps=3, warmup_steps=warmup, schedule=schedule))
+    rates = np.array([unit(count) for count in range(3)])
+    assert np.isfinite(rates).all()
+    assert (rates >= 0).all()
+    assert rates[0] == pytest.approx(1 / max(warmup, 1))
