@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,21 +22,26 @@ if TYPE_CHECKING:
     from analysis.comparison import Comparison
     from experiments.experiment import Cell, Experiment
     from records.results import Results
+    from runner.options import Told
     from tasks.task import Dataset
+    from training.runs import Kind
 
+OURS = "ablations|analysis|experiments|models|probes|records|runner|tasks|training"
 
 
 def run(
     experiment: Experiment | str,
     out: str | Path | None = None,
-    execution: str = "auto",
+    execution: Kind = "auto",
     retrain: bool = False,
+    track: bool = False,
     quiet: bool = False,
 ) -> Results:
     """Trains what is missing of an experiment (a value, a name or a file) and writes the report; gives the results.
 
-    Results go to `out`, results/<name> unless given. `execution` of the run axis is "auto", "vmap" or "map". Raises
-    ValueError for bad input, before anything is compiled, and OSError where the results cannot be written.
+    Results go to `out`, results/<name> unless given. `execution` of the run axis is "auto", "vmap" or "map"; `track`
+    also writes the curves for TensorBoard, below the results. Raises ValueError for bad input, before anything is
+    compiled, and OSError where the results cannot be written.
     """
     from rich.console import Console
 
@@ -42,25 +49,28 @@ def run(
     from experiments.experiment import grid
     from experiments.library import find
     from records import results
-    from runner import dispatch, plan
+    from runner import dispatch, plan, tracking
     from runner.progress import Progress
     from training.runs import use_all_cores, use_compilation_cache
 
     use_all_cores()
     use_compilation_cache()
     asked = find(experiment) if isinstance(experiment, str) else experiment
-    asked.check()
+    asked.check(dispatch.load)
     cells = grid(asked)
-    for cell in cells:
-        cell.check(dispatch.load(cell.task))
+    if track:
+        tracking.check()
     directory = Path(out) if out is not None else Path("results") / asked.name
     plan.prepare(asked, directory, " ".join(["ablations", *sys.argv[1:]]))
     console = Console(quiet=quiet, stderr=True)
     for name, commits in ({} if retrain else plan.other_commits(directory, cells)).items():
-        console.print(f"{name}: made by commit {', '.join(commits)}, used as it is; --retrain makes it again with this one")
+        console.print(f"{name}: made by commit {', '.join(commits)}, used as it is; --retrain makes it again")
     with Progress(cells, console) as progress:
-        dispatch.dispatch(cells, directory, execution, retrain, progress)
+        watch = tracking.tracked(progress, directory) if track else progress
+        dispatch.dispatch(cells, directory, execution, retrain, watch)
     found = results.read(directory)
+    if track:
+        tracking.write(found)
     html.write(found)
     return found
 
@@ -100,13 +110,12 @@ def describe(experiment: Experiment | str) -> pd.DataFrame:
 
     use_all_cores()
     asked = find(experiment) if isinstance(experiment, str) else experiment
-    asked.check()
+    asked.check(dispatch.load)
     rate = matmul_rate()
     return pd.DataFrame([_describe_cell(cell, dispatch.load(cell.task), rate) for cell in grid(asked)])
 
 
 def _describe_cell(cell: Cell, dataset: Dataset, rate: float) -> dict[str, Any]:
-    cell.check(dataset)
     cost, settings, runs = cell.cost(dataset), cell.settings, len(cell.runs)
     tokens = settings.steps * settings.batch_size * cell.task.tokens_per_example
     kept = cost["state_bytes"] * runs + cost["activation_bytes"] * settings.batch_size
@@ -124,9 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Gives the exit code: 0, 2 for bad input (one sentence on stderr), 130 when interrupted."""
     try:
         known, rest = _parser().parse_known_args(arguments)
-        if rest and known.command not in ("run", "describe"):
-            raise ValueError(f"ablations {known.command} has no option {rest[0]} (see ablations {known.command} --help)")
-        known.function(known, rest)
+        if rest:
+            raise ValueError(f"ablations {known.command} takes no '{rest[0]}' (see ablations {known.command} --help)")
+        known.function(known)
         return 0
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
@@ -143,18 +152,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="ablations", description="Which activation should this network use, and why?")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
-    def command(name: str, function: Any, text: str, **options: Any) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text, **options)
+    def command(name: str, function: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         sub.set_defaults(function=function)
         return sub
 
     command("list", _list, "List the experiments.")
     for name, function, text in (
-        ("describe", _describe, "Cells, runs, parameters, FLOPs, memory and estimated time, before anything is compiled."),
+        ("describe", _describe, "Show cells, runs, parameters, FLOPs, memory and estimated time; compile nothing."),
         ("run", _run, "Train what is missing of an experiment, compare, and write the report."),
     ):
-        sub = command(name, function, text, add_help=False, allow_abbrev=False)
+        sub = command(name, function, text)
+        sub.usage = f"ablations {name} NAME [--FIELD VALUE ...]"
+        sub.epilog = f"Fields and their values: ablations {name} NAME --help"
         sub.add_argument("name", metavar="NAME", nargs="?", help="an experiment of the list, or path/to/file.py")
+        sub.add_argument("options", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     sub = command("compare", _compare, "Compare every activation with the baseline.")
     sub.add_argument("directory", metavar="DIR", type=Path)
     sub.add_argument("--baseline", metavar="NAME", help="activation to compare with, if not the experiment's own")
@@ -171,7 +183,7 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(f"{message} (see {self.prog} --help)")
 
 
-def _list(known: argparse.Namespace, rest: list[str]) -> None:
+def _list(known: argparse.Namespace) -> None:
     from experiments.library import catalogue
 
     names = catalogue()
@@ -179,29 +191,37 @@ def _list(known: argparse.Namespace, rest: list[str]) -> None:
         print(f"{name:{max(map(len, names))}}  {text}")
 
 
-def _run(known: argparse.Namespace, rest: list[str]) -> None:
-    options = _options("run", known.name, rest)
-    found = run(options.experiment, options.out, options.execution, options.retrain)
+def _run(known: argparse.Namespace) -> None:
+    from runner.options import RunOptions
+
+    options = _options(RunOptions, known)
+    found = run(options.experiment, options.out, options.execution, options.retrain, options.track)
     _show(found)
     print(f"\nreport: {found.directory / 'report.html'}")
 
 
-def _describe(known: argparse.Namespace, rest: list[str]) -> None:
+def _describe(known: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    asked = _options("describe", known.name, rest).experiment
+    from runner.options import Options
+
+    asked = _options(Options, known).experiment
     rows = describe(asked)
-    table = Table(title=f"{asked.name}: {asked.question}", title_justify="left", box=None, pad_edge=False)
-    for column in rows.columns:
-        table.add_column(column.replace("_", " "), justify="left" if column == "cell" else "right")
-    for row in rows.itertuples(index=False):
-        table.add_row(*(value if isinstance(value, str) else f"{value:,.4g}" for value in row))
+    total = f"{rows['runs'].sum()} runs in {len(rows)} cells, about {rows['minutes'].sum():.1f} minutes, and compiling"
+    formats = {"cell": "{}", "minutes": "{:,.1f}"}
+    table = Table(box=None, pad_edge=False)
+    for column in map(str, rows):
+        table.add_column(column.replace("_", " "), justify="left" if column == "cell" else "right", no_wrap=True)
+        rows[column] = rows[column].map(formats.get(column, "{:,.0f}").format)
+    for row in rows.to_numpy():
+        table.add_row(*row)
+    print(f"{asked.name}: {asked.question}\n")
     Console().print(table)
-    print(f"\n{rows['runs'].sum()} runs in {len(rows)} cells, about {rows['minutes'].sum():.1f} minutes on this machine")
+    print(f"\n{total}")
 
 
-def _compare(known: argparse.Namespace, rest: list[str]) -> None:
+def _compare(known: argparse.Namespace) -> None:
     if known.json:
         print(json.dumps(compare(known.directory, known.baseline, known.metric).to_dict(), indent=2, allow_nan=False))
         return
@@ -210,7 +230,7 @@ def _compare(known: argparse.Namespace, rest: list[str]) -> None:
     _show(results.read(known.directory), known.baseline, known.metric)
 
 
-def _report(known: argparse.Namespace, rest: list[str]) -> None:
+def _report(known: argparse.Namespace) -> None:
     from analysis import report
     from records import results
 
@@ -227,14 +247,15 @@ def _show(found: Results, baseline: str | None = None, metric: str | None = None
     Console().print(table.terminal(table.ranked(found, compared), compared))
 
 
-def _options(command: str, name: str | None, rest: list[str]) -> Any:
+def _options(kind: type[Told], known: argparse.Namespace) -> Told:
     """The experiment that a command names, with the fields that the rest of the line sets."""
-    if name is None:
-        raise ValueError(f"ablations {command} needs the name of an experiment or a file (see ablations list)")
     from experiments.library import find
     from runner.options import parse
 
-    return parse(find(name), rest, f"ablations {command} {name}")
+    command = f"ablations {known.command}"
+    if known.name is None:
+        raise ValueError(f"{command} needs the name of an experiment or a file (see ablations list)")
+    return parse(kind, find(known.name), known.options, f"{command} {known.name}")
 
 
 def _refuse(sentence: str) -> int:
@@ -243,11 +264,9 @@ def _refuse(sentence: str) -> int:
 
 
 def _deliberate(error: ValueError) -> bool:
-    """Whether one of our own lines raised it to refuse an input; a library's ValueError is a bug and keeps its trace."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and Path(trace.tb_frame.f_code.co_filename).is_relative_to(Path(__file__).parent)
+    """Whether a line of ours raised it to refuse an input; that of a library or of a user's file keeps its trace."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return re.match(rf"({OURS}|__main__)(\.|$)", frame.f_globals["__name__"]) is not None
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -34,7 +35,7 @@ document.querySelectorAll(".ranking button").forEach((button, column) => {
 
 
 def write(results: Results, path: Path | None = None) -> Path:
-    """Writes the report, and its table as CSV beside it; gives the report's path, DIR/report.html unless given.
+    """Writes the report, and its table and figures beside it; gives the report's path, DIR/report.html unless given.
 
     The file needs nothing else, neither network nor other files. While there is nothing to compare yet, the curves so
     far are worth a page all the same, and it says why. Raises OSError if it cannot be written.
@@ -54,8 +55,11 @@ def write(results: Results, path: Path | None = None) -> Path:
         _differences(comparison),
         _rule(comparison),
     ]
-    write_text(path, _page(results, findings))
+    page = _page(results, findings)
+    write_text(path, page)
     write_text(path.with_suffix(".csv"), table.to_csv(index=False))
+    for number_of_figure, figure in enumerate(re.findall(r"<svg.*?</svg>", page, re.DOTALL), start=1):
+        write_text(path.with_name(f"figure-{number_of_figure}.svg"), figure)
     return path
 
 

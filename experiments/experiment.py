@@ -1,21 +1,25 @@
 """Experiment, Cell and grid: what is asked, as frozen values with a canonical form."""
 
 import dataclasses
+import difflib
 import hashlib
 import itertools
 import json
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_type_hints
 
 import jax
 
 from models.activations import Activation, activation
 from probes.cost import cost
-from tasks.task import Dataset, Task
+from tasks.task import SPLITS, Dataset
 from training.settings import Hyperparameters, Run, Settings
 
 Named = str | Activation  # an activation, or the name of one
 Axis = tuple[str, tuple[Any, ...]]  # the dotted path of a field, and its values
+OWN_FIELD = {"model.activation": "activations", "hyperparameters.learning_rate": "learning_rates"}  # never in axes
 
 
 @dataclass(frozen=True)
@@ -55,21 +59,41 @@ class Experiment:
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     """How it is trained: the traced part."""
 
-    def check(self) -> None:
-        """Raises ValueError, in one sentence, where the grid or a field of it is not allowed."""
-        _check_values("activations", [activation(value).name for value in self.activations])
+    def check(self, load: Callable[[Any], Dataset] | None = None) -> None:
+        """Raises ValueError, in one sentence, where the grid or a field of it is not allowed.
+
+        Given `load`, which reads the data of a task, also where the data does not fit or the metric is not measured.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
+            raise ValueError(f"name is '{self.name}': it names a folder, so use letters, digits, dots and dashes")
+        names = [activation(value).name for value in self.activations]
+        _check_values("activations", names)
         _check_values("seeds", list(self.seeds))
         _check_values("learning_rates", list(self.learning_rates), empty=True)
+        if not all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in self.seeds):
+            raise ValueError(f"seeds are {_list(self.seeds)}: each must be a whole number in 0 to 2**32 - 1")
         _check_axes(self)
-        if not all(0 <= seed < 2**32 for seed in self.seeds):
-            raise ValueError(f"seeds are {_list(self.seeds)}: each must lie in 0 to 2**32 - 1")
-        names = [activation(value).name for value in self.activations]
-        if activation(self.baseline).name not in names:
-            raise ValueError(f"baseline '{self.baseline}' is not in the grid: allowed are {', '.join(names)}")
+        check_choice("baseline", self.reference, names)
+        check_choice("split", self.split, SPLITS)
         if not 0 < self.level < 1:
             raise ValueError(f"level is {self.level}: it must lie between 0 and 1")
-        for cell in grid(self):
+        cells = grid(self)
+        for cell in cells:
             cell.check()
+        if load is None:
+            return
+        for cell in {cell.task: cell for cell in cells}.values():
+            dataset = load(cell.task)
+            cell.task.check(dataset)
+            check_choice("metric", self.metric, cell.metrics(dataset, self.split))
+
+    @property
+    def reference(self) -> str:
+        """Name of the baseline as the table of results has it: `silu`, where baseline is its other name `swish`."""
+        try:
+            return activation(self.baseline).name
+        except ValueError:  # one of the user's own, or none: `check` says so
+            return self.baseline
 
     @property
     def axis_names(self) -> list[str]:
@@ -92,7 +116,7 @@ class Experiment:
 class Cell:
     """All runs that one compiled program trains: task, model and settings are theirs in common."""
 
-    task: Task
+    task: Any
     model: Any
     settings: Settings
     axes: tuple[tuple[str, Any], ...]  # name and value of each static axis
@@ -106,7 +130,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Readable, and one name a cell: the values of the axes and the hash of the canonical form without the runs."""
-        words = [self.activation.name, *(str(value).replace("/", "_") for _, value in self.axes)]
+        words = [self.activation.name, *(re.sub(r"[^A-Za-z0-9.+-]+", "_", str(value))[:40] for _, value in self.axes)]
         return "-".join([*words, self.digest])
 
     @property
@@ -140,14 +164,28 @@ class Cell:
             "cost": self.cost(dataset),
         }
 
-    def check(self, dataset: Dataset | None = None) -> None:
-        """Raises ValueError where a field is not allowed, or, given the data, where the task does not fit it."""
+    def check(self) -> None:
+        """Raises ValueError where a field is not allowed."""
         self.settings.check()
         for run in self.runs:
             run.hyperparameters.check()
         self.model.check(getattr(self.task, "context", None))
-        if dataset is not None:
-            self.task.check(dataset)
+        needed = getattr(self.task, "vocab_size", 0)
+        if (vocabulary := getattr(self.model, "vocab_size", needed)) < needed:
+            raise ValueError(f"model.vocab_size is {vocabulary}: it must be at least {needed}, the task's")
+
+    def metrics(self, dataset: Dataset, split: str) -> list[str]:
+        """Names of what is measured on a split, found without measuring."""
+        if split == "train":
+            return [*self.task.summary({"loss": 0.0}), "gradient_norm"]
+        batches = self.task.evaluation_batches(dataset.arrays[split], 1)
+
+        def measure(batch):
+            outputs, _ = self.model.init_with_output(jax.random.key(0), *self.task.inputs(batch))
+            sums = self.task.metrics(outputs, batch)
+            return self.task.summary({name: total / weight for name, (total, weight) in sums.items()})
+
+        return list(jax.eval_shape(measure, jax.tree.map(lambda array: array[0], batches)))
 
 
 def grid(experiment: Experiment) -> list[Cell]:
@@ -168,8 +206,7 @@ def canonical(value: Any) -> Any:
     if isinstance(value, Activation):
         return value.name if value.source_hash is None else {"name": value.name, "source": value.source_hash}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [item.name for item in dataclasses.fields(value) if item.name != "parent"]
-        fields = {name: canonical(getattr(value, name)) for name in names if name != "name"}
+        fields = {name: canonical(getattr(value, name)) for name in _field_names(value)}
         return {"type": type(value).__name__, **fields}
     if isinstance(value, (list, tuple)):
         return [canonical(item) for item in value]
@@ -178,16 +215,45 @@ def canonical(value: Any) -> Any:
     raise TypeError(f"{value!r} has no canonical form: use numbers, strings, tuples and dataclasses")
 
 
-def with_field(experiment: Any, path: str, value: Any) -> Any:
-    """A copy of a tree of dataclasses whose field at a dotted path is `value`."""
-    name, _, rest = path.partition(".")
-    return replace(experiment, **{name: with_field(getattr(experiment, name), rest, value) if rest else value})
+def with_fields(tree: Any, values: dict[str, Any]) -> Any:
+    """A copy of a tree of dataclasses with other values at dotted paths, those of one dataclass set at once."""
+    own = {path: value for path, value in values.items() if "." not in path}
+    inner: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        name, _, rest = path.partition(".")
+        if rest:
+            inner.setdefault(name, {})[rest] = value
+    return replace(tree, **own, **{name: with_fields(getattr(tree, name), below) for name, below in inner.items()})
+
+
+def field_types(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path and declared type of every field of a tree of dataclasses; an Activation is a value, not a tree."""
+    types = get_type_hints(type(tree))
+    for name in _field_names(tree):
+        value = getattr(tree, name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, Activation):
+            yield from field_types(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", types[name]
+
+
+def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
+    """Raises ValueError, naming what is allowed and the nearest of it, where `value` is none of that."""
+    allowed = list(allowed)
+    if value not in allowed:
+        near = difflib.get_close_matches(value, allowed, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ValueError(f"{name} is '{value}': allowed are {', '.join(allowed)}{hint}")
+
+
+def _field_names(value: Any) -> list[str]:
+    """Of a Flax module without the two fields that Flax adds."""
+    added = ("parent", "name") if hasattr(value, "parent") else ()
+    return [item.name for item in dataclasses.fields(value) if item.name not in added]
 
 
 def _cell(experiment: Experiment, arm: Activation, values: dict[str, Any]) -> Cell:
-    varied = with_field(experiment, "model.activation", arm)
-    for path, value in values.items():
-        varied = with_field(varied, path, value)
+    varied = with_fields(experiment, {"model.activation": arm, **values})
     axes = tuple((_leaf(path), value) for path, value in values.items())
     return Cell(varied.task, varied.model, varied.settings, axes, _runs(experiment))
 
@@ -216,21 +282,20 @@ def _check_values(name: str, values: list[Any], empty: bool = False) -> None:
 
 
 def _check_axes(experiment: Experiment) -> None:
+    fields = [path for path, _ in field_types(experiment) if "." in path]
+    for path, values in experiment.axes:
+        if path in OWN_FIELD:
+            raise ValueError(f"axis {path} has a field of its own: use {OWN_FIELD[path]}")
+        if path not in fields:
+            near = difflib.get_close_matches(path, fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else "allowed are those of task, model, settings, hyperparameters"
+            raise ValueError(f"axis {path} is no field of the experiment: {hint}")
+        _check_values(f"axis {path}", list(values))
     paths = [path for path, _ in experiment.axes]
     _check_values("axes", paths, empty=True)
-    for path, values in experiment.axes:
-        if path == "model.activation" or (path == "hyperparameters.learning_rate" and experiment.learning_rates):
-            raise ValueError(f"axis {path} is given twice: it has a field of its own")
-        _check_values(f"axis {path}", list(values))
-        _check_path(experiment, path)
-
-
-def _check_path(experiment: Experiment, path: str) -> None:
-    value: Any = experiment
-    for name in path.split("."):
-        if not dataclasses.is_dataclass(value) or name not in {item.name for item in dataclasses.fields(value)}:
-            raise ValueError(f"axis {path} is no field of the experiment")
-        value = getattr(value, name)
+    for path, other in itertools.combinations(paths, 2):
+        if _leaf(path) == _leaf(other):
+            raise ValueError(f"axes {path} and {other} would both be the column '{_leaf(path)}': vary one of them")
 
 
 def _list(values: Any) -> str:

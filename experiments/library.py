@@ -14,15 +14,14 @@ FOLDER = Path(__file__).parent
 def catalogue() -> dict[str, str]:
     """Name -> first line of the docstring of every experiment here, read without importing it."""
     trees = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.py"))}
-    return {
-        name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in trees.items() if _defines(tree)
-    }
+    return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in trees.items() if _defines(tree)}
 
 
 def find(name: str) -> Experiment:
     """The value `experiment` of the module experiments/NAME.py, or of the file NAME if it ends in .py.
 
-    Raises ValueError if there is no such experiment (naming the nearest) and FileNotFoundError if there is no such file.
+    Raises ValueError if there is no such experiment (naming the nearest) or the file is no Python, FileNotFoundError if
+    it is missing. What a file itself raises passes through.
     """
     if name.endswith(".py"):
         return _from_file(Path(name))
@@ -37,7 +36,10 @@ def find(name: str) -> Experiment:
 def _from_file(path: Path) -> Experiment:
     if not path.is_file():
         raise FileNotFoundError(f"there is no experiment file {path}")
-    found = runpy.run_path(str(path)).get("experiment")
+    try:
+        found = runpy.run_path(str(path)).get("experiment")
+    except SyntaxError as error:
+        raise ValueError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
     if not isinstance(found, Experiment):
         raise ValueError(f"{path} defines no `experiment = Experiment(...)`")
     return found

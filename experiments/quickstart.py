@@ -14,7 +14,16 @@ experiment = Experiment(
     name="quickstart",
     question="Which activation should the feed-forward layers of a small language model use?",
     task=CausalLanguage(data="stdlib", context=64, evaluation_windows=128),
-    model=Transformer(context=64, d_model=64, n_layers=2, n_heads=4, norm="rmsnorm", positions="rotary", bias=False),
+    model=Transformer(
+        context=64,
+        d_model=64,
+        n_layers=2,
+        n_heads=4,
+        norm="rmsnorm",
+        positions="rotary",
+        bias=False,
+        initialization="lecun",  # a deviation of 0.02 would leave so narrow a network almost linear at the start
+    ),
     activations=("relu", "gelu", "silu", "relu2", "geglu", "swiglu"),
     baseline="gelu",
     seeds=(0, 1, 2, 3, 4, 5, 6, 7),

@@ -1,136 +1,209 @@
-"""An experiment's fields as command-line options, one spelling for both."""
+"""An experiment's fields as command-line options, one spelling for both: --settings.batch-size 8."""
 
-import contextlib
 import difflib
-import io
 import itertools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import reduce
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import tyro
 
-from experiments.experiment import Activation, Experiment, Named, activation
+from experiments.experiment import (
+    Activation,
+    Axis,
+    Experiment,
+    Named,
+    activation,
+    check_choice,
+    field_types,
+    with_fields,
+)
 from training.runs import Kind
 from training.settings import Traced
 
-Value = TypeVar("Value")
-
-_registry = tyro.constructors.ConstructorRegistry()
-
-
-@_registry.primitive_rule
-def _activation(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    """An activation is given by its name."""
-    if info.type not in (Activation, Named):
-        return None
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="ACTIVATION",
-        instance_from_str=lambda texts: activation(texts[0]),
-        is_instance=lambda value: isinstance(value, (str, Activation)),
-        str_from_instance=lambda value: [activation(value).name],
-    )
+Words = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `ablations run` is told."""
+    """Every field of the experiment can be set; activations, seeds, learning rates and axes are the grid."""
 
-    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
-    axis: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FIELD VALUE ...")] = ()
+    experiment: Annotated[Experiment, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff]
+    axis: Annotated[Words, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FIELD VALUE ...")] = ()
     """A further field to vary, and its values: --axis model.norm layernorm rmsnorm (may be repeated)."""
+
+
+@dataclass(frozen=True)
+class RunOptions(Options):
+    """Every field of the experiment can be set; activations, seeds, learning rates and axes are the grid."""
+
     out: Path | None = None
     """The folder of the results; results/NAME unless given."""
     execution: Kind = "auto"
     """How the runs of a cell are executed; auto is vmap on accelerators, one after another on every core of a CPU."""
-    retrain: bool = False
+    retrain: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Train again what is there already."""
+    track: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Write the curves for TensorBoard too: tensorboard --logdir results/NAME/tensorboard."""
+
+
+Told = TypeVar("Told", bound=Options)
+
+READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
+    int: (int, "a whole number"),
+    float: (float, "a number"),
+    bool: ({"True": True, "False": False}.__getitem__, "True or False"),
+    str: (str, "a word"),
+    Path: (Path, "a path"),
+}
+
+
+def parse(kind: type[Told], experiment: Experiment, arguments: Sequence[str], program: str) -> Told:
+    """The options, with the fields of `experiment` as defaults.
+
+    Raises ValueError, in one sentence, for an unknown or repeated option and for a value of the wrong kind; whether
+    the values go together is the experiment's to check. Prints the help and exits where it is asked for.
+    """
+    default = kind(experiment)
+    if {"-h", "--help"} & set(arguments):
+        tyro.cli(kind, default=default, args=["--help"], prog=program, registry=_registry)
+    known = _known(default)
+    values: dict[str, Any] = {}
+    axes: list[Axis] = []
+    for option, words in _split(arguments):
+        if option == "--axis":
+            axes.append(_axis(experiment, words))
+            continue
+        path, declared = _find(option, known, program)
+        if path in values:
+            raise ValueError(f"{option} is given twice")
+        values[path] = _value(option, declared, words)
+    told = with_fields(default, {**values, "experiment.axes": (*experiment.axes, *axes)})
+    _check_not_varied(told.experiment, values)
+    return with_fields(told, {"experiment.activations": _own_activations(experiment, told.experiment)})
+
+
+def _known(default: Options) -> dict[str, tuple[str, Any]]:
+    """Option -> path and declared type, for every field that words can give."""
+    return {
+        _option(path): (path, declared) for path, declared in field_types(default) if _element(declared) is not None
+    }
+
+
+def _option(path: str) -> str:
+    return f"--{path.removeprefix('experiment.').replace('_', '-')}"
+
+
+def _split(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Every option with the words behind it; --seeds=0 is --seeds 0, and underscores are dashes."""
+    starts = [index for index, word in enumerate(arguments) if re.match("--[A-Za-z]", word)]
+    if arguments and 0 not in starts:
+        raise ValueError(f"'{arguments[0]}' is no option: options begin with --")
+    for start, end in itertools.pairwise([*starts, len(arguments)]):
+        option, equals, value = arguments[start].partition("=")
+        yield option.replace("_", "-"), [value] * len(equals) + list(arguments[start + 1 : end])
+
+
+def _find(option: str, known: dict[str, tuple[str, Any]], program: str) -> tuple[str, Any]:
+    if option not in known:
+        near = difflib.get_close_matches(option, [*known, "--axis"], n=1)
+        hint = f"did you mean {near[0]}?" if near else f"see {program} --help"
+        raise ValueError(f"there is no option {option}: {hint}")
+    return known[option]
+
+
+def _axis(experiment: Experiment, words: list[str]) -> Axis:
+    """A field to vary and its values, each read as the option of that field would be; an unknown one has none."""
+    if not words:
+        raise ValueError("--axis needs a field and its values, such as --axis model.norm layernorm rmsnorm")
+    path = words[0].replace("-", "_")
+    declared = dict(field_types(experiment)).get(path)
+    if _element(declared) is None:
+        return path, ()
+    return path, tuple(_value(f"--axis {path}", declared, [word]) for word in words[1:])
+
+
+def _value(option: str, declared: Any, words: list[str]) -> Any:
+    """The words behind an option as a value of the field's declared type."""
+    if _element(declared) is bool and not words:
+        return True
+    if not words:
+        raise ValueError(f"{option} needs a value")
+    read = tuple(_read(option, declared, word) for word in words)
+    if get_origin(_not_none(declared)) is tuple:
+        return read
+    if len(read) > 1:
+        raise ValueError(f"{option} takes one value, not {' '.join(words)}")
+    return read[0]
+
+
+def _read(option: str, declared: Any, word: str) -> Any:
+    element = _element(declared)
+    if word == "None" and NoneType in get_args(declared):
+        return None
+    if get_origin(element) is Literal:
+        check_choice(option, word, get_args(element))
+        return word
+    convert, allowed = READERS[element]
+    try:
+        return convert(word)
+    except (ValueError, KeyError):
+        raise ValueError(f"{option} is '{word}': it must be {allowed}") from None
+
+
+def _element(declared: Any) -> Any:
+    """What one word is read as: the type of a tuple's items, the first of a union; None if words cannot give it."""
+    inner = _not_none(declared)
+    if get_origin(inner) is tuple and get_args(inner)[1:] == (...,):
+        inner = _not_none(get_args(inner)[0])
+    return inner if inner in READERS or get_origin(inner) is Literal else None
+
+
+def _not_none(declared: Any) -> Any:
+    if get_origin(declared) not in (Union, UnionType):
+        return declared
+    return next(member for member in get_args(declared) if member is not NoneType)
+
+
+def _check_not_varied(experiment: Experiment, given: Iterable[str]) -> None:
+    """Raises ValueError where a field is set that varies anyway: the value would be without effect."""
+    varied = {path: "--axis" for path, _ in experiment.axes} | {"model.activation": "--activations"}
+    if experiment.learning_rates:
+        varied["hyperparameters.learning_rate"] = "--learning-rates"
+    for path in given:
+        if how := varied.get(path.removeprefix("experiment.")):
+            raise ValueError(f"{_option(path)} is what the experiment varies: use {how}")
+
+
+def _own_activations(experiment: Experiment, told: Experiment) -> tuple[Named, ...]:
+    """The activations asked for, where names of the experiment's own ones mean those."""
+    own = {value.name: value for value in experiment.activations if isinstance(value, Activation)}
+    return tuple(own.get(value, value) if isinstance(value, str) else value for value in told.activations)
+
+
+# How the help shows the two kinds of field that tyro does not know.
+_registry = tyro.constructors.ConstructorRegistry()
+_Help = tyro.constructors.PrimitiveConstructorSpec | None
 
 
 @_registry.primitive_rule
-def _traced(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    """A hyperparameter is given as a number."""
-    if info.type != Traced:
-        return None
+def _activation(info: tyro.constructors.PrimitiveTypeInfo) -> _Help:
+    return _shown("ACTIVATION", lambda value: activation(value).name) if info.type in (Activation, Named) else None
+
+
+@_registry.primitive_rule
+def _traced(info: tyro.constructors.PrimitiveTypeInfo) -> _Help:
+    return _shown("FLOAT", str) if info.type == Traced else None
+
+
+def _shown(metavar: str, text: Callable[[Any], str]) -> tyro.constructors.PrimitiveConstructorSpec:
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
-        metavar="FLOAT",
-        instance_from_str=lambda texts: float(texts[0]),
-        is_instance=lambda value: isinstance(value, (int, float)),
-        str_from_instance=lambda value: [str(value)],
+        metavar=metavar,
+        instance_from_str=lambda words: words[0],
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [text(value)],
     )
-
-
-def parse(experiment: Experiment, arguments: Sequence[str], program: str) -> Options:
-    """The options, with the fields of `experiment` as defaults.
-
-    Raises ValueError, in one sentence, for an unknown or repeated option and for a value of the wrong kind. Prints the
-    help and exits where it is asked for.
-    """
-    named = [argument.partition("=")[0] for argument in arguments if re.match(r"--[a-z]", argument)]
-    twice = sorted({name for name in named if named.count(name) > 1 and name != "--axis"})
-    if twice:
-        raise ValueError(f"{twice[0]} is given twice")
-    if "--model.activation" in named:
-        raise ValueError("--model.activation is what the experiment varies: use --activations")
-    options = _parse(Options, Options(experiment), arguments, program)
-    axes = tuple((path, _values(options.experiment, path, texts)) for path, *texts in options.axis)
-    return replace(options, experiment=replace(options.experiment, axes=(*experiment.axes, *axes)))
-
-
-def _values(experiment: Experiment, path: str, texts: list[str]) -> tuple[Any, ...]:
-    """The values of an axis, each read as the option of that field would be."""
-    option = f"--{path.replace('_', '-')}"
-    read = [_parse(Experiment, experiment, [option, text], "ablations run") for text in texts]
-    return tuple(reduce(getattr, path.split("."), value) for value in read)
-
-
-def _parse(kind: type[Value], default: Value, arguments: Sequence[str], program: str) -> Value:
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(printed):
-            value, unknown = tyro.cli(
-                kind,
-                default=default,
-                args=list(arguments),
-                prog=program,
-                return_unknown_args=True,
-                registry=_registry,
-            )
-    except SystemExit as end:
-        if not end.code:
-            raise
-        raise ValueError(_sentence(printed.getvalue())) from None
-    if unknown:
-        raise ValueError(_unknown(unknown[0], kind, default, program))
-    return value
-
-
-def _sentence(panel: str) -> str:
-    """An error panel of tyro's as one line: field, value, what is allowed."""
-    lines = [line.strip("│ ").strip() for line in panel.splitlines()]
-    text = " ".join(itertools.takewhile(lambda line: line and line[0] not in "─╰", lines[1:])).rstrip(".")
-    if choice := re.fullmatch(r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)", text):
-        value, option, allowed = choice[1], choice[2], re.findall(r"'([^']+)'", choice[3])
-        near = difflib.get_close_matches(value, allowed, n=1)
-        return f"{option} is '{value}': allowed are {', '.join(allowed)}" + (f"; did you mean {near[0]}?" if near else "")
-    if wrong := re.fullmatch(r"Error parsing (--\S+): (.*)", text):
-        kind = next((line.split()[1] for line in lines if line.startswith(f"{wrong[1]} ")), "another value")
-        return f"{wrong[1]} takes {kind.strip('[')}: {wrong[2]}"
-    return text
-
-
-def _unknown(option: str, kind: type, default: Any, program: str) -> str:
-    """The sentence for an unknown option, with the nearest that there is."""
-    if not option.startswith("-"):
-        return f"'{option}' is no option: options begin with --"
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        tyro.cli(kind, default=default, args=["--help"], prog=program, registry=_registry)
-    known = re.findall(r"--[a-z][a-z0-9.-]*", text.getvalue())
-    near = difflib.get_close_matches(option.partition("=")[0], known, n=1, cutoff=0.5)
-    return f"there is no option {option}" + (f": did you mean {near[0]}?" if near else f" (see {program} --help)")

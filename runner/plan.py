@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments.experiment import Cell, Experiment, grid
+from experiments.experiment import Cell, Experiment, canonical, grid
 from records.cells import CellDirectory, first_difference
 from records.environment import commit
 from records.files import read_json, write_json
@@ -13,8 +13,8 @@ from records.files import read_json, write_json
 def prepare(experiment: Experiment, directory: Path, command: str) -> None:
     """Writes `experiment.json`, or adds to it the seeds and axes that are new; before anything is trained.
 
-    Raises ValueError if the directory holds an experiment with another task, model or settings, OSError if it cannot
-    be written.
+    Raises ValueError if the directory holds an experiment with another task, model or settings, or another activation
+    of the same name, OSError if it cannot be written.
     """
     path = directory / "experiment.json"
     if not path.exists() and directory.exists() and any(directory.iterdir()):
@@ -24,6 +24,7 @@ def prepare(experiment: Experiment, directory: Path, command: str) -> None:
         raise ValueError(
             f"{directory} holds '{known['name']}' with {difference} as asked now: choose another --out, or delete it"
         )
+    _check_activations(experiment, directory)
     write_json(path, _record(experiment, known, command))
 
 
@@ -42,11 +43,23 @@ def other_commits(directory: Path, cells: list[Cell]) -> dict[str, set[str]]:
     return {name: commits for name, commits in found.items() if commits}
 
 
+def _check_activations(experiment: Experiment, directory: Path) -> None:
+    """Raises ValueError where results of an activation with the same name, but another source, are there already."""
+    asked = {cell.activation.name: canonical(cell.activation) for cell in grid(experiment)}
+    for path in directory.glob("cells/*/cell.json"):
+        made = read_json(path)
+        if asked.get(made["activation"], made["model"]["activation"]) != made["model"]["activation"]:
+            raise ValueError(
+                f"{path.parent} was made with another source of '{made['activation']}': give it another name, choose "
+                f"another --out, or delete it"
+            )
+
+
 def _record(experiment: Experiment, known: dict[str, Any], command: str) -> dict[str, Any]:
     return {
         "name": experiment.name,
         "question": experiment.question,
-        "baseline": experiment.baseline,
+        "baseline": experiment.reference,
         "metric": experiment.metric,
         "split": experiment.split,
         "level": experiment.level,

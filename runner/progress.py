@@ -1,6 +1,7 @@
 """What one sees while an experiment runs: the cell, its step, the time left, the losses per activation."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -13,22 +14,60 @@ from experiments.experiment import Cell
 from training.train import Row
 
 
+class Pace:
+    """How long the rest takes, judged by what has been seen: every cell has a start, in which it is compiled, and then
+    all its steps, each as long as it has runs.
+
+    Times are those of one clock, in seconds.
+    """
+
+    def __init__(self, cells: Sequence[Cell], now: float):
+        self._ahead = OrderedDict((cell.name, _work(cell, len(cell.runs), 0)) for cell in cells)
+        self._here = 0
+        self._now, self._name, self._step = now, "", 0
+        self._starts: list[float] = []
+        self._seconds, self._made = 0.0, 0
+
+    def add(self, cell: Cell, step: int, runs: int, now: float) -> None:
+        """Takes note that so many runs of a cell have reached a step. A smaller step is the start of further runs."""
+        if cell.name == self._name and step > self._step:
+            self._seconds += now - self._now
+            self._made += runs * (step - self._step)
+        else:
+            self._starts.append(now - self._now)
+        while cell.name in self._ahead:  # cells come in order: what is passed over is done, or another runner's
+            self._ahead.popitem(last=False)
+        self._here = _work(cell, runs, step)
+        self._now, self._name, self._step = now, cell.name, step
+
+    def left(self, now: float) -> float | None:
+        """Seconds from now to the end; None until the first interval is over."""
+        if not self._made:
+            return None
+        steps = (self._here + sum(self._ahead.values())) * self._seconds / self._made
+        starts = len(self._ahead) * float(np.mean(self._starts))
+        return max(0.0, steps + starts - (now - self._now))
+
+
+def _work(cell: Cell, runs: int, step: int) -> int:
+    """Steps of single runs that are left of a cell."""
+    return runs * (cell.settings.steps - step)
+
+
 class Progress:
     """A live table on a terminal; elsewhere one line a finished cell."""
 
     def __init__(self, cells: Sequence[Cell], console: Console):
         self._cells, self._console = list(cells), console
+        self._names = [cell.name for cell in cells]
+        self._pace = Pace(cells, time.perf_counter())
         self._began: dict[str, float] = {}
-        self._step: dict[str, int] = {}
-        self._first: dict[str, int] = {}
-        self._loss: dict[str, dict[str, str]] = {}
-        self._seconds: list[float] = []  # of one run's step, newest cell last
-        self._live = Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
+        self._seen: dict[str, tuple[str, str, str]] = {}  # cell -> step, training loss, validation loss
+        self._live = Live(console=console, get_renderable=self._table, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "Progress":
         if self._live:
             self._live.start()
-            self._live.update(self._table())
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -37,39 +76,35 @@ class Progress:
 
     def __call__(self, cell: Cell, step: int, rows: list[Row]) -> None:
         """Takes the rows of an evaluation of a cell."""
-        now = time.perf_counter()
-        self._began.setdefault(cell.name, now)
-        self._first.setdefault(cell.name, step)
-        self._step[cell.name] = step
-        losses = self._loss.setdefault(cell.name, {})
-        for split in ("train", "validation"):
-            values = [row["value"] for row in rows if row["split"] == split and row["metric"] == "loss"]
-            if values:
-                losses[split] = f"{np.median(values):.3f}"
-        if self._live:
-            self._live.update(self._table())
-        elif step == cell.settings.steps:
-            took = now - self._began[cell.name]
-            self._console.print(f"{cell.name}: {len(cell.runs)} runs, validation loss {losses['validation']}, {took:.0f} s")
+        now, name, runs = time.perf_counter(), cell.name, 1 + max(row["run"] for row in rows)
+        self._pace.add(cell, step, runs, now)
+        began = self._began.setdefault(name, now)
+        train, validation = (_median_loss(rows, split) for split in ("train", "validation"))
+        self._seen[name] = (f"{step}/{cell.settings.steps}", train, validation)
+        if not self._live and step == cell.settings.steps:
+            self._console.print(
+                f"{name}: {runs} runs, validation loss {validation}, {now - began:.0f} s, {self._left()}"
+            )
 
     def _table(self) -> Table:
-        table = Table(title=f"time left about {self._left()}", title_justify="left", box=None, pad_edge=False)
-        for name, justify in (("cell", "left"), ("runs", "right"), ("step", "right"), ("train", "right"), ("validation", "right")):
-            table.add_column(name, justify=justify)
-        for cell in self._cells:
-            step, losses = self._step.get(cell.name), self._loss.get(cell.name, {})
-            place = "" if step is None else f"{step}/{cell.settings.steps}"
-            table.add_row(cell.name, str(len(cell.runs)), place, losses.get("train", ""), losses.get("validation", ""))
-        table.caption = "median loss over the runs, nats"
-        table.caption_justify = "left"
+        table = Table("cell", title=self._left(), caption="median loss over the runs, nats", box=None, pad_edge=False)
+        table.title_justify = table.caption_justify = "left"
+        for name in ("runs", "step", "train", "validation"):
+            table.add_column(name, justify="right")
+        room = max(4, self._console.height - 5)  # title, header, caption and what is around them
+        last = max((self._names.index(name) for name in self._seen), default=0) + 2
+        for cell, name in list(zip(self._cells, self._names, strict=True))[max(0, last - room) :][:room]:
+            table.add_row(name, str(len(cell.runs)), *self._seen.get(name, ("", "", "")))
         return table
 
     def _left(self) -> str:
-        """The remaining steps at the pace so far; unknown until the first interval is over."""
-        made = sum((self._step[name] - self._first[name]) for name in self._step)
-        spent = sum(time.perf_counter() - began for began in list(self._began.values())[:1])
-        if not made or not spent:
-            return "unknown yet"
-        remaining = sum(cell.settings.steps - self._step.get(cell.name, 0) for cell in self._cells)
-        seconds = int(remaining * spent / made)
-        return f"{seconds // 60}:{seconds % 60:02d}"
+        seconds = self._pace.left(time.perf_counter())
+        if seconds is None:
+            return "time left not known yet"
+        minutes, seconds = divmod(round(seconds), 60)
+        return f"time left about {minutes}:{seconds:02d}"
+
+
+def _median_loss(rows: list[Row], split: str) -> str:
+    values = [row["value"] for row in rows if row["split"] == split and row["metric"] == "loss"]
+    return f"{np.median(values):.3f}" if values else ""

@@ -88,15 +88,17 @@ def test_matched_activations_cost_nearly_the_same():
 
 
 def test_activations_kept_for_the_backward_pass():
-    class Product:
+    class Products:
         def init(self, key, x):
-            return {"params": {"kernel": jnp.zeros((8, 8))}}
+            return {"params": {"first": jnp.zeros((8, 8)), "second": jnp.zeros((8, 8))}}
 
         def apply(self, variables, x):
-            return jnp.sin(jnp.sin(x) @ variables["params"]["kernel"])
+            kernels = variables["params"]
+            return jnp.sin(jnp.sin(x @ kernels["first"]) @ kernels["second"])
 
-    # The kernel's gradient needs sin(x), and that of the outer sine its cosine: two arrays of 4 x 8 float32.
-    assert activation_bytes(Product(), A) == 2 * 4 * 8 * 4
+    # The cosine of each product and the sine of the first: three arrays of 4 x 8 float32. The input, which the first
+    # kernel's gradient needs, and the second kernel, which the first sine's needs, are there anyway.
+    assert activation_bytes(Products(), A) == 3 * 4 * 8 * 4
 
 
 def test_rematerialized_layers_keep_less():

@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import chex
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 from experiments.experiment import grid
+from models.activations import Activation, activation
 from records.cells import CellDirectory
 from training import checkpoints, step
 from training import train as loop
@@ -183,3 +186,31 @@ def test_evaluated_first_last_and_at_every_interval():
     assert list(loop.intervals(settings)) == [(0, 3), (3, 6), (6, 7)]
     assert list(loop.intervals(settings, 6)) == [(6, 7)]
     assert list(loop.intervals(settings, 7)) == []
+
+
+class Normalized(nn.Module):
+    """A model with running statistics, called as the others are."""
+
+    activation: Activation = activation("gelu")
+
+    @nn.compact
+    def __call__(self, tokens, mask=None, *, train=False):
+        x = nn.Embed(256, 8, name="embed")(tokens)
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.5, name="norm")(x)
+        return nn.Dense(256, name="head")(self.activation(x))
+
+
+def test_other_collections_are_carried_along(cell):
+    state, _ = trained(replace(cell, model=Normalized()))
+    means = state.collections["batch_stats"]["norm"]["mean"]
+    assert means.shape == (3, 8)
+    assert np.all(np.abs(means).max(axis=1) > 1e-3)
+    parts = replace(cell, model=Normalized(), settings=replace(cell.settings, accumulate=2))
+    assert not np.allclose(trained(parts)[0].collections["batch_stats"]["norm"]["mean"], means)
+
+
+def test_z_loss_pulls_the_log_normaliser_to_zero():
+    logits = jnp.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
+    expected = 0.5 * (np.log(np.exp([1, 2, 3]).sum()) ** 2 + np.log(3) ** 2) * 0.1
+    np.testing.assert_allclose(step._z_loss(logits, 0.1), expected, rtol=1e-6)
+    assert step._z_loss(logits, 0.0) == 0.0

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from models.activations import activation
 from models.attention import alibi_slopes, attend, rotate, sinusoids
 from models.normalization import Norm
 from models.transformer import Transformer
@@ -91,16 +92,16 @@ def test_scanned_and_rematerialized_layers_are_the_same_function(change):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), result, expected)
 
 
-@pytest.mark.parametrize("activation", ["relu", "prelu", "swiglu"])
+@pytest.mark.parametrize("name", ["relu", "prelu", "swiglu"])
 @pytest.mark.parametrize("scan", [False, True])
-def test_a_seed_gives_shared_parameters_the_same_start_for_every_activation(activation, scan):
+def test_a_seed_gives_shared_parameters_the_same_start_for_every_activation(name, scan):
     model = SMALL.clone(scan=scan)
-    gelu, other = (leaves(draw(m)) for m in (model, model.clone(activation=activation)))
-    shared = {name for name in gelu if name in other and gelu[name].shape == other[name].shape}
-    assert all("feedforward" in name for name in gelu.keys() - shared)
-    assert activation == "swiglu" or shared == gelu.keys()
-    for name in shared:
-        np.testing.assert_array_equal(gelu[name], other[name])
+    gelu, other = (leaves(draw(m)) for m in (model, model.clone(activation=name)))
+    shared = {path for path in gelu if path in other and gelu[path].shape == other[path].shape}
+    assert all("feedforward" in path for path in gelu.keys() - shared)
+    assert name == "swiglu" or shared == gelu.keys()
+    for path in shared:
+        np.testing.assert_array_equal(gelu[path], other[path])
 
 
 def test_bfloat16_is_near_float32_and_parameters_and_logits_stay_float32():
@@ -128,8 +129,9 @@ def test_norms_are_their_formulas(kind):
     params = {"scale": np.arange(8.0) - 3, "bias": np.arange(8.0)}
     center, bias = (x.mean(-1, keepdims=True), params["bias"]) if kind == "layernorm" else (0, 0)
     expected = (x - center) / np.sqrt(((x - center) ** 2).mean(-1, keepdims=True) + 0.1) * params["scale"] + bias
-    normalized = Norm(kind, 0.1).apply({"params": params}, jnp.asarray(x))
-    np.testing.assert_allclose(normalized, expected, rtol=1e-4, atol=1e-5)
+    normalize = partial(Norm(kind, 0.1).apply, {"params": params})
+    np.testing.assert_allclose(normalize(jnp.asarray(x)), expected, rtol=1e-4, atol=1e-5)
+    assert jax.eval_shape(normalize, jnp.asarray(x, jnp.bfloat16)).dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize("placement", ["pre", "post", "sandwich"])
@@ -253,8 +255,9 @@ def test_gpt2_scales_the_kernels_that_write_to_the_residual_stream():
 
 
 def test_equal_models_are_equal_and_take_an_activation_by_name():
-    assert SMALL.clone(activation=SMALL.activation) == SMALL
-    assert hash(SMALL) == hash(SMALL.clone(activation="gelu"))
+    assert SMALL.activation == activation("gelu")
+    assert SMALL.clone(activation=activation("gelu")) == SMALL
+    assert hash(SMALL) == hash(SMALL.clone(activation=activation("gelu")))
     assert SMALL.clone(activation="relu") != SMALL
 
 

@@ -1,0 +1,145 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Which activation won, and how sure are we?
+#
+# The results of `ablations run quickstart`, from the tidy table to the verdicts: each step of the comparison is made
+# by hand and held against `ablations.compare`. Where these results are missing, a run of less than a minute stands
+# in for them; its networks are too small and trained too briefly to say much about activations.
+
+# %%
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, Markdown
+from scipy import stats
+
+import ablations
+from analysis import figures
+from experiments.quickstart import experiment
+from models.transformer import Transformer
+
+DIRECTORY = Path(ablations.__file__).parent / "results" / "quickstart"
+
+if not (DIRECTORY / "report.html").exists():  # which is written last
+    smoke = replace(
+        experiment,
+        name="quickstart-smoke",
+        model=Transformer(context=64, d_model=32, n_layers=1, n_heads=2, norm="rmsnorm", positions="rotary"),
+        activations=("gelu", "relu", "swiglu"),
+        seeds=(0, 1, 2, 3),
+        settings=replace(experiment.settings, steps=60),
+    )
+    DIRECTORY = Path(tempfile.mkdtemp())
+    ablations.run(smoke, out=DIRECTORY, quiet=True)
+
+# %% [markdown]
+# ## What was measured
+#
+# One row a run, step, split and metric.
+
+# %%
+rows = ablations.load(DIRECTORY)
+comparison = ablations.compare(DIRECTORY)
+assert "diverged" not in set(rows["metric"])  # compare gives such a run the worst value, which is left out below
+rows.groupby(["activation", "split", "metric"])["value"].describe()[["count", "min", "50%", "max"]]
+
+# %%
+HTML(figures.svg(figures.curves(rows), "Learning curves"))
+
+# %% [markdown]
+# ## Paired differences
+#
+# The last step only. Each row is a seed: the same batches in the same order, and the same initial weights wherever
+# the networks have them in common. So the arms are compared within a row.
+
+# %%
+final = rows[(rows["step"] == rows["step"].max()) & (rows["split"] == "validation") & (rows["metric"] == "loss")]
+losses = final.pivot(index="seed", columns="activation", values="value")
+losses.style.format("{:.4f}").highlight_min(axis="columns", props="font-weight: bold")
+
+# %%
+baseline = comparison.baseline
+differences = losses.drop(columns=baseline).sub(losses[baseline], axis="index")
+differences.style.format("{:+.4f}")
+
+# %% [markdown]
+# What the pairing is worth: the variance of the difference of two arms as if their seeds had nothing to do with each
+# other, over that of the paired differences. So many times more seeds would an unpaired comparison need.
+
+# %%
+unpaired = losses.drop(columns=baseline).var() + losses[baseline].var()
+(unpaired / differences.var()).rename("times more seeds").to_frame().style.format("{:.1f}")
+
+# %% [markdown]
+# ## How sure
+#
+# The 95 % interval of the mean difference is $\bar d \pm t_{0.975,\,n-1}\, s / \sqrt{n}$. Every further arm is a
+# further chance to be wrong, so Holm's method multiplies the smallest p value by the number of arms, the next by one
+# less, and so on, and lets none fall below the one before.
+
+# %%
+n = len(differences)
+error = differences.std() / np.sqrt(n)
+half_width = stats.t.ppf((1 + comparison.level) / 2, n - 1) * error
+p = pd.Series(2 * stats.t.sf((differences.mean() / error).abs(), n - 1), differences.columns).sort_values()
+adjusted = (p * np.arange(len(p), 0, -1)).cummax().clip(upper=1)
+by_hand = pd.DataFrame(
+    {
+        "n": n,
+        "difference": differences.mean(),
+        "low": differences.mean() - half_width,
+        "high": differences.mean() + half_width,
+        "p": p,
+        "p_adjusted": adjusted,
+    }
+)
+by_hand
+
+# %% [markdown]
+# The same from `ablations.compare`, with the verdict and the smallest difference that so many seeds can find.
+
+# %%
+compared = pd.DataFrame(comparison.arms).set_index("activation").sort_values("difference")
+pd.testing.assert_frame_equal(by_hand, compared[by_hand.columns], check_like=True, check_names=False, rtol=1e-6)
+compared[[*by_hand.columns, "resolvable", "verdict"]]
+
+# %%
+HTML(figures.svg(figures.differences(comparison), "Paired differences"))
+
+# %% [markdown]
+# ## Reading
+
+
+# %%
+def names(verdict):
+    return ", ".join(compared.index[compared["verdict"] == verdict]) or "none"
+
+
+best = losses.mean().idxmin()
+Markdown(
+    f"""
+After {comparison.step} steps, **{best}** has the lowest mean loss: {losses[best].mean():.3f} nats over {n} seeds,
+{baseline} has {losses[baseline].mean():.3f}.
+
+- Better than {baseline}: **{names("better")}**. Worse: **{names("worse")}**. Not resolved: **{names("not resolved")}**.
+- Were there no differences, any verdict at all would come up with a probability of at most {1 - comparison.level:.0%}.
+  They are about this model, this data and this many steps.
+- With {n} seeds a difference of {compared["resolvable"].min():.3f} to {compared["resolvable"].max():.3f} nats is found
+  four times in five. "Not resolved" says that a difference may well be smaller than that, not that there is none.
+"""
+)

@@ -1,0 +1,141 @@
+"""A runner may be killed at any moment, or have company: the results are those of one that was left alone."""
+
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import chex
+import jax
+import pandas as pd
+import pytest
+
+import ablations
+from experiments.experiment import grid
+from experiments.library import find
+from records.locks import lock
+from records.results import Results, read
+from runner.plan import cell_directory
+from training import checkpoints, step
+
+STEPS = 8
+SOURCE = """
+from experiments.experiment import Experiment
+from models.transformer import Transformer
+from tasks.language import CausalLanguage
+from training.settings import Hyperparameters, Settings
+
+experiment = Experiment(
+    name="tiny",
+    question="Which of two?",
+    task=CausalLanguage(data="{corpus}", context=8, evaluation_windows=8),
+    model=Transformer(context=8, d_model=8, n_layers=1, n_heads=2),
+    activations=("gelu", "relu"),
+    seeds=(0, 1, 2),
+    settings=Settings(steps={steps}, batch_size=4, evaluate_every=1, checkpoint_every=1),
+    hyperparameters=Hyperparameters(learning_rate=1e-2),
+)
+"""
+
+# A process forked from one that has imported everything starts at once; JAX has not started there, so a fork is safe.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["ablations", "analysis.report", "chex", "pytest", "runner.dispatch", "training.train"])
+
+
+def run(file: Path, out: Path, cache: Path) -> None:
+    """What the processes do: `ablations run FILE --out OUT`, with programs compiled fast and kept in `cache`."""
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    jax.config.update("jax_disable_most_optimizations", True)
+    sys.exit(ablations.main(["run", str(file), "--out", str(out)]))
+
+
+@pytest.fixture
+def start(tmp_path, corpus):
+    """Starts `ablations run` on a directory of results."""
+    file = tmp_path / "tiny.py"
+    file.write_text(SOURCE.format(corpus=corpus, steps=STEPS))
+    started = []
+
+    def start(out):
+        started.append(processes.Process(target=run, args=(file, out, tmp_path / "cache")))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+
+
+def finish(process) -> None:
+    process.join()
+    assert process.exitcode == 0
+
+
+def rows(found: Results) -> pd.DataFrame:
+    columns = ["cell", "seed", "step", "split", "metric"]
+    return found.rows.sort_values(columns).reset_index(drop=True)
+
+
+def weights(directory: Path, experiment) -> dict:
+    """The states of all cells at the last step."""
+
+    def state(cell):
+        (wave,) = cell_directory(directory, cell).waves()
+        arrays, n_runs = cell.task.load().arrays, len(wave.runs)
+        init = partial(step.init, cell.model, cell.task, cell.settings)
+        one = jax.eval_shape(init, 0, cell.runs[0].hyperparameters, arrays)
+        many = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((n_runs, *leaf.shape), leaf.dtype), one)
+        return checkpoints.restore(wave.checkpoints, checkpoints.steps(wave.checkpoints)[-1], many)[0]
+
+    return {cell.name: state(cell) for cell in grid(experiment)}
+
+
+def files(directory: Path) -> set[Path]:
+    """All files and folders, those inside a checkpoint excepted: some have random names."""
+    found = {path.relative_to(directory) for path in directory.rglob("*")}
+    return {path for path in found if "checkpoints" not in path.parts[:-2]}
+
+
+def same(left: Path, right: Path, experiment) -> None:
+    pd.testing.assert_frame_equal(rows(read(left)), rows(read(right)), check_exact=True)
+    chex.assert_trees_all_equal(weights(left, experiment), weights(right, experiment))
+    assert files(left) == files(right)
+
+
+def check_readable(directory: Path) -> None:
+    """A reader sees rows, or is told that there are none yet."""
+    try:
+        read(directory)
+    except (FileNotFoundError, ValueError) as error:
+        assert "holds no" in str(error)
+
+
+@pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.slow)])
+def test_kills_at_random_moments_change_nothing(start, tmp_path, kills):
+    """`pytest -m slow tests/test_kill.py` kills 100 times."""
+    draw, experiment = random.Random(kills), find(str(tmp_path / "tiny.py"))
+    finish(start(tmp_path / "compiles"))
+    whole, began = tmp_path / "whole", time.perf_counter()
+    finish(start(whole))
+    took = time.perf_counter() - began
+    killed = finished = 0
+    while killed < kills:
+        directory = tmp_path / f"killed-{finished}"
+        process = start(directory)
+        process.join(draw.uniform(0, took))
+        process.kill()
+        process.join()
+        if process.exitcode == 0:
+            same(directory, whole, experiment)
+            finished += 1
+        else:
+            assert process.exitcode == -signal.SIGKILL
+            check_readable(directory)
+            killed += 1
+    finish(start(directory))
+    same(directory, whole, experiment)
