@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -49,6 +50,8 @@ def run(
     from experiments.experiment import grid
     from experiments.library import find
     from records import results
+    from records.environment import commit
+    from records.locks import lock
     from runner import dispatch, plan, tracking
     from runner.progress import Progress
     from training.runs import use_all_cores, use_compilation_cache
@@ -64,14 +67,15 @@ def run(
     plan.prepare(asked, directory, " ".join(["ablations", *sys.argv[1:]]))
     console = Console(quiet=quiet, stderr=True)
     for name, commits in ({} if retrain else plan.other_commits(directory, cells)).items():
-        console.print(f"{name}: made by commit {', '.join(commits)}, used as it is; --retrain makes it again")
+        console.print(f"{name}: made by commit {', '.join(commits)}, this is {commit()}; --retrain makes it again")
     with Progress(cells, console) as progress:
         watch = tracking.tracked(progress, directory) if track else progress
         dispatch.dispatch(cells, directory, execution, retrain, watch)
-    found = results.read(directory)
-    if track:
-        tracking.write(found)
-    html.write(found)
+    with lock(plan.results_lock(directory), wait=True):
+        found = results.read(directory)
+        if track:
+            tracking.write(found)
+        html.write(found)
     return found
 
 
@@ -131,6 +135,7 @@ def _describe_cell(cell: Cell, dataset: Dataset, rate: float) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Gives the exit code: 0, 2 for bad input (one sentence on stderr), 130 when interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a scheduler says Ctrl-C
     try:
         known, rest = _parser().parse_known_args(arguments)
         if rest:
@@ -138,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known.function(known)
         return 0
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        print("ablations: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     except OSError as error:
         return _refuse(f"{error.strerror}: {error.filename}" if error.filename else str(error))

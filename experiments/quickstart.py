@@ -13,7 +13,7 @@ from training.settings import Hyperparameters, Settings
 experiment = Experiment(
     name="quickstart",
     question="Which activation should the feed-forward layers of a small language model use?",
-    task=CausalLanguage(data="stdlib", context=64, evaluation_windows=128),
+    task=CausalLanguage(data="stdlib", context=64, evaluation_windows=64),
     model=Transformer(
         context=64,
         d_model=64,
@@ -27,6 +27,6 @@ experiment = Experiment(
     activations=("relu", "gelu", "silu", "relu2", "geglu", "swiglu"),
     baseline="gelu",
     seeds=(0, 1, 2, 3, 4, 5, 6, 7),
-    settings=Settings(steps=400, batch_size=8),
+    settings=Settings(steps=300, batch_size=8),
     hyperparameters=Hyperparameters(learning_rate=3e-3),
 )

@@ -69,7 +69,7 @@ HTML(figures.svg(figures.curves(rows), "Learning curves"))
 
 # %%
 final = rows[(rows["step"] == rows["step"].max()) & (rows["split"] == "validation") & (rows["metric"] == "loss")]
-losses = final.pivot(index="seed", columns="activation", values="value")
+losses = final.pivot_table(index="seed", columns="activation", values="value")
 losses.style.format("{:.4f}").highlight_min(axis="columns", props="font-weight: bold")
 
 # %%
@@ -108,7 +108,7 @@ by_hand = pd.DataFrame(
         "p_adjusted": adjusted,
     }
 )
-by_hand
+by_hand.style.format(precision=4)
 
 # %% [markdown]
 # The same from `ablations.compare`, with the verdict and the smallest difference that so many seeds can find.
@@ -116,7 +116,7 @@ by_hand
 # %%
 compared = pd.DataFrame(comparison.arms).set_index("activation").sort_values("difference")
 pd.testing.assert_frame_equal(by_hand, compared[by_hand.columns], check_like=True, check_names=False, rtol=1e-6)
-compared[[*by_hand.columns, "resolvable", "verdict"]]
+compared[[*by_hand.columns, "resolvable", "verdict"]].style.format(precision=4)
 
 # %%
 HTML(figures.svg(figures.differences(comparison), "Paired differences"))
@@ -134,12 +134,12 @@ best = losses.mean().idxmin()
 Markdown(
     f"""
 After {comparison.step} steps, **{best}** has the lowest mean loss: {losses[best].mean():.3f} nats over {n} seeds,
-{baseline} has {losses[baseline].mean():.3f}.
+the baseline {baseline} has {losses[baseline].mean():.3f}.
 
 - Better than {baseline}: **{names("better")}**. Worse: **{names("worse")}**. Not resolved: **{names("not resolved")}**.
 - Were there no differences, any verdict at all would come up with a probability of at most {1 - comparison.level:.0%}.
   They are about this model, this data and this many steps.
-- With {n} seeds a difference of {compared["resolvable"].min():.3f} to {compared["resolvable"].max():.3f} nats is found
-  four times in five. "Not resolved" says that a difference may well be smaller than that, not that there is none.
+- With {n} seeds a difference of {compared["resolvable"].max():.3f} nats is found at least four times in five.
+  "Not resolved" says that a difference may well be smaller than that, not that there is none.
 """
 )

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from records.files import read_json, read_table, write_json, write_table
+from records.files import LEFTOVERS, read_json, read_table, remove, sweep, write_json, write_table
 
 Identity = dict[str, float]  # a run as JSON: its seed and its hyperparameters
 
@@ -28,8 +27,12 @@ class Wave:
 
     @property
     def done(self) -> bool:
-        """Whether all runs of the wave have reached the last step."""
-        return (self.path / "done").exists()
+        """Whether all runs of the wave have reached the last step, and all files are there.
+
+        One that somebody deleted, since it was damaged, is made again from the last checkpoint.
+        """
+        files = ("done", "environment.json", "metrics.parquet", "timing.parquet")
+        return all((self.path / name).exists() for name in files)
 
     @property
     def checkpoints(self) -> Path:
@@ -121,7 +124,11 @@ class CellDirectory:
     def clear(self) -> None:
         """Deletes every wave, so that all runs are trained again."""
         for wave in self.waves():
-            shutil.rmtree(wave.path)
+            remove(wave.path)
+
+    def sweep(self) -> None:
+        """Deletes what killed runners left here; the caller holds the lock."""
+        sweep(self.path.rglob(LEFTOVERS))
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str | None:

@@ -2,21 +2,32 @@
 
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+LEFTOVERS = ".*.tmp"  # half-written files and half-deleted folders, which no reader looks at
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replaces `path` by `content` in one step; the folder is made if it is missing.
 
     The content is on the disk (fsync) before the name points to it, so neither a kill nor a power cut leaves a
-    truncated file. Raises OSError (disk full, read-only folder); the old file is then still there.
+    truncated file. Raises OSError (disk full, read-only folder), naming the file; the old one is then still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, content)
+    except OSError as error:  # that of a full disk names no file, others the temporary one
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -42,6 +53,19 @@ def write_json(path: Path, value: Any) -> None:
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Writes a table as Parquet."""
     write_bytes(path, table.to_parquet(index=False))
+
+
+def remove(folder: Path) -> None:
+    """Deletes a folder in one step for its readers; what a kill leaves of it is a leftover."""
+    hidden = folder.with_name(f".{folder.name}.tmp")
+    folder.rename(hidden)
+    shutil.rmtree(hidden)
+
+
+def sweep(leftovers: Iterable[Path]) -> None:
+    """Deletes what killed processes left: paths that match `LEFTOVERS`, in a folder whose lock the caller holds."""
+    for path in list(leftovers):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def read_json(path: Path) -> Any:

@@ -49,6 +49,7 @@ def _cell(
     with lock(folder.lock, wait) as mine:
         if not mine:
             return False
+        folder.sweep()
         if retrain:
             folder.clear()
         folder.describe(cell.description(load(cell.task)))

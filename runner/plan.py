@@ -7,7 +7,8 @@ from typing import Any
 from experiments.experiment import Cell, Experiment, canonical, grid
 from records.cells import CellDirectory, first_difference
 from records.environment import commit
-from records.files import read_json, write_json
+from records.files import LEFTOVERS, read_json, sweep, write_json
+from records.locks import lock
 
 
 def prepare(experiment: Experiment, directory: Path, command: str) -> None:
@@ -16,16 +17,23 @@ def prepare(experiment: Experiment, directory: Path, command: str) -> None:
     Raises ValueError if the directory holds an experiment with another task, model or settings, or another activation
     of the same name, OSError if it cannot be written.
     """
-    path = directory / "experiment.json"
-    if not path.exists() and directory.exists() and any(directory.iterdir()):
+    if _foreign(directory):
         raise ValueError(f"{directory} is not empty and holds no results: choose another --out")
-    known = read_json(path) if path.exists() else {}
-    if known and (difference := first_difference(known["definition"], experiment.definition)) is not None:
-        raise ValueError(
-            f"{directory} holds '{known['name']}' with {difference} as asked now: choose another --out, or delete it"
-        )
-    _check_activations(experiment, directory)
-    write_json(path, _record(experiment, known, command))
+    path = directory / "experiment.json"
+    with lock(results_lock(directory), wait=True):
+        sweep(directory.glob(LEFTOVERS))
+        known = read_json(path) if path.exists() else {}
+        if known and (difference := first_difference(known["definition"], experiment.definition)) is not None:
+            raise ValueError(
+                f"{directory} holds '{known['name']}' with {difference} as asked now: choose another --out, or delete it"
+            )
+        _check_activations(experiment, directory)
+        write_json(path, _record(experiment, known, command))
+
+
+def results_lock(directory: Path) -> Path:
+    """The file to hold while writing what all cells have in common: experiment.json and the report."""
+    return directory / "lock"
 
 
 def cell_directory(directory: Path, cell: Cell) -> CellDirectory:
@@ -41,6 +49,13 @@ def other_commits(directory: Path, cells: list[Cell]) -> dict[str, set[str]]:
         waves = [wave for wave in cell_directory(directory, cell).waves() if wave.done]
         found[cell.name] = {made["commit"] for wave in waves for made in wave.environments} - {now}
     return {name: commits for name, commits in found.items() if commits}
+
+
+def _foreign(directory: Path) -> bool:
+    """Whether a folder has files, but none of a runner's; one killed at the very start leaves a lock and leftovers."""
+    if not directory.exists() or (directory / "experiment.json").exists() or (directory / "cells").exists():
+        return False
+    return any(path.name != "lock" and not path.match(LEFTOVERS) for path in directory.iterdir())
 
 
 def _check_activations(experiment: Experiment, directory: Path) -> None:

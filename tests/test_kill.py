@@ -17,9 +17,9 @@ import pytest
 import ablations
 from experiments.experiment import grid
 from experiments.library import find
-from records.locks import lock
 from records.results import Results, read
 from runner.plan import cell_directory
+from tasks.language import CausalLanguage
 from training import checkpoints, step
 
 STEPS = 8
@@ -120,9 +120,9 @@ def test_kills_at_random_moments_change_nothing(start, tmp_path, kills):
     """`pytest -m slow tests/test_kill.py` kills 100 times."""
     draw, experiment = random.Random(kills), find(str(tmp_path / "tiny.py"))
     finish(start(tmp_path / "compiles"))
-    whole, began = tmp_path / "whole", time.perf_counter()
+    whole, clock = tmp_path / "whole", time.perf_counter()
     finish(start(whole))
-    took = time.perf_counter() - began
+    took = time.perf_counter() - clock
     killed = finished = 0
     while killed < kills:
         directory = tmp_path / f"killed-{finished}"
@@ -139,3 +139,74 @@ def test_kills_at_random_moments_change_nothing(start, tmp_path, kills):
             killed += 1
     finish(start(directory))
     same(directory, whole, experiment)
+
+
+def test_two_runners_share_the_work(start, tmp_path):
+    experiment, shared = find(str(tmp_path / "tiny.py")), tmp_path / "shared"
+    finish(start(tmp_path / "alone"))
+    both = [start(shared), start(shared)]
+    for process in both:
+        finish(process)
+    same(shared, tmp_path / "alone", experiment)
+    trained = read(shared).timing.query("kind == 'train'")
+    assert not trained.duplicated(["cell", "step"]).any()
+    assert trained.groupby("cell").size().tolist() == [STEPS, STEPS]
+
+
+def test_a_runner_killed_while_it_holds_a_cell_blocks_nobody(start, tmp_path):
+    out, experiment = tmp_path / "out", find(str(tmp_path / "tiny.py"))
+    first = start(out)
+    began(out)
+    second = start(out)
+    first.kill()
+    finish(second)
+    finish(start(tmp_path / "alone"))
+    same(out, tmp_path / "alone", experiment)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_runner_says_how_to_go_on(start, tmp_path, capfd, number):
+    out, experiment = tmp_path / "out", find(str(tmp_path / "tiny.py"))
+    process = start(out)
+    began(out)
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == 130
+    assert capfd.readouterr().err.splitlines() == [
+        "ablations: interrupted; the same command goes on from the last checkpoint"
+    ]
+    finish(start(out))
+    finish(start(tmp_path / "alone"))
+    same(out, tmp_path / "alone", experiment)
+
+
+def began(out: Path) -> None:
+    """Waits for the first checkpoint; the cell is then locked and in training."""
+    limit = time.monotonic() + 100
+    while not any(out.glob("cells/*/*/checkpoints/*")):
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def prepare(directory: Path) -> None:
+    os.environ["TFDS_DATA_DIR"] = str(directory)
+    stdlib = CausalLanguage(data="stdlib").load()
+    (directory / "sha256").write_text(stdlib.provenance["sha256"])
+
+
+def test_kills_while_a_corpus_is_prepared_change_nothing(tmp_path):
+    def start(directory):
+        process = processes.Process(target=prepare, args=(directory,))
+        process.start()
+        return process
+
+    clock = time.perf_counter()
+    finish(start(tmp_path / "whole"))
+    took, draw = time.perf_counter() - clock, random.Random(0)
+    for _ in range(3):
+        process = start(tmp_path / "killed")
+        process.join(draw.uniform(0.3, 1) * took)
+        process.kill()
+        process.join()
+    finish(start(tmp_path / "killed"))
+    assert (tmp_path / "killed" / "sha256").read_text() == (tmp_path / "whole" / "sha256").read_text()

@@ -1,6 +1,13 @@
-"""Checkpoints of all runs of a cell, curve and weights in one step. Orbax is known to this file alone."""
+"""Checkpoints of all runs of a cell, curves and weights in one step. Orbax is known to this file alone."""
 
+import gc
 import json
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,47 +15,76 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-KEPT = 2  # a kill while the newest is written, or damage to it, still leaves one
+from records.files import remove
+
+KEPT = 2  # damage to the newest still leaves one
 
 
-def save(directory: Path, step: int, state: Any, rows: list[dict[str, Any]]) -> None:
-    """Saves state and rows of step `step`; returns when they are on the disk. Older ones than the newest two go.
+def save(directory: Path, step: int, state: Any, record: Any) -> None:
+    """Saves the state and a JSON value of step `step`; returns when they are on the disk. Only the newest two stay.
 
-    Raises OSError (disk full, read-only folder); the older checkpoints are then still there.
+    Raises OSError (disk full, read-only folder), naming the folder; the older checkpoints are then still there.
     """
-    text = np.frombuffer(json.dumps(rows).encode(), np.uint8)  # one array: as a tree each value would be a file
-    with _checkpointer(directory) as checkpointer:
-        checkpointer.save_checkpointables(step, {"state": state, "rows": {"json": text}}, overwrite=True)
+    path = directory.resolve() / str(step)  # Orbax refuses relative paths
+    text = np.frombuffer(json.dumps(record).encode(), np.uint8)  # one array: as a tree each value would be a file
+    for killed in directory.glob("*.orbax-checkpoint-tmp"):
+        remove(killed)
+    try:
+        with _quiet():
+            ocp.save_checkpointables(path, {"state": state, "record": {"json": text}})
+    except ValueError as error:
+        raise _system_error(error, path) from None
+    for old in steps(directory)[:-KEPT]:
+        remove(directory / str(old))
 
 
 def steps(directory: Path) -> list[int]:
-    """The steps that have a whole checkpoint, ascending."""
-    if not directory.exists():
-        return []
-    with _checkpointer(directory) as checkpointer:
-        return sorted(checkpoint.step for checkpoint in checkpointer.checkpoints)
+    """The steps that have a whole checkpoint, ascending: Orbax renames the folder when everything is in it."""
+    return sorted(int(path.name) for path in directory.glob("*") if path.name.isdigit())
 
 
-def restore(directory: Path, step: int, abstract: Any) -> tuple[Any, list[dict[str, Any]]]:
-    """State (NumPy arrays) and rows of a checkpoint; `abstract` has the state's shapes and types.
+def restore(directory: Path, step: int, abstract: Any) -> tuple[Any, Any]:
+    """State (NumPy arrays) and JSON value of a checkpoint; `abstract` has the state's shapes and types.
 
-    Raises ValueError, naming the folder, if it is damaged or holds other shapes.
+    Read are arrays in TensorStore's OCDBT and zarr formats and JSON, nothing that could hold code. Raises ValueError,
+    naming the folder, if it is damaged or holds other shapes.
     """
+    path = directory.resolve() / str(step)
     target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), abstract)
+    with _quiet():
+        try:
+            loaded = ocp.load_checkpointables(path, {"state": target, "record": None})
+            _check_shapes(loaded["state"], abstract)
+            return loaded["state"], json.loads(np.asarray(loaded["record"]["json"]).tobytes())
+        except Exception as error:  # Orbax, TensorStore and JSON each raise their own
+            kind = type(error).__name__
+        gc.collect()  # here, where the warnings of the coroutines that Orbax never awaited are not heard
+    raise ValueError(f"checkpoint {path} is damaged ({kind}): delete it to go on from the one before")
+
+
+def _check_shapes(state: Any, abstract: Any) -> None:
+    """Raises ValueError where a shape is not the expected one: Orbax fills a NumPy target with whatever it finds."""
+    if jax.tree.map(np.shape, state) != jax.tree.map(np.shape, abstract):
+        raise ValueError("the shapes are others")
+
+
+def _system_error(error: ValueError, path: Path) -> Exception:
+    """What the operating system told TensorStore, as OSError; the error itself if it told nothing."""
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return OSError(int(code[1]), os.strerror(int(code[1])), str(path)) if code else error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Orbax's own account of an error that it also raises."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        with _checkpointer(directory) as checkpointer:
-            loaded = checkpointer.load_checkpointables(step, {"state": target, "rows": None})
-    except Exception as error:  # Orbax, TensorStore and JSON each raise their own
-        reason = str(error).strip().splitlines()[0][:160]
-        raise ValueError(
-            f"checkpoint {directory / str(step)} is damaged ({reason}): delete it to go on from the one before"
-        ) from error
-    return loaded["state"], json.loads(np.asarray(loaded["rows"]["json"]).tobytes())
-
-
-def _checkpointer(directory: Path) -> ocp.training.Checkpointer:
-    return ocp.training.Checkpointer(
-        directory.resolve(),  # Orbax fails on relative paths, some of them in the background
-        preservation_policy=ocp.training.preservation_policies.LatestN(KEPT),
-        cleanup_tmp_directories=True,
-    )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -29,10 +29,14 @@ class Clock:
         yield
         self.add(kind, start, step, time.perf_counter() - begin)
 
-    def resume(self, earlier: pd.DataFrame, step: int) -> None:
-        """Puts the rows of an earlier process before the own ones, up to the step that was restored."""
-        kept = earlier[earlier["step"] <= step] if len(earlier) else earlier
-        self._rows = [*kept.to_dict("records"), *self._rows]
+    def resume(self, earlier: list[dict[str, Any]]) -> None:
+        """Puts the rows of an earlier process before the own ones."""
+        self._rows = [*earlier, *self._rows]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows so far, as JSON."""
+        return list(self._rows)
 
     def table(self) -> pd.DataFrame:
         """All rows."""

@@ -62,7 +62,7 @@ def _train_wave(
         rows = rows + fresh
         if _due(settings, end):
             with clock.measure("checkpoint", begin, end):
-                checkpoints.save(wave.checkpoints, end, program.host(state), rows)
+                checkpoints.save(wave.checkpoints, end, program.host(state), {"rows": rows, "timing": clock.rows})
             wave.write(_table(rows, wave), clock.table())
     wave.write(_table(rows, wave), clock.table())
     wave.finish()
@@ -83,9 +83,9 @@ def _restored(program: Program, wave: Wave, clock: Clock) -> tuple[Any, list[Row
     saved = checkpoints.steps(wave.checkpoints)
     if not saved:
         return None, [], 0
-    state, rows = checkpoints.restore(wave.checkpoints, saved[-1], program.abstract)
-    clock.resume(wave.timing(), saved[-1])
-    return program.restore(state), rows, saved[-1]
+    state, record = checkpoints.restore(wave.checkpoints, saved[-1], program.abstract)
+    clock.resume(record["timing"])
+    return program.restore(state), record["rows"], saved[-1]
 
 
 def _interval(

@@ -1,0 +1,312 @@
+"""The commands: bad input is refused in one sentence before anything is compiled or written; a user's file trains."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+import ablations
+from experiments.experiment import grid
+from records import results
+from runner.progress import Pace, Progress
+from training import train
+
+# The tiny experiment of conftest.py, so that its programs are compiled once, with an activation of the user's own.
+FILE = """
+from experiments.experiment import Experiment
+from models.activations import Activation
+from models.transformer import Transformer
+from tasks.language import CausalLanguage
+from training.settings import Hyperparameters, Settings
+
+cube = Activation("cube", lambda x: x**3)
+
+experiment = Experiment(
+    name="tiny",
+    question="Which of two?",
+    task=CausalLanguage(data="DATA", context=8, evaluation_windows=8),
+    model=Transformer(context=8, d_model=8, n_layers=1, n_heads=2),
+    activations=("gelu", cube),
+    seeds=(0, 1, 2),
+    settings=Settings(steps=6, batch_size=4, evaluate_every=2, checkpoint_every=1),
+    hyperparameters=Hyperparameters(learning_rate=1e-2),
+)
+"""
+
+
+class NothingIsCompiled:
+    def __init__(self, *arguments):
+        raise AssertionError("this would have been compiled")
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    """Commands run in an empty folder and leave the user's compilation cache alone."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("training.runs.use_compilation_cache", lambda: None)
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    monkeypatch.setattr(train, "Program", NothingIsCompiled)
+
+
+@pytest.fixture
+def file(tmp_path, corpus):
+    """A user's experiment file, which has an activation of its own."""
+    path = tmp_path / "tiny.py"
+    path.write_text(FILE.replace("DATA", corpus))
+    return path
+
+
+def edited(file, old, new):
+    """The user's file with a change."""
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
+@pytest.fixture
+def refusal(capsys):
+    """What a command answers to bad input."""
+
+    def refusal(*words):
+        assert ablations.main([str(word) for word in words]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("ablations: ")
+        assert err.count("\n") == 1
+        assert not any(Path().iterdir())
+        return err.removeprefix("ablations: ").strip()
+
+    return refusal
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("command", ["run", "describe"])
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("--activations gelu geluu", "activation 'geluu' is unknown: did you mean 'gelu'?"),
+        ("--activations gelu cub", "activation 'cub' is unknown: "),
+        ("--activations gelu gelu", "activations repeats gelu: each value may be given once"),
+        ("--activations", "--activations needs a value"),
+        ("--seeds", "--seeds needs a value"),
+        ("--seeds -1", "seeds are -1: each must be a whole number in 0 to 2**32 - 1"),
+        ("--seeds 1 1", "seeds repeats 1: each value may be given once"),
+        ("--settings.steps 0", "settings.steps is 0: it must be at least 1"),
+        ("--settings.batch-size -4", "settings.batch_size is -4: it must be at least 1"),
+        ("--settings.stepps 3", "there is no option --settings.stepps: did you mean --settings.steps?"),
+        ("--settings.steps x", "--settings.steps is 'x': it must be a whole number"),
+        ("--settings.steps 1 --settings.steps 2", "--settings.steps is given twice"),
+        ("--model.n-heads 3", "n_heads is 3, it must divide d_model, which is 8"),
+        ("--model.vocab-size 255", "model.vocab_size is 255: it must be at least 256"),
+        ("--task.context 9", "the input is 9 tokens long, but positions are learned for 8"),
+        ("--task.context 99999 --model.context 99999", "context 99999 does not fit text:"),
+        ("--task.data stdlb", "data must be stdlib, tiny_shakespeare or text:GLOB (one's own files), not 'stdlb'"),
+        ("--task.data text:nowhere/*.txt", "data 'text:nowhere/*.txt' matches no file"),
+        ("--learning-rates 0.1 0", "hyperparameters.learning_rate is 0.0: it must be positive"),
+        ("--learning-rates 0.1 nan", "hyperparameters.learning_rate is nan: it must be positive"),
+        ("--learning-rates 0.1 inf", "hyperparameters.learning_rate is inf: it must be finite"),
+        ("--baseline relu", "baseline is 'relu': allowed are gelu, cube"),
+        ("--metric los", "metric is 'los': allowed are bits_per_byte, loss; did you mean 'loss'?"),
+        ("--axis model.nrm none", "axis model.nrm is no field of the experiment: did you mean model.norm?"),
+        ("--axis model.norm none --axis model.norm none", "axes repeats model.norm: each value may be given once"),
+        ("--axis model.activation relu", "axis model.activation has a field of its own: use activations"),
+        ("stray", "'stray' is no option: options begin with --"),
+    ],
+)
+def test_bad_options_are_refused(refusal, file, command, line, sentence):
+    assert refusal(command, file, *line.split()).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("", "the following arguments are required: COMMAND (see ablations --help)"),
+        ("rnu", "argument COMMAND: invalid choice: 'rnu'"),
+        ("run", "ablations run needs the name of an experiment or a file (see ablations list)"),
+        ("run --settings.steps 3", "ablations run takes no '--settings.steps' (see ablations run --help)"),
+        ("run quikstart", "no experiment is called 'quikstart': did you mean 'quickstart'?"),
+        ("describe zzz", "no experiment is called 'zzz': there are "),
+        ("run nowhere.py", "there is no experiment file nowhere.py"),
+        ("run quickstart --execution gpu", "--execution is 'gpu': allowed are auto, vmap, map"),
+        ("describe quickstart --out there", "there is no option --out"),
+        ("list all", "ablations list takes no 'all' (see ablations list --help)"),
+        ("compare", "the following arguments are required: DIR (see ablations compare --help)"),
+        ("compare a b", "ablations compare takes no 'b' (see ablations compare --help)"),
+        ("compare a --baselin gelu", "ablations compare takes no '--baselin' (see ablations compare --help)"),
+        ("compare a --baseline", "argument --baseline: expected one argument (see ablations compare --help)"),
+        ("compare nowhere", "nowhere holds no results: there is no experiment.json in it"),
+        ("report nowhere", "nowhere holds no results: there is no experiment.json in it"),
+        ("report nowhere --json", "ablations report takes no '--json' (see ablations report --help)"),
+    ],
+)
+def test_bad_commands_are_refused(refusal, line, sentence):
+    assert refusal(*line.split()).startswith(sentence)
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_results_do_not_go_where_something_else_is(refusal, file, tmp_path):
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "letter.txt").write_text("mine")
+    assert "is not empty and holds no results" in refusal("run", file, "--out", tmp_path / "foreign")
+    assert "holds no results" in refusal("compare", tmp_path / "foreign")
+    assert "Not a directory" in refusal("run", file, "--out", tmp_path / "foreign" / "letter.txt")
+    assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("x = 1", "tiny.py defines no `experiment = Experiment(...)`"),
+        ("experiment = (", "tiny.py, line 1: '(' was never closed"),
+        (
+            "from models.activations import Activation\nActivation('gelu', abs)",
+            "activation name 'gelu': it is built in",
+        ),
+    ],
+)
+def test_a_file_without_an_experiment_is_refused(refusal, file, text, sentence):
+    file.write_text(text)
+    assert sentence in refusal("run", file)
+
+
+@pytest.mark.parametrize("text", ["raise ValueError('mine')", "import nowhere_to_be_found", "int('x')"])
+def test_an_error_of_the_users_own_keeps_its_trace(file, text):
+    file.write_text(text)
+    with pytest.raises((ValueError, ImportError)) as error:
+        ablations.main(["run", str(file)])
+    assert error.traceback[-1].path == file
+
+
+def test_the_error_of_a_library_keeps_its_trace(monkeypatch):
+    monkeypatch.setattr(results, "read", lambda directory: json.loads("{"))
+    with pytest.raises(ValueError, match="Expecting property name"):
+        ablations.main(["compare", "somewhere"])
+
+
+def test_heavy_libraries_are_imported_where_they_are_needed():
+    heavy = {"jax", "flax", "numpy", "pandas", "pyarrow", "scipy", "matplotlib", "rich", "tyro", "tensorflow_datasets"}
+    code = "import sys, ablations; ablations._parser(); print(*sys.modules)"
+    root = Path(ablations.__file__).parent
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
+    assert not heavy & set(loaded.split())
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_describe_compiles_nothing(file, capsys, monkeypatch):
+    monkeypatch.setattr("jax._src.compiler.backend_compile_and_load", NothingIsCompiled)
+    assert ablations.main(["describe", str(file), "--axis", "model.norm", "layernorm", "none"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "tiny: Which of two?"
+    assert lines[2].split() == ["cell", "runs", "parameters", "flops", "per", "token", "memory", "mb", "minutes"]
+    assert [line.split("-")[:2] for line in lines[3:7]] == [
+        [name, norm] for name in ("gelu", "cube") for norm in ("layernorm", "none")
+    ]
+    # Embeddings 256 * 8 + 8 * 8, attention 4 * 8 * 9, feed-forward 8 * 32 + 32 + 32 * 8 + 8, three norms of 2 * 8.
+    assert lines[3].split()[1:3] == ["3", "3,000"]
+    assert lines[4].split()[1:3] == ["3", "2,952"]
+    assert lines[-1].startswith("12 runs in 4 cells, about 0.0 minutes")
+    assert not any(Path().iterdir())
+
+
+def test_list_names_the_experiments(capsys):
+    assert ablations.main(["list"]) == 0
+    assert "quickstart" in [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_users_activation_trains_and_keeps_its_name(file, capsys, monkeypatch):
+    assert ablations.main(["run", str(file), "--out", "there"]) == 0
+    out, err = capsys.readouterr()
+    assert "cube" in out
+    assert [line.split("-")[0] for line in err.splitlines()] == ["gelu", "cube"]
+    rows = ablations.load("there")
+    assert set(rows["activation"]) == {"gelu", "cube"}
+    assert Path("there/report.html").exists()
+
+    monkeypatch.setattr(train, "Program", NothingIsCompiled)
+    assert ablations.main(["run", str(file), "--out", "there"]) == 0
+    capsys.readouterr()
+    before = Path("there/experiment.json").read_text()
+    edited(file, "x**3", "x**5")
+    assert ablations.main(["run", str(file), "--out", "there", "--seeds", "0", "1", "2", "3"]) == 2
+    assert "was made with another source of 'cube': give it another name" in capsys.readouterr().err
+    assert Path("there/experiment.json").read_text() == before
+    pd.testing.assert_frame_equal(ablations.load("there"), rows)
+
+    for words, sentence in (
+        (["--baseline", "cub"], "baseline is 'cub', but the rows have cube, gelu, did you mean 'cube'?"),
+        (["--metric", "los"], "metric is 'los', but the rows have"),
+    ):
+        assert ablations.main(["compare", "there", *words]) == 2
+        assert sentence in capsys.readouterr().err
+    assert ablations.main(["compare", "there", "--baseline", "cube", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["baseline"] == "cube"
+
+
+def cell(name, runs=2, steps=10):
+    return SimpleNamespace(name=name, runs=[None] * runs, settings=SimpleNamespace(steps=steps))
+
+
+def test_the_time_left_counts_a_start_and_all_steps_of_every_cell():
+    first, second, third = cell("a"), cell("b"), cell("c", runs=4)
+    pace = Pace([first, second, third], 100.0)
+    assert pace.left(101.0) is None
+    pace.add(first, 0, 2, 106.0)  # 6 s to compile
+    assert pace.left(106.0) is None
+    pace.add(first, 5, 2, 111.0)  # 1 s a step of both runs
+    assert pace.left(111.0) == 5 + (6 + 10) + (6 + 20)
+    assert pace.left(113.0) == 45
+    pace.add(first, 10, 2, 116.0)
+    pace.add(second, 0, 2, 118.0)  # 2 s to compile: 4 s in the mean
+    assert pace.left(118.0) == 10 + (4 + 20)
+    pace.add(second, 10, 2, 128.0)
+    pace.add(third, 0, 4, 132.0)
+    pace.add(third, 10, 4, 152.0)
+    assert pace.left(152.0) == 0
+    assert pace.left(200.0) == 0
+
+
+def test_the_time_left_is_without_cells_that_are_done():
+    done, rest = cell("a"), cell("b")
+    pace = Pace([done, rest], 0.0)
+    pace.add(rest, 4, 1, 3.0)  # resumed: of two runs one was missing, from step 4 on
+    pace.add(rest, 8, 1, 7.0)
+    assert pace.left(7.0) == 2
+    pace.add(done, 0, 2, 9.0)  # what another runner held comes last
+    assert pace.left(9.0) == 20
+
+
+def shown(experiment, watched, **terminal):
+    """What the console shows after the cells have reached the given steps."""
+    console = Console(width=80, file=io.StringIO(), **terminal)
+    cells = grid(experiment)
+    with Progress(cells, console) as progress:
+        for index, step, losses in watched:
+            rows = [
+                {"run": run, "step": step, "split": split, "metric": "loss", "value": loss}
+                for split in ("train", "validation")
+                for run, loss in enumerate(losses)
+            ]
+            progress(cells[index], step, rows)
+    return console.file.getvalue().splitlines()
+
+
+def test_off_a_terminal_there_is_a_line_for_each_finished_cell(experiment):
+    (line,) = shown(experiment, [(0, 0, [5.0] * 3), (0, 6, [3.0, 1.0, 2.0]), (1, 0, [5.0] * 3)])
+    assert line.startswith("gelu-")
+    assert ": 3 runs, validation loss 2.000, 0 s, time left about 0:0" in line
+
+
+def test_on_a_terminal_there_is_a_table(experiment):
+    lines = shown(experiment, [(0, 4, [3.0, float("nan"), 2.0])], force_terminal=True)
+    gelu, swiglu = [line.split() for line in lines if line.startswith(("gelu-", "swiglu-"))][-2:]
+    assert gelu[1:] == ["3", "4/6", "nan", "nan"]
+    assert swiglu[1:] == ["3"]

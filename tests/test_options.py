@@ -1,0 +1,135 @@
+"""Options on the command line mean exactly what setting the field in Python means."""
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from experiments.experiment import field_types
+from models.activations import Activation
+from runner.options import Options, RunOptions, parse
+
+
+def told(experiment, line, kind=Options):
+    return parse(kind, experiment, line.split(), "ablations run tiny")
+
+
+def test_nothing_said_is_the_experiment_itself(experiment):
+    assert told(experiment, "") == Options(experiment)
+    assert told(experiment, "", RunOptions) == RunOptions(experiment, out=None, execution="auto", retrain=False)
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        ("--activations gelu swiglu", {"activations": ("gelu", "swiglu")}),
+        ("--learning-rates 1e-3 3e-3", {"learning_rates": (1e-3, 3e-3)}),
+        ("--seeds 0 1 2", {"seeds": (0, 1, 2)}),
+        ("--seeds=4", {"seeds": (4,)}),
+        ("--baseline gelu --level 0.9 --split test", {"baseline": "gelu", "level": 0.9, "split": "test"}),
+        ("--axis model.norm layernorm rmsnorm", {"axes": (("model.norm", ("layernorm", "rmsnorm")),)}),
+        (
+            "--axis model.tied True False --axis hyperparameters.weight-decay 0 1e-1",
+            {"axes": (("model.tied", (True, False)), ("hyperparameters.weight_decay", (0.0, 0.1)))},
+        ),
+        ("--axis model.d_ff None 32", {"axes": (("model.d_ff", (None, 32)),)}),
+    ],
+)
+def test_the_grid(experiment, line, fields):
+    assert told(experiment, line).experiment == replace(experiment, **fields)
+
+
+@pytest.mark.parametrize(
+    ("line", "part", "fields"),
+    [
+        ("--settings.batch-size 8", "settings", {"batch_size": 8}),
+        ("--settings.batch_size 8", "settings", {"batch_size": 8}),
+        ("--settings.warmup-steps None --settings.z-loss 1e-4", "settings", {"warmup_steps": None, "z_loss": 1e-4}),
+        ("--settings.optimizer muon", "settings", {"optimizer": "muon"}),
+        ("--model.d-model 64 --model.d-ff 96", "model", {"d_model": 64, "d_ff": 96}),
+        ("--model.bias False --model.scan True --model.remat", "model", {"bias": False, "scan": True, "remat": True}),
+        ("--task.data tiny_shakespeare", "task", {"data": "tiny_shakespeare"}),
+        ("--hyperparameters.clip-norm inf", "hyperparameters", {"clip_norm": float("inf")}),
+    ],
+)
+def test_the_parts(experiment, line, part, fields):
+    whole = told(experiment, line).experiment
+    assert whole == replace(experiment, **{part: replace(getattr(experiment, part), **fields)})
+
+
+def test_what_only_running_takes(experiment):
+    options = told(experiment, "--out a/b --execution vmap --retrain", RunOptions)
+    assert options == RunOptions(experiment, out=Path("a/b"), execution="vmap", retrain=True)
+    with pytest.raises(ValueError, match="there is no option --out"):
+        told(experiment, "--out a/b")
+
+
+def test_the_experiments_own_activations_have_their_names(experiment):
+    cube = Activation("cube", lambda x: x**3)
+    whole = replace(experiment, activations=("gelu", cube))
+    assert told(whole, "--activations cube relu").experiment.activations == (cube, "relu")
+
+
+def test_every_field_of_the_experiment_has_an_option_and_help(experiment, capsys):
+    with pytest.raises(SystemExit) as end:
+        told(experiment, "--settings.steps x --help", RunOptions)
+    assert end.value.code in (None, 0)
+    shown = capsys.readouterr().out
+    for path, _ in field_types(RunOptions(experiment)):
+        if path not in ("experiment.axes", "experiment.question"):
+            assert f"--{path.removeprefix('experiment.').replace('_', '-')} " in shown
+    assert "--model.norm {layernorm,rmsnorm,none}" in shown
+    assert "--model.name" not in shown
+
+
+def test_any_dataclass_of_plain_values_has_options(experiment):
+    @dataclass(frozen=True)
+    class Shaped:
+        shape: tuple[int, ...] = (1, 2)
+        path: Path | None = None
+        table: dict = field(default_factory=dict)
+
+    whole = replace(experiment, task=Shaped())
+    assert told(whole, "--task.shape 3 4 5 --task.path a").experiment.task == Shaped((3, 4, 5), Path("a"))
+    with pytest.raises(ValueError, match=r"there is no option --task\.table"):
+        told(whole, "--task.table 1")
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("--settings.stepps 3", "there is no option --settings.stepps: did you mean --settings.steps?"),
+        ("--zzz 3", "there is no option --zzz: see ablations run tiny --help"),
+        ("--model.name x", "there is no option --model.name"),
+        ("--axes x", "there is no option --axes: did you mean --axis?"),
+        ("stray", "'stray' is no option: options begin with --"),
+        ("--settings.steps", "--settings.steps needs a value"),
+        ("--seeds", "--seeds needs a value"),
+        ("--seeds 0 x", "--seeds is 'x': it must be a whole number"),
+        ("--settings.steps 1.5", "--settings.steps is '1.5': it must be a whole number"),
+        ("--settings.steps 1 2", "--settings.steps takes one value, not 1 2"),
+        ("--hyperparameters.b1 x", "--hyperparameters.b1 is 'x': it must be a number"),
+        ("--model.tied yes", "--model.tied is 'yes': it must be True or False"),
+        ("--model.norm rms", "--model.norm is 'rms': allowed are layernorm, rmsnorm, none; did you mean 'rmsnorm'?"),
+        ("--settings.steps None", "--settings.steps is 'None': it must be a whole number"),
+        ("--settings.steps 1 --settings.steps 2", "--settings.steps is given twice"),
+        ("--settings.batch-size 1 --settings.batch_size=2", "--settings.batch-size is given twice"),
+        ("--model.activation gelu", "--model.activation is what the experiment varies: use --activations"),
+        (
+            "--learning-rates 1e-3 --hyperparameters.learning-rate 1e-3",
+            "--hyperparameters.learning-rate is what the experiment varies: use --learning-rates",
+        ),
+        (
+            "--axis model.norm none --model.norm none",
+            "--model.norm is what the experiment varies: use --axis",
+        ),
+        ("--axis", "--axis needs a field and its values"),
+        ("--axis model.d_model x", "--axis model.d_model is 'x': it must be a whole number"),
+        ("--axis model.norm rms", "--axis model.norm is 'rms': allowed are layernorm, rmsnorm, none; did you mean"),
+    ],
+)
+def test_what_is_no_option_or_value_is_said_in_one_sentence(experiment, line, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)) as refused:
+        told(experiment, line)
+    assert "\n" not in str(refused.value)

@@ -1,0 +1,173 @@
+"""What is on the disk: files are whole or absent, locks die with their holder, waves say what is missing."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from records import files
+from records.cells import CellDirectory, first_difference
+from records.environment import environment
+from records.locks import lock
+from records.results import read
+
+processes = multiprocessing.get_context("spawn")
+IDENTITY = {"seed": 0.0, "learning_rate": 0.1}
+ROWS = pd.DataFrame(
+    [{**IDENTITY, "step": step, "split": "validation", "metric": "loss", "value": 1.0} for step in (0, 1)]
+)
+TIMING = pd.DataFrame([{"kind": "train", "runs": 1, "start_step": 0, "step": 1, "seconds": 1.0, "tokens": 8}])
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch, call):
+    path = tmp_path / "file.json"
+    files.write_json(path, "old")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*file.json'"):
+        files.write_json(path, "new")
+    assert files.read_json(path) == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_that_is_interrupted_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_json(tmp_path / "file.json", "new")
+    assert not list(tmp_path.iterdir())
+
+
+def die_while_writing(path: Path) -> None:
+    os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    files.write_json(path, "new")
+
+
+def test_what_a_killed_writer_leaves_is_no_file_of_ours_and_is_swept(tmp_path):
+    path = tmp_path / "file.json"
+    files.write_json(path, "old")
+    writer = processes.Process(target=die_while_writing, args=(path,))
+    writer.start()
+    writer.join()
+    assert writer.exitcode == -signal.SIGKILL
+    assert files.read_json(path) == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+    files.sweep(tmp_path.glob(files.LEFTOVERS))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_have_the_permissions_of_any_file(tmp_path):
+    files.write_text(tmp_path / "ours", "")
+    (tmp_path / "other").write_text("")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_folder_below_a_file_is_refused_by_name(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file/below/table.json"):
+        files.write_json(tmp_path / "file" / "below" / "table.json", 1)
+
+
+def test_a_removed_folder_is_gone_in_one_step(tmp_path, monkeypatch):
+    folder = tmp_path / "folder"
+    files.write_json(folder / "file.json", 1)
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        files.remove(folder)
+    monkeypatch.undo()
+    assert not folder.exists()
+    files.sweep(tmp_path.glob(files.LEFTOVERS))
+    assert not list(tmp_path.iterdir())
+
+
+def hold(path: Path, held) -> None:
+    with lock(path) as mine:
+        assert mine
+        held.set()
+        time.sleep(60)
+
+
+def test_a_lock_is_exclusive_and_dies_with_its_holder(tmp_path):
+    held = processes.Event()
+    holder = processes.Process(target=hold, args=(tmp_path / "lock", held))
+    holder.start()
+    assert held.wait(30)
+    with lock(tmp_path / "lock") as mine:
+        assert not mine
+    holder.kill()
+    with lock(tmp_path / "lock", wait=True) as mine:
+        assert mine
+    holder.join()
+
+
+def test_waves_hold_only_what_is_missing(tmp_path):
+    cell = CellDirectory(tmp_path)
+    runs = [{"seed": float(seed)} for seed in range(4)]
+    (first,) = cell.missing(runs[:2])
+    first.begin({})
+    assert [wave.runs for wave in cell.missing(runs)] == [tuple(runs[:2]), tuple(runs[2:])]
+    first.write(ROWS, TIMING)
+    first.finish()
+    assert [wave.runs for wave in cell.missing(runs)] == [tuple(runs[2:])]
+    assert not cell.missing(runs[:2])
+
+
+def test_a_wave_without_its_tables_is_not_done(tmp_path):
+    (wave,) = CellDirectory(tmp_path).missing([IDENTITY])
+    wave.begin({})
+    wave.write(ROWS, TIMING)
+    assert not wave.done
+    wave.finish()
+    assert wave.done
+    (wave.path / "timing.parquet").unlink()
+    assert not wave.done
+
+
+def test_a_wave_keeps_every_environment_it_was_made_in(tmp_path):
+    (wave,) = CellDirectory(tmp_path).missing([IDENTITY])
+    for made in ({"commit": "a"}, {"commit": "a"}, {"commit": "b"}):
+        wave.begin(made)
+    assert wave.environments == [{"commit": "a"}, {"commit": "b"}]
+
+
+def test_an_environment_says_what_a_result_was_made_with():
+    made = environment({"device": "cpu"}, {"sha256": "0"})
+    assert set(made) >= {"commit", "python", "versions", "platform", "processor", "device", "data"}
+    assert made["versions"]["jax"]
+
+
+def test_the_first_difference_is_named():
+    assert first_difference({"a": {"b": 1}, "c": 2}, {"a": {"b": 1}, "c": 2}) is None
+    assert first_difference({"a": {"b": 1}}, {"a": {"b": 2}}) == "a.b 1, not 2"
+    assert first_difference({}, {"new": 1}) == "new null, not 1"
+
+
+def test_unfinished_results_are_read(tmp_path):
+    """Of three cells one has curves, one has just begun, and one has only been described."""
+    files.write_json(tmp_path / "experiment.json", {"name": "e", "axes": ["activation"]})
+    for name in ("a", "b", "c"):
+        cell = CellDirectory(tmp_path / "cells" / name)
+        cell.describe({"cell": name, "activation": name, "axes": {}, "task": {"name": "t"}, "model": {"name": "m"}})
+        if name != "c":
+            (wave,) = cell.missing([IDENTITY])
+            wave.begin({"commit": "x"})
+        if name == "a":
+            wave.write(ROWS, TIMING)
+    found = read(tmp_path)
+    assert set(found.rows["cell"]) == set(found.timing["cell"]) == {"a"}
+    assert [cell["runs"] for cell in found.cells] == [1, 1, 0]
+    assert list(found.rows.columns[:6]) == ["experiment", "cell", "task", "model", "activation", "seed"]
