@@ -247,6 +247,7 @@ def _made_of(results: Results) -> str:
     """What was run, on what data, with what: one value where all cells agree, else the different ones."""
     parts = {"Task": "task", "Model": "model", "Settings": "settings"}
     tables = [_facts(title, [cell.get(name, {}) for cell in results.cells]) for title, name in parts.items()]
+    tables.append(_facts("Hyperparameters", [results.experiment.get("definition", {}).get("hyperparameters", {})]))
     tables.append(_facts("Runs", results.rows[["seed", "learning_rate"]].drop_duplicates().to_dict("records")))
     environments = [cell.get("environment", {}) for cell in results.cells]
     tables.append(_facts("Data", [environment.get("data", {}) for environment in environments]))

@@ -103,9 +103,9 @@ class Experiment:
 
     @property
     def definition(self) -> dict[str, Any]:
-        """What is the same in all cells, as JSON: two experiments that differ here cannot share a folder of results."""
-        varied = {path for path, _ in self.axes} | {"model.activation"}
-        whole = {part: canonical(getattr(self, part)) for part in ("task", "model", "settings")}
+        """What is the same in all runs, as JSON: two experiments that differ here cannot share a folder of results."""
+        varied = {path for path, _ in self.axes} | set(OWN_FIELD)
+        whole = {part: canonical(getattr(self, part)) for part in ("task", "model", "settings", "hyperparameters")}
         return {
             part: {name: value for name, value in fields.items() if f"{part}.{name}" not in varied}
             for part, fields in whole.items()
