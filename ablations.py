@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import signal
 import sys
 import traceback
@@ -64,7 +65,7 @@ def run(
     if track:
         tracking.check()
     directory = Path(out) if out is not None else Path("results") / asked.name
-    plan.prepare(asked, directory, " ".join(["ablations", *sys.argv[1:]]))
+    plan.prepare(asked, directory, _command())
     console = Console(quiet=quiet, stderr=True)
     for name, commits in ({} if retrain else plan.other_commits(directory, cells)).items():
         console.print(f"{name}: made by commit {', '.join(commits)}, this is {commit()}; --retrain makes it again")
@@ -77,6 +78,13 @@ def run(
             tracking.write(found)
         html.write(found)
     return found
+
+
+def _command() -> str:
+    """What makes the results again, as far as this process knows."""
+    program, *arguments = sys.argv
+    called = Path(program).stem == "ablations"
+    return shlex.join(["ablations", *arguments]) if called else "ablations.run(...), from Python"
 
 
 def load(directory: str | Path) -> pd.DataFrame:
@@ -202,7 +210,8 @@ def _run(known: argparse.Namespace) -> None:
     options = _options(RunOptions, known)
     found = run(options.experiment, options.out, options.execution, options.retrain, options.track)
     _show(found)
-    print(f"\nreport: {found.directory / 'report.html'}")
+    _show_speed(found)
+    print(f"report: {found.directory / 'report.html'}")
 
 
 def _describe(known: argparse.Namespace) -> None:
@@ -250,6 +259,19 @@ def _show(found: Results, baseline: str | None = None, metric: str | None = None
 
     compared = comparison.compare(found, baseline, metric)
     Console().print(table.terminal(table.ranked(found, compared), compared))
+
+
+def _show_speed(found: Results) -> None:
+    """How fast it was trained, against what this machine can do now."""
+    from analysis.speed import speed
+    from probes.machine import matmul_rate
+
+    made, limit = speed(found), matmul_rate()
+    parts = ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in made.seconds.items())
+    print(
+        f"\n{sum(made.seconds.values()):.0f} s ({parts}); training {made.tokens_per_second:,.0f} tokens/s, "
+        f"{made.flops_per_second / limit:.2f} of the {limit / 1e9:,.0f} GFLOP/s of matrix products measured now"
+    )
 
 
 def _options(kind: type[Told], known: argparse.Namespace) -> Told:

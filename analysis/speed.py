@@ -30,4 +30,5 @@ def speed(results: Results) -> Speed:
     flops = {cell["cell"]: cell["cost"]["flops_per_token"] for cell in results.cells}
     work = TRAINING_PASSES * (timing["tokens"] * timing["cell"].map(flops)).sum()
     training = seconds.get("train", float("nan"))
-    return Speed(seconds.to_dict(), timing["tokens"].sum() / training, work / training)
+    by_kind = {str(kind): float(value) for kind, value in seconds.items()}
+    return Speed(by_kind, timing["tokens"].sum() / training, work / training)

@@ -19,7 +19,7 @@ class Wave:
     """Runs of a cell that were trained together, in a directory of their own.
 
     `runs.json` says which; `metrics.parquet` has their curves up to the last checkpoint, `timing.parquet` what depends
-    on the machine's speed, `checkpoints/` the weights, `environment.json` what they were made with. `done` appears last.
+    on the machine's speed, `checkpoints/` the weights, `environment.json` what they were made with; `done` comes last.
     """
 
     path: Path
@@ -114,7 +114,7 @@ class CellDirectory:
         return Wave(self.path / f"runs-{digest}", tuple(runs))
 
     def missing(self, runs: Sequence[Identity]) -> list[Wave]:
-        """The waves that still have to be trained so that all `runs` are there: unfinished ones first, then a new one."""
+        """The waves still to be trained so that all `runs` are there: unfinished ones first, then a new one."""
         waves = self.waves()
         pending = [run for run in runs if not any(run in wave.runs for wave in waves if wave.done)]
         unfinished = [wave for wave in waves if not wave.done and any(run in pending for run in wave.runs)]

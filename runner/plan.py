@@ -25,7 +25,8 @@ def prepare(experiment: Experiment, directory: Path, command: str) -> None:
         known = read_json(path) if path.exists() else {}
         if known and (difference := first_difference(known["definition"], experiment.definition)) is not None:
             raise ValueError(
-                f"{directory} holds '{known['name']}' with {difference} as asked now: choose another --out, or delete it"
+                f"{directory} holds '{known['name']}' with {difference} as asked now: "
+                f"choose another --out, or delete it"
             )
         _check_activations(experiment, directory)
         write_json(path, _record(experiment, known, command))

@@ -158,7 +158,8 @@ def test_what_a_truncated_checkpoint_gives_is_refused_or_right(tmp_path):
         try:
             state, record = checkpoints.restore(damaged, 1, STATE)
         except ValueError as error:
-            assert f"checkpoint {damaged / '1'} is damaged" in str(error)
+            if f"checkpoint {damaged / '1'} is damaged" not in str(error):
+                raise
             caught += 1
             continue
         assert record == [1, 2]

@@ -74,7 +74,7 @@ def test_files_have_the_permissions_of_any_file(tmp_path):
 
 def test_a_folder_below_a_file_is_refused_by_name(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file/below/table.json"):
+    with pytest.raises(OSError, match=r"file/below/table\.json"):
         files.write_json(tmp_path / "file" / "below" / "table.json", 1)
 
 

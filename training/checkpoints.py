@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import re
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +32,7 @@ def save(directory: Path, step: int, state: Any, record: Any) -> None:
     for killed in directory.glob("*.orbax-checkpoint-tmp"):
         remove(killed)
     try:
-        with _quiet():
+        with _quiet(), _uninterrupted():
             ocp.save_checkpointables(path, {"state": state, "record": {"json": text}})
     except ValueError as error:
         raise _system_error(error, path) from None
@@ -72,6 +74,24 @@ def _system_error(error: ValueError, path: Path) -> Exception:
     """What the operating system told TensorStore, as OSError; the error itself if it told nothing."""
     code = re.search(r"os_error_code='(\d+)'", str(error))
     return OSError(int(code[1]), os.strerror(int(code[1])), str(path)) if code else error
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Holds Ctrl-C and SIGTERM back until the block is over: stopped midway, Orbax's threads fail one after another."""
+    if threading.current_thread() is not threading.main_thread():  # signals come to the main thread alone
+        yield
+        return
+    held: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda held_back, _: held.append(held_back)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if held:
+        signal.raise_signal(held[0])
 
 
 @contextmanager

@@ -1,13 +1,17 @@
 """What is fixed when a program is compiled (`Settings`) and what may differ between its runs (`Hyperparameters`)."""
 
+import difflib
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from flax import struct
 
 Optimizer = Literal["adamw", "adam", "sgd", "adafactor", "lion", "muon"]
-Traced = float | Any  # a number in an experiment; in a program an array, or whatever JAX puts in its place
 Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "wsd"]
+Precision = Literal["default", "high", "highest"]
+CHOICES = {"optimizer": Optimizer, "schedule": Schedule, "matmul_precision": Precision}
+
+Traced = float | Any  # a number in an experiment; in a program an array, or whatever JAX puts in its place
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Settings:
     """Evaluations between checkpoints; the last step is always kept."""
     z_loss: float = 0.0
     """Weight of the squared log-normaliser of the logits (PaLM's z-loss), added to the training loss."""
-    matmul_precision: Literal["default", "high", "highest"] = "default"
+    matmul_precision: Precision = "default"
     """Precision of f32 matrix products; GPUs and TPUs lower it silently unless it is 'highest'."""
 
     @property
@@ -46,7 +50,13 @@ class Settings:
         return max(1, self.steps // 10) if self.evaluate_every is None else self.evaluate_every
 
     def check(self) -> None:
-        """Raises ValueError, naming field and value, where a field is out of range."""
+        """Raises ValueError, naming field, value and what is allowed, where a field is out of range."""
+        for name, choices in CHOICES.items():
+            value, allowed = getattr(self, name), get_args(choices)
+            if value not in allowed:
+                near = difflib.get_close_matches(str(value), allowed, n=1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise ValueError(f"settings.{name} is '{value}': allowed are {', '.join(allowed)}{hint}")
         for name in ("steps", "batch_size", "accumulate", "evaluate_every", "checkpoint_every"):
             value = getattr(self, name)
             if value is not None and value < 1:

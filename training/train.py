@@ -88,9 +88,7 @@ def _restored(program: Program, wave: Wave, clock: Clock) -> tuple[Any, list[Row
     return program.restore(state), record["rows"], saved[-1]
 
 
-def _interval(
-    program: Program, task: Task, state: Any, begin: int, end: int, clock: Clock
-) -> tuple[Any, list[Row]]:
+def _interval(program: Program, task: Task, state: Any, begin: int, end: int, clock: Clock) -> tuple[Any, list[Row]]:
     with clock.measure("train", begin, end):
         state, metrics = program.train_interval(state, begin, end - begin)
     diverged = metrics.pop("not_finite") > 0
