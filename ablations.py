@@ -209,7 +209,10 @@ def _run(known: argparse.Namespace) -> None:
 
     options = _options(RunOptions, known)
     found = run(options.experiment, options.out, options.execution, options.retrain, options.track)
-    _show(found)
+    try:
+        _show(found)
+    except ValueError as error:  # one activation alone, say: it was trained all the same
+        print(f"no comparison: {error}")
     _show_speed(found)
     print(f"report: {found.directory / 'report.html'}")
 

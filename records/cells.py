@@ -11,7 +11,7 @@ import pandas as pd
 
 from records.files import LEFTOVERS, read_json, read_table, remove, sweep, write_json, write_table
 
-Identity = dict[str, float]  # a run as JSON: its seed and its hyperparameters
+Identity = dict[str, int | float | str]  # a run as JSON: its seed and its hyperparameters
 
 
 @dataclass(frozen=True)

@@ -100,8 +100,10 @@ def test_the_definition_is_without_what_varies(experiment):
     assert set(experiment.definition["task"]) - set(varied.definition["task"]) == {"context"}
     assert "activation" not in experiment.definition["model"]
     assert varied.definition["settings"] == experiment.definition["settings"]
-    wider = replace(varied, axes=(("model.norm", ("none",)), STATIC[1]), hyperparameters=Hyperparameters(b2=0.9))
+    rate = replace(varied.hyperparameters, learning_rate=0.5)
+    wider = replace(varied, axes=(("model.norm", ("none",)), STATIC[1]), hyperparameters=rate)
     assert wider.definition == varied.definition
+    assert replace(varied, hyperparameters=Hyperparameters(b2=0.9)).definition != varied.definition
 
 
 def test_cell_names_are_names_of_folders(experiment):

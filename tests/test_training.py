@@ -128,8 +128,10 @@ def test_a_diverged_run_is_kept_and_marked(cell, tmp_path):
 
 
 def test_accumulated_gradients_equal_those_of_the_whole_batch(cell):
-    parts = replace(cell, settings=replace(cell.settings, accumulate=2))
-    close(trained(parts), trained(cell), 1e-4)
+    # With sgd: Adam divides by the gradient's size and so makes the rounding of a gradient near zero a whole step.
+    whole = replace(cell, settings=replace(cell.settings, optimizer="sgd"))
+    parts = replace(cell, settings=replace(whole.settings, accumulate=2))
+    close(trained(parts), trained(whole))
 
 
 def metrics_of(directory):

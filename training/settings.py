@@ -1,6 +1,7 @@
 """What is fixed when a program is compiled (`Settings`) and what may differ between its runs (`Hyperparameters`)."""
 
 import difflib
+import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -108,13 +109,14 @@ class Run:
     hyperparameters: Hyperparameters
 
     @property
-    def identity(self) -> dict[str, int | float]:
+    def identity(self) -> dict[str, int | float | str]:
         """The run as JSON: its seed and every hyperparameter. Equal identities mean the same run."""
         values = {field.name: float(getattr(self.hyperparameters, field.name)) for field in fields(Hyperparameters)}
-        return {"seed": self.seed, **values}
+        finite = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+        return {"seed": self.seed, **finite}  # JSON has no infinity
 
     @classmethod
-    def of(cls, identity: dict[str, int | float]) -> "Run":
+    def of(cls, identity: dict[str, int | float | str]) -> "Run":
         """The run that has this identity."""
-        values = dict(identity)
-        return cls(int(values.pop("seed")), Hyperparameters(**values))
+        values = {name: float(value) for name, value in identity.items() if name != "seed"}
+        return cls(int(identity["seed"]), Hyperparameters(**values))

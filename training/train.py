@@ -116,5 +116,5 @@ def _rows(step: int, split: str, metrics: dict[str, Any]) -> list[Row]:
 def _table(rows: list[Row], wave: Wave) -> pd.DataFrame:
     """Rows with each run's seed and hyperparameters in place of its index."""
     measured = pd.DataFrame(rows)
-    identities = pd.DataFrame(list(wave.runs)).astype({"seed": int})
+    identities = pd.DataFrame(list(wave.runs)).astype(float).astype({"seed": int})
     return measured.join(identities, on="run").drop(columns="run")[[*identities, *measured.columns.drop("run")]]
