@@ -65,9 +65,10 @@ def start(tmp_path, corpus):
     started = []
 
     def start(out):
-        started.append(processes.Process(target=run, args=(file, out, tmp_path / "cache")))
-        started[-1].start()
-        return started[-1]
+        process = processes.Process(target=run, args=(file, out, tmp_path / "cache"))
+        process.start()
+        started.append(process)
+        return process
 
     yield start
     for process in started:
