@@ -1,1 +1,0 @@
-"""Speed, measured: one command each."""
