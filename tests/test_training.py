@@ -164,6 +164,19 @@ def test_resumed_equals_uninterrupted_bit_for_bit(cell, tmp_path, after):
     chex.assert_trees_all_equal(left, right)
 
 
+def test_a_wave_goes_on_as_it_was_begun(cell, tmp_path):
+    def watch(at, rows):
+        raise InterruptedError
+
+    arguments = (cell.model, cell.task, cell.settings, cell.runs, tmp_path, cell.task.load())
+    with pytest.raises(InterruptedError):
+        train(*arguments, "vmap", watch)
+    train(*arguments, "map")
+    (wave,) = CellDirectory(tmp_path).waves()
+    assert wave.done
+    assert [made["execution"]["kind"] for made in wave.environments] == ["vmap"]
+
+
 def test_more_seeds_later_equal_all_at_once(cell, tmp_path):
     arguments = (cell.model, cell.task, cell.settings)
     train(*arguments, cell.runs[:2], tmp_path / "later", cell.task.load())

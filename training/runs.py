@@ -51,7 +51,12 @@ def use_all_cores() -> None:
     """
     if jax.config.jax_num_cpu_devices < 0:  # type: ignore[attr-defined]
         with suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+            jax.config.update("jax_num_cpu_devices", _cores())
+
+
+def _cores() -> int:
+    """The cores this process may use; where the system cannot tell (macOS), all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def use_compilation_cache() -> None:

@@ -1,9 +1,11 @@
 """Trains the runs of a cell: restore -> intervals -> rows -> checkpoint -> done."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pandas as pd
 
@@ -44,7 +46,7 @@ def _train_wave(
     model: Any, task: Task, settings: Settings, wave: Wave, dataset: Dataset, kind: Kind, watch: Watch
 ) -> None:
     runs = [Run.of(identity) for identity in wave.runs]
-    program = Program(model, task, settings, runs, dataset, Execution.choose(kind, len(runs)))
+    program = Program(model, task, settings, runs, dataset, _execution(wave, kind))
     precision = {"matmul_precision": settings.matmul_precision}
     wave.begin(environment({**program.description, **precision}, dataset.provenance))
     clock = Clock(len(runs), settings.batch_size * task.tokens_per_example)
@@ -66,6 +68,16 @@ def _train_wave(
             wave.write(_table(rows, wave), clock.table())
     wave.write(_table(rows, wave), clock.table())
     wave.finish()
+
+
+def _execution(wave: Wave, kind: Kind) -> Execution:
+    """What a wave was begun with, as far as the devices still suffice, whatever is asked now: other sums round
+    differently, and a resumed wave is to equal an uninterrupted one.
+    """
+    if not wave.environments:
+        return Execution.choose(kind, len(wave.runs))
+    begun = Execution(**wave.environments[0]["execution"])
+    return replace(begun, devices=min(begun.devices, jax.device_count()))
 
 
 def intervals(settings: Settings, start: int = 0) -> Iterator[tuple[int, int]]:
