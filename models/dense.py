@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Initialization = Literal["gpt2", "normal", "lecun", "xavier"]
+Initialization = Literal["gpt2", "normal", "truncated", "lecun", "xavier"]
 Initializer = Callable[..., Any]
 
 
@@ -23,12 +23,14 @@ def project(x: Float[Array, "*rows inner"], kernel: Float[Array, "inner outer"],
 def initializer(initialization: Initialization, std: float, scale: float = 1.0) -> Initializer:
     """How kernels are drawn: normal(std), or with a deviation set by the fans; times `scale`.
 
-    "gpt2" and "normal" draw normal(0, std); "lecun" truncated normal with variance 1/fan_in; "xavier" uniform with
-    variance 2/(fan_in + fan_out) (Glorot and Bengio 2010).
+    "gpt2" and "normal" draw normal(0, std), "truncated" the same without what lies beyond 2 std (BERT, ViT); "lecun"
+    truncated normal with variance 1/fan_in; "xavier" uniform with variance 2/(fan_in + fan_out) (Glorot and Bengio
+    2010).
     """
     draw = {
         "gpt2": nn.initializers.normal(std),
         "normal": nn.initializers.normal(std),
+        "truncated": nn.initializers.truncated_normal(std),
         "lecun": nn.initializers.lecun_normal(),
         "xavier": nn.initializers.xavier_uniform(),
     }[initialization]

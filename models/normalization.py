@@ -15,12 +15,14 @@ class Norm(nn.Module):
 
     "layernorm" (Ba et al. 2016) takes the mean away, divides by the standard deviation and has a `scale` and, with
     `use_bias`, a `bias`; "rmsnorm" (Zhang and Sennrich 2019) divides by the root mean square and has only a `scale`;
-    "none" is the identity and has no parameters. `epsilon` is added to the variance or mean square.
+    "none" is the identity. Without `use_scale` there are no parameters. `epsilon` is added to the variance or mean
+    square.
     """
 
     kind: NormKind = "layernorm"
     epsilon: float = 1e-5
     use_bias: bool = True
+    use_scale: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "*rows features"]) -> Float[Array, "*rows features"]:
@@ -31,6 +33,8 @@ class Norm(nn.Module):
         if self.kind == "layernorm":
             y = y - y.mean(axis=-1, keepdims=True)
         y = y * lax.rsqrt(jnp.square(y).mean(axis=-1, keepdims=True) + self.epsilon)
+        if not self.use_scale:
+            return y.astype(x.dtype)
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         y = y * jnp.broadcast_to(scale, y.shape)
         if self.kind == "layernorm" and self.use_bias:

@@ -1,251 +1,198 @@
-"""The Transformer: a stack of attention and feed-forward layers, whose families differ by fields."""
+"""Transformers of tokens: decoder, encoder and encoder-decoder, whose families differ by fields."""
 
-import difflib
-from functools import partial
-from typing import Any, Literal, get_args
+import math
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Integer, Shaped
+from jaxtyping import Array, Float, Int, Integer, Shaped
 
 from models import activations
-from models.attention import Attention, Positions, sinusoids
-from models.dense import Dense, Initialization, initializer, project
-from models.feedforward import FeedForward, Match, matched_width
-from models.normalization import Norm, NormKind
+from models.attention import Sight
+from models.dense import Dense, project
+from models.stack import Stack, check_choices, check_positive
 
-Placement = Literal["pre", "post", "sandwich"]
-ComputeType = Literal["float32", "bfloat16"]
-
-CHOICES = {
-    "match": Match,
-    "norm": NormKind,
-    "placement": Placement,
-    "positions": Positions,
-    "initialization": Initialization,
-    "dtype": ComputeType,
-}
-SIZES = ("vocab_size", "context", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "d_ff_multiple")
-POSITIVE = (*SIZES, "norm_epsilon", "rope_theta", "init_std")
+Architecture = Literal["decoder", "encoder"]
 
 
-class Block(nn.Module):
-    """Attention, then feed-forward, each added to its input; `norm` makes the norms that `placement` asks for.
-
-    "pre" normalizes a layer's input (Xiong et al. 2020), "post" the sum (Vaswani et al. 2017), "sandwich" the layer's
-    input and its output (Ding et al. 2021).
-    """
-
-    attention: Attention
-    feedforward: FeedForward
-    norm: partial[Norm]
-    placement: Placement
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch length d_model"], mask: Shaped[Array, "batch length"] | None, *, train: bool
-    ) -> Float[Array, "batch length d_model"]:
-        """The residual stream after both layers."""
-        x = self.add("attention", lambda y: self.attention(y, mask, train=train), x)
-        return self.add("feedforward", lambda y: self.feedforward(y, train=train), x)
-
-    @nn.nowrap
-    def add(self, name: str, layer: Any, x: Array) -> Array:
-        """The input x plus the layer's output."""
-        match self.placement:
-            case "pre":
-                return x + layer(self.norm(name=f"{name}_norm")(x))
-            case "post":
-                return self.norm(name=f"{name}_norm")(x + layer(x))
-            case "sandwich":
-                return x + self.norm(name=f"{name}_output_norm")(layer(self.norm(name=f"{name}_norm")(x)))
-
-
-class Transformer(nn.Module):
-    """A decoder-only language model (Vaswani et al. 2017; Radford et al. 2019).
-
-    Parameters, norms, softmax and logits are in float32. A seed gives every parameter of the same name and shape the
-    same initial values whatever the activation, and whether `scan` is set or not: with it the layers' parameters are
-    those of the separate layers, stacked under one name.
-    """
+class LanguageModel(Stack):
+    """A stack that reads tokens and tells of every token of the vocabulary how likely it is."""
 
     vocab_size: int = 256
     """Number of different tokens."""
     context: int = 1024
     """Longest input, in tokens; binding where positions are learned."""
-    d_model: int = 64
-    """Width of the residual stream."""
-    n_layers: int = 2
-    """Number of blocks."""
-    n_heads: int = 4
-    """Number of attention heads; must divide d_model."""
-    n_kv_heads: int | None = None
-    """Number of key and value heads, each shared by a group of heads; None: n_heads."""
-    d_ff: int | None = None
-    """Hidden width of a plain feed-forward layer, from which a gated one's is derived; None: 4 d_model."""
-    activation: str | activations.Activation = "gelu"
-    """Activation of the feed-forward layers, kept as an Activation if given by name; a gated one makes them gated."""
-    match: Match = "parameters"
-    """What a gated layer has in common with the plain one of width d_ff."""
-    d_ff_multiple: int = 1
-    """The gated width is rounded to a multiple of this."""
-    norm: NormKind = "layernorm"
-    """Kind of normalization."""
-    norm_epsilon: float = 1e-5
-    """Added to the variance or mean square."""
-    placement: Placement = "pre"
-    """Where a block normalizes: each layer's input, the sum, or each layer's input and output."""
-    qk_norm: bool = False
-    """Normalize each head's queries and keys (Henry et al. 2020)."""
-    positions: Positions = "learned"
-    """How the model knows a token's place."""
-    rope_theta: float = 10_000.0
-    """Base of the rotary frequencies."""
-    bias: bool = True
-    """Biases in dense layers and LayerNorms."""
+    embedding_dim: int | None = None
+    """Width of the token embedding, if it is another than d_model: projected to it and, in the end, from it."""
+    scale_embeddings: bool = False
+    """Multiply token embeddings by sqrt(d_model)."""
+    scale_output: bool = False
+    """Multiply the last hidden state by 1/sqrt(d_model)."""
     tied: bool = True
     """The output layer is the transposed token embedding."""
-    dropout: float = 0.0
-    """Rate on embeddings, attention weights and each layer's output, in training only."""
-    initialization: Initialization = "gpt2"
-    """How kernels are drawn; gpt2 is normal, with the layers' output kernels scaled by 1/sqrt(2 n_layers)."""
-    init_std: float = 0.02
-    """Standard deviation of the normal initializations; the others draw embeddings with 1/sqrt(d_model)."""
-    scan: bool = False
-    """Run the layers as one compiled loop: compiles faster, runs slower on a CPU."""
-    remat: bool = False
-    """Compute each block again in the backward pass: less memory, a third more work."""
-    dtype: ComputeType = "float32"
-    """Type that layers compute in."""
+    head_activation: str | activations.Activation | None = None
+    """Activation of a dense layer, with a norm, before the output layer (BERT); None: there is no such layer."""
+    head_bias: bool = False
+    """Bias of the output layer."""
+    logit_cap: float | None = None
+    """Bound of the logits, by tanh."""
 
     def __post_init__(self) -> None:
-        self.activation = activations.activation(self.activation)
+        if self.head_activation is not None:
+            self.head_activation = activations.activation(self.head_activation)
         super().__post_init__()
 
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
         """Raises ValueError, in one sentence, if fields are not allowed or an input of this length does not fit."""
-        for field, choices in CHOICES.items():
-            value, allowed = getattr(self, field), get_args(choices)
-            if value not in allowed:
-                near = difflib.get_close_matches(str(value), allowed, n=1)
-                hint = f"; did you mean '{near[0]}'?" if near else ""
-                raise ValueError(f"{field} is '{value}', allowed are {', '.join(allowed)}{hint}")
-        for field in POSITIVE:
-            if (value := getattr(self, field)) is not None and not value > 0:
-                raise ValueError(f"{field} is {value}, it must be positive")
-        if self.d_model % self.n_heads:
-            raise ValueError(f"n_heads is {self.n_heads}, it must divide d_model, which is {self.d_model}")
-        if self.n_kv_heads is not None and self.n_heads % self.n_kv_heads:
-            raise ValueError(f"n_kv_heads is {self.n_kv_heads}, it must divide n_heads, which is {self.n_heads}")
-        if self.positions == "rotary" and self.d_model // self.n_heads % 2:
-            raise ValueError(
-                f"positions 'rotary' need an even d_model / n_heads, which is {self.d_model // self.n_heads}"
-            )
-        if self.positions == "sinusoidal" and self.d_model % 2:
-            raise ValueError(f"positions 'sinusoidal' need an even d_model, which is {self.d_model}")
-        if self.qk_norm and self.norm == "none":
-            raise ValueError("qk_norm is True but norm is 'none', allowed are layernorm, rmsnorm")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, it must be at least 0 and less than 1")
+        check_positive(self, ("vocab_size", "context", "embedding_dim", "logit_cap"))
+        super().check(length)
+        if self.head_activation is not None and activations.activation(self.head_activation).gated:
+            raise ValueError(f"head_activation is {self.head_activation!r}, which is gated: a pointwise one is needed")
         if length is not None and length > self.context and self.positions == "learned":
             raise ValueError(f"the input is {length} tokens long, but positions are learned for {self.context}")
 
     @property
-    def hidden_width(self) -> int:
-        """Hidden width of the feed-forward layers: d_ff, or the gated width that matches it."""
-        d_ff = self.d_ff or 4 * self.d_model
-        activation = activations.activation(self.activation)
-        return matched_width(d_ff, activation, self.match, self.d_ff_multiple, self.d_model, self.bias)
+    def token_embedding(self) -> nn.Embed:
+        """The table of tokens."""
+        return self.embedding(self.vocab_size, "token_embedding", self.embedding_dim)
 
     @nn.nowrap
-    def init_with_output(self, rngs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Output and variables; scanned layers are drawn as separate ones, by their names, then stacked."""
-        if not self.scan:
-            return super().init_with_output(rngs, *args, **kwargs)
-        output, variables = self.clone(scan=False).init_with_output(rngs, *args, **kwargs)
-        params = dict(variables["params"])
-        layers = [params.pop(f"layer_{i}") for i in range(self.n_layers)]
-        params["layers"] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-        return output, {**variables, "params": params}
+    def vectors(self, embed: nn.Embed, tokens: Array, prefix: str = "") -> Float[Array, "batch length d_model"]:
+        """The tokens as vectors of the residual stream's width."""
+        x = embed(tokens)
+        if self.embedding_dim is not None:
+            x = Dense(self.d_model, False, self.dtype, kernel_init=self.kernel_init, name=f"{prefix}embedding_in")(x)
+        return x * jnp.asarray(math.sqrt(self.d_model), x.dtype) if self.scale_embeddings else x
+
+    @nn.nowrap
+    def placed(self, x: Array, positions: Array, train: bool, prefix: str = "") -> Float[Array, "batch length d_model"]:
+        """What the first layer reads."""
+        x = self.place(x, positions, self.context, prefix)
+        if self.embedding_norm:
+            x = self.normalize(f"{prefix}embedding_norm")(x)
+        return nn.Dropout(self.dropout, deterministic=not train, name=f"{prefix}dropout")(x)
+
+    @nn.nowrap
+    def logits(self, x: Float[Array, "batch length d_model"], embed: nn.Embed) -> Float[Array, "batch length vocab"]:
+        """What the last hidden state says of every token, in float32; it is sown as `last_hidden_state`."""
+        width = self.embedding_dim or self.d_model
+        if self.embedding_dim is not None:
+            x = Dense(width, False, self.dtype, kernel_init=self.kernel_init, name="embedding_out")(x)
+        self.sow("intermediates", "last_hidden_state", x)
+        if self.head_activation is not None:
+            x = Dense(width, self.bias, self.dtype, kernel_init=self.kernel_init, name="head_dense")(x)
+            x = self.normalize("head_norm")(activations.activation(self.head_activation)(x))
+        if self.scale_output:
+            x = x * jnp.asarray(self.d_model**-0.5, x.dtype)
+        if self.tied:
+            y = project(x, embed.embedding.astype(self.dtype).T, "float32")
+            if self.head_bias:
+                bias = self.param("head_bias", nn.initializers.zeros, (self.vocab_size,))
+                y = y + jnp.broadcast_to(bias, y.shape)
+        else:
+            y = Dense(self.vocab_size, self.head_bias, self.dtype, "float32", self.kernel_init, name="head")(x)
+        return y if self.logit_cap is None else self.logit_cap * jnp.tanh(y / self.logit_cap)
+
+
+class Transformer(LanguageModel):
+    """A causal decoder (Radford et al. 2019), or an encoder that sees both ways (Devlin et al. 2018)."""
+
+    architecture: Architecture = "decoder"
+    """A decoder's tokens see those before them, an encoder's all."""
+    token_types: int = 0
+    """Number of kinds of token, each with a learned vector; 0: tokens have no kind."""
+    count_padding: bool = True
+    """Padding takes a place in the count of positions."""
+
+    @nn.nowrap
+    def check(self, length: int | None = None) -> None:
+        """Raises ValueError, in one sentence, if fields are not allowed or an input of this length does not fit."""
+        check_choices(self, {"architecture": Architecture})
+        super().check(length)
 
     @nn.compact
     def __call__(
         self,
         tokens: Integer[Array, "batch length"],
-        mask: Shaped[Array, "batch length"] | None = None,
+        mask: Shaped[Array, "batch keys"] | None = None,
+        token_types: Integer[Array, "batch length"] | None = None,
         *,
+        positions: Int[Array, "batch length"] | None = None,
+        slot: Any = None,
         train: bool = False,
     ) -> Float[Array, "batch length vocab_size"]:
-        """Logits of each next token; `mask` is 1 at real tokens and 0 at padding, which then has no influence.
+        """Logits of each next token of a decoder, of each token itself of an encoder.
 
-        Dropout draws from `rngs={"dropout": key}`, and only if `train`. Raises ValueError as `check` does.
+        `mask` is 1 at real tokens and 0 at padding, which then has no influence. Token types are 0 and positions count
+        from 0 unless given. With `slot`, a number that may be traced, keys and values are kept in the collection
+        "cache": the tokens stand at `slot` and after in a sequence as long as the mask, and see what the calls before
+        wrote. Dropout draws from `rngs={"dropout": key}`, and only if `train`. Raises ValueError as `check` does.
         """
-        length = tokens.shape[1]
-        self.check(length)
-        norm = partial(Norm, self.norm, self.norm_epsilon, self.bias)
-        embed = self.embedding(self.vocab_size, "token_embedding")
-        x = embed(tokens)
-        if self.positions == "learned":
-            x = x + self.embedding(self.context, "position_embedding")(jnp.arange(length))[None]
-        if self.positions == "sinusoidal":
-            x = x + sinusoids(length, self.d_model)[None].astype(x.dtype)
-        x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
-        x = self.stack(x, mask, norm, train)
-        if self.placement != "post":
-            x = norm(name="final_norm")(x)
-        if self.tied:
-            return project(x, embed.embedding.astype(self.dtype).T, "float32")
-        kernel_init = initializer(self.initialization, self.init_std)
-        return Dense(self.vocab_size, False, self.dtype, "float32", kernel_init, name="head")(x)
+        self.check(tokens.shape[1])
+        if positions is None:
+            positions = self.counted(tokens.shape[1], mask, slot)
+        embed = self.token_embedding
+        x = self.vectors(embed, tokens)
+        if self.token_types:
+            types = jnp.zeros_like(tokens) if token_types is None else token_types
+            x = x + self.embedding(self.token_types, "type_embedding")(types)
+        x = self.placed(x, positions, train)
+        x = self.layers(x, self.sight(positions, self.architecture == "decoder", mask, slot), train=train)
+        return self.logits(x, embed)
 
     @nn.nowrap
-    def embedding(self, n: int, name: str) -> nn.Embed:
-        """A table of n vectors."""
-        std = self.init_std if self.initialization in ("gpt2", "normal") else self.d_model**-0.5
-        return nn.Embed(n, self.d_model, self.dtype, embedding_init=nn.initializers.normal(std), name=name)
+    def counted(self, length: int, mask: Array | None, slot: Any) -> Int[Array, "_ length"]:
+        """The positions of the tokens, counted from 0."""
+        start = 0 if slot is None else slot
+        if self.count_padding or mask is None:
+            return (start + jnp.arange(length))[None]
+        real = jnp.maximum(jnp.cumsum((mask != 0).astype(jnp.int32), axis=1) - 1, 0)
+        return real if slot is None else jax.lax.dynamic_slice_in_dim(real, start, length, axis=1)
+
+
+class EncoderDecoder(LanguageModel):
+    """A decoder that attends to what an encoder, of the same fields, made of another text (Raffel et al. 2020)."""
+
+    n_encoder_layers: int | None = None
+    """Number of blocks of the encoder; None: n_layers, which is the decoder's."""
 
     @nn.nowrap
-    def block(self, name: str, norm: partial[Norm]) -> Block:
-        """One block of the stack."""
-        scale = (2 * self.n_layers) ** -0.5 if self.initialization == "gpt2" else 1.0
-        common: dict[str, Any] = {
-            "bias": self.bias,
-            "dropout": self.dropout,
-            "dtype": self.dtype,
-            "kernel_init": initializer(self.initialization, self.init_std),
-            "output_init": initializer(self.initialization, self.init_std, scale),
-            "parent": None,
-        }
-        attention = Attention(
-            self.n_heads,
-            self.n_kv_heads or self.n_heads,
-            positions=self.positions,
-            rope_theta=self.rope_theta,
-            norm=norm if self.qk_norm else None,
-            **common,
-        )
-        feedforward = FeedForward(activations.activation(self.activation), self.hidden_width, **common)
-        return Block(attention, feedforward, norm, self.placement, name=name)
+    def check(self, length: int | None = None) -> None:
+        """Raises ValueError, in one sentence, if fields are not allowed or an input of this length does not fit."""
+        check_positive(self, ("n_encoder_layers",))
+        super().check(length)
 
-    @nn.nowrap
-    def stack(self, x: Array, mask: Array | None, norm: partial[Norm], train: bool) -> Array:
-        """All blocks, one after another."""
+    @nn.compact
+    def __call__(
+        self,
+        encoder_tokens: Integer[Array, "batch keys"] | None,
+        decoder_tokens: Integer[Array, "batch length"],
+        mask: Shaped[Array, "batch keys"] | None = None,
+        *,
+        decoder_mask: Shaped[Array, "batch cached"] | None = None,
+        slot: Any = None,
+        train: bool = False,
+    ) -> Float[Array, "batch length vocab_size"]:
+        """Logits of each next decoder token; `mask` and `decoder_mask` are 1 at real tokens and 0 at padding.
 
-        def run(block: Block, x: Array) -> Array:
-            return block(x, mask, train=train)
-
-        if self.remat:
-            run = nn.remat(run, prevent_cse=not self.scan)
-        if not self.scan:
-            for i in range(self.n_layers):
-                x = run(self.block(f"layer_{i}", norm), x)
-            return x
-        loop = nn.scan(
-            lambda block, x, _: (run(block, x), None),
-            variable_axes={"params": 0, "intermediates": 0},
-            split_rngs={"dropout": True},
-            length=self.n_layers,
-        )
-        return loop(self.block("layers", norm), x, None)[0]
+        With `slot`, keys and values are kept in the collection "cache", see `Transformer`; after the call that brought
+        the encoder's tokens they may be None. Raises ValueError as `check` does.
+        """
+        embed = self.token_embedding
+        encoded = None
+        if encoder_tokens is not None:
+            self.check(encoder_tokens.shape[1])
+            places = jnp.arange(encoder_tokens.shape[1])[None]
+            x = self.placed(self.vectors(embed, encoder_tokens, "encoder_"), places, train, "encoder_")
+            sight = self.sight(places, False, mask, prefix="encoder_")
+            n = self.n_encoder_layers or self.n_layers
+            encoded = self.layers(x, sight, n=n, prefix="encoder_", train=train)
+        self.check(decoder_tokens.shape[1])
+        places = ((0 if slot is None else slot) + jnp.arange(decoder_tokens.shape[1]))[None]
+        x = self.placed(self.vectors(embed, decoder_tokens), places, train)
+        seen = None if mask is None else (mask != 0)[:, None, None, :]
+        sight = self.sight(places, True, decoder_mask, slot)
+        x = self.layers(x, sight, encoded, Sight(allowed=seen, slot=slot), train=train)
+        return self.logits(x, embed)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from models.activations import activation
-from models.attention import alibi_slopes, attend, rotate, sinusoids
+from models.attention import attend
 from models.normalization import Norm
+from models.positions import alibi_slopes, rotate, rotation, sinusoids
 from models.transformer import Transformer
 
 LENGTH = 6
@@ -193,13 +194,14 @@ def test_as_many_key_heads_as_heads_is_the_default():
 
 def test_rotary_scores_depend_on_the_distance_alone():
     q, k = (jnp.broadcast_to(jax.random.normal(jax.random.key(i), (8,)), (1, 1, 10, 8)) for i in range(2))
-    scores = jnp.einsum("bhqd,bhkd->qk", rotate(q), rotate(k))
+    turn = rotation(jnp.arange(10)[None], 8)
+    scores = jnp.einsum("bhqd,bhkd->qk", rotate(q, turn), rotate(k, turn))
     np.testing.assert_allclose(scores[3:, 3:], scores[:-3, :-3], rtol=1e-4, atol=1e-5)
     assert jnp.abs(scores[0, 1:] - scores[0, :-1]).min() > 1e-3
 
 
 def test_sinusoids_are_those_of_the_paper():
-    table = sinusoids(5, 6)
+    table = sinusoids(jnp.arange(5)[None], 6)[0]
     for position in range(5):
         for i in range(3):
             angle = position / 10_000 ** (2 * i / 6)

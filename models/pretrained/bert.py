@@ -1,0 +1,83 @@
+"""BERT: an encoder with the norm behind each sum, token types, and a dense layer before the output."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from models.pretrained.config import Config, activation_name
+from models.pretrained.format import Format
+from models.pretrained.tensors import Tensor, dense, learned_activation, norm
+from models.transformer import Transformer
+
+
+def model(config: Config) -> Transformer:
+    """The model of a config, with the head of masked language modelling."""
+    for name in ("add_cross_attention", "is_decoder"):
+        config.expect(name, False)
+    config.expect("position_embedding_type", "absolute")
+    config.ignore("directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers")
+    config.ignore("pooler_size_per_head", "pooler_type")  # of the pooler, which these outputs do not need
+    activation = config.activation("hidden_act", default="gelu")
+    return Transformer(
+        architecture="encoder",
+        vocab_size=config.take("vocab_size", default=30522),
+        context=config.take("max_position_embeddings", default=512),
+        token_types=config.take("type_vocab_size", default=2),
+        d_model=config.take("hidden_size", default=768),
+        n_layers=config.take("num_hidden_layers", default=12),
+        n_heads=config.take("num_attention_heads", default=12),
+        d_ff=config.take("intermediate_size", default=3072),
+        match="width",
+        activation=activation,
+        head_activation=activation,
+        head_bias=True,
+        norm_epsilon=config.take("layer_norm_eps", default=1e-12),
+        placement="post",
+        embedding_norm=True,
+        tied=config.take("tie_word_embeddings", default=True),
+        initialization="truncated",
+    )
+
+
+def config(model: Any) -> dict[str, Any]:
+    """The config of a model."""
+    return {
+        "vocab_size": model.vocab_size,
+        "max_position_embeddings": model.context,
+        "type_vocab_size": model.token_types,
+        "hidden_size": model.d_model,
+        "num_hidden_layers": model.n_layers,
+        "num_attention_heads": model.n_heads,
+        "intermediate_size": model.hidden_width,
+        "hidden_act": activation_name(model.activation),
+        "layer_norm_eps": model.norm_epsilon,
+        "tie_word_embeddings": model.tied,
+    }
+
+
+def tensors(model: Any) -> Iterator[Tensor]:
+    """The tensors of a model."""
+    for theirs, ours in (("word", "token"), ("position", "position"), ("token_type", "type")):
+        yield Tensor(f"bert.embeddings.{theirs}_embeddings.weight", (f"{ours}_embedding/embedding",))
+    yield from norm("bert.embeddings.LayerNorm", "embedding_norm", model)
+    for i in range(model.n_layers):
+        theirs, ours = f"bert.encoder.layer.{i}", f"layer_{i}"
+        for name in ("query", "key", "value"):
+            yield from dense(f"{theirs}.attention.self.{name}", f"{ours}/attention/{name}", True)
+        yield from dense(f"{theirs}.attention.output.dense", f"{ours}/attention/output", True)
+        yield from norm(f"{theirs}.attention.output.LayerNorm", f"{ours}/attention_norm", model)
+        yield from dense(f"{theirs}.intermediate.dense", f"{ours}/feedforward/up", True)
+        yield from learned_activation(f"{theirs}.intermediate.intermediate_act_fn", f"{ours}/feedforward", model)
+        yield from dense(f"{theirs}.output.dense", f"{ours}/feedforward/down", True)
+        yield from norm(f"{theirs}.output.LayerNorm", f"{ours}/feedforward_norm", model)
+    yield from dense("cls.predictions.transform.dense", "head_dense", True)
+    yield from norm("cls.predictions.transform.LayerNorm", "head_norm", model)
+    yield Tensor("cls.predictions.bias", ("head_bias" if model.tied else "head/bias",))
+
+
+FORMAT = Format(
+    *("bert", "BertForMaskedLM", "bert.", model, config, tensors),
+    head="cls.predictions.decoder.weight",
+    embedding="bert.embeddings.word_embeddings.weight",
+    ignored=(r"(bert\.)?pooler\..*", r"cls\.seq_relationship\..*", r"(bert\.)?embeddings\.(position|token_type)_ids"),
+    copies=(("cls.predictions.decoder.bias", "cls.predictions.bias"),),
+)

@@ -1,0 +1,89 @@
+"""What a model type of Hugging Face is: how its config, its tensors and our model say the same."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from models.pretrained.config import Config
+from models.pretrained.tensors import Tensor
+from models.stack import Stack
+
+
+@dataclass(frozen=True)
+class Format:
+    """One model type.
+
+    prefix: of the base model in the names of tensors; files of the base model alone lack it.
+    model: the config's model. config: the inverse, as near as the type comes to the model.
+    tensors: all tensors of the model.
+    head, embedding: names of the tensors of which a file may hold both or, tied, the second.
+    ignored: patterns of the names of tensors that are of no use for these outputs.
+    copies: tensors that repeat another one, where a file has them: name -> name.
+    """
+
+    model_type: str
+    architecture: str
+    prefix: str
+    model: Callable[[Config], Stack]
+    config: Callable[[Any], dict[str, Any]]
+    tensors: Callable[[Any], Iterator[Tensor]]
+    head: str = "lm_head.weight"
+    embedding: str = ""
+    ignored: tuple[str, ...] = ()
+    copies: tuple[tuple[str, str], ...] = ()
+
+
+# Fields of a model that say how it is trained or run, or that others here resolve.
+_NOT_THE_FUNCTION = {
+    *("parent", "name", "dropout", "initialization", "init_std", "embedding_std", "scan", "remat", "dtype"),
+    *("d_ff", "match", "d_ff_multiple", "head_dim", "n_kv_heads", "final_norm", "windows", "attention_scale"),
+    *("bias", "qkv_bias", "output_bias", "feedforward_bias", "norm_bias"),
+}
+
+
+def function(model: Any) -> dict[str, Any]:
+    """What the model computes from given parameters: fields, resolved where one means what another says."""
+    windows = [model.windows[i % len(model.windows)] for i in range(model.n_layers)] if model.windows else []
+    fields = {name: getattr(model, name) for name in model.__dataclass_fields__ if name not in _NOT_THE_FUNCTION}
+    biases = ("qkv_bias", "output_bias", "feedforward_bias")
+    fields |= {
+        "type": type(model).__name__,
+        "hidden_width": model.hidden_width,
+        "width": model.width,
+        "n_kv_heads": model.n_kv_heads or model.n_heads,
+        "final_norm": model.has_final_norm,
+        "windows": windows if any(windows) else [],
+        "attention_scale": round_to_float32(model.attention_scale or model.width**-0.5),
+        "norm_bias": model.norm == "layernorm" and model.norm_scale and model.has_bias("norm_bias"),
+        **{name: model.has_bias(name) for name in biases},
+    }
+    if getattr(model, "head_activation", None) is not None:
+        fields["head_dense_bias"] = model.bias
+    if hasattr(model, "n_encoder_layers"):
+        fields["n_encoder_layers"] = model.n_encoder_layers or model.n_layers
+    if model.positions != "learned":
+        fields.pop("count_padding", None)
+    if model.positions != "rotary":
+        for name in ("rope_theta", "rotary_fraction", "rope_scaling"):
+            del fields[name]
+    if model.positions != "relative":
+        for name in ("relative_buckets", "relative_distance"):
+            del fields[name]
+    return fields
+
+
+def round_to_float32(value: float) -> float:
+    """To seven digits, which is what a power and its inverse keep."""
+    return float(f"{value:.7g}")
+
+
+def same_width(theirs: int, model: Any) -> dict[str, Any]:
+    """Fields of a feed-forward layer of a given hidden width."""
+    return {"d_ff": theirs, "match": "width"}
+
+
+def inverse_square(scale: float) -> float | int:
+    """The number whose inverse square root is `scale`: a whole number if it is within rounding."""
+    value = scale**-2
+    return round(value) if math.isclose(value, round(value), rel_tol=1e-9) else value

@@ -1,0 +1,146 @@
+"""The tensors of a folder's safetensors files, read one by one, and how each lies in our parameters."""
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import ml_dtypes  # noqa: F401  (gives NumPy the type bfloat16, which safetensors then reads)
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+
+
+class Tensors:
+    """The tensors of `model.safetensors`, or of the shards that its index names; nothing is read before it is asked for.
+
+    Raises FileNotFoundError if there is no such file, and ValueError, naming the file, if one is damaged.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.files = {name: _open(directory / file) for name, file in self._places().items()}
+
+    def _places(self) -> dict[str, str]:
+        """Tensor -> file."""
+        index = self.directory / INDEX
+        if index.exists():
+            places = read_json(index).get("weight_map")
+            if not isinstance(places, dict):
+                raise ValueError(f"{index} has no weight_map")
+            opened = {file: set(_open(self.directory / file).keys()) for file in sorted(set(places.values()))}
+            for name, file in places.items():
+                if name not in opened[file]:
+                    raise ValueError(f"{self.directory / file} lacks {name}, which {INDEX} says it has")
+            return places
+        if not (self.directory / SINGLE).exists():
+            pickled = sorted(self.directory.glob("*.bin"))
+            hint = f"; {pickled[0].name} is a pickle, which is never read" if pickled else ""
+            raise FileNotFoundError(f"{self.directory} has no {SINGLE} and no {INDEX}{hint}")
+        return dict.fromkeys(_open(self.directory / SINGLE).keys(), SINGLE)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.files
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.files)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor, which is not read."""
+        return tuple(self.files[name].get_slice(name).get_shape())
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """A tensor, as float32."""
+        return np.asarray(self.files[name].get_tensor(name)).astype(np.float32)
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="np")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing") from None
+    except (SafetensorError, OSError, struct.error) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises FileNotFoundError or ValueError, naming the file."""
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds no JSON object")
+    return value
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one tensor of theirs holds one or several parameters of ours, and back."""
+
+    read: Callable[[Any], tuple[Any, ...]]
+    write: Callable[..., Any]
+
+
+PLAIN = Layout(lambda x: (x,), lambda x: x)
+TRANSPOSED = Layout(lambda x: (x.T,), lambda x: x.T)
+BEYOND_ONE = Layout(lambda x: (1 + x,), lambda x: x - 1)
+"""A scale that is kept as what it is more than 1."""
+SCALAR = Layout(lambda x: (x.reshape(()),), lambda x: x.reshape(1))
+THREE = Layout(lambda x: tuple(x.reshape(*x.shape[:-1], 3, -1)[..., i, :] for i in range(3)), lambda *xs: _joined(xs))
+"""Queries, keys and values beside each other."""
+
+
+def _joined(xs: tuple[Any, ...]) -> Any:
+    return jnp.concatenate(xs, axis=-1)
+
+
+def three_by_head(heads: int) -> Layout:
+    """Queries, keys and values of each head beside each other, [heads * 3 * head_dim, ...]."""
+
+    def read(x: Any) -> tuple[Any, ...]:
+        by_head = x.reshape(heads, 3, -1, *x.shape[1:])
+        return tuple(by_head[:, i].reshape(-1, *x.shape[1:]).T for i in range(3))
+
+    def write(*xs: Any) -> Any:
+        by_head = jnp.stack([x.T.reshape(heads, -1, *x.T.shape[1:]) for x in xs], axis=1)
+        return by_head.reshape(-1, *xs[0].T.shape[1:])
+
+    return Layout(read, write)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of theirs, the paths of the parameters it holds, and how."""
+
+    name: str
+    paths: tuple[str, ...]
+    layout: Layout = PLAIN
+
+
+def dense(name: str, path: str, bias: bool) -> list[Tensor]:
+    """A dense layer, whose kernel PyTorch keeps as [outer, inner]."""
+    kernel = [Tensor(f"{name}.weight", (f"{path}/kernel",), TRANSPOSED)]
+    return kernel + ([Tensor(f"{name}.bias", (f"{path}/bias",))] if bias else [])
+
+
+def norm(name: str, path: str, model: Any, scale: Layout = PLAIN) -> list[Tensor]:
+    """A norm of the model's kind."""
+    if model.norm == "none" or not model.norm_scale:
+        return []
+    bias = model.norm == "layernorm" and model.has_bias("norm_bias")
+    weight = [Tensor(f"{name}.weight", (f"{path}/scale",), scale)]
+    return weight + ([Tensor(f"{name}.bias", (f"{path}/bias",))] if bias else [])
+
+
+def learned_activation(name: str, path: str, model: Any) -> list[Tensor]:
+    """The learned parameters of the activation of the feed-forward layer at `path`."""
+    theirs = {"prelu": {"slope": "weight"}, "xielu": {"alpha_p": "alpha_p", "alpha_n": "alpha_n"}}
+    own = theirs.get(model.activation.name, {})
+    return [Tensor(f"{name}.{key}", (f"{path}/activation_{ours}",), SCALAR) for ours, key in own.items()]
