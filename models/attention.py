@@ -156,7 +156,7 @@ class Attention(nn.Module):
     def appended(self, name: str, y: Array, slot: Any, capacity: int) -> Array:
         """All keys or values of the cache, those of this call written from `slot` on."""
         shape = (*y.shape[:2], capacity, y.shape[3])
-        cache = self.variable("cache", name, jnp.zeros, shape, y.dtype)
+        cache = self.variable("cache", f"cached_{name}", jnp.zeros, shape, y.dtype)
         cache.value = jax.lax.dynamic_update_slice_in_dim(cache.value, y, slot, axis=2)
         return cache.value
 
@@ -164,9 +164,9 @@ class Attention(nn.Module):
     def kept(self, make: Callable[[Array], Any], source: Array | None, cached: bool) -> tuple[Array, Array]:
         """Keys and values of the source; those of the cache if there is no source in this call."""
         if source is None:
-            return self.get_variable("cache", "key"), self.get_variable("cache", "value")
+            return self.get_variable("cache", "cached_key"), self.get_variable("cache", "cached_value")
         key, value = make(source)
         if cached:
-            self.put_variable("cache", "key", key)
-            self.put_variable("cache", "value", value)
+            self.put_variable("cache", "cached_key", key)
+            self.put_variable("cache", "cached_value", value)
         return key, value

@@ -114,8 +114,8 @@ class Config:
             private = name.startswith("_") and name not in self.taken
             if not (private or name in self.taken or name in ignored or value is None or value is False):
                 raise ValueError(
-                    f"{self.place}: {name} is {value!r}, and what it does to a {self.values.get('model_type')} model is "
-                    f"not known here; if it does nothing, say ignore=('{name}',)"
+                    f"{self.place}: {name} is {value!r}, and what that does to the model is not known here; if it does "
+                    f"nothing, say ignore=('{name}',)"
                 )
 
     def unsupported(self, name: str, value: Any, allowed: tuple[Any, ...]) -> ValueError:
@@ -126,7 +126,7 @@ class Config:
         return ValueError(f"{self.place}: {name} is {value!r}, supported are {', '.join(words)}{hint}")
 
     def rope(self, context: int, theta: float = 10_000.0, fraction: float = 1.0) -> dict[str, Any]:
-        """Fields of the rotary positions, from `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling`."""
+        """Fields of rotary positions, from `rope_parameters` (transformers 5) or `rope_scaling` (4)."""
         own = dict(self.take("rope_parameters", "rope_scaling", default={}))
         theta = own.pop("rope_theta", None) or self.take("rope_theta", "rotary_emb_base", default=theta)
         fraction = own.pop("partial_rotary_factor", None) or self.take(
@@ -143,7 +143,7 @@ class Config:
         }
 
     def rope_scaling(self, kind: str, own: dict[str, Any], context: int) -> RopeScaling | None:
-        """What is left of the rotary parameters when base and fraction are taken. Raises ValueError for another kind."""
+        """What the rotary parameters but base and fraction say. Raises ValueError for what is not supported."""
         original = own.pop("original_max_position_embeddings", None) or context
         match kind:
             case "default":

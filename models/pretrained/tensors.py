@@ -16,7 +16,7 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
 class Tensors:
-    """The tensors of `model.safetensors`, or of the shards that its index names; nothing is read before it is asked for.
+    """The tensors of `model.safetensors`, or of the shards that its index names; none is read before it is asked for.
 
     Raises FileNotFoundError if there is no such file, and ValueError, naming the file, if one is damaged.
     """
