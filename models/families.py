@@ -115,7 +115,7 @@ PALM: Fields = {
 }
 
 
-def _shapes(rows: Mapping[str, tuple[float, ...]], *more: str) -> dict[str, Fields]:
+def _shapes(rows: Mapping[str, tuple[float | int, ...]], *more: str) -> dict[str, Fields]:
     """Rows of d_model, n_layers, n_heads and further fields, as fields."""
     names = ("d_model", "n_layers", "n_heads", *more)
     return {size: dict(zip(names, row, strict=True)) for size, row in rows.items()}

@@ -60,9 +60,7 @@ class VisionTransformer(Stack):
         return Dense(self.classes, True, self.dtype, "float32", self.kernel_init, name="head")(x[:, 0])
 
     @nn.nowrap
-    def patches(
-        self, images: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch patches patch_height*patch_width*channels"]:
+    def patches(self, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch patches pixels"]:
         """The pixels of every patch, row by row."""
         (height, width), (h, w) = self.image_size, self.patch_size
         grid = images.reshape(len(images), height // h, h, width // w, w, self.channels)

@@ -11,8 +11,7 @@ from models.transformer import Transformer
 
 def model(config: Config) -> Transformer:
     """The model of a config, with the head of masked language modelling."""
-    for name in ("add_cross_attention", "is_decoder"):
-        config.expect(name, False)
+    config.expect("is_decoder", False)
     config.expect("position_embedding_type", "absolute")
     config.ignore("directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers")
     config.ignore("pooler_size_per_head", "pooler_type")  # of the pooler, which these outputs do not need
@@ -71,13 +70,22 @@ def tensors(model: Any) -> Iterator[Tensor]:
         yield from norm(f"{theirs}.output.LayerNorm", f"{ours}/feedforward_norm", model)
     yield from dense("cls.predictions.transform.dense", "head_dense", True)
     yield from norm("cls.predictions.transform.LayerNorm", "head_norm", model)
-    yield Tensor("cls.predictions.bias", ("head_bias" if model.tied else "head/bias",))
+    if model.tied:
+        yield Tensor("cls.predictions.bias", ("head_bias",))
+    else:
+        yield Tensor("cls.predictions.decoder.bias", ("head/bias",))
 
 
 FORMAT = Format(
     *("bert", "BertForMaskedLM", "bert.", model, config, tensors),
     head="cls.predictions.decoder.weight",
     embedding="bert.embeddings.word_embeddings.weight",
-    ignored=(r"(bert\.)?pooler\..*", r"cls\.seq_relationship\..*", r"(bert\.)?embeddings\.(position|token_type)_ids"),
-    copies=(("cls.predictions.decoder.bias", "cls.predictions.bias"),),
+    ignored=(
+        *(r"(bert\.)?pooler\..*", r"cls\.seq_relationship\..*", r"(bert\.)?embeddings\.(position|token_type)_ids"),
+        r"cls\.predictions\.bias",  # where the output layer has a bias of its own
+    ),
+    instead=(
+        ("cls.predictions.bias", ("cls.predictions.decoder.bias",)),
+        ("cls.predictions.decoder.bias", ("cls.predictions.decoder.bias", "cls.predictions.bias")),
+    ),
 )

@@ -109,10 +109,10 @@ class Config:
         return activation(known[name])
 
     def finish(self, ignored: tuple[str, ...] = ()) -> None:
-        """Raises ValueError if a key was not taken, is not harmless and is not null, false or `ignored`."""
+        """Raises ValueError if a key was not taken, is not harmless, and is neither null nor `ignored`."""
         for name, value in self.values.items():
             private = name.startswith("_") and name not in self.taken
-            if not (private or name in self.taken or name in ignored or value is None or value is False):
+            if not (private or name in self.taken or name in ignored or value is None):
                 raise ValueError(
                     f"{self.place}: {name} is {value!r}, and what that does to the model is not known here; if it does "
                     f"nothing, say ignore=('{name}',)"

@@ -43,7 +43,11 @@ def load(directory: str | Path, *, ignore: tuple[str, ...] = (), **fields: Any) 
     values = read_json(directory / "config.json")
     form = _format(values, directory)
     config = Config(values, str(directory / "config.json"))
+    for key, value in (("add_cross_attention", False), ("is_causal", True), ("pruned_heads", {})):
+        config.expect(key, value)
+    config.expect("quantization_config", None)
     model = form.model(config)
+    config.ignore("is_decoder")  # of no influence where the type does not say otherwise
     config.finish(ignore)
     tensors = Tensors(directory)
     if getattr(model, "tied", False) and _own_head(form, tensors):
@@ -77,10 +81,6 @@ def _format(values: dict[str, Any], directory: Path) -> Format:
     kind = values.get("model_type")
     if kind not in FORMATS:
         raise ValueError(f"{directory / 'config.json'}: model_type is {kind!r}, supported are {', '.join(FORMATS)}")
-    if values.get("quantization_config"):
-        raise ValueError(
-            f"{directory / 'config.json'}: quantization_config is set, quantized tensors are not supported"
-        )
     return FORMATS[kind]
 
 
@@ -140,7 +140,7 @@ def example(model: Any) -> tuple[jax.ShapeDtypeStruct, ...]:
 
 def _found(name: str, form: Format, tensors: Tensors) -> str | None:
     """The name under which a file has a tensor: with or without the prefix, a norm's also in the words of 2018."""
-    names = [name, name.removeprefix(form.prefix)]
+    names = [*dict(form.instead).get(name, ()), name, name.removeprefix(form.prefix)]
     names += [re.sub(r"weight$", "gamma", re.sub(r"bias$", "beta", each)) for each in names]
     return next((each for each in names if each in tensors), None)
 

@@ -20,6 +20,7 @@ class Format:
     head, embedding: names of the tensors of which a file may hold both or, tied, the second.
     ignored: patterns of the names of tensors that are of no use for these outputs.
     copies: tensors that repeat another one, where a file has them: name -> name.
+    instead: tensors that are read instead of another, where a file has them: name -> names.
     """
 
     model_type: str
@@ -32,6 +33,7 @@ class Format:
     embedding: str = ""
     ignored: tuple[str, ...] = ()
     copies: tuple[tuple[str, str], ...] = ()
+    instead: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 # Fields of a model that say how it is trained or run, or that others here resolve.

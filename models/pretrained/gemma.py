@@ -19,11 +19,12 @@ SANDWICH = (
 
 
 def _common(config: Config) -> dict[str, Any]:
+    # True means one mask or the other in transformers, with the kernel of attention and with the padding.
+    config.expect("use_bidirectional_attention", False)
     fields = llama.common(config, context=8192, tied=True)
     return {
         **fields,
         **config.rope(fields["context"]),
-        "architecture": "encoder" if config.take("use_bidirectional_attention", default=False) else "decoder",
         "bias": False,
         "norm": "rmsnorm",
         "norm_epsilon": config.take("rms_norm_eps", default=1e-6),
@@ -35,7 +36,6 @@ def _common_keys(model: Any) -> dict[str, Any]:
     return {
         **llama.common_keys(model),
         **rope_keys(model),
-        "use_bidirectional_attention": model.architecture == "encoder",
         "rms_norm_eps": model.norm_epsilon,
     }
 
@@ -70,9 +70,7 @@ def model_2(config: Config) -> Transformer:
     for kind in kinds:
         if kind not in ("sliding_attention", "full_attention"):
             raise config.unsupported("layer_types", kind, ("sliding_attention", "full_attention"))
-    # An encoder's window of n is n tokens to each side, besides a token's own.
-    own = 1 if fields["architecture"] == "encoder" else 0
-    windows = tuple(window + own if kind == "sliding_attention" else 0 for kind in kinds)
+    windows = tuple(window if kind == "sliding_attention" else 0 for kind in kinds)
     return Transformer(
         activation=glu_of(config.activation("hidden_activation", default="gelu_pytorch_tanh")),
         placement="sandwich",
@@ -87,7 +85,6 @@ def model_2(config: Config) -> Transformer:
 def config_2(model: Any) -> dict[str, Any]:
     """The config of a model of Gemma 2."""
     windows = [model.windows[i % len(model.windows)] if model.windows else 0 for i in range(model.n_layers)]
-    own = 1 if model.architecture == "encoder" else 0
     scale = model.width**-0.5 if model.attention_scale is None else model.attention_scale
     return {
         **_common_keys(model),
@@ -95,7 +92,7 @@ def config_2(model: Any) -> dict[str, Any]:
         "query_pre_attn_scalar": inverse_square(scale),
         "attn_logit_softcapping": model.attention_cap,
         "final_logit_softcapping": model.logit_cap,
-        "sliding_window": max([*windows, own + 1]) - own,
+        "sliding_window": max([*windows, 1]),
         "layer_types": ["sliding_attention" if window else "full_attention" for window in windows],
     }
 

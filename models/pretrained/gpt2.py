@@ -11,8 +11,6 @@ from models.transformer import Transformer
 
 def model(config: Config) -> Transformer:
     """The model of a config."""
-    for name in ("add_cross_attention", "is_decoder"):
-        config.expect(name, False)
     config.ignore("reorder_and_upcast_attn", "n_ctx")  # the order of operations, the same function
     config.ignore("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels")
     config.ignore("summary_first_dropout")

@@ -11,7 +11,6 @@ from models.transformer import Transformer
 
 def model(config: Config) -> Transformer:
     """The model of a config."""
-    config.expect("is_decoder", False, True)
     context = config.take("max_position_embeddings", default=2048)
     bias = config.take("attention_bias", default=True)
     return Transformer(

@@ -14,7 +14,9 @@ POSITIONS = Layout(lambda x: (x.reshape(x.shape[-2:]),), lambda x: x[None])
 
 def model(config: Config) -> VisionTransformer:
     """The model of a config; a number of classes that it does not say is 2, as in transformers."""
-    config.ignore("encoder_stride", "pooler_output_size", "pooler_act")  # of heads that these outputs do not need
+    config.ignore(
+        "encoder_stride", "pooler_output_size", "pooler_act", "tie_word_embeddings"
+    )  # of heads that these outputs do not need
     height, width = _pair(config.take("image_size", default=224))
     labels = config.take("id2label") or dict.fromkeys(range(config.take("num_labels", default=2)))
     return VisionTransformer(
