@@ -4,7 +4,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -184,14 +184,24 @@ def _own_activations(experiment: Experiment, told: Experiment) -> tuple[Named, .
     return tuple(own.get(value, value) if isinstance(value, str) else value for value in told.activations)
 
 
-# How the help shows the two kinds of field that tyro does not know.
+# How the help shows the kinds of field that tyro does not know.
 _registry = tyro.constructors.ConstructorRegistry()
 _Help = tyro.constructors.PrimitiveConstructorSpec | None
 
 
 @_registry.primitive_rule
 def _activation(info: tyro.constructors.PrimitiveTypeInfo) -> _Help:
-    return _shown("ACTIVATION", lambda value: activation(value).name) if info.type in (Activation, Named) else None
+    if Activation not in (get_args(info.type) or (info.type,)):
+        return None
+    return _shown("ACTIVATION", lambda value: "None" if value is None else activation(value).name)
+
+
+@_registry.primitive_rule
+def _values_of_python(info: tyro.constructors.PrimitiveTypeInfo) -> _Help:
+    """An optional dataclass, which words cannot give."""
+    members = get_args(info.type)
+    of_python = NoneType in members and any(is_dataclass(kind) and kind is not Activation for kind in members)
+    return _shown("(in Python)", str) if of_python else None
 
 
 @_registry.primitive_rule

@@ -14,8 +14,8 @@ import pytest
 from models.activations import activation
 from models.attention import attend
 from models.normalization import Norm
-from models.positions import alibi_slopes, rotate, rotation, sinusoids
-from models.transformer import Transformer
+from models.positions import RopeScaling, alibi_slopes, frequencies, relative_buckets, rotate, rotation, sinusoids
+from models.transformer import EncoderDecoder, Transformer
 
 LENGTH = 6
 TOKENS = jax.random.randint(jax.random.key(1), (2, LENGTH), 0, 11)
@@ -60,6 +60,32 @@ def influence(model):
 def test_no_position_sees_a_later_one_and_all_see_the_earlier(model):
     seen = influence(model)(None) > 0
     np.testing.assert_array_equal(seen, np.tril(np.ones_like(seen)))
+
+
+@pytest.mark.parametrize("positions", ["learned", "relative"])
+def test_an_encoders_tokens_all_see_each_other(positions):
+    assert np.all(influence(SMALL.clone(architecture="encoder", positions=positions))(None) > 0)
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_a_window_ends_where_it_says_and_layers_take_turns(scan):
+    seen = influence(DEEP.clone(positions="none", windows=(2, 1), scan=scan))(None) > 0
+    distance = np.subtract.outer(np.arange(LENGTH), np.arange(LENGTH))
+    np.testing.assert_array_equal(seen, (distance >= 0) & (distance < 2))
+    np.testing.assert_array_equal(influence(SMALL.clone(windows=(0,), scan=scan))(None) > 0, distance >= 0)
+
+
+def test_the_encoders_padding_has_no_influence_on_the_decoder():
+    model = EncoderDecoder(vocab_size=11, d_model=16, n_layers=1, positions="relative", init_std=0.3)
+    variables = model.init(jax.random.key(0), TOKENS, TOKENS)
+    mask = jnp.array([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1]])
+    changed = jnp.where(mask == 0, (TOKENS + 1) % 11, TOKENS)
+    apply = jax.jit(model.apply)
+    np.testing.assert_array_equal(apply(variables, TOKENS, TOKENS, mask), apply(variables, changed, TOKENS, mask))
+    assert jnp.any(apply(variables, TOKENS, TOKENS, mask) != apply(variables, changed, TOKENS))
+    later = TOKENS.at[:, 3].set((TOKENS[:, 3] + 1) % 11)
+    moved = jnp.any(apply(variables, TOKENS, TOKENS) != apply(variables, TOKENS, later), axis=(0, 2))
+    np.testing.assert_array_equal(moved, [False, False, False, True, True, True])
 
 
 @pytest.mark.parametrize("padding", [[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]])
@@ -117,8 +143,8 @@ def test_bfloat16_is_near_float32_and_parameters_and_logits_stay_float32():
 
 
 @pytest.mark.parametrize("norm", ["layernorm", "rmsnorm", "none"])
-@pytest.mark.parametrize("placement", ["pre", "post", "sandwich"])
-@pytest.mark.parametrize("positions", ["learned", "rotary", "alibi", "sinusoidal", "none"])
+@pytest.mark.parametrize("placement", ["pre", "post", "sandwich", "input"])
+@pytest.mark.parametrize("positions", ["learned", "rotary", "alibi", "relative", "sinusoidal", "none"])
 def test_every_norm_placement_and_position_has_a_shape(norm, placement, positions):
     model = SMALL.clone(norm=norm, placement=placement, positions=positions, qk_norm=norm != "none")
     assert jax.eval_shape(model.init_with_output, jax.random.key(0), TOKENS)[0].shape == (2, LENGTH, 11)
@@ -161,6 +187,22 @@ def test_a_placement_normalizes_what_it_says(placement):
         {"placement": "sandwich", "positions": "rotary", "tied": False, "initialization": "xavier"},
         {"norm": "rmsnorm", "placement": "post", "positions": "alibi", "bias": False, "initialization": "lecun"},
         {"norm": "none", "positions": "sinusoidal", "activation": "prelu", "initialization": "normal"},
+        {
+            **{
+                "positions": "relative",
+                "placement": "input",
+                "residual": "parallel",
+                "embedding_dim": 6,
+                "qk_norm": True,
+            },
+            **{
+                "head_activation": "gelu",
+                "head_bias": True,
+                "embedding_norm": True,
+                "token_types": 1,
+                "logit_cap": 5.0,
+            },
+        },
     ],
 )
 def test_gradients_are_finite_and_reach_every_parameter(fields):
@@ -198,6 +240,38 @@ def test_rotary_scores_depend_on_the_distance_alone():
     scores = jnp.einsum("bhqd,bhkd->qk", rotate(q, turn), rotate(k, turn))
     np.testing.assert_allclose(scores[3:, 3:], scores[:-3, :-3], rtol=1e-4, atol=1e-5)
     assert jnp.abs(scores[0, 1:] - scores[0, :-1]).min() > 1e-3
+
+
+def test_the_part_of_a_head_that_is_not_rotated_stays():
+    x = jax.random.normal(jax.random.key(0), (1, 1, 5, 8))
+    turned = rotate(x, rotation(jnp.arange(5)[None], 4))
+    np.testing.assert_array_equal(turned[..., 4:], x[..., 4:])
+    np.testing.assert_allclose(turned[..., :4], rotate(x[..., :4], rotation(jnp.arange(5)[None], 4)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["linear", "llama3", "yarn"])
+def test_a_longer_context_slows_the_slow_frequencies_alone(kind):
+    scaling = RopeScaling(kind, 8.0, 256, 1.0, 4.0)
+    ratio = frequencies(64, scaling=scaling) / frequencies(64)
+    turns = 256 * frequencies(64) / (2 * np.pi)
+    np.testing.assert_allclose(ratio[turns < 0.5], 1 / 8, rtol=1e-6)
+    np.testing.assert_allclose(ratio[turns > 8], 1 / 8 if kind == "linear" else 1, rtol=1e-6)
+    assert np.all((ratio >= 1 / 8 - 1e-6) & (ratio <= 1 + 1e-6))
+    assert scaling.query_key_factor == (0.1 * np.log(8) + 1 if kind == "yarn" else 1)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_relative_buckets_are_single_near_and_logarithmic_far(causal):
+    distance = jnp.arange(-200, 201)[None]
+    buckets = dict(zip(distance[0].tolist(), relative_buckets(distance, 32, 128, causal)[0].tolist(), strict=True))
+    exact = 16 if causal else 8
+    assert [buckets[d] for d in range(exact)] == list(range(exact))
+    last = 31 if causal else 15
+    assert buckets[128] == buckets[200] == last
+    assert sorted({buckets[d] for d in range(200)}) == list(range(last + 1))
+    assert [buckets[-d] for d in (1, 5, 200)] == ([0, 0, 0] if causal else [17, 21, 31])
+    grown = [buckets[d] for d in range(200)]
+    assert grown == sorted(grown)
 
 
 def test_sinusoids_are_those_of_the_paper():
@@ -271,7 +345,15 @@ def test_equal_models_are_equal_and_take_an_activation_by_name():
         ({"n_layers": 0}, "n_layers is 0, it must be positive"),
         ({"d_ff": -1}, "d_ff is -1, it must be positive"),
         ({"norm_epsilon": 0.0}, "norm_epsilon is 0.0, it must be positive"),
-        ({"n_heads": 16, "positions": "rotary"}, "positions 'rotary' need an even d_model / n_heads, which is 1"),
+        ({"n_heads": 16, "positions": "rotary"}, "positions 'rotary' need an even number of rotated features, which"),
+        ({"rotary_fraction": 0.1, "positions": "rotary"}, "positions 'rotary' need an even number of rotated features"),
+        ({"rotary_fraction": 1.5}, "rotary_fraction is 1.5, it must be at most 1"),
+        ({"positions": "relative", "relative_buckets": 2}, "relative_buckets is 2, it must be at least 4"),
+        ({"windows": (4, -1)}, "windows are (4, -1), none may be negative"),
+        ({"architecture": "encodr"}, "architecture is 'encodr', allowed are decoder, encoder; did you mean 'encoder'?"),
+        ({"residual": "paralel"}, "residual is 'paralel', allowed are sequential, parallel, parallel_shared; did you"),
+        ({"head_activation": "swiglu"}, "head_activation is 'swiglu', which is gated: a pointwise one is needed"),
+        ({"logit_cap": 0.0}, "logit_cap is 0.0, it must be positive"),
         ({"d_model": 15, "n_heads": 3, "positions": "sinusoidal"}, "positions 'sinusoidal' need an even d_model"),
         ({"norm": "rmsnrm"}, "norm is 'rmsnrm', allowed are layernorm, rmsnorm, none; did you mean 'rmsnorm'?"),
         ({"dtype": "f8"}, "dtype is 'f8', allowed are float32, bfloat16"),
