@@ -53,5 +53,5 @@ def tensors(model: Any) -> Iterator[Tensor]:
 FORMAT = Format(
     *("apertus", "ApertusForCausalLM", "model.", model, config, tensors),
     embedding="model.embed_tokens.weight",
-    ignored=(*llama.FORMAT.ignored, r".*\.act_fn\.(beta|eps)"),
+    ignored=llama.FORMAT.ignored,
 )

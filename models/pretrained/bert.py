@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+import jax.numpy as jnp
+
 from models.pretrained.config import Config, activation_name
 from models.pretrained.format import Format
-from models.pretrained.tensors import Tensor, dense, learned_activation, norm
+from models.pretrained.tensors import Layout, Tensor, dense, learned_activation, norm
 from models.transformer import Transformer
 
 
@@ -74,6 +76,8 @@ def tensors(model: Any) -> Iterator[Tensor]:
         yield Tensor("cls.predictions.bias", ("head_bias",))
     else:
         yield Tensor("cls.predictions.decoder.bias", ("head/bias",))
+        # Of no use where the output layer has a bias of its own, but transformers asks for it.
+        yield Tensor("cls.predictions.bias", (), Layout(lambda x: (), lambda: jnp.zeros(model.vocab_size)))
 
 
 FORMAT = Format(

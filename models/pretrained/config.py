@@ -177,19 +177,19 @@ def _yarn(own: dict[str, Any], original: int, context: int) -> RopeScaling:
 
 
 def rope_keys(model: Any) -> dict[str, Any]:
-    """The inverse of `Config.rope`, in the keys that transformers 4 and 5 both read."""
-    keys: dict[str, Any] = {"rope_theta": model.rope_theta, "rope_scaling": None}
-    if (scaling := model.rope_scaling) is None:
-        return keys
-    rope: dict[str, Any] = {"rope_type": scaling.kind, "factor": scaling.factor}
-    if scaling.kind == "llama3":
-        rope |= {"low_freq_factor": scaling.low_turns, "high_freq_factor": scaling.high_turns}
-    if scaling.kind == "yarn":
-        rope |= {"beta_slow": scaling.low_turns, "beta_fast": scaling.high_turns, "truncate": scaling.truncate}
-        rope |= {} if scaling.magnitude is None else {"attention_factor": scaling.magnitude}
-    if scaling.kind != "linear":
-        rope |= {"original_max_position_embeddings": scaling.original_context}
-    return keys | {"rope_scaling": rope}
+    """The inverse of `Config.rope`, in the keys of transformers 5 and in those of 4."""
+    rope: dict[str, Any] = {"rope_type": "default"}
+    if (scaling := model.rope_scaling) is not None:
+        rope = {"rope_type": scaling.kind, "factor": scaling.factor}
+        if scaling.kind == "llama3":
+            rope |= {"low_freq_factor": scaling.low_turns, "high_freq_factor": scaling.high_turns}
+        if scaling.kind == "yarn":
+            rope |= {"beta_slow": scaling.low_turns, "beta_fast": scaling.high_turns, "truncate": scaling.truncate}
+            rope |= {} if scaling.magnitude is None else {"attention_factor": scaling.magnitude}
+        if scaling.kind != "linear":
+            rope |= {"original_max_position_embeddings": scaling.original_context}
+    both = {"rope_theta": model.rope_theta, "partial_rotary_factor": model.rotary_fraction}
+    return {**both, "rope_scaling": None if scaling is None else rope, "rope_parameters": {**rope, **both}}
 
 
 def activation_name(value: str | Activation) -> str:

@@ -67,7 +67,7 @@ def save(directory: str | Path, model: Stack, params: dict[str, Any]) -> None:
     flat = flatten_dict(unstacked(params) if model.scan else params, sep="/")
     rules = list(_rules(form, model))
     tensors = {
-        rule.name: np.ascontiguousarray(rule.layout.write(*(flat[path] for path in rule.paths)), np.float32)
+        rule.name: np.array(rule.layout.write(*(flat[path] for path in rule.paths)), np.float32, order="C")
         for rule in rules
     }
     directory = Path(directory)
@@ -101,13 +101,29 @@ def _rules(form: Format, model: Any) -> Iterator[Tensor]:
 
 def _parameters(form: Format, model: Any, tensors: Tensors) -> dict[str, Any]:
     """Every tensor checked before the first is read."""
-    expected = _shapes(model)
     rules = list(_rules(form, model))
+    found = _places(form, model, rules, tensors)
+    flat = {}
+    for rule in (rule for rule in rules if rule.name in found):
+        name = found[rule.name]
+        try:
+            parts = rule.layout.read(tensors[name])
+        except ValueError as error:
+            raise ValueError(f"{tensors.directory}: the tensor {name} {error}") from None
+        flat.update({path: jnp.asarray(part) for path, part in zip(rule.paths, parts, strict=True)})
+    return unflatten_dict(flat, sep="/")
+
+
+def _places(form: Format, model: Any, rules: list[Tensor], tensors: Tensors) -> dict[str, str]:
+    """The names under which the file has the tensors. Raises ValueError for a missing, extra or misshapen one."""
+    expected = _shapes(model)
     found: dict[str, str] = {}
     for rule in rules:
         name = _found(rule.name, form, tensors)
-        if name is None:
+        if name is None and rule.paths:
             raise ValueError(f"{tensors.directory} lacks the tensor {rule.name}, which its config asks for")
+        if name is None:
+            continue
         shapes = [jax.ShapeDtypeStruct(expected[path], jnp.float32) for path in rule.paths]
         shape = jax.eval_shape(rule.layout.write, *shapes).shape
         if tensors.shape(name) != shape:
@@ -117,11 +133,7 @@ def _parameters(form: Format, model: Any, tensors: Tensors) -> dict[str, Any]:
             )
         found[rule.name] = name
     _check_extra(form, set(found.values()), tensors)
-    flat = {}
-    for rule in rules:
-        parts = rule.layout.read(tensors[found[rule.name]])
-        flat.update({path: jnp.asarray(part) for path, part in zip(rule.paths, parts, strict=True)})
-    return unflatten_dict(flat, sep="/")
+    return found
 
 
 def _shapes(model: Any) -> dict[str, tuple[int, ...]]:

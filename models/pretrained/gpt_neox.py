@@ -33,8 +33,8 @@ def model(config: Config) -> Transformer:
 
 def config(model: Any) -> dict[str, Any]:
     """The config of a model."""
-    rope = rope_keys(model)
     return {
+        **rope_keys(model),
         "vocab_size": model.vocab_size,
         "max_position_embeddings": model.context,
         "hidden_size": model.d_model,
@@ -45,9 +45,8 @@ def config(model: Any) -> dict[str, Any]:
         "layer_norm_eps": model.norm_epsilon,
         "use_parallel_residual": model.residual == "parallel",
         "attention_bias": model.has_bias("qkv_bias"),
-        "rotary_emb_base": rope["rope_theta"],
+        "rotary_emb_base": model.rope_theta,
         "rotary_pct": model.rotary_fraction,
-        "rope_scaling": rope["rope_scaling"],
         "tie_word_embeddings": model.tied,
     }
 

@@ -29,7 +29,6 @@ def config(model: Any) -> dict[str, Any]:
     return {
         **llama.common_keys(model),
         **rope_keys(model),
-        "partial_rotary_factor": model.rotary_fraction,
         "hidden_act": activation_name(model.activation),
         "mlp_bias": model.has_bias("feedforward_bias"),
         "norm_eps": model.norm_epsilon,

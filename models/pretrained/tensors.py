@@ -117,7 +117,7 @@ def three_by_head(heads: int) -> Layout:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of theirs, the paths of the parameters it holds, and how."""
+    """A tensor of theirs, the paths of the parameters it holds, and how; one that holds none is a constant."""
 
     name: str
     paths: tuple[str, ...]
@@ -140,7 +140,22 @@ def norm(name: str, path: str, model: Any, scale: Layout = PLAIN) -> list[Tensor
 
 
 def learned_activation(name: str, path: str, model: Any) -> list[Tensor]:
-    """The learned parameters of the activation of the feed-forward layer at `path`."""
-    theirs = {"prelu": {"slope": "weight"}, "xielu": {"alpha_p": "alpha_p", "alpha_n": "alpha_n"}}
-    own = theirs.get(model.activation.name, {})
-    return [Tensor(f"{name}.{key}", (f"{path}/activation_{ours}",), SCALAR) for ours, key in own.items()]
+    """The learned parameters of the activation of the feed-forward layer at `path`, and constants kept beside them."""
+    kind = model.activation.name
+    theirs = {"prelu": {"slope": "weight"}, "xielu": {"alpha_p": "alpha_p", "alpha_n": "alpha_n"}}.get(kind, {})
+    constants = {"xielu": {"beta": 0.5, "eps": -1e-6}}.get(kind, {})
+    return [
+        *(Tensor(f"{name}.{key}", (f"{path}/activation_{ours}",), SCALAR) for ours, key in theirs.items()),
+        *(Tensor(f"{name}.{key}", (), constant(value)) for key, value in constants.items()),
+    ]
+
+
+def constant(value: float) -> Layout:
+    """A number that the model does not learn. Reading raises ValueError for another one, beyond bfloat16's rounding."""
+
+    def read(x: Any) -> tuple[()]:
+        if not np.isclose(x, value, rtol=2**-7, atol=0):
+            raise ValueError(f"is {float(x):g}, supported is {value:g}")
+        return ()
+
+    return Layout(read, lambda: np.float32(value))
