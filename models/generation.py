@@ -7,16 +7,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Shaped
 
+from models.stack import Given
 from models.transformer import EncoderDecoder, LanguageModel, Transformer
 
 
 def generate(
     model: LanguageModel,
     params: dict[str, Any],
-    prompt: Int[Array, "batch length"],
+    prompt: Int[Given, "batch length"],
     n: int,
     *,
-    mask: Shaped[Array, "batch length"] | None = None,
+    mask: Shaped[Given, "batch length"] | None = None,
     key: Key[Array, ""] | None = None,
     temperature: float = 1.0,
     top_k: int | None = None,

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from models import activations
@@ -21,6 +22,7 @@ from models.positions import Positions, RopeScaling, alibi, relative_buckets, ro
 Placement = Literal["pre", "post", "sandwich", "input"]
 Residual = Literal["sequential", "parallel", "parallel_shared"]
 ComputeType = Literal["float32", "bfloat16"]
+Given = Array | np.ndarray  # an array as a user may hand it in
 
 CHOICES = {
     "match": Match,
@@ -288,7 +290,7 @@ class Stack(nn.Module):
         self,
         positions: Int[Array, "_ length"],
         causal: bool,
-        mask: Shaped[Array, "batch keys"] | None,
+        mask: Shaped[Given, "batch keys"] | None,
         slot: Any = None,
         prefix: str = "",
     ) -> Sight:
@@ -311,7 +313,8 @@ class Stack(nn.Module):
             bias = table(buckets).transpose(2, 0, 1)[None]
         if self.positions == "rotary":
             turn = rotation(positions, self.rotary_features, self.rope_theta, self.rope_scaling)
-        return Sight(distance, allowed_pairs(distance, causal, mask), bias, turn, slot)
+        allowed = allowed_pairs(distance, causal, None if mask is None else jnp.asarray(mask))
+        return Sight(distance, allowed, bias, turn, slot)
 
     @nn.nowrap
     def block(self, name: str, crossed: bool) -> Block:

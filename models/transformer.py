@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Integer, Shaped
 from models import activations
 from models.attention import Sight
 from models.dense import Dense, project
-from models.stack import Stack, check_choices, check_positive
+from models.stack import Given, Stack, check_choices, check_positive
 
 Architecture = Literal["decoder", "encoder"]
 
@@ -59,7 +59,7 @@ class LanguageModel(Stack):
         return self.embedding(self.vocab_size, "token_embedding", self.embedding_dim)
 
     @nn.nowrap
-    def vectors(self, embed: nn.Embed, tokens: Array, prefix: str = "") -> Float[Array, "batch length d_model"]:
+    def vectors(self, embed: nn.Embed, tokens: Given, prefix: str = "") -> Float[Array, "batch length d_model"]:
         """The tokens as vectors of the residual stream's width."""
         x = embed(tokens)
         if self.embedding_dim is not None:
@@ -115,11 +115,11 @@ class Transformer(LanguageModel):
     @nn.compact
     def __call__(
         self,
-        tokens: Integer[Array, "batch length"],
-        mask: Shaped[Array, "batch keys"] | None = None,
-        token_types: Integer[Array, "batch length"] | None = None,
+        tokens: Integer[Given, "batch length"],
+        mask: Shaped[Given, "batch keys"] | None = None,
+        token_types: Integer[Given, "batch length"] | None = None,
         *,
-        positions: Int[Array, "batch length"] | None = None,
+        positions: Int[Given, "batch length"] | None = None,
         slot: Any = None,
         train: bool = False,
     ) -> Float[Array, "batch length vocab_size"]:
@@ -131,19 +131,18 @@ class Transformer(LanguageModel):
         wrote. Dropout draws from `rngs={"dropout": key}`, and only if `train`. Raises ValueError as `check` does.
         """
         self.check(tokens.shape[1])
-        if positions is None:
-            positions = self.counted(tokens.shape[1], mask, slot)
+        places = self.counted(tokens.shape[1], mask, slot) if positions is None else jnp.asarray(positions)
         embed = self.token_embedding
         x = self.vectors(embed, tokens)
         if self.token_types:
             types = jnp.zeros_like(tokens) if token_types is None else token_types
             x = x + self.embedding(self.token_types, "type_embedding")(types)
-        x = self.placed(x, positions, train)
-        x = self.layers(x, self.sight(positions, self.architecture == "decoder", mask, slot), train=train)
+        x = self.placed(x, places, train)
+        x = self.layers(x, self.sight(places, self.architecture == "decoder", mask, slot), train=train)
         return self.logits(x, embed)
 
     @nn.nowrap
-    def counted(self, length: int, mask: Array | None, slot: Any) -> Int[Array, "_ length"]:
+    def counted(self, length: int, mask: Given | None, slot: Any) -> Int[Array, "_ length"]:
         """The positions of the tokens, counted from 0."""
         start = 0 if slot is None else slot
         if self.count_padding or mask is None:
@@ -167,11 +166,11 @@ class EncoderDecoder(LanguageModel):
     @nn.compact
     def __call__(
         self,
-        encoder_tokens: Integer[Array, "batch keys"] | None,
-        decoder_tokens: Integer[Array, "batch length"],
-        mask: Shaped[Array, "batch keys"] | None = None,
+        encoder_tokens: Integer[Given, "batch keys"] | None,
+        decoder_tokens: Integer[Given, "batch length"],
+        mask: Shaped[Given, "batch keys"] | None = None,
         *,
-        decoder_mask: Shaped[Array, "batch cached"] | None = None,
+        decoder_mask: Shaped[Given, "batch cached"] | None = None,
         slot: Any = None,
         train: bool = False,
     ) -> Float[Array, "batch length vocab_size"]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.dense import Dense
-from models.stack import Stack, check_positive
+from models.stack import Given, Stack, check_positive
 
 
 class VisionTransformer(Stack):
@@ -39,14 +39,14 @@ class VisionTransformer(Stack):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool = False
+        self, images: Float[Given, "batch height width channels"], *, train: bool = False
     ) -> Float[Array, "batch classes"]:
         """Logits of the classes. Raises ValueError as `check` does, and for images of another shape."""
         self.check()
         if images.shape[1:] != (*self.image_size, self.channels):
             raise ValueError(f"images are {images.shape[1:]}, the model takes {(*self.image_size, self.channels)}")
         embed = Dense(self.d_model, True, self.dtype, kernel_init=self.kernel_init, name="patch_embedding")
-        patches = embed(self.patches(images))
+        patches = embed(self.patches(jnp.asarray(images)))
         token = self.param("class_token", nn.initializers.normal(self.init_std), (self.d_model,))
         first = jnp.broadcast_to(token.astype(patches.dtype), (len(images), 1, self.d_model))
         x = jnp.concatenate([first, patches], axis=1)

@@ -172,7 +172,7 @@ def _yarn(own: dict[str, Any], original: int, context: int) -> RopeScaling:
     if magnitude is None and all(parts):
         over, under = (0.1 * part * math.log(factor) + 1 if factor > 1 else 1.0 for part in parts)
         magnitude = over / under
-    fast, slow = own.pop("beta_fast", None) or 32, own.pop("beta_slow", None) or 1
+    fast, slow = float(own.pop("beta_fast", None) or 32), float(own.pop("beta_slow", None) or 1)
     return RopeScaling("yarn", factor, original, slow, fast, magnitude, own.pop("truncate", True))
 
 

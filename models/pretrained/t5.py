@@ -13,7 +13,7 @@ from models.transformer import EncoderDecoder
 def model(config: Config) -> EncoderDecoder:
     """The model of a config, of T5 1.0 and 1.1 alike."""
     config.expect("is_decoder", False)
-    config.ignore("dense_act_fn", "is_gated_act", "n_positions", "output_past")  # they follow from feed_forward_proj
+    config.ignore("dense_act_fn", "is_gated_act")  # they follow from feed_forward_proj
     gate, _, name = config.take("feed_forward_proj", default="relu").rpartition("-")
     if gate not in ("", "gated"):
         raise config.unsupported("feed_forward_proj", f"{gate}-{name}", ("ACTIVATION", "gated-ACTIVATION"))
@@ -23,6 +23,7 @@ def model(config: Config) -> EncoderDecoder:
     tied = config.take("tie_word_embeddings", default=True)
     return EncoderDecoder(
         vocab_size=config.take("vocab_size", default=32128),
+        context=config.take("n_positions", default=512),
         d_model=config.take("d_model", "hidden_size", default=512),
         n_layers=config.take("num_decoder_layers", default=layers),
         n_encoder_layers=layers,
@@ -50,6 +51,7 @@ def config(model: Any) -> dict[str, Any]:
     name = activation_name(model.activation)
     return {
         "vocab_size": model.vocab_size,
+        "n_positions": model.context,
         "d_model": model.d_model,
         "num_layers": getattr(model, "n_encoder_layers", None) or model.n_layers,
         "num_decoder_layers": model.n_layers,
