@@ -424,6 +424,8 @@ def old_config(config: dict[str, Any]) -> dict[str, Any]:
         config["hidden_act"] = "gelu"  # the first files said so and meant the tanh approximation
     if "rope_parameters" not in config:
         return config
+    if config["model_type"] == "apertus" and config["rope_parameters"]["rope_type"] == "default":
+        return config  # transformers 5 reads rope_scaling null as Apertus's own scaling, 4 wrote it for none
     parameters = config.pop("rope_parameters")
     theta, kind = parameters.pop("rope_theta"), parameters.pop("rope_type")
     fraction = parameters.pop("partial_rotary_factor", None)
