@@ -38,16 +38,22 @@ class Sight(NamedTuple):
 
 
 def allowed_pairs(
-    distance: Int[Array, "queries keys"], causal: bool, mask: Shaped[Array, "batch keys"] | None
+    distance: Int[Array, "queries keys"],
+    causal: bool,
+    mask: Shaped[Array, "batch keys"] | None,
+    own: Shaped[Array, "batch queries"] | None = None,
 ) -> Bool[Array, "_ 1 queries keys"] | None:
     """Which query may see which key, or None if each sees all: no later one if causal, no padding (mask 0) but itself.
 
-    That a padding token sees itself leaves no query without a key, whose softmax would be of nothing.
+    Where the mask has several numbers above 0, they tell documents apart, and a query sees those of its `own`. That a
+    padding token sees itself leaves no query without a key, whose softmax would be of nothing.
     """
     allowed = (distance >= 0)[None, None] if causal else None
     if mask is None:
         return allowed
-    real = (mask != 0)[:, None, None, :] | (distance == 0)[None, None]
+    seen = mask[:, None, None, :]
+    real = (seen != 0) & (seen == (mask if own is None else own)[:, None, :, None])
+    real = real | (distance == 0)[None, None]
     return real if allowed is None else real & allowed
 
 

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
 from models import activations
@@ -313,8 +314,9 @@ class Stack(nn.Module):
             bias = table(buckets).transpose(2, 0, 1)[None]
         if self.positions == "rotary":
             turn = rotation(positions, self.rotary_features, self.rope_theta, self.rope_scaling)
-        allowed = allowed_pairs(distance, causal, None if mask is None else jnp.asarray(mask))
-        return Sight(distance, allowed, bias, turn, slot)
+        numbers = None if mask is None else jnp.asarray(mask)
+        own = numbers if numbers is None or slot is None else lax.dynamic_slice_in_dim(numbers, slot, length, axis=1)
+        return Sight(distance, allowed_pairs(distance, causal, numbers, own), bias, turn, slot)
 
     @nn.nowrap
     def block(self, name: str, crossed: bool) -> Block:

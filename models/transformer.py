@@ -125,10 +125,11 @@ class Transformer(LanguageModel):
     ) -> Float[Array, "batch length vocab_size"]:
         """Logits of each next token of a decoder, of each token itself of an encoder.
 
-        `mask` is 1 at real tokens and 0 at padding, which then has no influence. Token types are 0 and positions count
-        from 0 unless given. With `slot`, a number that may be traced, keys and values are kept in the collection
-        "cache": the tokens stand at `slot` and after in a sequence as long as the mask, and see what the calls before
-        wrote. Dropout draws from `rngs={"dropout": key}`, and only if `train`. Raises ValueError as `check` does.
+        `mask` is 1 at real tokens and 0 at padding, which then has no influence; other numbers tell documents apart,
+        and a token sees those of its own. Token types are 0 and positions count from 0 unless given. With `slot`, a
+        number that may be traced, keys and values are kept in the collection "cache": the tokens stand at `slot` and
+        after in a sequence as long as the mask, and see what the calls before wrote. Dropout draws from
+        `rngs={"dropout": key}`, and only if `train`. Raises ValueError as `check` does.
         """
         self.check(tokens.shape[1])
         places = self.counted(tokens.shape[1], mask, slot) if positions is None else jnp.asarray(positions)

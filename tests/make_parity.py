@@ -439,7 +439,7 @@ def old_config(config: dict[str, Any]) -> dict[str, Any]:
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     from safetensors.numpy import save_file
 
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path, {"format": "pt"})
+    save_file({name: np.array(array, order="C") for name, array in arrays.items()}, path, {"format": "pt"})
 
 
 # The comparison.

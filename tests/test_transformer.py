@@ -92,7 +92,7 @@ def test_the_encoders_padding_has_no_influence_on_the_decoder():
 def test_padding_has_no_influence_and_gives_no_nan(padding):
     seen = influence(SMALL)(jnp.array([padding, padding]))
     real = np.array(padding, bool)
-    visible = np.tril(real | np.eye(LENGTH, dtype=bool))
+    visible = np.tril(np.logical_and.outer(real, real) | np.eye(LENGTH, dtype=bool))
     assert np.all(np.isfinite(seen))
     np.testing.assert_array_equal(seen > 0, visible)
 
@@ -379,3 +379,15 @@ def test_a_call_checks_first():
 
 def test_inputs_may_be_longer_than_the_context_where_positions_are_not_learned():
     SMALL.clone(context=5, positions="rotary").check(LENGTH)
+
+
+def test_a_token_sees_its_own_document_alone():
+    documents = jnp.array([[1, 1, 2, 2, 2, 0], [3, 3, 3, 1, 1, 1]])
+    seen = influence(SMALL)(documents[:1].repeat(2, axis=0)) > 0
+    same = np.equal.outer(np.asarray(documents[0]), np.asarray(documents[0]))
+    np.testing.assert_array_equal(seen, np.tril(same))
+    variables = draw(SMALL)
+    apart = SMALL.apply(variables, TOKENS, documents)
+    together = SMALL.apply(variables, TOKENS, (documents > 0).astype(int))
+    np.testing.assert_allclose(apart[:, :2], together[:, :2], rtol=1e-5, atol=1e-6)
+    assert jnp.all(jnp.any(apart[:, 3:5] != together[:, 3:5], axis=-1))
