@@ -151,10 +151,10 @@ def learned_activation(name: str, path: str, model: Any) -> list[Tensor]:
 
 
 def constant(value: float) -> Layout:
-    """A number that the model does not learn. Reading raises ValueError for another one, beyond bfloat16's rounding."""
+    """A number that the model does not learn. Reading raises ValueError for another one, beyond 16-bit rounding."""
 
     def read(x: Any) -> tuple[()]:
-        if not np.isclose(x, value, rtol=2**-7, atol=0):
+        if not np.isclose(x, value, rtol=2**-7, atol=2**-24):
             raise ValueError(f"is {float(x):g}, supported is {value:g}")
         return ()
 
