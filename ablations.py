@@ -1,4 +1,4 @@
-"""The runner's face: the commands `ablations list, describe, run, compare, report`, and the same as functions.
+"""The runner's face: the commands `ablations list, describe, run, compare, report, data`, and the same as functions.
 
     from ablations import compare, load, run
 
@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
 
     from analysis.comparison import Comparison
     from experiments.experiment import Cell, Experiment
     from records.results import Results
     from runner.options import Told
     from tasks.task import Dataset
+    from training.reading import Place
     from training.runs import Kind
 
 OURS = "ablations|analysis|experiments|models|probes|records|runner|tasks|training"
@@ -35,14 +37,16 @@ def run(
     experiment: Experiment | str,
     out: str | Path | None = None,
     execution: Kind = "auto",
+    data_on: Place = "auto",
     retrain: bool = False,
     track: bool = False,
     quiet: bool = False,
 ) -> Results:
     """Trains what is missing of an experiment (a value, a name or a file) and writes the report; gives the results.
 
-    Results go to `out`, results/<name> unless given. `execution` of the run axis is "auto", "vmap" or "map"; `track`
-    also writes the curves for TensorBoard, below the results. Raises ValueError for bad input, before anything is
+    Results go to `out`, results/<name> unless given. `execution` of the run axis is "auto", "vmap" or "map". Training
+    data lies `data_on` the "device", or the "host", which reads ahead; "auto" is by its size. `track` also writes the
+    curves for TensorBoard, below the results. Raises ValueError for bad input, before anything is
     compiled, and OSError where the results cannot be written.
     """
     from rich.console import Console
@@ -65,18 +69,33 @@ def run(
     if track:
         tracking.check()
     directory = Path(out) if out is not None else Path("results") / asked.name
-    plan.prepare(asked, directory, _command())
     console = Console(quiet=quiet, stderr=True)
+    plan.prepare(asked, directory, _command(), _baselines(asked, console))
     for name, commits in ({} if retrain else plan.other_commits(directory, cells)).items():
         console.print(f"{name}: made by commit {', '.join(commits)}, this is {commit()}; --retrain makes it again")
     with Progress(cells, console) as progress:
         watch = tracking.tracked(progress, directory) if track else progress
-        dispatch.dispatch(cells, directory, execution, retrain, watch)
+        dispatch.dispatch(cells, directory, execution, data_on, retrain, watch)
     with lock(plan.results_lock(directory), wait=True):
         found = results.read(directory)
         if track:
             tracking.write(found)
         html.write(found)
+    return found
+
+
+def _baselines(asked: Experiment, console: Console) -> dict[str, Any]:
+    """What a network must beat, of each task; where that cannot be known, a run is worth as much without it."""
+    from experiments.experiment import grid
+    from runner import dispatch
+    from tasks.data import catalogue
+
+    found = {}
+    for task in {cell.task.name: cell.task for cell in grid(asked)}.values():
+        try:
+            found[task.name] = catalogue.to_beat(dispatch.load(task), asked.split)
+        except (OSError, ValueError) as error:
+            console.print(f"{task.name}: no baselines ({error})")
     return found
 
 
@@ -187,6 +206,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
     sub = command("report", _report, "Write DIR/report.html again.")
     sub.add_argument("directory", metavar="DIR", type=Path)
+    sub = command("data", _data, "List the data sets; prepare one, or check its files and its content.")
+    sub.add_argument("action", choices=("list", "prepare", "check"), help="list, prepare NAME or check NAME")
+    sub.add_argument("name", metavar="NAME", nargs="?", help="a set of the list, text:GLOB, or a name of TFDS")
     return parser
 
 
@@ -208,7 +230,7 @@ def _run(known: argparse.Namespace) -> None:
     from runner.options import RunOptions
 
     options = _options(RunOptions, known)
-    found = run(options.experiment, options.out, options.execution, options.retrain, options.track)
+    found = run(options.experiment, options.out, options.execution, options.data_on, options.retrain, options.track)
     try:
         _show(found)
     except ValueError as error:  # one activation alone, say: it was trained all the same
@@ -254,14 +276,38 @@ def _report(known: argparse.Namespace) -> None:
     print(report.write(results.read(known.directory)))
 
 
+def _data(known: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from tasks.data import catalogue
+
+    if (known.name is None) != (known.action == "list"):
+        raise ValueError("ablations data is followed by list, prepare NAME or check NAME")
+    if known.action == "list":
+        rows = [{column: _readable(value) for column, value in row.items()} for row in catalogue.listed()]
+        print(pd.DataFrame(rows).to_string(index=False))
+        return
+    if known.action == "prepare":
+        catalogue.load(known.name)
+    print("\n".join(catalogue.described(known.name)))
+
+
+def _readable(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
+    return f"{value:,}" if isinstance(value, int) else value
+
+
 def _show(found: Results, baseline: str | None = None, metric: str | None = None) -> None:
     """The ranked table in the terminal."""
     from rich.console import Console
 
-    from analysis import comparison, table
+    from analysis import baselines, comparison, table
 
     compared = comparison.compare(found, baseline, metric)
     Console().print(table.terminal(table.ranked(found, compared), compared))
+    for sentence in baselines.best(baselines.beside(found, compared.baseline), compared.baseline):
+        print(sentence)
 
 
 def _show_speed(found: Results) -> None:

@@ -4,6 +4,7 @@ import io
 import math
 import re
 import zlib
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.baselines import bits_per_loss
 from analysis.comparison import Comparison, higher_is_better
 from analysis.table import decimals, number
 
@@ -57,13 +59,19 @@ def is_gated(name: str) -> bool:
     return name.endswith("glu") or name == "bilinear"
 
 
-def curves(rows: pd.DataFrame, metric: str = "loss", split: str = "validation") -> Figure:
+def curves(
+    rows: pd.DataFrame,
+    metric: str = "loss",
+    split: str = "validation",
+    levels: Mapping[str, float] | None = None,
+) -> Figure:
     """Learning curves, one line an activation: the mean over its seeds.
 
     Left the whole training, with the training split dotted; right its last third, close enough to see the order at
     the end, with a band from the lowest seed to the highest. Where bits per byte were recorded, the right axis shows
-    them. A run that diverged leaves the mean at the step where it did; a cross marks its last value. `rows` belong to
-    one setting of every axis but the activation.
+    them. A run that diverged leaves the mean at the step where it did; a cross marks its last value. `levels` are
+    values by name, drawn as lines across where the curves come near them. `rows` belong to one setting of every axis
+    but the activation.
     """
     measured = _before_divergence(rows)
     measured = measured[measured["metric"] == metric]
@@ -88,6 +96,7 @@ def curves(rows: pd.DataFrame, metric: str = "loss", split: str = "validation") 
         _bits_axis(end, rows, metric, split)
         for axes in (whole, end):
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            _lines_across(axes, levels or {}, above=not higher_is_better(metric))
         figure.legend(*end.get_legend_handles_labels(), loc="outside right center", handlelength=2.8)
     return figure
 
@@ -210,12 +219,29 @@ def _zoom(axes: Axes, evaluated: pd.DataFrame) -> None:
 
 def _bits_axis(axes: Axes, rows: pd.DataFrame, metric: str, split: str) -> None:
     """The same curves in bits per byte, which are the loss times a constant of the split's text."""
-    chosen = rows[(rows["split"] == split) & (rows["step"] == rows["step"].min())]
-    bits = chosen.loc[chosen["metric"] == "bits_per_byte", "value"].mean()
-    factor = bits / chosen.loc[chosen["metric"] == metric, "value"].mean()
+    factor: Any = bits_per_loss(rows, split)
     if metric == "loss" and np.isfinite(factor):
         right = axes.secondary_yaxis("right", functions=(lambda nats: nats * factor, lambda bits: bits / factor))
         right.set_ylabel("bits per byte")
+
+
+def _lines_across(axes: Axes, levels: Mapping[str, float], above: bool) -> None:
+    """A dashed line and its name for each level within the axes, whose limits stay; neighbours have their names side by
+    side, on the side of the line that the curves have left by the end."""
+    low, high = axes.get_ylim()
+    within = sorted((level, name) for name, level in levels.items() if low < level < high)
+    style: dict[str, Any] = {"ha": "right", "va": "bottom" if above else "top", "fontsize": 7.5, "alpha": 0.8}
+    for index, (level, name) in enumerate(within):
+        axes.axhline(level, color=INK, linewidth=0.8, linestyle=(0, (6, 4)), alpha=0.45, zorder=1)
+        axes.annotate(
+            name,
+            (0.99 - 0.2 * (index % 2), level),
+            xytext=(0, 1.5 if above else -1.5),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            **style,
+        )
+    axes.set_ylim(low, high)
 
 
 def _limits(comparison: Comparison) -> tuple[float, float]:

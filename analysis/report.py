@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from analysis import baselines
 from analysis.comparison import Arm, Comparison, axis_columns, compare, higher_is_better, run_columns
 from analysis.figures import colour, curves, differences, is_gated, svg, unit
 from analysis.table import compact, decimals, number, ranked, times
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 
 SLOWER = 1.05  # timings of one machine repeat to a few percent: less is no cost worth a sentence
 VERDICTS = {"better": "better", "worse": "worse", "not resolved": "unresolved"}  # and their style
+MEANINGS = {
+    "unigram": "how often each byte stands in the training text",
+    "bigram": "how often each byte follows the one before it in the training text",
+    "gzip": "the measured text alone, compressed",
+    "xz": "the measured text alone, compressed",
+    "nearest_mean": "the class whose mean training image is nearest",
+    "ridge": "least squares from pixels to classes, with a penalty on the weights",
+    "most_frequent": "the most frequent tag of the training words",
+    "most_frequent_of_word": "the most frequent tag of the word in training",
+}
 SORT = """
 document.querySelectorAll(".ranking button").forEach((button, column) => {
   let up = false;
@@ -68,7 +79,15 @@ def _page(results: Results, findings: list[str]) -> str:
     title = escape(results.experiment.get("question", "")) or name
     css = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
     header = f'<header><h1>{title}</h1><p class="soft">{name}: {_extent(results)}</p></header>'
-    sections = [header, *findings, _curves(results), _diverged(results.rows), _made_of(results), _again(results)]
+    sections = [
+        header,
+        *findings,
+        _baselines(results),
+        _curves(results),
+        _diverged(results.rows),
+        _made_of(results),
+        _again(results),
+    ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
@@ -193,13 +212,51 @@ def _differences(comparison: Comparison) -> str:
     return f"<section><h2>Paired differences</h2>{_figure(svg(differences(comparison), title), caption)}</section>"
 
 
+def _baselines(results: Results) -> str:
+    """A table a task; nothing where no baselines were recorded."""
+    activation = results.experiment["baseline"]
+    table = baselines.beside(results, activation)
+    if table.empty:
+        return ""
+    tasks = dict(iter(table.groupby("task", sort=False)))
+    drawn = "".join(
+        (f"<h3>{escape(str(task))}</h3>" if len(tasks) > 1 else "") + _baselines_of_task(rows, activation)
+        for task, rows in tasks.items()
+    )
+    caption = (
+        f"{escape(activation)}: the mean over its seeds at the last step that all of them have, the best of several "
+        "settings. The learning curves show a baseline as a dashed line where they come near it."
+    )
+    return f'<section><h2>What a network must beat</h2>{drawn}<p class="soft">{caption}</p></section>'
+
+
+def _baselines_of_task(rows: pd.DataFrame, activation: str) -> str:
+    measure = " ".join(rows[["split", "metric"]].iloc[0]).replace("_", " ")
+    head = "".join(f"<th>{escape(text)}</th>" for text in ("baseline", "what it is", measure, activation, ""))
+    body = "".join(_baseline_row(row) for _, row in rows.iterrows())
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _baseline_row(row: pd.Series) -> str:
+    verdict, style = ("beaten", "better") if row["beaten"] else ("not beaten", "worse")
+    cells = (
+        escape(row["baseline"].replace("_", " ")),
+        escape(MEANINGS.get(row["baseline"], "")),
+        number(row["value"], 4),
+        number(row["reached"], 4),
+        "" if pd.isna(row["reached"]) else f'<span class="{style}">{verdict}</span>',
+    )
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
 def _curves(results: Results) -> str:
     metric, split = results.experiment.get("metric", "loss"), results.experiment.get("split", "validation")
     drawn = []
     for setting, rows in _settings(results.rows):
         heading = f"<h3>{escape(setting)}</h3>" if setting else ""
         title = f"Learning curves: {metric} by step, an activation a line {setting}".strip()
-        drawn.append(heading + _figure(svg(curves(rows, metric, split), title), ""))
+        levels = baselines.levels(results, rows, metric, split)
+        drawn.append(heading + _figure(svg(curves(rows, metric, split, levels), title), ""))
     caption = (
         f"Mean over the seeds: {escape(split)} solid (dashed if gated), training dotted. The band reaches from the "
         "lowest seed to the highest; a cross is the last value of a run that diverged."

@@ -150,7 +150,7 @@ class Cell:
         shapes = jax.eval_shape(
             lambda arrays: self.task.inputs(self.task.batch(arrays, 0, 0, 1)), dataset.arrays["train"]
         )
-        return cost(self.model, shapes)
+        return cost(self.model, shapes, self.task.tokens_per_example)
 
     def description(self, dataset: Dataset) -> dict[str, Any]:
         """The cell as JSON, as results keep it: its canonical form with names, axes and cost."""

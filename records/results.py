@@ -27,6 +27,16 @@ class Results:
     rows: pd.DataFrame
     timing: pd.DataFrame
 
+    @property
+    def baselines(self) -> pd.DataFrame:
+        """What a network must beat: task, baseline, metric, split, value; no rows where none were recorded."""
+        recorded = [
+            {"task": task, "baseline": name, **score}
+            for task, scores in self.experiment.get("baselines", {}).items()
+            for name, score in scores.items()
+        ]
+        return pd.DataFrame(recorded, columns=["task", "baseline", "metric", "split", "value"])
+
 
 def read(directory: Path) -> Results:
     """Reads a results directory, finished or not.

@@ -8,6 +8,7 @@ from typing import Any
 from experiments.experiment import Cell
 from records.locks import lock
 from runner.plan import cell_directory
+from training.reading import Place
 from training.runs import Kind
 from training.train import Dataset, Row, train
 
@@ -24,6 +25,7 @@ def dispatch(
     cells: Sequence[Cell],
     directory: Path,
     kind: Kind,
+    data_on: Place,
     retrain: bool,
     watch: Watch,
 ) -> None:
@@ -31,15 +33,16 @@ def dispatch(
 
     No run is trained twice: whoever waited finds it done. Raises what `training.train.train` raises.
     """
-    held = [cell for cell in cells if not _cell(cell, directory, kind, retrain, watch, wait=False)]
+    held = [cell for cell in cells if not _cell(cell, directory, kind, data_on, retrain, watch, wait=False)]
     for cell in held:
-        _cell(cell, directory, kind, False, watch, wait=True)
+        _cell(cell, directory, kind, data_on, False, watch, wait=True)
 
 
 def _cell(
     cell: Cell,
     directory: Path,
     kind: Kind,
+    data_on: Place,
     retrain: bool,
     watch: Watch,
     wait: bool,
@@ -62,5 +65,6 @@ def _cell(
             load(cell.task),
             kind,
             lambda step, rows: watch(cell, step, rows),
+            data_on,
         )
         return True

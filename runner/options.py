@@ -21,6 +21,7 @@ from experiments.experiment import (
     field_types,
     with_fields,
 )
+from training.reading import Place
 from training.runs import Kind
 from training.settings import Traced
 
@@ -44,6 +45,8 @@ class RunOptions(Options):
     """The folder of the results; results/NAME unless given."""
     execution: Kind = "auto"
     """How the runs of a cell are executed; auto is vmap on accelerators, one after another on every core of a CPU."""
+    data_on: Place = "auto"
+    """Where the training data lies: the device, or the host, which reads ahead; auto is by its size."""
     retrain: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Train again what is there already."""
     track: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

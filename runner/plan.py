@@ -11,9 +11,10 @@ from records.files import LEFTOVERS, read_json, sweep, write_json
 from records.locks import lock
 
 
-def prepare(experiment: Experiment, directory: Path, command: str) -> None:
+def prepare(experiment: Experiment, directory: Path, command: str, baselines: dict[str, Any] | None = None) -> None:
     """Writes `experiment.json`, or adds to it the seeds and axes that are new; before anything is trained.
 
+    `baselines` are the scores that a network must beat: name of the task -> baseline -> its metric, split and value.
     Raises ValueError if the directory holds an experiment with another task, model or settings, or another activation
     of the same name, OSError if it cannot be written.
     """
@@ -29,7 +30,7 @@ def prepare(experiment: Experiment, directory: Path, command: str) -> None:
                 f"choose another --out, or delete it"
             )
         _check_activations(experiment, directory)
-        write_json(path, _record(experiment, known, command))
+        write_json(path, _record(experiment, known, command, baselines or {}))
 
 
 def results_lock(directory: Path) -> Path:
@@ -71,7 +72,7 @@ def _check_activations(experiment: Experiment, directory: Path) -> None:
             )
 
 
-def _record(experiment: Experiment, known: dict[str, Any], command: str) -> dict[str, Any]:
+def _record(experiment: Experiment, known: dict[str, Any], command: str, baselines: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": experiment.name,
         "question": experiment.question,
@@ -83,6 +84,7 @@ def _record(experiment: Experiment, known: dict[str, Any], command: str) -> dict
         "axes": _union(known.get("axes", []), experiment.axis_names),
         "seeds": _union(known.get("seeds", []), experiment.seeds),
         "cells": {**known.get("cells", {}), **{cell.name: len(cell.runs) for cell in grid(experiment)}},
+        "baselines": {**known.get("baselines", {}), **baselines},
         "command": command,
         "created": known.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
         "definition": experiment.definition,

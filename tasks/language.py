@@ -1,38 +1,58 @@
 """Language modelling: what a model of text is asked to predict."""
 
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Integer, UInt8
+from jaxtyping import Array, Float, Int, Integer
 
 from tasks.data.corpora import check_corpus, corpus
-from tasks.task import Dataset, Stream, stream_key
+from tasks.data.tokenizers import boundary_token, check_tokenizer, tokenized, vocabulary_size
+from tasks.order import drawn, places, shuffled
+from tasks.task import Dataset
+
+DOCUMENTS = ("joined", "packed", "masked")
+LARGEST_LOSS = 88.0  # nats: the perplexity of more is infinite in f32, and infinite numbers mark a run as diverged
 
 
 @dataclass(frozen=True)
 class CausalLanguage:
-    """Predict every byte of a text from the bytes before it.
+    """Predict every token of a text from the tokens before it.
 
-    `data` names a corpus (see `tasks.data.corpora`), `context` is the number of bytes a model sees, and
-    `evaluation_windows` is how many windows of a split are evaluated, spread evenly over it; 0 is all of them.
-    Raises ValueError for an unknown corpus or a number out of range.
+    Windows of a text follow each other without regard to its documents. These are `joined` as they are; or `packed`,
+    with a token of its own before each, which ends the one before; or also `masked`: batches then have `segments`, and
+    attention is to stay within one. Raises ValueError for an unknown name or a number out of range, FileNotFoundError
+    for a tokenizer file that is not there.
     """
 
     data: str = "stdlib"
+    """Corpus, or one's own files as text:GLOB; see tasks.data.corpora."""
     context: int = 128
+    """Tokens that a model sees."""
     evaluation_windows: int = 64
+    """Windows of a split that are evaluated, spread evenly over it; 0 is all of them."""
+    tokenizer: str = "bytes"
+    """Tokens: bytes, characters, bpe, or the path of a tokenizer.json; see tasks.data.tokenizers."""
+    vocabulary: int = 0
+    """Number of tokens where tokenizer is characters or bpe; the others have their own."""
+    documents: str = "joined"
+    """How documents lie in a window: joined, packed (a token between two) or masked (attention stays within one)."""
 
     def __post_init__(self) -> None:
         check_corpus(self.data)
+        if self.documents not in DOCUMENTS:
+            near = difflib.get_close_matches(self.documents, DOCUMENTS, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"documents must be {', '.join(DOCUMENTS)}, not {self.documents!r}{hint}")
+        check_tokenizer(self.tokenizer, self.vocabulary, self._boundaries)
         if self.context < 1:
-            raise ValueError(f"context must be at least 1 byte, not {self.context}")
+            raise ValueError(f"context must be at least 1 token, not {self.context}")
         if self.evaluation_windows < 0:
             raise ValueError(f"evaluation_windows must be 0 (all) or more, not {self.evaluation_windows}")
 
@@ -43,91 +63,128 @@ class CausalLanguage:
 
     @property
     def vocab_size(self) -> int:
-        """The number of values of a token: a token is a byte."""
-        return 256
+        """The number of values of a token."""
+        return vocabulary_size(self.tokenizer, self.vocabulary, self._boundaries)
 
     @property
     def tokens_per_example(self) -> int:
         """Predictions in one example."""
         return self.context
 
+    @property
+    def _boundaries(self) -> bool:
+        return self.documents != "joined"
+
     def load(self, data_dir: Path | None = None) -> Dataset:
-        """The corpus, every split with the one field `tokens`, uint8 [n]. Raises what `corpus` raises."""
-        return corpus(self.data, data_dir)
+        """The corpus in tokens: every split with `tokens` [n], validation and test also with `bytes` [n], how many each
+        stands for. Raises what `corpus` and `tokenized` raise."""
+        text = corpus(self.data, data_dir)
+        return tokenized(text, self.tokenizer, self.vocabulary, self._boundaries, data_dir)
 
     def check(self, dataset: Dataset) -> None:
-        """Raises ValueError when a split is too short for one window, or too long for 32-bit positions."""
+        """Raises ValueError when a split is too short for one window, or has too many for 32-bit numbers."""
         sizes = {split: fields["tokens"].size for split, fields in dataset.arrays.items()}
         shortest = min(sizes, key=lambda split: sizes[split])
         if sizes[shortest] <= self.context:
             raise ValueError(
-                f"context {self.context} does not fit {self.data}: its {shortest} split has {sizes[shortest]} bytes, "
+                f"context {self.context} does not fit {self.data}: its {shortest} split has {sizes[shortest]} tokens, "
                 f"and a window takes context + 1 of them"
             )
-        if max(sizes.values()) >= 2**31:
+        if self._windows(largest := max(sizes.values())) > 2**31:
             raise ValueError(
-                f"data {self.data!r} has a split of {max(sizes.values())} bytes; at most 2**31 - 1 are allowed"
+                f"data {self.data!r} has a split of {largest} tokens; at most 2**31 windows of {self.context} are "
+                f"allowed"
             )
 
     def batch(
         self,
-        arrays: Mapping[str, Array],
-        seed: int | Integer[Array, ""],
-        step: int | Integer[Array, ""],
+        arrays: Mapping[str, Array | np.ndarray],
+        seed: int | Integer[Any, ""],
+        step: int | Integer[Any, ""],
         batch_size: int,
-    ) -> dict[str, Array]:
-        """Windows at uniformly random places of the training text: `tokens`, uint8 [batch_size, context + 1]."""
-        tokens = arrays["tokens"]
-        # The last start is size - context - 1, so that no index passes size - 1 and int32 suffices below 2**31 bytes.
-        key = stream_key(seed, Stream.BATCH, step)
-        starts = jax.random.randint(key, (batch_size, 1), 0, tokens.size - self.context)
-        return {"tokens": tokens[starts + jnp.arange(self.context + 1)[None, :]]}
+    ) -> dict[str, Any]:
+        """Windows of the training text: `tokens` [batch_size, context + 1], and if masked `segments`, int32
+        [batch_size, context].
 
-    def inputs(self, batch: Mapping[str, Array]) -> tuple[Int[Array, "batch context"]]:
-        """All bytes of a window but the last."""
-        return (batch["tokens"][:, :-1].astype(jnp.int32),)
+        In an epoch every window comes up once, in an order of its own. Windows lie end to end, all moved by a number
+        below the context that is drawn for the epoch; those that would pass the end of the text are moved back.
+        """
+        tokens = arrays["tokens"]
+        position, epoch = places(step, batch_size, count := self._windows(tokens.size))
+        starts = shuffled(position, count, seed, epoch) * self.context + drawn(self.context, seed, epoch)
+        starts = starts.clip(max=tokens.size - self.context - 1)
+        return self._with_segments({"tokens": tokens[starts[:, None] + np.arange(self.context + 1)[None, :]]})
+
+    def _windows(self, size: int) -> int:
+        """How many windows of a text of so many tokens predict each token but the first."""
+        return math.ceil((size - 1) / self.context)
+
+    def _with_segments(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields of windows, and if masked the number of the document in its window of each input."""
+        if self.documents != "masked":
+            return fields
+        begins = fields["tokens"][..., :-1] == boundary_token(self.tokenizer)
+        return {**fields, "segments": begins.cumsum(axis=-1).astype(np.int32)}
+
+    def inputs(self, batch: Mapping[str, Array]) -> tuple[Int[Array, "batch context"], ...]:
+        """All tokens of a window but the last, and if masked a mask that numbers their documents from 1."""
+        tokens = batch["tokens"][:, :-1].astype(jnp.int32)
+        return (tokens, batch["segments"] + 1) if self.documents == "masked" else (tokens,)
 
     def loss(self, outputs: Float[Array, "batch context vocab"], batch: Mapping[str, Array]) -> Float[Array, ""]:
-        """The mean cross-entropy of the next byte, in nats."""
+        """The mean cross-entropy of the next token, in nats."""
         return _cross_entropy(outputs, batch["tokens"]).mean()
 
     def evaluation_batches(
-        self, arrays: Mapping[str, UInt8[np.ndarray, " n"]], batch_size: int
+        self, arrays: Mapping[str, Integer[np.ndarray, " n"]], batch_size: int
     ) -> dict[str, np.ndarray]:
-        """The windows that are evaluated: `tokens`, uint8 [n_batches, batch_size, context + 1], and `weight`, f32
-        [n_batches, batch_size, context], 1 for a target and 0 for padding.
+        """The windows that are evaluated: `tokens` [n_batches, batch_size, context + 1], and of each target `bytes` and
+        `weight`, f32 [n_batches, batch_size, context], 1 for a target and 0 for padding. If masked also `segments`.
 
-        Windows lie end to end, the last byte of one being the first of the next, and the last may be partly padding:
-        all of them together predict every byte of the split but the first exactly once.
+        Windows lie end to end, the last token of one being the first of the next, and the last may be partly padding:
+        all of them together predict every token of the split but the first exactly once.
         """
-        tokens = arrays["tokens"]
-        last = tokens.size - 1
-        available = math.ceil(last / self.context)
+        last = arrays["tokens"].size - 1
+        available = self._windows(last + 1)
         count = min(self.evaluation_windows or available, available)
         starts = self.context * (np.arange(count) * available // count)
         positions = starts[:, None] + np.arange(self.context + 1)[None, :]
+        real = np.minimum(positions, last)
         fields = {
-            "tokens": tokens[np.minimum(positions, last)],
+            "tokens": arrays["tokens"][real],
+            "bytes": arrays["bytes"][real[:, 1:]].astype(np.float32),
             "weight": (positions[:, 1:] <= last).astype(np.float32),
         }
         padding = ((0, -count % batch_size), (0, 0))
-        return {field: np.pad(rows, padding).reshape(-1, batch_size, rows.shape[1]) for field, rows in fields.items()}
+        return {
+            field: np.pad(rows, padding).reshape(-1, batch_size, rows.shape[1])
+            for field, rows in self._with_segments(fields).items()
+        }
 
     def metrics(
         self, outputs: Float[Array, "batch context vocab"], batch: Mapping[str, Array]
     ) -> dict[str, tuple[Float[Array, ""], Float[Array, ""]]]:
-        """`loss`: the summed cross-entropy of the targets in nats, and their number."""
+        """`loss` and `bytes_per_token`: the cross-entropy of the targets in nats and their bytes, both summed, and
+        their number."""
         weight = batch["weight"]
-        return {"loss": (jnp.sum(weight * _cross_entropy(outputs, batch["tokens"])), jnp.sum(weight))}
+        count = jnp.sum(weight)
+        nats = jnp.sum(weight * _cross_entropy(outputs, batch["tokens"]))
+        return {"loss": (nats, count), "bytes_per_token": (jnp.sum(weight * batch["bytes"]), count)}
 
     def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
-        """The mean loss in nats, and `bits_per_byte`; a token is a byte, so only the unit differs."""
-        return {**means, "bits_per_byte": means["loss"] / math.log(2)}
+        """The means with `perplexity`, and with `bits_per_byte`: nats over bytes of the same targets, exactly.
+
+        Of training the bytes are known where a token is a byte.
+        """
+        derived = {"perplexity": jnp.exp(jnp.minimum(means["loss"], LARGEST_LOSS))}
+        if "bytes_per_token" in means or (self.tokenizer == "bytes" and not self._boundaries):
+            derived["bits_per_byte"] = means["loss"] / means.get("bytes_per_token", 1.0) / math.log(2)
+        return {**means, **derived}
 
 
 def _cross_entropy(
-    logits: Float[Array, "batch context vocab"], windows: UInt8[Array, "batch window"]
+    logits: Float[Array, "batch context vocab"], windows: Integer[Array, "batch window"]
 ) -> Float[Array, "batch context"]:
-    """-log p(next byte) in nats, in f32 whatever the logits are."""
+    """-log p(next token) in nats, in f32 whatever the logits are."""
     targets = windows[:, 1:].astype(jnp.int32)
     return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), targets)

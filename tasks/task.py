@@ -61,8 +61,11 @@ class Task(Protocol):
         """Raises ValueError when the task's fields do not fit the dataset."""
         ...
 
-    def batch(self, arrays: Mapping[str, Array], seed: Any, step: Any, batch_size: int) -> dict[str, Array]:
-        """The training batch of a step, a function of (seed, step) alone: the same for every model."""
+    def batch(self, arrays: Mapping[str, Array | np.ndarray], seed: Any, step: Any, batch_size: int) -> dict[str, Any]:
+        """The training batch of a step, a function of (seed, step) alone: the same for every model.
+
+        Of NumPy's arrays and numbers it is the same batch in NumPy: so the host reads what the device cannot hold.
+        """
         ...
 
     def inputs(self, batch: Mapping[str, Array]) -> tuple[Array, ...]:

@@ -104,13 +104,7 @@ def test_the_splits_hold_every_file_of_the_library_once(library_directory):
         and not path.name.startswith("_sysconfigdata")
         and not any(part.startswith("config-") for part in path.relative_to(root).parts)
     }
-    examples = prepared.examples(
-        stdlib.PythonStdlib,
-        library_directory,
-        config=tfds.core.BuilderConfig(
-            name=next((library_directory / "python_stdlib").iterdir()).name, version="1.0.0"
-        ),
-    )
+    examples = prepared.examples(prepared.prepare(stdlib.PythonStdlib, library_directory, config=stdlib.config()))
     found = [(row["path"].decode(), row["text"]) for rows in examples.values() for row in rows]
     assert set(examples) == set(SPLITS)
     assert len(found) == len(wanted)
@@ -277,7 +271,8 @@ def test_a_set_in_a_format_of_tensorflow_is_refused(tmp_path, monkeypatch):
 def test_a_file_is_downloaded_once_and_checked(served, tmp_path):
     url, text = served
     builder = remote_builder(url, hashlib.sha256(text).hexdigest())
-    assert prepared.examples(builder, tmp_path) == {"train": [{"text": text}]}
+    (example,) = prepared.examples(prepared.prepare(builder, tmp_path))["train"]
+    assert example == {"text": text}
     (file,) = (tmp_path / "downloads" / "remote").glob("*.txt")
     assert file.read_bytes() == text
 
@@ -326,7 +321,7 @@ def test_the_stock_name_reads_what_is_prepared(cached, tmp_path):
 @needs_shakespeare
 def test_a_damaged_cached_file_is_refused(cached, tmp_path):
     cached.write_bytes(cached.read_bytes().replace(b"Citizen", b"citizen", 1))
-    with pytest.raises(ValueError, match=f"is registered for {tiny_shakespeare.URL}; remove the file"):
+    with pytest.raises(ValueError, match=f"{cached} has sha256 .* is registered; remove the file"):
         corpus("tiny_shakespeare", tmp_path)
     assert not list((tmp_path / "tiny_shakespeare").glob("*"))
 
@@ -398,7 +393,9 @@ def test_an_unknown_corpus_names_the_nearest():
         check_corpus(name)
     with pytest.raises(ValueError, match="not 'tiny-shakespear', did you mean 'tiny_shakespeare'"):
         corpus("tiny-shakespear")
-    with pytest.raises(ValueError, match=r"data must be stdlib, tiny_shakespeare or text:GLOB .*, not 'text:'$"):
+    with pytest.raises(
+        ValueError, match=r"data must be eltec_eng, .*text:GLOB .* or another text set of TFDS.*, not 'text:'"
+    ):
         corpus("text:")
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from experiments.experiment import Experiment, canonical, field_types, grid, with_fields
+from experiments.library import catalogue, find
 from models.activations import Activation, activation, glu_of
 from models.transformer import Transformer
 from tasks.language import CausalLanguage
@@ -203,3 +204,8 @@ def test_what_does_not_fit_the_data_is_said_in_one_sentence(experiment, fields, 
 @pytest.mark.parametrize(("split", "metric"), [("train", "gradient_norm"), ("test", "bits_per_byte")])
 def test_what_is_measured_may_be_compared(experiment, split, metric):
     replace(experiment, split=split, metric=metric).check(lambda task: task.load())
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_every_experiment_here_is_sound(name):
+    find(name).check()

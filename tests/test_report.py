@@ -13,6 +13,7 @@ import pytest
 import synthetic
 from rich.console import Console
 
+from analysis.baselines import beside, best, levels
 from analysis.comparison import compare
 from analysis.figures import HUES, colour, curves, differences, svg
 from analysis.report import write
@@ -22,6 +23,16 @@ from analysis.table import compact, number, ranked, terminal
 @pytest.fixture
 def diverged():
     return synthetic.results(synthetic.diverge(synthetic.rows(), "silu", seed=3, step=1500))
+
+
+@pytest.fixture
+def beatable():
+    """Results with a baseline that gelu beats, one that it does not, and one far from the curves."""
+    results = synthetic.results()
+    bits = {"unigram": 3.0, "xz": 1.5, "random": 8.0}
+    scores = {name: {"metric": "bits_per_byte", "split": "validation", "value": value} for name, value in bits.items()}
+    results.experiment["baselines"] = {"tiny_text": scores}
+    return results
 
 
 def rendered(table, width):
@@ -136,6 +147,85 @@ def test_curves_without_bits_name_no_unit():
     figure = curves(rows)
     assert figure.axes[0].get_ylabel() == "validation loss"
     assert not figure.axes[1].child_axes
+
+
+def test_baselines_are_beside_what_the_activation_reached(beatable):
+    table = beside(beatable, "gelu")
+    assert list(table["baseline"]) == ["xz", "unigram", "random"]
+    assert list(table["beaten"]) == [False, True, True]
+    gelu = beatable.rows.query("activation == 'gelu' and step == 2000 and metric == 'bits_per_byte'")["value"]
+    assert list(table["reached"]) == pytest.approx([gelu.mean()] * 3)
+    assert best(table, "gelu") == [
+        f"tiny_text: best baseline xz, validation bits per byte 1.5; gelu ({gelu.mean():.4g}) does not beat it"
+    ]
+
+
+def test_of_an_accuracy_the_highest_baseline_is_the_hardest(beatable):
+    beatable.rows["metric"] = beatable.rows["metric"].replace("bits_per_byte", "accuracy")
+    for score in beatable.experiment["baselines"]["tiny_text"].values():
+        score["metric"] = "accuracy"
+    table = beside(beatable, "gelu")
+    assert list(table["baseline"]) == ["random", "unigram", "xz"]
+    assert list(table["beaten"]) == [False, False, True]
+
+
+def test_a_diverged_activation_beats_nothing_but_its_other_settings_count(beatable):
+    one = replace(beatable, rows=synthetic.diverge(beatable.rows, "gelu", seed=3, step=1500))
+    assert beside(one, "gelu")["reached"].isna().all()
+    assert not beside(one, "gelu")["beaten"].any()
+    assert "gelu (not measured) does not beat it" in best(beside(one, "gelu"), "gelu")[0]
+    rates = synthetic.rows(["gelu"], learning_rates=(1e-3, 1e-2))
+    spoilt = rates["value"].mask((rates["learning_rate"] == 1e-3) & (rates["step"] > 1000))
+    two = beside(replace(beatable, rows=rates.assign(value=spoilt)), "gelu")
+    expected = rates.query("learning_rate == 1e-2 and step == 2000 and metric == 'bits_per_byte'")["value"].mean()
+    assert list(two["reached"]) == pytest.approx([expected] * 3)
+
+
+def test_without_baselines_there_is_nothing_to_beat(beatable, tmp_path):
+    results = synthetic.results()
+    assert beside(results, "gelu").empty
+    assert best(beside(results, "gelu"), "gelu") == []
+    assert "must beat" not in words_of(write(results, tmp_path / "report.html"))
+    unmeasured = beatable.rows.query("metric != 'bits_per_byte'")
+    assert beside(replace(beatable, rows=unmeasured), "gelu").empty
+
+
+@pytest.mark.parametrize("bytes_per_token", [1, 3.5])
+def test_bits_per_byte_are_drawn_in_nats_a_token(beatable, bytes_per_token):
+    rows = beatable.rows
+    rows.loc[rows["metric"] == "bits_per_byte", "value"] /= bytes_per_token
+    assert levels(beatable, rows, "loss", "validation") == pytest.approx(
+        {"unigram": 3 * np.log(2) * bytes_per_token, "xz": 1.5 * np.log(2) * bytes_per_token,
+         "random": 8 * np.log(2) * bytes_per_token}
+    )  # fmt: skip
+    assert levels(beatable, rows, "bits_per_byte", "validation")["xz"] == 1.5
+    assert levels(beatable, rows, "accuracy", "validation") == {}
+    assert levels(beatable, rows, "bits_per_byte", "test") == {}
+    assert levels(beatable, rows.assign(task="another"), "loss", "validation") == {}
+
+
+def test_curves_show_the_levels_that_they_come_near(beatable):
+    plain, drawn = (curves(beatable.rows, levels=known) for known in (None, {"low": 0.1, "near": 2.0, "nan": np.nan}))
+    assert [axes.get_ylim() for axes in drawn.axes] == [axes.get_ylim() for axes in plain.axes]
+    whole, end = drawn.axes[:2]
+    assert [text.get_text() for text in whole.texts] == ["near"]
+    assert [line.get_ydata()[0] for line in whole.get_lines() if line.get_linewidth() == 0.8][-1] == 2.0
+    assert not end.texts
+    assert len(whole.get_lines()) == len(plain.axes[0].get_lines()) + 1
+
+
+def test_report_says_what_a_network_must_beat(beatable, tmp_path):
+    beatable.experiment["baselines"]["tiny_text"]["<b>"] = {"metric": "loss", "split": "validation", "value": 1.0}
+    text = write(beatable, tmp_path / "report.html").read_text()
+    assert "<b>" not in text
+    words = words_of(tmp_path / "report.html")
+    assert re.search(r"What a network must beat.*xz.*1\.5000.*not beaten.*unigram.*3\.0000 ?2\.\d{4} ?beaten", words)
+    assert ">unigram</text>" in text
+    assert ">random</text>" not in text
+    alone = replace(beatable, rows=synthetic.rows(["gelu"]))
+    words = words_of(write(alone, tmp_path / "alone.html"))
+    assert "No comparison yet" in words
+    assert "not beaten" in words
 
 
 def test_differences_show_every_seed_and_the_verdict(diverged):

@@ -16,13 +16,17 @@ from tasks.task import Dataset, Stream, Task, stream_key
 TASK: Task = CausalLanguage(context=8)
 
 
+def of_bytes(tokens):
+    return {"tokens": tokens, "bytes": np.ones_like(tokens)}
+
+
 def corpus_of(size, seed=0):
-    return {"tokens": np.random.default_rng(seed).integers(0, 256, size, np.uint8)}
+    return of_bytes(np.random.default_rng(seed).integers(0, 256, size, np.uint8))
 
 
 def counting(size):
     """A text in which every byte tells its place (modulo 256)."""
-    return {"tokens": np.arange(size).astype(np.uint8)}
+    return of_bytes(np.arange(size).astype(np.uint8))
 
 
 def bigram_table():
@@ -34,6 +38,13 @@ def bigram_nats():
     """-log p of every byte given the last one under that model, in double precision."""
     logits = bigram_table().astype(np.float64)
     return np.log(np.exp(logits).sum(axis=1, keepdims=True)) - logits
+
+
+def unstacked(batches):
+    """The batches one by one, on the device."""
+    return [
+        {field: jnp.asarray(rows[index]) for field, rows in batches.items()} for index in range(len(batches["tokens"]))
+    ]
 
 
 def test_the_streams_of_a_run_have_keys_of_their_own():
@@ -58,12 +69,41 @@ def test_batches_of_vmapped_seeds_are_those_of_the_seeds_alone():
     np.testing.assert_array_equal(together, np.stack(alone))
 
 
-def test_windows_are_contiguous_and_start_everywhere_they_can():
-    arrays = jax.tree.map(jnp.asarray, counting(8 + 3))
-    windows = np.asarray(TASK.batch(arrays, 0, 0, 200)["tokens"])
-    assert windows.shape == (200, 9)
-    np.testing.assert_array_equal(windows, windows[:, :1] + np.arange(9))
-    assert set(windows[:, 0]) == {0, 1, 2}
+def epoch_of(task, arrays, seed, epoch, dtype=np.int64):
+    """The starts of all windows of an epoch in a text in which every token tells its place."""
+    size = math.ceil((len(arrays["tokens"]) - 1) / task.context)
+    windows = task.batch(arrays, seed, epoch, size)["tokens"].astype(dtype)
+    np.testing.assert_array_equal(windows, windows[:, :1] + np.arange(task.context + 1))
+    return windows[:, 0]
+
+
+@settings(max_examples=100, deadline=None)
+@given(size=st.integers(2, 250), context=st.integers(1, 20), epoch=st.integers(0, 100))
+def test_an_epoch_predicts_every_token_but_a_few_at_the_start_once(size, context, epoch):
+    task = CausalLanguage(context=min(context, size - 1))
+    starts = np.sort(epoch_of(task, counting(size), 3, epoch))
+    assert 0 <= starts[0] < task.context
+    assert (np.diff(starts) <= task.context).all()
+    assert starts[-1] == size - 1 - task.context or starts[-1] + task.context <= size - 1
+    assert (np.diff(starts) == task.context).sum() >= len(starts) - 3  # windows at the end are moved back into the text
+    assert size - 1 - (starts[-1] + task.context) < task.context
+
+
+def test_windows_start_everywhere_in_an_order_of_each_epoch():
+    epochs = [epoch_of(TASK, counting(8 * 12 + 1), 0, epoch) for epoch in range(60)]
+    assert set(np.concatenate(epochs)) == set(range(8 * 11 + 1))
+    assert len({tuple(np.argsort(starts)) for starts in epochs}) > 50
+
+
+def test_a_batch_in_numpy_is_the_one_of_the_device():
+    for task in (TASK, CausalLanguage(context=8, documents="masked")):
+        arrays = corpus_of(1000)
+        arrays["tokens"] = np.where(arrays["tokens"] < 40, 256, arrays["tokens"]).astype(np.uint16)
+        for seed, step in ((0, 0), (2**32 - 1, 10**6)):
+            on_host = task.batch(arrays, np.uint32(seed), step, 5)
+            on_device = jax.jit(task.batch, static_argnums=3)(arrays, jnp.uint32(seed), jnp.int32(step), 5)
+            assert {type(field) for field in on_host.values()} == {np.ndarray}
+            jax.tree.map(np.testing.assert_array_equal, on_host, jax.tree.map(np.asarray, on_device))
 
 
 def test_the_target_of_every_input_is_the_byte_after_it():
@@ -80,7 +120,9 @@ def test_uniform_logits_cost_eight_bits_in_f32(dtype):
     batch = TASK.batch(jax.tree.map(jnp.asarray, corpus_of(100)), 0, 0, 2)
     loss = TASK.loss(jnp.full((2, 8, 256), 3.0, dtype), batch)
     assert loss.dtype == jnp.float32
-    np.testing.assert_allclose(TASK.summary({"loss": loss})["bits_per_byte"], 8.0, rtol=1e-6)
+    summary = TASK.summary({"loss": loss})
+    np.testing.assert_allclose(summary["bits_per_byte"], 8.0, rtol=1e-6)
+    np.testing.assert_allclose(summary["perplexity"], 256.0, rtol=1e-5)
 
 
 @settings(max_examples=200, deadline=None)
@@ -105,6 +147,25 @@ def test_the_metrics_are_sums_over_real_targets():
     total, count = TASK.metrics(jnp.asarray(bigram_table()[windows[:, :-1]]), batch)["loss"]
     np.testing.assert_allclose(total, (weight * bigram_nats()[windows[:, :-1], windows[:, 1:]]).sum(), rtol=1e-6)
     assert count == weight.sum()
+
+
+@pytest.mark.parametrize("windows", [0, 3])
+def test_bits_per_byte_are_the_nats_of_the_targets_over_their_bytes(windows):
+    task = CausalLanguage(context=8, evaluation_windows=windows)
+    arrays = corpus_of(100) | {"bytes": np.random.default_rng(1).integers(0, 9, 100)}
+    batches = task.evaluation_batches(arrays, 4)
+    sums = [task.metrics(jnp.asarray(bigram_table()[batch["tokens"][:, :-1]]), batch) for batch in unstacked(batches)]
+    totals = jax.tree.map(lambda *parts: sum(parts), *sums)
+    summary = task.summary({name: total / count for name, (total, count) in totals.items()})
+    chosen = (
+        np.flatnonzero(np.ones(99))
+        if windows == 0
+        else np.concatenate([[*range(8)], [*range(32, 40)], [*range(64, 72)]])
+    )
+    nats = bigram_nats()[arrays["tokens"][chosen], arrays["tokens"][chosen + 1]].sum()
+    expected = nats / arrays["bytes"][chosen + 1].sum() / math.log(2)
+    np.testing.assert_allclose(summary["bits_per_byte"], expected, rtol=1e-5)
+    np.testing.assert_allclose(summary["perplexity"], np.exp(nats / len(chosen)), rtol=1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
@@ -137,23 +198,50 @@ def test_bits_per_byte_is_the_loss_in_bits():
 def test_a_context_longer_than_the_shortest_split_is_refused():
     dataset = Dataset({"train": corpus_of(100), "validation": corpus_of(9)}, {})
     CausalLanguage(context=8).check(dataset)
-    with pytest.raises(ValueError, match="context 9 does not fit stdlib: its validation split has 9 bytes"):
+    with pytest.raises(ValueError, match="context 9 does not fit stdlib: its validation split has 9 tokens"):
         CausalLanguage(context=9).check(dataset)
 
 
-def test_a_text_beyond_32_bit_positions_is_refused():
-    endless = np.broadcast_to(np.zeros(1, np.uint8), 2**31)
-    with pytest.raises(ValueError, match=r"split of 2147483648 bytes; at most 2\*\*31 - 1"):
+def test_a_text_of_more_windows_than_32_bits_count_is_refused():
+    endless = np.broadcast_to(np.zeros(1, np.uint8), 8 * 2**31 + 2)
+    with pytest.raises(ValueError, match=r"split of 17179869186 tokens; at most 2\*\*31 windows of 8 are allowed"):
         TASK.check(Dataset({"train": {"tokens": endless}}, {}))
+    TASK.check(Dataset({"train": {"tokens": endless[1:]}}, {}))
+
+
+def test_a_text_beyond_32_bit_positions_is_read_on_the_host():
+    endless = np.broadcast_to(np.zeros(1, np.uint8), 2**33)
+    assert TASK.batch({"tokens": endless}, 0, 12345, 4)["tokens"].shape == (4, 9)
+
+
+def test_a_huge_loss_has_a_finite_perplexity_and_no_loss_has_none():
+    perplexity = TASK.summary({"loss": np.array([1000.0, np.nan], np.float32)})["perplexity"]
+    assert np.isfinite(perplexity[0])
+    assert np.isnan(perplexity[1])
+
+
+def test_segments_are_the_documents_of_a_window():
+    task = CausalLanguage(context=6, documents="masked")
+    assert task.vocab_size == 257
+    arrays = {"tokens": np.array([256, 1, 2, 256, 3, 256, 4, 5, 6, 7, 8, 9, 256], np.uint16)}
+    arrays["bytes"] = (arrays["tokens"] != 256).astype(np.int32)
+    batches = task.evaluation_batches(arrays, 2)
+    np.testing.assert_array_equal(batches["segments"], [[[1, 1, 1, 2, 2, 3], [0, 0, 0, 0, 0, 0]]])
+    assert batches["segments"].dtype == np.int32
+    assert task.batch(arrays, 0, 0, 3)["segments"].shape == (3, 6)
+    for documents in ("joined", "packed"):
+        assert "segments" not in CausalLanguage(context=6, documents=documents).batch(arrays, 0, 0, 3)
 
 
 def test_bad_fields_are_refused_when_the_task_is_made():
-    with pytest.raises(ValueError, match="context must be at least 1 byte, not 0"):
+    with pytest.raises(ValueError, match="context must be at least 1 token, not 0"):
         CausalLanguage(context=0)
     with pytest.raises(ValueError, match="evaluation_windows must be 0"):
         CausalLanguage(evaluation_windows=-1)
     with pytest.raises(ValueError, match="not 'stdlb', did you mean 'stdlib'"):
         CausalLanguage("stdlb")
+    with pytest.raises(ValueError, match="documents must be joined, packed, masked, not 'pack', did you mean 'packed'"):
+        CausalLanguage(documents="pack")
 
 
 def test_tasks_are_values():

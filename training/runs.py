@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tasks.task import Dataset, Task
-from training import step
+from training import reading, step
 from training.settings import Hyperparameters, Run, Settings
 
 Kind = Literal["auto", "vmap", "map"]
@@ -81,6 +81,7 @@ class Program:
         runs: Sequence[Run],
         dataset: Dataset,
         execution: Execution,
+        data_on: reading.Place = "auto",
     ):
         self.n_runs, self.execution = len(runs), execution
         self._mesh = jax.make_mesh(
@@ -93,7 +94,12 @@ class Program:
         self._seeds = self._place(np.array([run.seed for run in padded], np.uint32))
         self._hyperparameters = self._place(_stack([run.hyperparameters for run in padded]))
         everywhere = NamedSharding(self._mesh, PartitionSpec())
-        self._data = jax.device_put(dataset.arrays, everywhere)
+        self.data_on = reading.place(data_on, dataset.arrays["train"])
+        if self.data_on == "device":
+            self._data = jax.device_put({"train": dataset.arrays["train"]}, everywhere)
+        else:
+            self._read = self._reader(task, settings, dataset.arrays["train"])
+            self._data = next(self._read(0, 1))[2]
         self._batches = {
             split: jax.device_put(task.evaluation_batches(dataset.arrays[split], settings.batch_size), everywhere)
             for split in ("validation", "test")
@@ -104,9 +110,10 @@ class Program:
 
     def _compile(self, model: Any, task: Task, settings: Settings) -> None:
         """Traces each function once and compiles them side by side: XLA works outside Python's lock."""
-        init = self._jit(partial(step.init, model, task, settings), (0, 0, None), settings)
+        data = None if self.data_on == "device" else 0
+        init = self._jit(partial(step.init, model, task, settings), (0, 0, data), settings)
         train = self._jit(
-            partial(step.train_interval, model, task, settings), (0, None, None, 0, 0, None), settings, donate=True
+            partial(step.train_interval, model, task, settings), (0, None, None, 0, 0, data), settings, donate=True
         )
         evaluate = self._jit(partial(step.evaluate, model, task, settings), (0, None), settings)
         state = jax.eval_shape(init, self._seeds, self._hyperparameters, self._data)
@@ -134,10 +141,15 @@ class Program:
 
     def train_interval(self, state: step.State, start: int, length: int) -> tuple[step.State, dict[str, np.ndarray]]:
         """Trains all runs from step `start` on; the state given is used up. Metrics are arrays [runs]."""
-        state, metrics = self._train(
-            state, np.int32(start), np.int32(length), self._seeds, self._hyperparameters, self._data
-        )
-        return state, self._metrics(metrics)
+        parts: list[tuple[int, dict[str, jax.Array]]] = []
+        for begin, count, data in self._portions(start, length):
+            if len(parts) > 1:
+                jax.block_until_ready(parts[-2])  # else the host would put every window on the device at once
+            state, metrics = self._train(
+                state, np.int32(begin), np.int32(count), self._seeds, self._hyperparameters, data
+            )
+            parts.append((count, metrics))
+        return state, _combined([(count, self._metrics(metrics)) for count, metrics in parts])
 
     def evaluate(self, state: step.State, split: str) -> dict[str, np.ndarray]:
         """The task's metrics of all runs on a split, arrays [runs]."""
@@ -163,7 +175,12 @@ class Program:
     def description(self) -> dict[str, Any]:
         """What the numbers were computed on, as JSON."""
         device = self._mesh.devices.flat[0]
-        return {"device": device.device_kind, "device_count": jax.device_count(), "execution": asdict(self.execution)}
+        return {
+            "device": device.device_kind,
+            "device_count": jax.device_count(),
+            "execution": asdict(self.execution),
+            "data_on": self.data_on,
+        }
 
     @property
     def _split(self) -> NamedSharding:
@@ -171,6 +188,24 @@ class Program:
 
     def _place(self, tree: Any) -> Any:
         return jax.device_put(tree, self._split)
+
+    def _portions(self, start: int, length: int) -> Iterator[tuple[int, int, Any]]:
+        """First step, number of steps and data of each call that together train `length` steps."""
+        if self.data_on == "device":
+            return iter([(start, length, self._data)])
+        return self._read(start, start + length)
+
+    def _reader(self, task: Task, settings: Settings, arrays: dict[str, np.ndarray]) -> Callable:
+        """A function of first and last step that gives the windows of this host's runs, on the devices."""
+        length = reading.steps_at_once(task, arrays, settings.batch_size, len(self._seeds), settings.interval)
+        own = np.concatenate([np.asarray(shard.data) for shard in self._seeds.addressable_shards])
+
+        def read(begin: int, end: int) -> Iterator[tuple[int, int, Any]]:
+            for first, count, window in reading.windows(task, arrays, settings.batch_size, own, begin, end, length):
+                put = partial(jax.make_array_from_process_local_data, self._split)
+                yield first, count, {"window": jax.tree.map(put, window)}
+
+        return read
 
     def _metrics(self, metrics: dict[str, jax.Array]) -> dict[str, np.ndarray]:
         return {name: np.asarray(value)[: self.n_runs] for name, value in metrics.items()}
@@ -208,6 +243,16 @@ def _over_runs(function: Callable, in_axes: tuple[int | None, ...], execution: E
         return lax.map(one, split, batch_size=execution.chunk if execution.chunk > 1 else None)
 
     return mapped
+
+
+def _combined(parts: list[tuple[int, dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
+    """The metrics of successive parts of an interval, each with its steps, as those of the whole."""
+    counts = [count for count, _ in parts]
+    columns = {name: [metrics[name] for _, metrics in parts] for name in parts[0][1]}
+    return {
+        name: np.sum(values, axis=0) if name == "not_finite" else np.average(values, axis=0, weights=counts)
+        for name, values in columns.items()
+    }
 
 
 def _stack(hyperparameters: Sequence[Hyperparameters]) -> Hyperparameters:

@@ -13,7 +13,9 @@ from tasks.task import Stream, Task, stream_key
 from training.optimizers import optimizer
 from training.settings import Hyperparameters, Settings
 
-Data = dict[str, dict[str, Array]]  # split -> field -> array
+Data = dict[str, dict[str, Array]]
+"""What there is to train on: the split `train`, field -> array; or a `window`, the batches of the coming steps that the
+host has read, field -> array [steps, batch_size, ...]."""
 
 
 @struct.dataclass
@@ -38,7 +40,7 @@ def init(
     data: Data,
 ) -> State:
     """The state at step 0. The seed alone decides it: equal paths and shapes get equal weights in every model."""
-    batch = task.batch(data["train"], seed, 0, 1)
+    batch = _batch(task, data, seed, 0, 0, 1)
     variables = dict(model.init({"params": stream_key(seed, Stream.INIT)}, *task.inputs(batch)))
     parameters = variables.pop("params")
     return State(parameters, optimizer(settings, hyperparameters).init(parameters), variables)
@@ -65,7 +67,8 @@ def train_interval(
     def body(index, carry):
         state, totals = carry
         step = start + index
-        loss, collections, gradient = _gradient(model, task, settings, state, step, seed, data)
+        batch = _batch(task, data, seed, step, index, settings.batch_size)
+        loss, collections, gradient = _gradient(model, task, settings, state, step, seed, batch)
         norm = optax.tree.norm(gradient)
         updates, optimizer_state = update(gradient, state.optimizer_state, state.parameters)
         bad = ~(jnp.isfinite(loss) & jnp.isfinite(norm))
@@ -96,9 +99,15 @@ def evaluate(
     return task.summary({name: total / weight for name, (total, weight) in totals.items()})
 
 
-def _gradient(model, task, settings, state, step, seed, data):
+def _batch(task, data, seed, step, index, batch_size):
+    """The batch of a step: made of the data that lies on the device, or taken from the window at the step's index."""
+    if "window" not in data:
+        return task.batch(data["train"], seed, step, batch_size)
+    return jax.tree.map(lambda batches: batches[index][:batch_size], data["window"])
+
+
+def _gradient(model, task, settings, state, step, seed, batch):
     """Loss, new collections and gradient of one batch, in `settings.accumulate` equal parts."""
-    batch = task.batch(data["train"], seed, step, settings.batch_size)
     if settings.accumulate == 1:
         return _part(model, task, settings, state.parameters, state.collections, batch, step, 0, seed)
     parts = jax.tree.map(lambda x: x.reshape(settings.accumulate, -1, *x.shape[1:]), batch)

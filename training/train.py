@@ -14,6 +14,7 @@ from records.environment import environment
 from tasks.task import Dataset, Task
 from training import checkpoints
 from training.clock import Clock
+from training.reading import Place
 from training.runs import Execution, Kind, Program
 from training.settings import Run, Settings
 
@@ -30,23 +31,32 @@ def train(
     dataset: Dataset,
     kind: Kind = "auto",
     watch: Watch = lambda step, rows: None,
+    data_on: Place = "auto",
 ) -> None:
     """Trains what is missing of `runs` in the cell's directory; returns at once if nothing is.
 
     A killed call is continued by the next one, from its last checkpoint, and gives the same numbers as one that was
     never interrupted (on one CPU bit for bit). `watch` is called after every evaluation with its step and its rows.
+    `data_on` says where the training data lies: on the device, or on the host, which reads ahead; auto is by its size.
     Raises OSError (disk full, read-only folder) and ValueError (damaged checkpoint), each naming the file.
     """
     cell = CellDirectory(directory)
     for wave in cell.missing([run.identity for run in runs]):
-        _train_wave(model, task, settings, wave, dataset, kind, watch)
+        _train_wave(model, task, settings, wave, dataset, kind, watch, data_on)
 
 
 def _train_wave(
-    model: Any, task: Task, settings: Settings, wave: Wave, dataset: Dataset, kind: Kind, watch: Watch
+    model: Any,
+    task: Task,
+    settings: Settings,
+    wave: Wave,
+    dataset: Dataset,
+    kind: Kind,
+    watch: Watch,
+    data_on: Place,
 ) -> None:
     runs = [Run.of(identity) for identity in wave.runs]
-    program = Program(model, task, settings, runs, dataset, _execution(wave, kind))
+    program = Program(model, task, settings, runs, dataset, _execution(wave, kind), data_on)
     precision = {"matmul_precision": settings.matmul_precision}
     wave.begin(environment({**program.description, **precision}, dataset.provenance))
     clock = Clock(len(runs), settings.batch_size * task.tokens_per_example)

@@ -29,25 +29,27 @@ def read(data_dir: Path | None = None) -> tuple[dict[str, list[bytes]], dict[str
     prepared is keyed by Python's version and the sha256 of paths and texts, and compared to the library after reading:
     interpreters may share a folder. Raises FileNotFoundError when the interpreter comes without its source.
     """
-    files = _library()
-    digest = _digest(files)
-    version = f"py{re.sub(r'[^0-9a-z]', '_', platform.python_version())}_{digest[:8]}"
-    config = tfds.core.BuilderConfig(name=version, version=PythonStdlib.VERSION)
+    builder = prepared.prepare(PythonStdlib, data_dir, config=config())
     splits = {
         split: {example["path"].decode(): example["text"] for example in rows}
-        for split, rows in prepared.examples(PythonStdlib, data_dir, config=config).items()
+        for split, rows in prepared.examples(builder).items()
     }
-    if _digest({path: text for rows in splits.values() for path, text in rows.items()}) != digest:
-        place = prepared.data_directory(data_dir) / PythonStdlib.name / version
+    if _digest({path: text for rows in splits.values() for path, text in rows.items()}) != _digest(_library()):
         raise ValueError(
-            f"the prepared set {place} differs from the standard library it was made of; remove the folder"
+            f"the prepared set {builder.data_path} differs from the standard library it was made of; remove the folder"
         )
     texts = {split: [rows[path] for path in sorted(rows)] for split, rows in splits.items()}
     return texts, {
-        "version": f"{version}:{PythonStdlib.VERSION}",
+        "version": f"{builder.builder_config.name}:{builder.version}",
         "python": platform.python_version(),
-        "files": len(files),
+        "files": sum(map(len, texts.values())),
     }
+
+
+def config() -> Any:
+    """What is prepared for this library: Python's version, and the sha256 of paths and texts."""
+    name = f"py{re.sub(r'[^0-9a-z]', '_', platform.python_version())}_{_digest(_library())[:8]}"
+    return tfds.core.BuilderConfig(name=name, version=PythonStdlib.VERSION)
 
 
 class PythonStdlib(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]

@@ -1,0 +1,29 @@
+"""Character-level Shakespeare: the small setting of nanoGPT for a CPU, over eight seeds.
+
+Command:  ablations run char_shakespeare
+Cost:     about 12 minutes on 2 CPU cores
+Expected: a validation loss near 1.88 nats a character after 2,000 steps, the value that nanoGPT publishes for one run
+
+The training text is nanoGPT's, the first 90 % of the play; of its validation text, the other 10 %, the first half is
+validation here and the second half is test. Both are evaluated whole.
+"""
+
+from experiments.experiment import Experiment
+from models.transformer import Transformer
+from tasks.language import CausalLanguage
+from training.settings import Hyperparameters, Settings
+
+VOCABULARY = 67  # the 65 characters of the text, and the two tokens that every character vocabulary has
+
+experiment = Experiment(
+    name="char_shakespeare",
+    question="Does the published loss of a small character-level model come out, and how far do seeds lie apart?",
+    task=CausalLanguage(
+        data="tiny_shakespeare", tokenizer="characters", vocabulary=VOCABULARY, context=64, evaluation_windows=0
+    ),
+    model=Transformer(vocab_size=VOCABULARY, context=64, d_model=128, n_layers=4, n_heads=4, bias=False),
+    activations=("gelu",),
+    seeds=(0, 1, 2, 3, 4, 5, 6, 7),
+    settings=Settings(steps=2000, batch_size=12, warmup_steps=100),
+    hyperparameters=Hyperparameters(learning_rate=1e-3, b2=0.99),
+)

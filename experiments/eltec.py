@@ -1,0 +1,32 @@
+"""ELTeC: which activation should a small language model of novels by unseen authors use?
+
+Command:  ablations run eltec
+Cost:     about 6 minutes on 2 CPU cores
+Expected: about 2.74 bits a byte with gelu on validation (one seed)
+"""
+
+from experiments.experiment import Experiment
+from models.transformer import Transformer
+from tasks.language import CausalLanguage
+from training.settings import Hyperparameters, Settings
+
+experiment = Experiment(
+    name="eltec",
+    question="Which activation should a small language model of novels by unseen authors use?",
+    task=CausalLanguage(data="eltec_eng", context=128, evaluation_windows=128),
+    model=Transformer(
+        context=128,
+        d_model=64,
+        n_layers=2,
+        n_heads=4,
+        norm="rmsnorm",
+        positions="rotary",
+        bias=False,
+        initialization="lecun",  # a deviation of 0.02 would leave so narrow a network almost linear at the start
+    ),
+    activations=("gelu", "relu", "elu", "silu", "swiglu"),
+    seeds=(0, 1, 2, 3, 4),
+    metric="bits_per_byte",
+    settings=Settings(steps=600, batch_size=8),
+    hyperparameters=Hyperparameters(learning_rate=3e-3),
+)

@@ -1,0 +1,33 @@
+"""WikiText-2 in byte pairs: which activation should a small language model of an encyclopedia use?
+
+Command:  ablations run wikitext2_bpe
+Cost:     about 4 minutes on 2 CPU cores
+Expected: about 2.46 bits a byte with gelu on validation (one seed)
+"""
+
+from experiments.experiment import Experiment
+from models.transformer import Transformer
+from tasks.language import CausalLanguage
+from training.settings import Hyperparameters, Settings
+
+experiment = Experiment(
+    name="wikitext2_bpe",
+    question="Which activation should a small language model of an encyclopedia use?",
+    task=CausalLanguage(data="wikitext2", tokenizer="bpe", vocabulary=1024, context=64, evaluation_windows=128),
+    model=Transformer(
+        vocab_size=1024,
+        context=64,
+        d_model=64,
+        n_layers=2,
+        n_heads=4,
+        norm="rmsnorm",
+        positions="rotary",
+        bias=False,
+        initialization="lecun",  # a deviation of 0.02 would leave so narrow a network almost linear at the start
+    ),
+    activations=("gelu", "relu", "elu", "silu", "swiglu"),
+    seeds=(0, 1, 2, 3, 4),
+    metric="bits_per_byte",
+    settings=Settings(steps=500, batch_size=16),
+    hyperparameters=Hyperparameters(learning_rate=3e-3),
+)

@@ -1,0 +1,62 @@
+"""Spoken digits: waveforms with their digit and speaker."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tasks.data import checksums
+from tasks.task import SPLITS, Dataset
+
+RATE = 8000
+"""Samples a second."""
+SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")
+SHA256 = "0113b50ecbb1745c3e4269dead077ec7b0d8adcc11ec9b7b07c202ea046d91f2"
+"""`checksums.of_splits` of the arrays."""
+
+
+def split_of(number: int) -> str:
+    """The split of a recording: 0 to 4 are the official test set (the set's README); of the others, 5 to 49, the first
+    five are for validation."""
+    return SPLITS[2] if number < 5 else SPLITS[1] if number < 10 else SPLITS[0]
+
+
+def spoken_digits(data_dir: Path | None = None) -> Dataset:
+    """2000, 250 and 250 recordings of ten digits by five speakers, all of whom are in every split. Each split has
+
+    - `audio`: int16 [n, 18262], mono at `RATE`, followed by zeros up to the longest recording of all;
+    - `length`: int32 [n], the number of samples;
+    - `label`: int32 [n], the digit; `speaker`: int32 [n], the place in `SPEAKERS`.
+
+    The splits go by the number of the recording (`split_of`). The provenance has `archive_sha256`: that of the
+    archive which TFDS registers, or of the one with nothing but the recordings. Raises FileNotFoundError when
+    there is neither on this machine and none to be downloaded, and ValueError when the archive or the prepared set has
+    another sha256.
+    """
+    # Imported when needed: TensorFlow Datasets takes 1 s to import.
+    from tasks.data import prepared, spoken_digit
+
+    builder = prepared.prepare(spoken_digit.SpokenDigit, data_dir)
+    rows = {split: list(source) for split, source in prepared.examples(builder).items()}
+    longest = max(len(row["audio"]) for split in SPLITS for row in rows[split])
+    splits = {
+        split: {
+            "audio": np.stack([np.pad(row["audio"], (0, longest - len(row["audio"]))) for row in rows[split]]),
+            "length": np.asarray([len(row["audio"]) for row in rows[split]], np.int32),
+            "label": np.asarray([row["label"] for row in rows[split]], np.int32),
+            "speaker": np.asarray([row["speaker"] for row in rows[split]], np.int32),
+        }
+        for split in SPLITS
+    }
+    sha256 = checksums.of_splits(splits)
+    if sha256 != SHA256:
+        raise ValueError(f"the prepared set {builder.data_path} does not have the registered sha256; remove the folder")
+    return Dataset(
+        arrays=splits,
+        provenance={
+            "name": builder.name,
+            "version": str(builder.version),
+            "archive_sha256": builder.info.metadata["archive_sha256"],
+            "sha256": sha256,
+            "splits": checksums.described(splits),
+        },
+    )

@@ -1,0 +1,122 @@
+"""The all-convolutional network: what it computes, how wide it is, what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import correlate
+
+from models.activations import activation
+from models.convnet import ConvNet
+from models.mlp import MLP
+
+SMALL = ConvNet(channels=2, widths=(3, 4), kernels=(3, 1), padding=(1, 0), pool_after=(1,), classes=5, dropout=0.0)
+IMAGES = jax.random.normal(jax.random.key(1), (2, 6, 4, 2))
+
+
+def drawn(model, images=IMAGES):
+    """Variables with biases that are not zero."""
+    return jax.tree.map(lambda leaf: leaf + 0.1, model.init(jax.random.key(0), images))
+
+
+def parameters(model, image=(32, 32, 3)):
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image), jnp.float32))
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def convolved(x, layer, padding):
+    """By SciPy: [height, width, channels] -> [height, width, features]."""
+    kernel, bias = np.asarray(layer["kernel"]), np.asarray(layer["bias"])
+    wide = np.pad(x, ((padding, padding), (padding, padding), (0, 0)))
+    return np.concatenate([correlate(wide, kernel[..., i], "valid") for i in range(kernel.shape[3])], axis=2) + bias
+
+
+def test_it_is_the_formula():
+    model = SMALL.clone(activation=activation("relu"))
+    variables = drawn(model)
+    layers = variables["params"]
+    expected = []
+    for image in np.asarray(IMAGES):
+        x = convolved(image, layers["layer_0"]["up"], 1).clip(0)
+        x = x.reshape(3, 2, 2, 2, 3).max(axis=(1, 3))
+        x = convolved(x, layers["layer_1"]["up"], 0).clip(0).mean(axis=(0, 1))
+        expected.append(x @ np.asarray(layers["head"]["kernel"]) + np.asarray(layers["head"]["bias"]))
+    np.testing.assert_allclose(model.apply(variables, IMAGES), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gelu", "swiglu", "prelu"])
+def test_of_a_single_pixel_it_is_a_perceptron(name):
+    fields = {"widths": (4, 6), "activation": activation(name), "match": "width"}
+    network = ConvNet(channels=3, kernels=(1, 1), padding=(0, 0), pool_after=(), classes=5, **fields)
+    pixels = jax.random.normal(jax.random.key(2), (7, 1, 1, 3))
+    variables = drawn(network, pixels)
+    flat = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[-2:]) if leaf.ndim == 4 else leaf, variables)
+    perceptron = MLP(input_shape=(3,), outputs=5, **fields)
+    np.testing.assert_allclose(
+        network.apply(variables, pixels), perceptron.apply(flat, pixels.reshape(7, 3)), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_the_network_of_cifar10_has_its_size():
+    convolutions = 9 * (3 * 96 + 2 * 96 * 96 + 96 * 192 + 3 * 192 * 192) + 2 * 192 * 192
+    assert parameters(ConvNet()) == convolutions + 3 * 96 + 6 * 192 + 192 * 10 + 10
+    gated = ConvNet(activation="swiglu")
+    np.testing.assert_allclose(parameters(gated), parameters(ConvNet()), rtol=0.01)
+    assert gated.hidden_widths == (68,) * 3 + (136,) * 6
+    assert gated.clone(match="width").hidden_widths == gated.widths
+
+
+def test_large_kernels_count_for_more():
+    plain = ConvNet(channels=3, widths=(200, 200), kernels=(11, 1), padding=(5, 0), pool_after=())
+    gated = plain.clone(activation=activation("swiglu"))
+    np.testing.assert_allclose(parameters(gated), parameters(plain), rtol=0.01)
+
+
+def test_dropout_falls_on_what_is_pooled_in_training_alone():
+    model = SMALL.clone(dropout=0.5)
+    variables = drawn(model)
+    np.testing.assert_array_equal(model.apply(variables, IMAGES), SMALL.apply(variables, IMAGES))
+    first, second = (
+        model.apply(variables, IMAGES, train=True, rngs={"dropout": jax.random.key(key)}) for key in (0, 1)
+    )
+    assert (first != second).any()
+    unpooled = model.clone(pool_after=())
+    np.testing.assert_array_equal(
+        unpooled.apply(variables, IMAGES, train=True, rngs={"dropout": jax.random.key(0)}),
+        unpooled.apply(variables, IMAGES),
+    )
+
+
+def test_a_seed_gives_the_same_weights_whatever_the_activation():
+    first, second = (
+        SMALL.clone(activation=activation(name)).init(jax.random.key(3), IMAGES) for name in ("relu", "elu")
+    )
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"match": "flops"}, "match is 'flops', allowed are parameters, width"),
+        ({"initialization": "lecunn"}, "did you mean 'lecun'"),
+        ({"kernels": (3,)}, r"kernels is \(3,\), it must be 2 numbers from 1 on"),
+        ({"padding": (1, -1)}, r"padding is \(1, -1\), it must be 2 numbers from 0 on"),
+        ({"widths": ()}, r"widths is \(\)"),
+        ({"pool_after": (3,)}, r"pool_after is \(3,\), there are convolutions 1 to 2"),
+        ({"classes": 0}, "classes is 0"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+    ],
+)
+def test_bad_fields_are_refused(fields, sentence):
+    model = SMALL.clone()
+    for name, value in fields.items():
+        object.__setattr__(model, name, value)  # past the type checks that tests have and users have not
+    with pytest.raises(ValueError, match=sentence):
+        model.check()
+
+
+def test_images_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="images have 3 channels, the model takes 2"):
+        SMALL.init(jax.random.key(0), jnp.zeros((1, 6, 4, 3)))
+    with pytest.raises(ValueError, match=r"images are \(1, 1\): nothing is left of them behind convolution 1"):
+        SMALL.init(jax.random.key(0), jnp.zeros((1, 1, 1, 2)))

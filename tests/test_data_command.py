@@ -1,0 +1,115 @@
+"""`ablations data`: what there is, preparing, checking, and one sentence for whatever is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+import ablations
+from tasks.data import catalogue, prepared, tiny_shakespeare
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "downloads"
+needs_data = pytest.mark.skipif(not SHARED.exists(), reason="the real data are not beside the repository")
+
+
+@pytest.fixture
+def directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def command(directory, capsys):
+    """Runs `ablations data`; gives the exit code, the lines printed, and the sentence on stderr."""
+
+    def run(*arguments):
+        code = ablations.main(["data", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return code, out.splitlines(), err.strip()
+
+    return run
+
+
+@pytest.fixture
+def downloaded(directory):
+    """The cached file of tiny_shakespeare in the data directory."""
+    path = prepared.cache_path(tiny_shakespeare.TinyShakespeare, tiny_shakespeare.URL, directory / "downloads")
+    path.parent.mkdir(parents=True)
+    (source,) = (SHARED / "tiny_shakespeare").glob("*.txt")
+    path.write_bytes(source.read_bytes())
+    return path
+
+
+def test_the_list_has_every_set_with_licence_and_sizes(command):
+    code, (head, *rows), err = command("list")
+    assert (code, err) == (0, "")
+    assert head.split() == ["name", "kind", "licence", "download", "train", "validation", "test", "unit", "prepared"]
+    assert [row.split()[0] for row in rows] == list(catalogue.ENTRIES)
+    (mnist,) = (row for row in rows if row.split()[0] == "mnist")
+    assert mnist.split() == [
+        *("mnist", "image", "CC", "BY-SA", "3.0", "11,594,722", "55,000", "5,000", "10,000", "images", "no"),
+    ]
+
+
+@needs_data
+def test_prepare_and_check_show_files_splits_and_baselines(command, downloaded):
+    code, lines, err = command("prepare", "tiny_shakespeare")
+    assert (code, err) == (0, "")
+    sha256 = tiny_shakespeare.SHA256
+    assert lines[:5] == [
+        "tiny_shakespeare, version 1.0.0, licence public domain",
+        f"file {tiny_shakespeare.REGISTERED.checksum} {downloaded}",
+        f"train {sha256['train']} 1,003,854 bytes",
+        f"validation {sha256['validation']} 55,770 bytes",
+        f"test {sha256['test']} 55,770 bytes",
+    ]
+    assert "baseline bigram 3.5686" in lines
+    assert command("check", "tiny_shakespeare") == (0, lines, "")
+    (row,) = (row for row in catalogue.listed() if row["name"] == "tiny_shakespeare")
+    assert row["prepared"] is True
+
+
+@needs_data
+def test_check_finds_a_cached_file_that_was_damaged_after_preparing(command, downloaded):
+    command("prepare", "tiny_shakespeare")
+    downloaded.write_bytes(downloaded.read_bytes()[:-1])
+    code, lines, err = command("check", "tiny_shakespeare")
+    assert (code, lines) == (2, [])
+    assert f"{downloaded} has sha256" in err
+    assert err.endswith("is registered; remove the file")
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["tiny_shakespeare", "tweet_pos", "wikitext2"])
+def test_the_sizes_of_the_list_are_those_of_the_sets(name, directory):
+    (directory / "downloads").mkdir(parents=True)
+    for folder in SHARED.iterdir():
+        (directory / "downloads" / folder.name).symlink_to(folder)
+    splits = catalogue.load(name).provenance["splits"].values()
+    assert tuple(next(iter(facts.values())) for facts in splits) == catalogue.ENTRIES[name].sizes
+
+
+def test_files_of_ones_own_can_be_checked(command, tmp_path):
+    (tmp_path / "notes.txt").write_text("one two three\n" * 100)
+    code, lines, _ = command("check", f"text:{tmp_path}/*.txt")
+    assert code == 0
+    assert lines[1].endswith("1,260 bytes")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["check", "tiny_shakespeare"], "tiny_shakespeare is not prepared in .*: ablations data prepare tiny_shak"),
+        (["prepare", "tiny_shakespear"], "not 'tiny_shakespear', did you mean 'tiny_shakespeare'"),
+        (["prepare", "fasion-mnist"], "not 'fasion-mnist', did you mean 'fashion_mnist'"),
+        (["prepare"], "ablations data is followed by list, prepare NAME or check NAME"),
+        (["list", "mnist"], "ablations data is followed by list, prepare NAME or check NAME"),
+        (["lits"], "invalid choice: 'lits'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(arguments, sentence, command):
+    import re
+
+    code, lines, err = command(*arguments)
+    assert (code, lines) == (2, [])
+    assert re.search(sentence, err)
+    assert len(err.splitlines()) == 1
