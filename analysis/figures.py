@@ -226,22 +226,23 @@ def _bits_axis(axes: Axes, rows: pd.DataFrame, metric: str, split: str) -> None:
 
 
 def _lines_across(axes: Axes, levels: Mapping[str, float], above: bool) -> None:
-    """A dashed line and its name for each level within the axes, whose limits stay; neighbours have their names side by
-    side, on the side of the line that the curves have left by the end."""
+    """A dashed line and its name for each level within the axes, whose limits stay.
+
+    Names stand on the side of the line that the curves have left by the end, those of neighbours one beside the other.
+    """
     low, high = axes.get_ylim()
     within = sorted((level, name) for name, level in levels.items() if low < level < high)
     style: dict[str, Any] = {"ha": "right", "va": "bottom" if above else "top", "fontsize": 7.5, "alpha": 0.8}
     for index, (level, name) in enumerate(within):
         axes.axhline(level, color=INK, linewidth=0.8, linestyle=(0, (6, 4)), alpha=0.45, zorder=1)
         axes.annotate(
-            name,
+            name.replace("_", " "),
             (0.99 - 0.2 * (index % 2), level),
             xytext=(0, 1.5 if above else -1.5),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             **style,
         )
-    axes.set_ylim(low, high)
 
 
 def _limits(comparison: Comparison) -> tuple[float, float]:
