@@ -22,7 +22,7 @@ class Examples:
     def batch(
         self,
         arrays: Mapping[str, Array | np.ndarray],
-        seed: int | Integer[Any, ""],
+        seed: int | Integer[Any, "..."],
         step: int | Integer[Any, ""],
         batch_size: int,
     ) -> dict[str, Any]:

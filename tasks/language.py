@@ -99,7 +99,7 @@ class CausalLanguage:
     def batch(
         self,
         arrays: Mapping[str, Array | np.ndarray],
-        seed: int | Integer[Any, ""],
+        seed: int | Integer[Any, "..."],
         step: int | Integer[Any, ""],
         batch_size: int,
     ) -> dict[str, Any]:
@@ -113,7 +113,8 @@ class CausalLanguage:
         position, epoch = places(step, batch_size, count := self._windows(tokens.size))
         starts = shuffled(position, count, seed, epoch) * self.context + drawn(self.context, seed, epoch)
         starts = starts.clip(max=tokens.size - self.context - 1)
-        return self._with_segments({"tokens": tokens[starts[:, None] + np.arange(self.context + 1)[None, :]]})
+        within = np.arange(self.context + 1).reshape(*(1,) * starts.ndim, -1)
+        return self._with_segments({"tokens": tokens[starts[..., None] + within]})
 
     def _windows(self, size: int) -> int:
         """How many windows of a text of so many tokens predict each token but the first."""

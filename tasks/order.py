@@ -1,6 +1,5 @@
 """The order of examples: one integer bijection of (seed, epoch, position), the same in NumPy and inside jit."""
 
-from collections.abc import Sequence
 from functools import partial, reduce
 from typing import Any
 
@@ -17,36 +16,36 @@ ROUNDS = 48
 def shuffled(
     position: int | Integer[Any, "*shape"],
     size: int,
-    seed: int | Integer[Any, ""],
+    seed: int | Integer[Any, "..."],
     epoch: int | Integer[Any, ""] | Integer[Any, "*shape"],
-) -> Int[Any, "*shape"]:
+) -> Int[Any, "..."]:
     """The example at a position of an epoch; over all positions every number in [0, size) comes up exactly once.
 
     Positions lie in [0, size) and size in [1, 2**31]; seed and epoch are 32-bit numbers, and each position may have an
-    epoch of its own. NumPy in gives NumPy out (int64); with a JAX array among the arguments it is JAX (int32), to be
-    jitted and vmapped at will.
+    epoch of its own; seeds [n, 1] give n rows. NumPy in gives NumPy out (int64); with a JAX array among the arguments
+    it is JAX (int32), to be jitted and vmapped at will.
 
     Swap-or-not (Hoang, Morris and Rogaway 2012, "An enciphering scheme based on a card shuffle"): a round pairs x with
-    key - x modulo the size, and a hash of the larger of the two tells whether they change places. It works on any size
-    as it is, whereas a cipher on powers of two would walk until it is inside: a loop of unknown length on a GPU.
+    key - x modulo the size, and a hash of the larger of the two tells whether they change places. The keys of all
+    rounds come from two numbers, so that a round costs two hashes a position. It works on any size as it is, whereas a
+    cipher on powers of two would walk until it is inside: a loop of unknown length on a GPU.
     Raises ValueError for a size out of range.
     """
     if not 1 <= size <= 2**31:
         raise ValueError(f"size is {size}: the order of examples is defined for 1 to 2**31 of them")
     xp = _namespace(position, seed, epoch)
-    keys = _keys(xp, range(1, 2 * ROUNDS + 1), seed, epoch)
-    rounds = (keys[:ROUNDS] % np.uint32(size), keys[ROUNDS:])
-    swap = partial(_swap, xp, np.uint32(size))
+    swap = partial(_swap, xp, np.uint32(size), _key(xp, 1, seed, epoch), _key(xp, 2, seed, epoch))
     x = xp.asarray(position, xp.uint32)
+    constants = _hash(np.arange(1, ROUNDS + 1, dtype=np.uint32))
     if xp is np:
-        return reduce(swap, zip(*rounds, strict=True), x).astype(int)
+        return reduce(swap, constants, x).astype(int)
     # A loop, as all rounds in one fused kernel take long to compile; unrolled in part, as each turn costs a launch.
-    return lax.scan(lambda x, keys: (swap(x, keys), None), x, rounds, unroll=8)[0].astype(int)
+    return lax.scan(lambda x, constant: (swap(x, constant), None), x, constants, unroll=8)[0].astype(int)
 
 
-def drawn(size: int, seed: int | Integer[Any, ""], epoch: int | Integer[Any, "*shape"]) -> Int[Any, "*shape"]:
+def drawn(size: int, seed: int | Integer[Any, "..."], epoch: int | Integer[Any, "..."]) -> Int[Any, "..."]:
     """A number in [0, size) for each epoch, unrelated to the epoch's order."""
-    return (_keys(_namespace(seed, epoch), [0], seed, epoch)[0] % np.uint32(size)).astype(int)
+    return (_key(_namespace(seed, epoch), 0, seed, epoch) % np.uint32(size)).astype(int)
 
 
 @np.errstate(over="ignore")
@@ -62,8 +61,8 @@ def places(step: int | Integer[Any, ""], batch_size: int, size: int) -> tuple[An
 
 
 def batch_indices(
-    step: int | Integer[Any, ""], batch_size: int, size: int, seed: int | Integer[Any, ""]
-) -> Int[Any, " batch_size"]:
+    step: int | Integer[Any, ""], batch_size: int, size: int, seed: int | Integer[Any, "..."]
+) -> Int[Any, "*seeds batch_size"]:
     """The examples of a training step: all of them once an epoch, shuffled anew for the next."""
     position, epoch = places(step, batch_size, size)
     return shuffled(position, size, seed, epoch)
@@ -73,21 +72,19 @@ def _namespace(*values: Any) -> Any:
     return jnp if any(isinstance(value, jax.Array) for value in values) else np
 
 
-def _keys(xp: Any, counter: Sequence[int], seed: Any, epoch: Any) -> Any:
-    """A 32-bit number for each of the counter, [counter, *epoch.shape]."""
+@np.errstate(over="ignore")
+def _key(xp: Any, use: int, seed: Any, epoch: Any) -> Any:
+    """A 32-bit number for each epoch, unrelated to that of another use."""
     seed, epoch = xp.asarray(seed, xp.uint32), xp.asarray(epoch, xp.uint32)
-    column = xp.asarray(counter, xp.uint32).reshape(-1, *(1,) * epoch.ndim)
-    return _hash(_hash(_hash(column) ^ seed) + epoch[None])
+    return _hash(_hash(_hash(np.uint32(use)) ^ seed) + epoch)
 
 
-def _swap(xp: Any, size: np.uint32, x: Any, keys: tuple[Any, Any]) -> Any:
-    """One round: every x, or its partner."""
-    pairing, swap = keys
-    with np.errstate(
-        over="ignore"
-    ):  # unsigned numbers wrap around, in JAX silently; NumPy warns where they are scalars
-        partner = xp.minimum(pairing - x, pairing - x + size)  # modulo size: below zero wraps to above 2**31
-    return xp.where(_hash(xp.maximum(x, partner) ^ swap) & 1 == 1, partner, x)
+@np.errstate(over="ignore")
+def _swap(xp: Any, size: np.uint32, pairing: Any, swapping: Any, x: Any, constant: Any) -> Any:
+    """The round of a constant, with the keys of pairing and swapping: every x, or its partner."""
+    key = _hash(pairing ^ constant) % size
+    partner = xp.minimum(key - x, key - x + size)  # modulo size: below zero wraps to above 2**31
+    return xp.where(_hash(xp.maximum(x, partner) ^ swapping ^ constant) & 1 == 1, partner, x)
 
 
 @np.errstate(over="ignore")

@@ -64,7 +64,8 @@ class Task(Protocol):
     def batch(self, arrays: Mapping[str, Array | np.ndarray], seed: Any, step: Any, batch_size: int) -> dict[str, Any]:
         """The training batch of a step, a function of (seed, step) alone: the same for every model.
 
-        Of NumPy's arrays and numbers it is the same batch in NumPy: so the host reads what the device cannot hold.
+        Of NumPy's arrays and numbers it is the same batch in NumPy, and of seeds [n, 1] the n batches of all: so the
+        host reads what the device cannot hold.
         """
         ...
 

@@ -43,8 +43,8 @@ def test_numpy_jit_and_vmap_agree(size):
 
 
 def test_the_numbers_are_part_of_every_result():
-    np.testing.assert_array_equal(shuffled(np.arange(10), 10, 0, 0), [7, 9, 1, 0, 5, 8, 3, 6, 2, 4])
-    np.testing.assert_array_equal(shuffled(np.arange(3), 2**31, 1, 2), [735011591, 1731879854, 1384824706])
+    np.testing.assert_array_equal(shuffled(np.arange(10), 10, 0, 0), [6, 2, 5, 9, 3, 7, 1, 0, 8, 4])
+    np.testing.assert_array_equal(shuffled(np.arange(3), 2**31, 1, 2), [1659310288, 346226687, 555447377])
 
 
 @pytest.mark.parametrize("vary", ["seeds", "epochs"])

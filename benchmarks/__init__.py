@@ -1,0 +1,1 @@
+"""Speed, measured on the machine at hand: one command a question, results with machine and versions."""

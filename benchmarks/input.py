@@ -1,0 +1,214 @@
+"""What input costs: batches that are drawn on the device, and windows that the host reads ahead.
+
+Command: python -m benchmarks.input --json benchmarks/results/input.json
+Cost:    about 4 minutes on 2 CPU cores
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import jax
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures import BLUE, INK, ORANGE, STYLE, svg
+from experiments.char_shakespeare import experiment as char_shakespeare
+from experiments.experiment import Cell, Experiment, grid
+from experiments.fashion_vit import experiment as fashion_vit
+from experiments.quickstart import experiment as quickstart
+from records.environment import environment
+from records.files import write_bytes
+from tasks.language import CausalLanguage
+from tasks.task import Dataset, Task
+from training import reading
+from training.runs import Execution, Program, use_all_cores
+from training.settings import Run
+
+EXPERIMENTS = {experiment.name: experiment for experiment in (quickstart, char_shakespeare, fashion_vit)}
+STREAMS = ((12, 64), (64, 256))  # batch size, context
+BUDGET = 0.02  # of a step, at most, for drawing its batch
+STEP = 10.0  # ms: the step that reading has to keep up with
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A task with one batch for every step, which is all its training data: a step without drawing."""
+
+    task: Task
+
+    def batch(self, arrays: Mapping[str, Any], seed: Any, step: Any, batch_size: int) -> dict[str, Any]:
+        """The first rows of the batch; `training.step.init` takes but one."""
+        return {field: rows[:batch_size] for field, rows in arrays.items()}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+
+def drawing(experiment: Experiment, runs: int, repetitions: int, seconds: float) -> dict[str, Any]:
+    """What drawing a batch adds to a step of `runs` runs, trained as `train` does it.
+
+    Gives ms a step with a fixed batch and with drawn ones, arrays [repetitions]: both in turn, `seconds` each time, so
+    that whatever else the machine does falls on both.
+    """
+    cell, dataset = grid(experiment)[0], _random(experiment.task)
+    batch = cell.task.batch(dataset.arrays["train"], 0, 0, cell.settings.batch_size)
+    programs = {
+        "fixed": _program(cell, Fixed(cell.task), Dataset({**dataset.arrays, "train": batch}, {}), runs),
+        "drawn": _program(cell, cell.task, dataset, runs),
+    }
+    states = {name: program.init() for name, program in programs.items()}
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    steps = 1
+    for repetition in range(-2, repetitions):  # the first of all warms up, the second tells how many steps fit
+        for name, program in programs.items():
+            begin = time.perf_counter()
+            states[name], _ = program.train_interval(states[name], 0, steps)
+            times[name].append((time.perf_counter() - begin) * 1e3 / steps)
+        if repetition == -1:
+            steps = max(1, round(seconds * 1e3 / times["fixed"][-1]))
+    return {
+        "experiment": experiment.name,
+        "batch_size": cell.settings.batch_size,
+        "runs": runs,
+        **{name: values[2:] for name, values in times.items()},
+        **programs["drawn"].description,
+    }
+
+
+def streaming(batch_size: int, context: int, runs: int, megabytes: int, seconds: float) -> dict[str, Any]:
+    """How fast windows of a memory-mapped text are read for so many seeds: ms a step, one number a window of batches.
+
+    The first windows, which are read before anybody waits for them, are left out.
+    """
+    task = CausalLanguage(context=context)
+    with tempfile.TemporaryDirectory() as folder:
+        tokens = np.memmap(Path(folder) / "tokens", np.uint8, "w+", shape=megabytes * 10**6)
+        tokens[:] = np.resize(np.random.default_rng(0).integers(256, size=10**6, dtype=np.uint8), tokens.size)
+        arrays = {"tokens": tokens}
+        length = reading.steps_at_once(task, arrays, batch_size, runs, interval=100)
+        windows = reading.windows(task, arrays, batch_size, range(runs), 0, 10**9, length)
+        for _ in range(2):
+            next(windows)
+        times: list[float] = []
+        while not times or sum(times) < seconds:
+            begin = time.perf_counter()
+            next(windows)
+            times.append(time.perf_counter() - begin)
+    return {
+        "batch_size": batch_size,
+        "context": context,
+        "runs": runs,
+        "megabytes": megabytes,
+        "ms_a_step": [1e3 * value / length for value in times],
+    }
+
+
+def table(drawn: Sequence[dict[str, Any]], streamed: Sequence[dict[str, Any]]) -> str:
+    """The medians as Markdown."""
+    lines = [
+        "| experiment | batch | runs | fixed batch, ms a step | drawn, ms a step | ratio (quartiles) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in drawn:
+        fixed, own = np.median(row["fixed"]), np.median(row["drawn"])
+        low, middle, high = np.percentile(_ratios(row), (25, 50, 75))
+        lines.append(
+            f"| {row['experiment']} | {row['batch_size']} | {row['runs']} | {fixed:.1f} | {own:.1f} "
+            f"| {middle:.3f} ({low:.3f} to {high:.3f}) |"
+        )
+    lines += [
+        "",
+        "| batch | context | seeds | text, MB | windows/s | read, ms a step | a step of 10 ms is fed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in streamed:
+        read = np.mean(row["ms_a_step"])
+        rate = row["runs"] * row["batch_size"] / read * 1e3
+        lines.append(
+            f"| {row['batch_size']} | {row['context']} | {row['runs']} | {row['megabytes']} | {rate:,.0f} | {read:.2f} "
+            f"| {'yes' if read < STEP else 'no'} |"
+        )
+    return "\n".join(lines)
+
+
+def figure(drawn: Sequence[dict[str, Any]], streamed: Sequence[dict[str, Any]]) -> Figure:
+    """Left the ratios, a dot a pair of measurements and a diamond their median; right ms to read a step; dashed the
+    targets."""
+    with mpl.rc_context(STYLE):
+        whole = Figure(figsize=(9.6, 2.4), layout="constrained")
+        left, right = whole.subplots(1, 2)
+        _dots(left, {row["experiment"]: _ratios(row) for row in drawn}, 1 + BUDGET, BLUE, np.median)
+        left.set_xlabel("step with drawn batches / step with one fixed batch")
+        read = {f"{row['batch_size']} x {row['context']}, {row['runs']} seeds": row["ms_a_step"] for row in streamed}
+        _dots(right, read, STEP, ORANGE, np.mean)
+        right.set(xlabel="ms to read the batches of a step", xlim=(0, None))
+    return whole
+
+
+def _dots(axes: Axes, values: dict[str, Any], target: float, color: str, middle: Any) -> None:
+    for height, numbers in enumerate(values.values()):
+        axes.plot(numbers, np.full(len(numbers), height), "o", markersize=4, alpha=0.4, markeredgewidth=0, color=color)
+        axes.plot(middle(numbers), height, "D", markersize=6, color=color)
+    axes.axvline(target, color=INK, linewidth=1, linestyle="dashed")
+    axes.set(yticks=range(len(values)), ylim=(len(values) - 0.5, -0.5))
+    axes.set_yticklabels(list(values))
+
+
+def _ratios(row: dict[str, Any]) -> np.ndarray:
+    return np.array(row["drawn"]) / np.array(row["fixed"])
+
+
+def _program(cell: Cell, task: Task, dataset: Dataset, runs: int) -> Program:
+    seeds = [Run(seed, cell.runs[0].hyperparameters) for seed in range(runs)]
+    return Program(cell.model, task, cell.settings, seeds, dataset, Execution.choose("auto", runs), "device")
+
+
+def _random(task: Any) -> Dataset:
+    """Random examples in the shapes of the real ones, which need not be there: 10 MB of text, 55,000 images."""
+    random = np.random.default_rng(0)
+
+    def text(size: int) -> dict[str, np.ndarray]:
+        return {"tokens": random.integers(task.vocab_size, size=size, dtype=np.uint8), "bytes": np.ones(size, np.uint8)}
+
+    def images(size: int) -> dict[str, np.ndarray]:
+        image = random.integers(256, size=(size, 28, 28, 1), dtype=np.uint8)
+        return {"image": image, "label": random.integers(task.classes, size=size, dtype=np.int32)}
+
+    examples, size = (text, 10**7) if isinstance(task, CausalLanguage) else (images, 55_000)
+    return Dataset({"train": examples(size), "validation": examples(1000), "test": examples(1000)}, {})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, prints the tables, and with --json writes every number there and the figure beside it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.input", description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="of the numbers; the figure goes beside it")
+    parser.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS), metavar="NAME")
+    parser.add_argument("--runs", type=int, default=8, help="seeds")
+    parser.add_argument("--repetitions", type=int, default=15, help="pairs of measurements")
+    parser.add_argument("--seconds", type=float, default=0.4, help="of each measurement; reading takes ten times that")
+    parser.add_argument("--megabytes", type=int, default=200, help="text that is read")
+    of = parser.parse_args(arguments)
+    use_all_cores()
+    drawn = [drawing(EXPERIMENTS[name], of.runs, of.repetitions, of.seconds) for name in of.experiments]
+    streamed = [streaming(*shape, of.runs, of.megabytes, 10 * of.seconds) for shape in STREAMS]
+    about = environment({"device": jax.devices()[0].device_kind, "device_count": jax.device_count()}, {})
+    versions = ", ".join(f"{name} {about['versions'][name]}" for name in ("jax", "jaxlib", "numpy"))
+    print(f"{date.today()}, {about['device_count']} x {about['device']} ({about['processor']}), {versions}\n")
+    print(table(drawn, streamed))
+    if of.json:
+        results = {"date": str(date.today()), **about, "drawn": drawn, "streamed": streamed}
+        write_bytes(of.json, (json.dumps(results, indent=1) + "\n").encode())
+        write_bytes(of.json.with_suffix(".svg"), svg(figure(drawn, streamed), "What input costs").encode())
+
+
+if __name__ == "__main__":
+    main()
