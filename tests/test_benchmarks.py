@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from benchmarks import input as benchmark
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_input_prints_its_tables_and_keeps_its_numbers(tmp_path, capsys):
     tiny = ["--experiments", "fashion_vit", "--runs", "1", "--repetitions", "2", "--seconds", "0", "--megabytes", "1"]
     benchmark.main([*tiny, "--json", str(tmp_path / "input.json")])

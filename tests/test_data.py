@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tasks.data import prepared, stdlib, tiny_shakespeare
+from tasks.data import kept, prepared, stdlib, tiny_shakespeare
 from tasks.data.corpora import CORPORA, check_corpus, corpus
 from tasks.task import SPLITS
 
@@ -199,10 +199,10 @@ def test_an_interpreter_without_its_source_is_told_apart(tmp_path, monkeypatch):
 
 def test_the_data_directory_is_read_at_call_time(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    assert prepared.data_directory(None) == tmp_path
-    assert prepared.data_directory(tmp_path / "own") == tmp_path / "own"
+    assert kept.data_directory(None) == tmp_path
+    assert kept.data_directory(tmp_path / "own") == tmp_path / "own"
     monkeypatch.delenv("TFDS_DATA_DIR")
-    assert prepared.data_directory(None) == (Path.home() / "tensorflow_datasets").resolve()
+    assert kept.data_directory(None) == (Path.home() / "tensorflow_datasets").resolve()
 
 
 def test_preparing_is_silent(tmp_path, capfd, monkeypatch):

@@ -103,7 +103,7 @@ def check(name: str, data_dir: Path | None = None) -> tuple[dict[Path, str], Dat
     from tasks.data import prepared
 
     builder = _builder(name, data_dir)
-    files = prepared.checked(builder, prepared.data_directory(data_dir) / "downloads")
+    files = prepared.checked(builder, kept.data_directory(data_dir) / "downloads")
     if not builder.data_path.exists():
         raise FileNotFoundError(f"{name} is not prepared in {builder.data_path}: ablations data prepare {name}")
     return files, load(name, data_dir)
@@ -145,10 +145,8 @@ def to_beat(dataset: Dataset, split: str, data_dir: Path | None = None) -> dict[
 
 def _kept(dataset: Dataset, split: str, data_dir: Path | None) -> Path:
     """Where the baselines of a content are kept."""
-    from tasks.data.prepared import data_directory
-
     content = json.dumps(dataset.provenance["splits"], sort_keys=True).encode()
-    return data_directory(data_dir) / "baselines" / f"{checksums.of_bytes(content)[:16]}-{split}.json"
+    return kept.data_directory(data_dir) / "baselines" / f"{checksums.of_bytes(content)[:16]}-{split}.json"
 
 
 def described(name: str, data_dir: Path | None = None) -> list[str]:
@@ -177,4 +175,4 @@ def _builder(name: str, data_dir: Path | None) -> Any:
     builder_class = getattr(importlib.import_module(f"tasks.data.{module}"), attribute)
     options = {"config": stdlib.config()} if name == "stdlib" else {}
     with prepared.quiet():
-        return builder_class(data_dir=prepared.data_directory(data_dir), **options)
+        return builder_class(data_dir=kept.data_directory(data_dir), **options)

@@ -11,6 +11,12 @@ from typing import Any
 import numpy as np
 
 
+def data_directory(data_dir: Path | None) -> Path:
+    """Where prepared sets lie: `data_dir`, else `TFDS_DATA_DIR` as it is now (TFDS reads it once, when it is imported),
+    else TFDS's default."""
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().resolve()
+
+
 def arrays(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The arrays that `make` gives, kept as `path` (.npz) so that it is called once.
 

@@ -6,7 +6,6 @@ import functools
 import io
 import logging
 import lzma
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -24,12 +23,6 @@ PROBE_SECONDS = 3.0
 tfds.disable_progress_bar()
 
 
-def data_directory(data_dir: Path | None) -> Path:
-    """Where prepared sets lie: `data_dir`, else `TFDS_DATA_DIR` as it is now (TFDS reads it once, when it is imported),
-    else TFDS's default."""
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().resolve()
-
-
 def prepare(builder: Callable[..., Any], data_dir: Path | None, **options: Any) -> Any:
     """The builder of a set that is on disk: prepared now if it was not.
 
@@ -39,7 +32,7 @@ def prepare(builder: Callable[..., Any], data_dir: Path | None, **options: Any) 
     absent. Raises OSError when the disk is full, ValueError when a download has not the registered sha256, and whatever
     the builder raises.
     """
-    directory = data_directory(data_dir)
+    directory = kept.data_directory(data_dir)
     build = functools.partial(builder, data_dir=directory, **options)
     with quiet():
         found = build()

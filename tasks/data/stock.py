@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from tasks.data import prepared
+from tasks.data import kept, prepared
 from tasks.task import SPLITS
 
 PREFIX = "tfds:"
@@ -27,7 +27,7 @@ def check(name: str, ours: Sequence[str], kind: str) -> None:
     """
     base = _base(name)
     registered = tfds.list_builders(with_community_datasets=False)
-    if base and (base in registered or any((prepared.data_directory(None) / base).rglob("dataset_info.json"))):
+    if base and (base in registered or any((kept.data_directory(None) / base).rglob("dataset_info.json"))):
         return
     nearest = difflib.get_close_matches(base, [*ours, *registered], n=1)
     hint = f", did you mean {nearest[0]!r}?" if nearest else ""
@@ -44,7 +44,7 @@ def find(name: str, data_dir: Path | None) -> Any:
     """The builder of a set; its `data_path` exists when the set is prepared. Raises ValueError when TFDS has the set,
     but not in the configuration or version asked for."""
     try:
-        return tfds.builder(name.removeprefix(PREFIX), data_dir=prepared.data_directory(data_dir))
+        return tfds.builder(name.removeprefix(PREFIX), data_dir=kept.data_directory(data_dir))
     except (AssertionError, ValueError):
         builder_class = tfds.builder_cls(_base(name))
         configurations = ", ".join(builder_class.builder_configs) or "none"
@@ -61,7 +61,7 @@ def prepare(name: str, data_dir: Path | None) -> Any:
     that the builder needs, or when a cached file has not the registered sha256, and FileNotFoundError when the files
     are not to be had.
     """
-    directory = prepared.data_directory(data_dir)
+    directory = kept.data_directory(data_dir)
     found = find(name, directory)
     if not found.data_path.exists():
         if not has_tensorflow():

@@ -96,10 +96,8 @@ def tokenized(text: Dataset, name: str, vocabulary: int, boundaries: bool, data_
 
 def _folder(corpus: str, tokenizer: str, digest: str, data_dir: Path | None) -> Path:
     # Imported when needed: TensorFlow Datasets takes a second to import.
-    from tasks.data.prepared import data_directory
-
     words = re.sub(r"[^A-Za-z0-9]+", "_", f"{corpus}-{Path(tokenizer).stem}").strip("_")[-60:]
-    return data_directory(data_dir) / "tokens" / f"{words}-{digest[:16]}"
+    return kept.data_directory(data_dir) / "tokens" / f"{words}-{digest[:16]}"
 
 
 def _fields(split: str) -> tuple[str, ...]:
