@@ -1,7 +1,7 @@
 """Parity with transformers: makes tiny random networks of every model type with PyTorch, and compares ours with them.
 
     python tests/make_parity.py                                        the fixtures in tests/parity (needs torch)
-    python tests/make_parity.py --fresh 7 --cases 3 --out /tmp/parity  settings drawn at random (needs torch)
+    python tests/make_parity.py --fresh 7 --cases 3 --out DIR          settings drawn at random (needs torch)
     python tests/make_parity.py --compare DIR                          the table of differences (needs JAX)
     python tests/make_parity.py --round-trip DIR                       the same, of what we save (needs both)
 
