@@ -227,8 +227,38 @@ def _minus_magnitude(x):
 
 
 def _sigmoid_and_slope(x):
-    tail = jax.nn.sigmoid(_minus_magnitude(x))
-    return jnp.where(x <= 0, tail, 1 - tail), tail * (1 - tail)
+    power = _exp(_minus_magnitude(x))
+    rest = 1 / (1 + power)
+    return jnp.where(x <= 0, power * rest, rest), power * rest * rest
+
+
+_WHOLE = 0x4B400000  # the bits of 1.5 * 2^23, from which on float32 has no fractions
+
+
+@jax.custom_jvp
+def _exp(x):
+    """`exp(x)` of numbers up to 0, within 3e-7; XLA's takes twice as long on a CPU, where it matters."""
+    if x.dtype != jnp.float32:
+        return jnp.exp(x)
+    return lax.platform_dependent(x, cpu=_exp_by_parts, default=jnp.exp)
+
+
+@_exp.defjvp
+def _(primals, tangents):
+    y = _exp(*primals)
+    return y, y * tangents[0]
+
+
+def _exp_by_parts(x):
+    """`2^n exp(r)` with `x = n log(2) + r`: r by its series, n added to the exponent's bits; 0 below exp(-87)."""
+    whole = lax.bitcast_convert_type(x * (1 / math.log(2)) + 1.5 * 2**23, jnp.int32)  # n in the last bits of the sum
+    n = (whole - _WHOLE).astype(jnp.float32)
+    r = x - n * 0.693359375 + n * 2.12194440e-4  # log(2) in two parts, the first of few bits: that product is exact
+    series = jnp.float32(1 / 720)
+    for divisor in (120, 24, 6, 2, 1, 1):
+        series = series * r + 1 / divisor
+    bits = lax.bitcast_convert_type(series, jnp.int32) + (whole << 23)
+    return jnp.where(x < -87, 0.0, lax.bitcast_convert_type(bits, jnp.float32))
 
 
 # Self-gated: x * gate(x), with a gate that rises from 0 to 1.
@@ -261,10 +291,32 @@ def _self_gated(gate: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def gelu(x: Values) -> Values:
+# Phi(-a) / exp(-a^2 / 2) for a >= 0 is t times a polynomial in t = 1 / (1 + a / 4). Coefficients of 1, t, t^2, ... that
+# make the largest relative error smallest, 4e-8, found by least squares weighted anew until the errors are level.
+_TAIL = (
+    0.0997355667,
+    0.0997364316,
+    0.0934663553,
+    0.0816031101,
+    0.0589751358,
+    0.0636991726,
+    -0.0317176601,
+    0.0955972483,
+    -0.0808774105,
+    0.0197820332,
+)
+
+
+@_self_gated
+def gelu(x):
     """`x Phi(x)`, exact (Hendrycks & Gimpel 2016, arXiv:1606.08415); PyTorch's default, not JAX's."""
-    bounded = jnp.where(x < _GATE_IS_ZERO, _GATE_IS_ZERO, x)  # -inf * 0 is nan
-    return 0.5 * bounded * lax.erfc(-math.sqrt(0.5) * bounded)  # 1 + erf would be 0 below -5.5
+    bell, minus = _exp(-0.5 * x * x), _minus_magnitude(x)
+    if x.dtype == jnp.float32:  # erfc, which forms the exponential once more, takes twice as long on a CPU
+        t = 1 / (1 - 0.25 * minus)
+        tail = bell * t * jnp.polyval(jnp.array(_TAIL[::-1], jnp.float32), t)
+    else:
+        tail = 0.5 * lax.erfc(-math.sqrt(0.5) * minus)
+    return jnp.where(x <= 0, tail, 1 - tail), bell / math.sqrt(2 * math.pi)
 
 
 @_self_gated

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -51,7 +52,7 @@ class FeedForward(nn.Module):
             name: self.param(f"activation_{name}", lambda key, value=initial: jnp.asarray(value, jnp.float32))
             for name, initial in self.activation.parameters
         }
-        hidden = self.activation(*inputs, **learned)
+        hidden = jax.checkpoint(self.activation)(*inputs, **learned)
         self.sow("intermediates", "hidden", hidden)
         y = Dense(x.shape[-1], self.bias, self.dtype, kernel_init=self.output_init, name="down")(hidden)
         return nn.Dropout(self.dropout, deterministic=not train, name="dropout")(y)
