@@ -49,12 +49,15 @@ class Dense(nn.Module):
     output_dtype: str | None = None
     kernel_init: Initializer = nn.initializers.lecun_normal()
 
-    @nn.compact
     def __call__(self, x: Float[Array, "*rows inner"]) -> Float[Array, "*rows features"]:
         """The product of x with the kernel, plus the bias."""
-        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
+        kernel, bias = self.weights(x.shape[-1])
         y = project(x.astype(self.dtype), kernel.astype(self.dtype), self.output_dtype or self.dtype)
-        if not self.use_bias:
-            return y
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return y + jnp.broadcast_to(bias.astype(y.dtype), y.shape)
+        return y if bias is None else y + jnp.broadcast_to(bias.astype(y.dtype), y.shape)
+
+    @nn.compact
+    def weights(self, inner: int) -> tuple[Float[Array, "inner features"], Float[Array, " features"] | None]:
+        """Kernel and bias, or None where there is none."""
+        kernel = self.param("kernel", self.kernel_init, (inner, self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        return kernel, bias

@@ -105,7 +105,7 @@ def _continued(
             places = jax.lax.dynamic_slice_in_dim(positions, slot, tokens.shape[1], axis=1)
             call = functools.partial(model.apply, variables, tokens, whole, positions=places)
         logits, written = call(slot=slot, mutable=["cache"])
-        return written["cache"], logits[:, -1]
+        return written["cache"], jnp.asarray(logits)[:, -1]
 
     def choose(logits: Array, i: Any, before: Array) -> Int[Array, " batch"]:
         chosen = (

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Int, Integer, Shaped
 
 from models import activations
 from models.attention import Sight
-from models.dense import Dense, project
+from models.dense import Dense
+from models.logits import Logits
 from models.stack import Given, Stack, check_choices, check_positive
 
 Architecture = Literal["decoder", "encoder"]
@@ -37,6 +38,8 @@ class LanguageModel(Stack):
     """Bias of the output layer."""
     logit_cap: float | None = None
     """Bound of the logits, by tanh."""
+    logit_chunk: int = 0
+    """Form the logits of so many tokens at once, and give them as `Logits`; 0: of all, as an array."""
 
     def __post_init__(self) -> None:
         if self.head_activation is not None:
@@ -47,6 +50,8 @@ class LanguageModel(Stack):
     def check(self, length: int | None = None) -> None:
         """Raises ValueError, in one sentence, if fields are not allowed or an input of this length does not fit."""
         check_positive(self, ("vocab_size", "context", "embedding_dim", "logit_cap"))
+        if self.logit_chunk < 0:
+            raise ValueError(f"logit_chunk is {self.logit_chunk}, it must be positive, or 0 for all")
         super().check(length)
         if self.head_activation is not None and activations.activation(self.head_activation).gated:
             raise ValueError(f"head_activation is {self.head_activation!r}, which is gated: a pointwise one is needed")
@@ -75,7 +80,9 @@ class LanguageModel(Stack):
         return nn.Dropout(self.dropout, deterministic=not train, name=f"{prefix}dropout")(x)
 
     @nn.nowrap
-    def logits(self, x: Float[Array, "batch length d_model"], embed: nn.Embed) -> Float[Array, "batch length vocab"]:
+    def logits(
+        self, x: Float[Array, "batch length d_model"], embed: nn.Embed
+    ) -> Float[Array, "batch length vocab"] | Logits:
         """What the last hidden state says of every token, in float32; it is sown as `last_hidden_state`."""
         width = self.embedding_dim or self.d_model
         if self.embedding_dim is not None:
@@ -86,14 +93,18 @@ class LanguageModel(Stack):
             x = self.normalize("head_norm")(activations.activation(self.head_activation)(x))
         if self.scale_output:
             x = x * jnp.asarray(self.d_model**-0.5, x.dtype)
-        if self.tied:
-            y = project(x, embed.embedding.astype(self.dtype).T, "float32")
-            if self.head_bias:
-                bias = self.param("head_bias", nn.initializers.zeros, (self.vocab_size,))
-                y = y + jnp.broadcast_to(bias, y.shape)
-        else:
-            y = Dense(self.vocab_size, self.head_bias, self.dtype, "float32", self.kernel_init, name="head")(x)
-        return y if self.logit_cap is None else self.logit_cap * jnp.tanh(y / self.logit_cap)
+        kernel, bias = self.output_weights(width, embed)
+        logits = Logits(x.astype(self.dtype), kernel.astype(self.dtype), bias, self.logit_cap, self.logit_chunk)
+        return logits if self.logit_chunk else jnp.asarray(logits)
+
+    @nn.nowrap
+    def output_weights(self, width: int, embed: nn.Embed) -> tuple[Array, Array | None]:
+        """Kernel [width, vocab_size] and bias of the output layer."""
+        if not self.tied:
+            head = Dense(self.vocab_size, self.head_bias, kernel_init=self.kernel_init, name="head")
+            return head.weights(width)
+        bias = self.param("head_bias", nn.initializers.zeros, (self.vocab_size,)) if self.head_bias else None
+        return embed.embedding.T, bias
 
 
 class Transformer(LanguageModel):
@@ -122,7 +133,7 @@ class Transformer(LanguageModel):
         positions: Int[Given, "batch length"] | None = None,
         slot: Any = None,
         train: bool = False,
-    ) -> Float[Array, "batch length vocab_size"]:
+    ) -> Float[Array, "batch length vocab_size"] | Logits:
         """Logits of each next token of a decoder, of each token itself of an encoder.
 
         `mask` is 1 at real tokens and 0 at padding, which then has no influence; other numbers tell documents apart,
@@ -174,7 +185,7 @@ class EncoderDecoder(LanguageModel):
         decoder_mask: Shaped[Given, "batch cached"] | None = None,
         slot: Any = None,
         train: bool = False,
-    ) -> Float[Array, "batch length vocab_size"]:
+    ) -> Float[Array, "batch length vocab_size"] | Logits:
         """Logits of each next decoder token; `mask` and `decoder_mask` are 1 at real tokens and 0 at padding.
 
         With `slot`, keys and values are kept in the collection "cache", see `Transformer`; after the call that brought

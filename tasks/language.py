@@ -9,13 +9,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int, Integer
 
 from tasks.data.corpora import check_corpus, corpus
 from tasks.data.tokenizers import boundary_token, check_tokenizer, tokenized, vocabulary_size
+from tasks.examples import cross_entropy
 from tasks.order import drawn, places, shuffled
-from tasks.task import Dataset
+from tasks.task import Dataset, of_each_token
 
 DOCUMENTS = ("joined", "packed", "masked")
 LARGEST_LOSS = 88.0  # nats: the perplexity of more is infinite in f32, and infinite numbers mark a run as diverged
@@ -132,7 +132,7 @@ class CausalLanguage:
         tokens = batch["tokens"][:, :-1].astype(jnp.int32)
         return (tokens, batch["segments"] + 1) if self.documents == "masked" else (tokens,)
 
-    def loss(self, outputs: Float[Array, "batch context vocab"], batch: Mapping[str, Array]) -> Float[Array, ""]:
+    def loss(self, outputs: Float[Array, "batch context vocab"] | Any, batch: Mapping[str, Array]) -> Float[Array, ""]:
         """The mean cross-entropy of the next token, in nats."""
         return _cross_entropy(outputs, batch["tokens"]).mean()
 
@@ -163,7 +163,7 @@ class CausalLanguage:
         }
 
     def metrics(
-        self, outputs: Float[Array, "batch context vocab"], batch: Mapping[str, Array]
+        self, outputs: Float[Array, "batch context vocab"] | Any, batch: Mapping[str, Array]
     ) -> dict[str, tuple[Float[Array, ""], Float[Array, ""]]]:
         """`loss` and `bytes_per_token`: the cross-entropy of the targets in nats and their bytes, both summed, and
         their number."""
@@ -184,8 +184,7 @@ class CausalLanguage:
 
 
 def _cross_entropy(
-    logits: Float[Array, "batch context vocab"], windows: Integer[Array, "batch window"]
+    logits: Float[Array, "batch context vocab"] | Any, windows: Integer[Array, "batch window"]
 ) -> Float[Array, "batch context"]:
     """-log p(next token) in nats, in f32 whatever the logits are."""
-    targets = windows[:, 1:].astype(jnp.int32)
-    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), targets)
+    return of_each_token(cross_entropy, logits, windows[:, 1:].astype(jnp.int32))

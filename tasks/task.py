@@ -1,6 +1,6 @@
 """The contract between what is learned and how: the Task protocol, its Dataset, and the keys of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -88,6 +88,12 @@ class Task(Protocol):
     def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
         """The means over a split together with the metrics derived from them."""
         ...
+
+
+def of_each_token(function: Callable[..., Array], outputs: Any, *fields: Array) -> Array:
+    """`function(logits [*tokens, vocab], *fields [*tokens]) -> [*tokens]`; a model whose logits are too many to be
+    formed at once has it mapped over portions of them."""
+    return outputs.map_tokens(function, *fields) if hasattr(outputs, "map_tokens") else function(outputs, *fields)
 
 
 def stream_key(seed: int | Integer[Array, ""], stream: Stream, step: int | Integer[Array, ""] = 0) -> Key[Array, ""]:

@@ -1,5 +1,6 @@
 """One training run as pure functions: init, train_interval, evaluate. No jit, no vmap: see `training.runs`."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
-from tasks.task import Stream, Task, stream_key
+from tasks.task import Stream, Task, of_each_token, stream_key
 from training.optimizers import optimizer
 from training.settings import Hyperparameters, Settings
 
@@ -144,6 +145,8 @@ def _part(model, task, settings, parameters, collections, batch, step, index, se
     return loss, collections, gradient
 
 
-def _z_loss(logits: Float[Array, "*batch classes"], weight: float) -> Float[Array, ""] | float:
+def _z_loss(logits: Any, weight: float) -> Float[Array, ""] | float:
     """PaLM's z-loss (Chowdhery et al. 2022, section 5) keeps the log-normaliser near zero; weight 0 costs nothing."""
-    return weight * jnp.mean(jnp.square(jax.nn.logsumexp(logits, axis=-1))) if weight else 0.0
+    if not weight:
+        return 0.0
+    return weight * jnp.mean(jnp.square(of_each_token(partial(jax.nn.logsumexp, axis=-1), logits)))

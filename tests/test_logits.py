@@ -1,0 +1,89 @@
+"""Logits in portions, against all at once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models.generation import generate
+from models.transformer import Transformer
+from probes.cost import cost
+from tasks.language import CausalLanguage
+from training import step
+from training.settings import Hyperparameters, Settings
+
+VOCAB, LENGTH, BATCH = 97, 8, 3
+TASK = CausalLanguage(context=LENGTH)
+FIELDS = {"vocab_size": VOCAB, "context": LENGTH, "d_model": 16, "n_layers": 1, "n_heads": 2}
+WINDOWS = {"tokens": jnp.asarray(np.random.default_rng(0).integers(VOCAB, size=(BATCH, LENGTH + 1)), jnp.int32)}
+OUTPUTS = [{}, {"tied": False, "head_bias": True}, {"logit_cap": 3.0, "head_bias": True}]
+
+
+def loss(model, parameters):
+    return TASK.loss(model.apply(parameters, *TASK.inputs(WINDOWS)), WINDOWS)
+
+
+def pair(**fields):
+    whole = Transformer(**FIELDS, **fields)
+    parameters = whole.init(jax.random.key(0), *TASK.inputs(WINDOWS))
+    return whole, whole.clone(logit_chunk=5), jax.tree.map(lambda x: x + 0.3, parameters)  # 5 does not divide 24
+
+
+@pytest.mark.parametrize("fields", OUTPUTS)
+def test_loss_and_gradient_are_those_of_the_whole(fields):
+    whole, portions, parameters = pair(**fields)
+    expected, actual = (jax.jit(jax.value_and_grad(lambda p, m=m: loss(m, p)))(parameters) for m in (whole, portions))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), expected, actual)
+
+
+@pytest.mark.parametrize("fields", OUTPUTS)
+def test_the_same_parameters_are_drawn(fields):
+    whole, portions, _ = pair(**fields)
+    expected, actual = (m.init(jax.random.key(1), *TASK.inputs(WINDOWS)) for m in (whole, portions))
+    jax.tree.map(np.testing.assert_array_equal, expected, actual)
+
+
+def sizes(model, parameters):
+    """How many numbers each array of the loss's gradient has."""
+    text = jax.jit(jax.grad(lambda p: loss(model, p))).lower(parameters).as_text()
+    shapes = {part.split(">")[0] for part in text.split("tensor<")[1:]}
+    return {int(np.prod([int(n) for n in shape.split("x")[:-1]])) for shape in shapes if "x" in shape}
+
+
+def test_not_all_of_them_are_ever_formed():
+    whole, portions, parameters = pair()
+    logits = BATCH * LENGTH * VOCAB
+    assert max(sizes(whole, parameters)) >= logits
+    assert max(sizes(portions, parameters)) < logits
+
+
+def test_an_update_is_the_same_with_z_loss():
+    whole, portions, _ = pair()
+    settings, hyperparameters = Settings(steps=1, batch_size=BATCH, z_loss=0.1), Hyperparameters()
+    data = {"train": {"tokens": jnp.asarray(np.random.default_rng(1).integers(VOCAB, size=1000), jnp.uint8)}}
+    ends = []
+    for model in (whole, portions):
+        arguments = (model, TASK, settings)
+        state = step.init(*arguments, jnp.uint32(0), hyperparameters, data)
+        one = jnp.int32(1)
+        ends.append(
+            step.train_interval(*arguments, state, one, one, jnp.uint32(0), hyperparameters, data)[0].parameters
+        )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), *ends)
+
+
+def test_the_cost_counts_the_output_layer_all_the_same():
+    whole, portions, _ = pair()
+    inputs = jax.eval_shape(lambda: TASK.inputs(WINDOWS))
+    assert cost(portions, inputs)["flops_per_token"] == cost(whole, inputs)["flops_per_token"]
+
+
+def test_generation_is_the_same():
+    whole, portions, parameters = pair()
+    prompt = WINDOWS["tokens"][:, :3]
+    np.testing.assert_array_equal(*(generate(model, parameters["params"], prompt, 2) for model in (whole, portions)))
+
+
+def test_a_negative_portion_is_refused():
+    with pytest.raises(ValueError, match="logit_chunk is -1, it must be positive, or 0 for all"):
+        Transformer(**FIELDS, logit_chunk=-1).check()
