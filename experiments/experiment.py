@@ -53,6 +53,8 @@ class Experiment:
     """What is compared, at the last step."""
     split: str = "validation"
     """On which split."""
+    published: tuple[tuple[str, float], ...] = ()
+    """What others published for that metric and split: whose, and the value; drawn beside the curves."""
     level: float = 0.95
     """Confidence level of the intervals and family-wise level of the verdicts."""
     settings: Settings = field(default_factory=Settings)

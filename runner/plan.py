@@ -84,6 +84,7 @@ def _record(experiment: Experiment, known: dict[str, Any], command: str, baselin
         "axes": _union(known.get("axes", []), experiment.axis_names),
         "seeds": _union(known.get("seeds", []), experiment.seeds),
         "cells": {**known.get("cells", {}), **{cell.name: len(cell.runs) for cell in grid(experiment)}},
+        "published": dict(experiment.published),
         "baselines": {**known.get("baselines", {}), **baselines},
         "command": command,
         "created": known.get("created", datetime.now(UTC).isoformat(timespec="seconds")),

@@ -216,6 +216,12 @@ def test_curves_show_the_levels_that_they_come_near(beatable):
     assert not end.texts
 
 
+def test_report_draws_what_others_published(beatable, tmp_path):
+    low = curves(beatable.rows).axes[0].get_ylim()[0]
+    beatable.experiment["published"] = {"somebody, 1 run": low + 0.01}
+    assert ">somebody, 1 run</text>" in write(beatable, tmp_path / "report.html").read_text()
+
+
 def test_report_says_what_a_network_must_beat(beatable, tmp_path):
     beatable.experiment["baselines"]["tiny_text"]["<b>"] = {"metric": "loss", "split": "validation", "value": 1.0}
     text = write(beatable, tmp_path / "report.html").read_text()
