@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from records.results import Results
     from runner.options import Told
     from tasks.task import Dataset
+    from training.execution import Kind
     from training.reading import Place
-    from training.runs import Kind
 
 OURS = "ablations|analysis|experiments|models|probes|records|runner|tasks|training"
 
@@ -37,30 +37,35 @@ def run(
     experiment: Experiment | str,
     out: str | Path | None = None,
     execution: Kind = "auto",
+    shards: int = 1,
     data_on: Place = "auto",
     retrain: bool = False,
     track: bool = False,
+    profile: bool = False,
     quiet: bool = False,
 ) -> Results:
     """Trains what is missing of an experiment (a value, a name or a file) and writes the report; gives the results.
 
-    Results go to `out`, results/<name> unless given. `execution` of the run axis is "auto", "vmap" or "map". Training
-    data lies `data_on` the "device", or the "host", which reads ahead; "auto" is by its size. `track` also writes the
-    curves for TensorBoard, below the results. Raises ValueError for bad input, before anything is
-    compiled, and OSError where the results cannot be written.
+    Results go to `out`, results/<name> unless given. `execution` of the run axis is "auto", "vmap" or "map"; a single
+    run is spread over `shards` devices. Training data lies `data_on` the "device", or the "host", which reads ahead;
+    "auto" is by its size. `track` also writes the curves for TensorBoard, `profile` a trace of a few steps of every
+    cell, below the results. Started on several hosts (see `training.hosts.join`), all compute and the first writes.
+    Raises ValueError for bad input, before anything is compiled, and OSError where the results cannot be written.
     """
     from rich.console import Console
 
-    from analysis import report as html
     from experiments.experiment import grid
     from experiments.library import find
+    from probes.machine import matmul_rate
     from records import results
     from records.environment import commit
-    from records.locks import lock
     from runner import dispatch, plan, tracking
     from runner.progress import Progress
+    from training import hosts
+    from training.execution import Placement
     from training.runs import use_all_cores, use_compilation_cache
 
+    hosts.join()
     use_all_cores()
     use_compilation_cache()
     asked = find(experiment) if isinstance(experiment, str) else experiment
@@ -68,20 +73,48 @@ def run(
     cells = grid(asked)
     if track:
         tracking.check()
+    placement = Placement(execution, shards, data_on)
+    for cell in cells:
+        placement.check(cell.settings)
     directory = Path(out) if out is not None else Path("results") / asked.name
-    console = Console(quiet=quiet, stderr=True)
-    plan.prepare(asked, directory, _command(), _baselines(asked, console))
+    console = Console(quiet=quiet or not hosts.first(), stderr=True)
+    hosts.once(lambda: plan.prepare(asked, directory, _command(), _baselines(asked, console)))
     for name, commits in ({} if retrain else plan.other_commits(directory, cells)).items():
         console.print(f"{name}: made by commit {', '.join(commits)}, this is {commit()}; --retrain makes it again")
-    with Progress(cells, console) as progress:
-        watch = tracking.tracked(progress, directory) if track else progress
-        dispatch.dispatch(cells, directory, execution, data_on, retrain, watch)
+    peak = matmul_rate() if console.is_terminal else None
+    with Progress(cells, console, directory if hosts.first() else None, peak) as progress:
+        watch = tracking.tracked(progress, directory) if track and hosts.first() else progress
+        dispatch.dispatch(cells, directory, placement, retrain, watch, profile)
+    if profile:
+        console.print(_traces(directory))
+    hosts.once(lambda: _finish(directory, track))
+    return results.read(directory)
+
+
+def _traces(directory: Path) -> str:
+    """Where the profile is, and what opens it."""
+    folder = directory / "profile"
+    if not folder.exists():
+        return "no profile: nothing was left to train (--retrain trains again)"
+    return (
+        f"profile: open {folder}/*/plugins/profile/*/perfetto_trace.json.gz at https://ui.perfetto.dev, "
+        f"or tensorboard --logdir {folder} (pip install xprof)"
+    )
+
+
+def _finish(directory: Path, track: bool) -> None:
+    """Writes what is made of all cells together."""
+    from analysis import report as html
+    from probes.machine import matmul_rate
+    from records import results
+    from records.locks import lock
+    from runner import plan, tracking
+
     with lock(plan.results_lock(directory), wait=True):
         found = results.read(directory)
         if track:
             tracking.write(found)
-        html.write(found)
-    return found
+        html.write(found, peak=matmul_rate())
 
 
 def _baselines(asked: Experiment, console: Console) -> dict[str, Any]:
@@ -227,10 +260,15 @@ def _list(known: argparse.Namespace) -> None:
 
 
 def _run(known: argparse.Namespace) -> None:
+    from dataclasses import fields
+
     from runner.options import RunOptions
+    from training import hosts
 
     options = _options(RunOptions, known)
-    found = run(options.experiment, options.out, options.execution, options.data_on, options.retrain, options.track)
+    found = run(**{field.name: getattr(options, field.name) for field in fields(options) if field.name != "axis"})
+    if not hosts.first():
+        return
     try:
         _show(found)
     except ValueError as error:  # one activation alone, say: it was trained all the same

@@ -13,6 +13,7 @@ import pandas as pd
 from analysis import baselines
 from analysis.comparison import Arm, Comparison, axis_columns, compare, higher_is_better, run_columns
 from analysis.figures import colour, curves, differences, is_gated, svg, unit
+from analysis.speed import by_cell
 from analysis.table import compact, decimals, number, ranked, times
 from records.files import write_text
 
@@ -45,9 +46,10 @@ document.querySelectorAll(".ranking button").forEach((button, column) => {
 """
 
 
-def write(results: Results, path: Path | None = None) -> Path:
+def write(results: Results, path: Path | None = None, peak: float | None = None) -> Path:
     """Writes the report, and its table and figures beside it; gives the report's path, DIR/report.html unless given.
 
+    Speeds are held against `peak`, the FLOP/s of matrix products that this machine can do, where it is known.
     The file needs nothing else, neither network nor other files. While there is nothing to compare yet, the curves so
     far are worth a page all the same, and it says why. Raises OSError if it cannot be written.
     """
@@ -56,7 +58,7 @@ def write(results: Results, path: Path | None = None) -> Path:
         comparison = compare(results)
     except ValueError as error:
         early = f'<section class="answer"><p>No comparison yet: {escape(str(error))}.</p></section>'
-        write_text(path, _page(results, [early, _notice(_unfinished(results))]))
+        write_text(path, _page(results, [early, _notice(_unfinished(results))], peak))
         return path
     table = ranked(results, comparison)
     findings = [
@@ -66,7 +68,7 @@ def write(results: Results, path: Path | None = None) -> Path:
         _differences(comparison),
         _rule(comparison),
     ]
-    page = _page(results, findings)
+    page = _page(results, findings, peak)
     write_text(path, page)
     write_text(path.with_suffix(".csv"), table.to_csv(index=False))
     for number_of_figure, figure in enumerate(re.findall(r"<svg.*?</svg>", page, re.DOTALL), start=1):
@@ -74,7 +76,7 @@ def write(results: Results, path: Path | None = None) -> Path:
     return path
 
 
-def _page(results: Results, findings: list[str]) -> str:
+def _page(results: Results, findings: list[str], peak: float | None) -> str:
     name = escape(results.experiment["name"])
     title = escape(results.experiment.get("question", "")) or name
     css = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
@@ -85,6 +87,7 @@ def _page(results: Results, findings: list[str]) -> str:
         _baselines(results),
         _curves(results),
         _diverged(results.rows),
+        _speed(results, peak),
         _made_of(results),
         _again(results),
     ]
@@ -255,11 +258,12 @@ def _curves(results: Results) -> str:
     for setting, rows in _settings(results.rows):
         heading = f"<h3>{escape(setting)}</h3>" if setting else ""
         title = f"Learning curves: {metric} by step, an activation a line {setting}".strip()
-        levels = baselines.levels(results, rows, metric, split)
+        levels = {**baselines.levels(results, rows, metric, split), **results.experiment.get("published", {})}
         drawn.append(heading + _figure(svg(curves(rows, metric, split, levels), title), ""))
     caption = (
         f"Mean over the seeds: {escape(split)} solid (dashed if gated), training dotted. The band reaches from the "
-        "lowest seed to the highest; a cross is the last value of a run that diverged."
+        "lowest seed to the highest; a cross is the last value of a run that diverged. Dashed lines are "
+        "values to compare with: baselines, and what others published."
     )
     return f'<section><h2>Learning curves</h2>{"".join(drawn)}<p class="soft">{caption}</p></section>'
 
@@ -298,6 +302,34 @@ def _rule(comparison: Comparison) -> str:
         "A difference is resolved if its paired t test, corrected by Holm's method over "
         f"{_count(len(comparison.arms), 'arm')}, has p below {1 - comparison.level:.2g}.</p></section>"
     )
+
+
+def _speed(results: Results, peak: float | None) -> str:
+    """A table of the cells that have been trained, with what they need of a device's memory."""
+    table = by_cell(results)
+    if table.empty:
+        return ""
+    headings = ("cell", "tokens/s", "GFLOP/s", "share of peak", "memory of a device, MB")
+    rows = "".join(_speed_row(row, peak) for _, row in table.iterrows())
+    head = "".join(f"<th>{text}</th>" for text in headings)
+    limit = "" if peak is None else f" The peak is {peak / 1e9:,.0f} GFLOP/s, measured when this page was written."
+    caption = f"All runs of a cell together, training alone, counting the matrix products of three passes.{limit}"
+    return (
+        f'<section><h2>Speed and memory</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f'<tbody>{rows}</tbody></table></div><p class="soft">{caption}</p></section>'
+    )
+
+
+def _speed_row(row: pd.Series, peak: float | None) -> str:
+    memory = row["device_bytes"]
+    cells = (
+        escape(row["cell"]),
+        f"{row['tokens_per_second']:,.0f}",
+        f"{row['flops_per_second'] / 1e9:,.1f}",
+        "" if peak is None else f"{row['flops_per_second'] / peak:.2f}",
+        "" if pd.isna(memory) else f"{memory / 1e6:,.0f}",
+    )
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def _made_of(results: Results) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 if TYPE_CHECKING:
     from records.results import Results
 
@@ -21,6 +23,25 @@ class Speed:
     """Over all runs together."""
     flops_per_second: float
     """Matrix products alone."""
+
+
+def by_cell(results: Results) -> pd.DataFrame:
+    """The speed of training of every cell, a row each in their order, with the columns cell, tokens_per_second,
+    flops_per_second (matrix products alone) and device_bytes (what a device needs; nan where it was not recorded).
+    """
+    timing = results.timing
+    trained = timing[timing["kind"] == "train"].groupby("cell")[["tokens", "seconds"]].sum()
+    rate = trained["tokens"] / trained["seconds"]
+    cells = [cell for cell in results.cells if cell["cell"] in rate.index]
+    return pd.DataFrame(
+        {
+            "cell": cell["cell"],
+            "tokens_per_second": rate[cell["cell"]],
+            "flops_per_second": TRAINING_PASSES * cell["cost"]["flops_per_token"] * rate[cell["cell"]],
+            "device_bytes": cell["environment"].get("device_bytes", float("nan")),
+        }
+        for cell in cells
+    )
 
 
 def speed(results: Results) -> Speed:

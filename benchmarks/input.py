@@ -5,28 +5,24 @@ Cost:    about 4 minutes on 2 CPU cores
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import BLUE, INK, ORANGE, STYLE, svg
+from analysis.figures import BLUE, ORANGE, STYLE
+from benchmarks import measure
 from experiments.char_shakespeare import experiment as char_shakespeare
 from experiments.experiment import Cell, Experiment, grid
 from experiments.fashion_vit import experiment as fashion_vit
 from experiments.quickstart import experiment as quickstart
-from records.environment import environment
-from records.files import write_bytes
 from tasks.language import CausalLanguage
 from tasks.task import Dataset, Task
 from training import reading
@@ -66,20 +62,21 @@ def drawing(experiment: Experiment, runs: int, repetitions: int, seconds: float)
         "drawn": _program(cell, cell.task, dataset, runs),
     }
     states = {name: program.init() for name, program in programs.items()}
-    times: dict[str, list[float]] = {name: [] for name in programs}
-    steps = 1
-    for repetition in range(-2, repetitions):  # the first of all warms up, the second tells how many steps fit
-        for name, program in programs.items():
-            begin = time.perf_counter()
-            states[name], _ = program.train_interval(states[name], 0, steps)
-            times[name].append((time.perf_counter() - begin) * 1e3 / steps)
-        if repetition == -1:
-            steps = max(1, round(seconds * 1e3 / times["fixed"][-1]))
+
+    def train(name: str, steps: int) -> float:
+        begin = time.perf_counter()
+        states[name], _ = programs[name].train_interval(states[name], 0, steps)
+        return time.perf_counter() - begin
+
+    train("drawn", 1)  # warms up; so does `fitting` the other
+    steps = measure.fitting(partial(train, "fixed"), seconds)
+    sides = {name: lambda name=name: 1e3 * train(name, steps) / steps for name in programs}
+    times = measure.in_turn(sides, repetitions)
     return {
         "experiment": experiment.name,
         "batch_size": cell.settings.batch_size,
         "runs": runs,
-        **{name: values[2:] for name, values in times.items()},
+        **times,
         **programs["drawn"].description,
     }
 
@@ -114,30 +111,28 @@ def streaming(batch_size: int, context: int, runs: int, megabytes: int, seconds:
 
 def table(drawn: Sequence[dict[str, Any]], streamed: Sequence[dict[str, Any]]) -> str:
     """The medians as Markdown."""
-    lines = [
-        "| experiment | batch | runs | fixed batch, ms a step | drawn, ms a step | ratio (quartiles) |",
-        "|---|---|---|---|---|---|",
+    batches = [
+        [
+            *(row[field] for field in ("experiment", "batch_size", "runs")),
+            *(f"{np.median(row[name]):.1f}" for name in ("fixed", "drawn")),
+            measure.spread(_ratios(row), 3),
+        ]
+        for row in drawn
     ]
-    for row in drawn:
-        fixed, own = np.median(row["fixed"]), np.median(row["drawn"])
-        low, middle, high = np.percentile(_ratios(row), (25, 50, 75))
-        lines.append(
-            f"| {row['experiment']} | {row['batch_size']} | {row['runs']} | {fixed:.1f} | {own:.1f} "
-            f"| {middle:.3f} ({low:.3f} to {high:.3f}) |"
-        )
-    lines += [
-        "",
-        "| batch | context | seeds | text, MB | windows/s | read, ms a step | a step of 10 ms is fed |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    windows = []
     for row in streamed:
         read = np.mean(row["ms_a_step"])
         rate = row["runs"] * row["batch_size"] / read * 1e3
-        lines.append(
-            f"| {row['batch_size']} | {row['context']} | {row['runs']} | {row['megabytes']} | {rate:,.0f} | {read:.2f} "
-            f"| {'yes' if read < STEP else 'no'} |"
-        )
-    return "\n".join(lines)
+        sizes = [row[field] for field in ("batch_size", "context", "runs", "megabytes")]
+        windows.append([*sizes, f"{rate:,.0f}", f"{read:.2f}", "yes" if read < STEP else "no"])
+    columns = ["experiment", "batch", "runs", "fixed batch, ms a step", "drawn, ms a step", "ratio (quartiles)"]
+    read_columns = ["batch", "context", "seeds", "text, MB", "windows/s", "read, ms a step"]
+    return "\n\n".join(
+        [
+            measure.markdown(columns, batches),
+            measure.markdown([*read_columns, f"a step of {STEP:.0f} ms is fed"], windows),
+        ]
+    )
 
 
 def figure(drawn: Sequence[dict[str, Any]], streamed: Sequence[dict[str, Any]]) -> Figure:
@@ -146,25 +141,17 @@ def figure(drawn: Sequence[dict[str, Any]], streamed: Sequence[dict[str, Any]]) 
     with mpl.rc_context(STYLE):
         whole = Figure(figsize=(9.6, 2.4), layout="constrained")
         left, right = whole.subplots(1, 2)
-        _dots(left, {row["experiment"]: _ratios(row) for row in drawn}, 1 + BUDGET, BLUE, np.median)
+        ratios = {row["experiment"]: _ratios(row) for row in drawn}
+        measure.dots(left, ratios, [BLUE] * len(ratios), 1 + BUDGET)
         left.set_xlabel("step with drawn batches / step with one fixed batch")
         read = {f"{row['batch_size']} x {row['context']}, {row['runs']} seeds": row["ms_a_step"] for row in streamed}
-        _dots(right, read, STEP, ORANGE, np.mean)
+        measure.dots(right, read, [ORANGE] * len(read), STEP, np.mean)
         right.set(xlabel="ms to read the batches of a step", xlim=(0, None))
     return whole
 
 
-def _dots(axes: Axes, values: dict[str, Any], target: float, color: str, middle: Any) -> None:
-    for height, numbers in enumerate(values.values()):
-        axes.plot(numbers, np.full(len(numbers), height), "o", markersize=4, alpha=0.4, markeredgewidth=0, color=color)
-        axes.plot(middle(numbers), height, "D", markersize=6, color=color)
-    axes.axvline(target, color=INK, linewidth=1, linestyle="dashed")
-    axes.set(yticks=range(len(values)), ylim=(len(values) - 0.5, -0.5))
-    axes.set_yticklabels(list(values))
-
-
-def _ratios(row: dict[str, Any]) -> np.ndarray:
-    return np.array(row["drawn"]) / np.array(row["fixed"])
+def _ratios(row: dict[str, Any]) -> list[float]:
+    return measure.ratios(row["drawn"], row["fixed"])
 
 
 def _program(cell: Cell, task: Task, dataset: Dataset, runs: int) -> Program:
@@ -198,16 +185,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--megabytes", type=int, default=200, help="text that is read")
     of = parser.parse_args(arguments)
     use_all_cores()
+    about = measure.about()
     drawn = [drawing(EXPERIMENTS[name], of.runs, of.repetitions, of.seconds) for name in of.experiments]
     streamed = [streaming(*shape, of.runs, of.megabytes, 10 * of.seconds) for shape in STREAMS]
-    about = environment({"device": jax.devices()[0].device_kind, "device_count": jax.device_count()}, {})
-    versions = ", ".join(f"{name} {about['versions'][name]}" for name in ("jax", "jaxlib", "numpy"))
-    print(f"{date.today()}, {about['device_count']} x {about['device']} ({about['processor']}), {versions}\n")
-    print(table(drawn, streamed))
+    print(measure.heading(about, "numpy"), table(drawn, streamed), sep="\n\n")
     if of.json:
-        results = {"date": str(date.today()), **about, "drawn": drawn, "streamed": streamed}
-        write_bytes(of.json, (json.dumps(results, indent=1) + "\n").encode())
-        write_bytes(of.json.with_suffix(".svg"), svg(figure(drawn, streamed), "What input costs").encode())
+        results = {**about, "drawn": drawn, "streamed": streamed}
+        measure.keep(of.json, results, figure(drawn, streamed), "What input costs")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.extend import core
 
 
@@ -15,13 +16,12 @@ def variables(model: Any, *inputs: Any) -> Any:
 
 def parameters(model: Any, *inputs: Any) -> int:
     """Number of parameters."""
-    return sum(leaf.size for leaf in jax.tree.leaves(variables(model, *inputs)["params"]))
+    return _size(variables(model, *inputs))
 
 
 def embedding_parameters(model: Any, *inputs: Any) -> int:
     """Number of parameters in embedding tables, of tokens and of positions; an untied output layer is not one."""
-    leaves = jax.tree_util.tree_leaves_with_path(variables(model, *inputs)["params"])
-    return sum(leaf.size for path, leaf in leaves if path[-1].key == "embedding")
+    return _embedding_size(variables(model, *inputs))
 
 
 def flops(function: Callable[..., Any], *arguments: Any) -> float:
@@ -69,17 +69,7 @@ def activation_bytes(model: Any, *inputs: Any) -> int:
     Counted in the program as written: the compiler may keep less, computing cheap values again. With `inputs` of one
     example this is the memory that one more example in the batch takes, but for what depends on no example.
     """
-
-    def residuals(given: Any, *arrays: Any) -> list[Any]:
-        known = {id(leaf) for leaf in jax.tree.leaves((given, arrays))}
-        _, backward = jax.vjp(lambda given: model.apply(given, *arrays), given)
-        return [leaf for leaf in jax.tree.leaves(backward) if id(leaf) not in known]
-
-    return sum(_bytes(leaf) for leaf in jax.eval_shape(residuals, variables(model, *inputs), *inputs))
-
-
-def _bytes(leaf: Any) -> int:
-    return leaf.size * leaf.dtype.itemsize
+    return _residual_bytes(model, variables(model, *inputs), *inputs)
 
 
 def cost(model: Any, inputs: tuple[Any, ...], tokens_per_example: int | None = None) -> dict[str, Any]:
@@ -91,11 +81,34 @@ def cost(model: Any, inputs: tuple[Any, ...], tokens_per_example: int | None = N
     """
     example = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), inputs)
     given = variables(model, *example)
+    forward = flops(lambda *values: jnp.asarray(model.apply(*values)), given, *example)
     return {
-        "parameters": parameters(model, *example),
-        "embedding_parameters": embedding_parameters(model, *example),
-        "flops_per_token": flops(model.apply, given, *example) / (tokens_per_example or example[0].size),
+        "parameters": _size(given),
+        "embedding_parameters": _embedding_size(given),
+        "flops_per_token": forward / (tokens_per_example or example[0].size),
         "d_ff": getattr(model, "hidden_width", None),
         "state_bytes": 3 * sum(_bytes(leaf) for leaf in jax.tree.leaves(given["params"])),
-        "activation_bytes": activation_bytes(model, *example),
+        "activation_bytes": _residual_bytes(model, given, *example),
     }
+
+
+def _size(given: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(given["params"]))
+
+
+def _embedding_size(given: Any) -> int:
+    leaves = jax.tree_util.tree_leaves_with_path(given["params"])
+    return sum(leaf.size for path, leaf in leaves if path[-1].key == "embedding")
+
+
+def _residual_bytes(model: Any, given: Any, *inputs: Any) -> int:
+    def residuals(given: Any, *arrays: Any) -> list[Any]:
+        known = {id(leaf) for leaf in jax.tree.leaves((given, arrays))}
+        _, backward = jax.vjp(lambda given: model.apply(given, *arrays), given)
+        return [leaf for leaf in jax.tree.leaves(backward) if id(leaf) not in known]
+
+    return sum(_bytes(leaf) for leaf in jax.eval_shape(residuals, given, *inputs))
+
+
+def _bytes(leaf: Any) -> int:
+    return leaf.size * leaf.dtype.itemsize

@@ -35,16 +35,21 @@ class Wave:
         return all((self.path / name).exists() for name in files)
 
     @property
+    def begun(self) -> bool:
+        """Whether its runs have been written down: from then on they stay together."""
+        return (self.path / "runs.json").exists()
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
     def begin(self, environment: dict[str, Any]) -> None:
         """Makes the directory; keeps the first environment and adds this one where it differs (a resumed wave)."""
-        write_json(self.path / "runs.json", list(self.runs))
         known = self.environments
         if environment not in known:
             write_json(self.path / "environment.json", [*known, environment])
+        write_json(self.path / "runs.json", list(self.runs))  # last: only a wave that has it is seen
 
     def finish(self) -> None:
         """Marks the wave as done; the very last thing that is written."""

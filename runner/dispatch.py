@@ -1,15 +1,17 @@
 """From cells to rows: trains the cells of an experiment in this process, beside other runners on the same directory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from experiments.experiment import Cell
+from records.cells import CellDirectory
 from records.locks import lock
 from runner.plan import cell_directory
-from training.reading import Place
-from training.runs import Kind
+from training import hosts
+from training.execution import Placement
 from training.train import Dataset, Row, train
 
 Watch = Callable[[Cell, int, list[Row]], None]
@@ -24,38 +26,37 @@ def load(task: Any) -> Dataset:
 def dispatch(
     cells: Sequence[Cell],
     directory: Path,
-    kind: Kind,
-    data_on: Place,
+    placement: Placement,
     retrain: bool,
     watch: Watch,
+    profile: bool = False,
 ) -> None:
     """Trains what is missing of every cell; a cell that another runner holds comes last, when it is free again.
 
+    `profile` traces a few steps of each cell that is trained into DIRECTORY/profile/CELL.
+
     No run is trained twice: whoever waited finds it done. Raises what `training.train.train` raises.
     """
-    held = [cell for cell in cells if not _cell(cell, directory, kind, data_on, retrain, watch, wait=False)]
+    held = [cell for cell in cells if not _cell(cell, directory, placement, retrain, watch, profile, wait=False)]
     for cell in held:
-        _cell(cell, directory, kind, data_on, False, watch, wait=True)
+        _cell(cell, directory, placement, False, watch, profile, wait=True)
 
 
 def _cell(
     cell: Cell,
     directory: Path,
-    kind: Kind,
-    data_on: Place,
+    placement: Placement,
     retrain: bool,
     watch: Watch,
+    profile: bool,
     wait: bool,
 ) -> bool:
     """Trains one cell under its lock; False if another runner has it."""
     folder = cell_directory(directory, cell)
-    with lock(folder.lock, wait) as mine:
+    with _held(folder, wait) as mine:
         if not mine:
             return False
-        folder.sweep()
-        if retrain:
-            folder.clear()
-        folder.describe(cell.description(load(cell.task)))
+        hosts.once(lambda: _prepare(folder, cell.description(load(cell.task)), retrain))
         train(
             cell.model,
             cell.task,
@@ -63,8 +64,22 @@ def _cell(
             cell.runs,
             folder.path,
             load(cell.task),
-            kind,
+            placement,
             lambda step, rows: watch(cell, step, rows),
-            data_on,
+            directory / "profile" / cell.name if profile else None,
         )
         return True
+
+
+@contextmanager
+def _held(folder: CellDirectory, wait: bool) -> Iterator[bool]:
+    """The lock of a cell, which the first process holds for all; whether they have it."""
+    with lock(folder.lock, wait) if hosts.first() else nullcontext(True) as mine:
+        yield hosts.once(lambda: mine)
+
+
+def _prepare(folder: CellDirectory, description: dict[str, Any], retrain: bool) -> None:
+    folder.sweep()
+    if retrain:
+        folder.clear()
+    folder.describe(description)

@@ -21,8 +21,8 @@ from experiments.experiment import (
     field_types,
     with_fields,
 )
+from training.execution import Kind
 from training.reading import Place
-from training.runs import Kind
 from training.settings import Traced
 
 Words = tuple[tuple[str, ...], ...]
@@ -45,12 +45,16 @@ class RunOptions(Options):
     """The folder of the results; results/NAME unless given."""
     execution: Kind = "auto"
     """How the runs of a cell are executed; auto is vmap on accelerators, one after another on every core of a CPU."""
+    shards: int = 1
+    """Devices over which a single run is spread: its batches, parameters and optimizer state."""
     data_on: Place = "auto"
     """Where the training data lies: the device, or the host, which reads ahead; auto is by its size."""
     retrain: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Train again what is there already."""
     track: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Write the curves for TensorBoard too: tensorboard --logdir results/NAME/tensorboard."""
+    profile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Trace a few steps of every cell, for Perfetto and TensorBoard, into results/NAME/profile."""
 
 
 Told = TypeVar("Told", bound=Options)

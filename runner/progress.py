@@ -3,6 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -11,7 +12,11 @@ from rich.live import Live
 from rich.table import Table
 
 from experiments.experiment import Cell
+from runner.plan import cell_directory
 from training.train import Row
+
+SPEEDS = ("tokens/s", "GFLOP/s", "of peak", "memory")
+TRAINING_PASSES = 3  # a step costs a forward pass and a backward pass of twice its matrix products
 
 
 class Pace:
@@ -55,9 +60,18 @@ def _work(cell: Cell, runs: int, step: int) -> int:
 
 
 class Progress:
-    """A live table on a terminal; elsewhere one line a finished cell."""
+    """A live table on a terminal; elsewhere one line a finished cell.
 
-    def __init__(self, cells: Sequence[Cell], console: Console):
+    Given the results' `directory`, in which a cell's cost and memory are recorded, it also shows how fast the last
+    interval went, evaluation included; and which share of `peak` (FLOP/s) that is, where it is known.
+    """
+
+    def __init__(
+        self, cells: Sequence[Cell], console: Console, directory: Path | None = None, peak: float | None = None
+    ):
+        self._directory, self._peak = directory, peak
+        self._last: dict[str, tuple[int, float]] = {}  # cell -> step and time of its last evaluation
+        self._speeds: dict[str, tuple[str, ...]] = {}  # cell -> a text for each of SPEEDS
         self._cells, self._console = list(cells), console
         self._names = [cell.name for cell in cells]
         self._pace = Pace(cells, time.perf_counter())
@@ -78,6 +92,8 @@ class Progress:
         """Takes the rows of an evaluation of a cell."""
         now, name, runs = time.perf_counter(), cell.name, 1 + max(row["run"] for row in rows)
         self._pace.add(cell, step, runs, now)
+        if self._live and self._directory:
+            self._speeds[name] = _speeds(self._directory, cell, self._passed(cell, step, runs, now), self._peak)
         began = self._began.setdefault(name, now)
         train, validation = (_median_loss(rows, split) for split in ("train", "validation"))
         self._seen[name] = (f"{step}/{cell.settings.steps}", train, validation)
@@ -86,15 +102,22 @@ class Progress:
                 f"{name}: {runs} runs, validation loss {validation}, {now - began:.0f} s, {self._left()}"
             )
 
+    def _passed(self, cell: Cell, step: int, runs: int, now: float) -> float:
+        """Tokens per second since the cell's last evaluation; nan at its first."""
+        before, then = self._last.get(cell.name, (step, now))
+        self._last[cell.name] = step, now
+        tokens = runs * (step - before) * cell.settings.batch_size * cell.task.tokens_per_example
+        return tokens / (now - then) if step > before else float("nan")
+
     def _table(self) -> Table:
         table = Table("cell", title=self._left(), caption="median loss over the runs, nats", box=None, pad_edge=False)
         table.title_justify = table.caption_justify = "left"
-        for name in ("runs", "step", "train", "validation"):
+        for name in ("runs", "step", "train", "validation", *(SPEEDS if self._directory else ())):
             table.add_column(name, justify="right")
         room = max(4, self._console.height - 5)  # title, header, caption and what is around them
         last = max((self._names.index(name) for name in self._seen), default=0) + 2
         for cell, name in list(zip(self._cells, self._names, strict=True))[max(0, last - room) :][:room]:
-            table.add_row(name, str(len(cell.runs)), *self._seen.get(name, ("", "", "")))
+            table.add_row(name, str(len(cell.runs)), *self._seen.get(name, ("", "", "")), *self._speeds.get(name, ()))
         return table
 
     def _left(self) -> str:
@@ -103,6 +126,17 @@ class Progress:
             return "time left not known yet"
         minutes, seconds = divmod(round(seconds), 60)
         return f"time left about {minutes}:{seconds:02d}"
+
+
+def _speeds(directory: Path, cell: Cell, tokens_per_second: float, peak: float | None) -> tuple[str, ...]:
+    folder = cell_directory(directory, cell)
+    flops = TRAINING_PASSES * folder.description()["cost"]["flops_per_token"] * tokens_per_second
+    made = [environment for wave in folder.waves() if not wave.done for environment in wave.environments]
+    memory = f"{made[-1]['device_bytes'] / 1e6:,.0f} MB" if made else ""
+    if np.isnan(tokens_per_second):
+        return "", "", "", memory
+    share = "" if peak is None else f"{flops / peak:.2f}"
+    return f"{tokens_per_second:,.0f}", f"{flops / 1e9:,.1f}", share, memory
 
 
 def _median_loss(rows: list[Row], split: str) -> str:

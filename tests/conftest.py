@@ -25,10 +25,12 @@ def compilation_cache(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-@pytest.fixture(autouse=True)
-def own_data_directory(tmp_path_factory, monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def own_data_directory(tmp_path_factory):
     """Prepared corpora go to one folder a test session, never to the user's."""
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.getbasetemp() / "tensorflow_datasets"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.getbasetemp() / "tensorflow_datasets"))
+        yield
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from bigram import Bigram
 
 import ablations
 from experiments.experiment import Experiment
-from models.transformer import Transformer
 from records import environment, files
 from records.results import read
 from runner import plan
@@ -37,7 +37,7 @@ def question(tmp_path_factory):
         name="damaged",
         question="What survives?",
         task=CausalLanguage(data=f"text:{text}", context=8, evaluation_windows=8),
-        model=Transformer(context=8, d_model=8, n_layers=1, n_heads=2),
+        model=Bigram(),
         activations=("gelu", "relu"),
         seeds=(0, 1),
         settings=Settings(steps=3, batch_size=4, evaluate_every=1, checkpoint_every=1),
@@ -46,8 +46,10 @@ def question(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def shared_compilation_cache(monkeypatch):
+def quick(monkeypatch):
+    """Programs come from the tests' cache; figures, half a second each, are not drawn."""
     monkeypatch.setattr(runs, "use_compilation_cache", lambda: None)
+    monkeypatch.setattr("analysis.report.svg", lambda figure, title: "<svg></svg>")
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +224,7 @@ def test_results_that_cannot_be_written_are_refused_before_training(tmp_path, co
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("settings.steps", 4), ("model.d_model", 16), ("task.context", 4)],
+    [("settings.steps", 4), ("model.width", 16), ("task.context", 4)],
     ids=lambda value: str(value),
 )
 def test_another_question_under_the_same_name_is_refused(directory, question, command, path, value):

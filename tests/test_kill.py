@@ -23,10 +23,10 @@ from runner.plan import cell_directory
 from tasks.language import CausalLanguage
 from training import checkpoints, step
 
-STEPS = 8
+STEPS = 5
 SOURCE = """
+from bigram import Bigram
 from experiments.experiment import Experiment
-from models.transformer import Transformer
 from tasks.language import CausalLanguage
 from training.settings import Hyperparameters, Settings
 
@@ -34,7 +34,7 @@ experiment = Experiment(
     name="tiny",
     question="Which of two?",
     task=CausalLanguage(data="{corpus}", context=8, evaluation_windows=8),
-    model=Transformer(context=8, d_model=8, n_layers=1, n_heads=2),
+    model=Bigram(),
     activations=("gelu", "relu"),
     seeds=(0, 1, 2),
     settings=Settings(steps={steps}, batch_size=4, evaluate_every=1, checkpoint_every=1),
@@ -57,23 +57,40 @@ def run(file: Path, out: Path, cache: Path) -> None:
     sys.exit(ablations.main(["run", str(file), "--out", str(out)]))
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A user's folder: tiny.py, an experiment, and whole, the results of a runner that was left alone."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "corpus.txt").write_text("alpha beta gamma delta epsilon " * 500)
+    (folder / "tiny.py").write_text(SOURCE.format(corpus=f"text:{folder}/corpus.txt", steps=STEPS))
+    finish(runner(folder, folder / "whole"))
+    return folder
+
+
 @pytest.fixture
-def start(tmp_path, corpus):
+def experiment(folder):
+    return find(str(folder / "tiny.py"))
+
+
+@pytest.fixture
+def start(folder):
     """Starts `ablations run` on a directory of results."""
-    file = tmp_path / "tiny.py"
-    file.write_text(SOURCE.format(corpus=corpus, steps=STEPS))
     started = []
 
     def start(out):
-        process = processes.Process(target=run, args=(file, out, tmp_path / "cache"))
-        process.start()
-        started.append(process)
-        return process
+        started.append(runner(folder, out))
+        return started[-1]
 
     yield start
     for process in started:
         process.kill()
         process.join()
+
+
+def runner(folder: Path, out: Path):
+    process = processes.Process(target=run, args=(folder / "tiny.py", out, folder / "cache"))
+    process.start()
+    return process
 
 
 def finish(process) -> None:
@@ -122,12 +139,10 @@ def check_readable(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.slow)])
-def test_kills_at_random_moments_change_nothing(start, tmp_path, kills):
+def test_kills_at_random_moments_change_nothing(start, folder, experiment, tmp_path, kills):
     """`pytest -m slow tests/test_kill.py` kills 100 times."""
-    experiment = find(str(tmp_path / "tiny.py"))
-    finish(start(tmp_path / "compiles"))
-    whole, clock = tmp_path / "whole", time.perf_counter()
-    finish(start(whole))
+    clock = time.perf_counter()
+    finish(start(tmp_path / "timed"))
     took = time.perf_counter() - clock
 
     def kill(series: int) -> None:
@@ -141,45 +156,43 @@ def test_kills_at_random_moments_change_nothing(start, tmp_path, kills):
             process.kill()
             process.join()
             if process.exitcode == 0:
-                same(directory, whole, experiment)
+                same(directory, folder / "whole", experiment)
                 finished += 1
             else:
                 assert process.exitcode == -signal.SIGKILL
                 check_readable(directory)
                 killed += 1
         finish(start(directory))
-        same(directory, whole, experiment)
+        same(directory, folder / "whole", experiment)
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(kill, range(2)))
 
 
-def test_two_runners_share_the_work(start, tmp_path):
-    experiment, shared = find(str(tmp_path / "tiny.py")), tmp_path / "shared"
-    finish(start(tmp_path / "alone"))
+def test_two_runners_share_the_work(start, folder, experiment, tmp_path):
+    shared = tmp_path / "shared"
     both = [start(shared), start(shared)]
     for process in both:
         finish(process)
-    same(shared, tmp_path / "alone", experiment)
+    same(shared, folder / "whole", experiment)
     trained = read(shared).timing.query("kind == 'train'")
     assert not trained.duplicated(["cell", "step"]).any()
     assert trained.groupby("cell").size().tolist() == [STEPS, STEPS]
 
 
-def test_a_runner_killed_while_it_holds_a_cell_blocks_nobody(start, tmp_path):
-    out, experiment = tmp_path / "out", find(str(tmp_path / "tiny.py"))
+def test_a_runner_killed_while_it_holds_a_cell_blocks_nobody(start, folder, experiment, tmp_path):
+    out = tmp_path / "out"
     first = start(out)
     began(out)
     second = start(out)
     first.kill()
     finish(second)
-    finish(start(tmp_path / "alone"))
-    same(out, tmp_path / "alone", experiment)
+    same(out, folder / "whole", experiment)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_runner_says_how_to_go_on(start, tmp_path, number):
-    out, experiment = tmp_path / "out", find(str(tmp_path / "tiny.py"))
+def test_an_interrupted_runner_says_how_to_go_on(start, folder, experiment, tmp_path, number):
+    out = tmp_path / "out"
     process = start(out)
     began(out)
     os.kill(process.pid, number)
@@ -188,8 +201,7 @@ def test_an_interrupted_runner_says_how_to_go_on(start, tmp_path, number):
     said = (tmp_path / "out.err").read_text()
     assert said == "ablations: interrupted; the same command goes on from the last checkpoint\n"
     finish(start(out))
-    finish(start(tmp_path / "alone"))
-    same(out, tmp_path / "alone", experiment)
+    same(out, folder / "whole", experiment)
 
 
 def began(out: Path) -> None:

@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bigram import Bigram
 
 from experiments.experiment import grid
 from records.cells import CellDirectory
 from tasks.data import streams
 from tasks.language import CausalLanguage
 from training import reading, step
-from training.runs import Execution, Program
+from training.execution import Execution, Placement
+from training.runs import Program
 from training.train import train
 
 TASK = CausalLanguage(context=8, documents="masked")
@@ -30,7 +32,7 @@ def arrays(tmp_path):
 @pytest.fixture
 def cell(experiment):
     cell = grid(experiment)[0]
-    return replace(cell, task=replace(cell.task, documents="packed"), model=replace(cell.model, vocab_size=257))
+    return replace(cell, task=replace(cell.task, documents="packed"), model=Bigram(vocab_size=257))
 
 
 # Token files
@@ -142,11 +144,13 @@ def test_streaming_compiles_one_program_and_resumes_anywhere(cell, tmp_path, mon
         if step == 5:
             raise KeyboardInterrupt
 
-    train(*arguments, tmp_path / "whole", cell.task.load(), data_on="host")
+    train(*arguments, tmp_path / "whole", cell.task.load(), placement=Placement(data_on="host"))
     monkeypatch.undo()
     with pytest.raises(KeyboardInterrupt):
-        train(*arguments, tmp_path / "resumed", cell.task.load(), watch=interrupted, data_on="host")
-    train(*arguments, tmp_path / "resumed", cell.task.load(), data_on="host")
+        train(
+            *arguments, tmp_path / "resumed", cell.task.load(), watch=interrupted, placement=Placement(data_on="host")
+        )
+    train(*arguments, tmp_path / "resumed", cell.task.load(), placement=Placement(data_on="host"))
     tables = [wave.metrics() for name in ("whole", "resumed") for wave in CellDirectory(tmp_path / name).waves()]
     assert len(tables) == 2
     chex.assert_trees_all_close(
@@ -156,7 +160,7 @@ def test_streaming_compiles_one_program_and_resumes_anywhere(cell, tmp_path, mon
 
 def test_data_lies_on_the_device_where_it_fits(arrays, monkeypatch):
     assert reading.place("auto", arrays) == "device"
-    monkeypatch.setattr(reading, "_memory", lambda: arrays["tokens"].nbytes)
+    monkeypatch.setattr(reading, "capacity", lambda: arrays["tokens"].nbytes)
     assert reading.place("auto", arrays) == "host"
     assert reading.place("device", arrays) == "device"
     monkeypatch.undo()

@@ -18,6 +18,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from records.files import remove
+from training import hosts
 
 KEPT = 2  # damage to the newest still leaves one
 
@@ -25,18 +26,19 @@ KEPT = 2  # damage to the newest still leaves one
 def save(directory: Path, step: int, state: Any, record: Any) -> None:
     """Saves the state and a JSON value of step `step`; returns when they are on the disk. Only the newest two stay.
 
+    All processes call it with the same values; Orbax has them wait for each other and lets the first write.
     Raises OSError (disk full, read-only folder), naming the folder; the older checkpoints are then still there.
     """
     path = directory.resolve() / str(step)  # Orbax refuses relative paths
     text = np.frombuffer(json.dumps(record).encode(), np.uint8)  # one array: as a tree each value would be a file
-    for killed in directory.glob("*.orbax-checkpoint-tmp"):
+    for killed in directory.glob("*.orbax-checkpoint-tmp") if hosts.first() else ():
         remove(killed)
     try:
         with _quiet(), _uninterrupted():
             ocp.save_checkpointables(path, {"state": state, "record": {"json": text}})
     except ValueError as error:
         raise _system_error(error, path) from None
-    for old in steps(directory)[:-KEPT]:
+    for old in steps(directory)[:-KEPT] if hosts.first() else ():
         remove(directory / str(old))
 
 

@@ -1,14 +1,13 @@
 """Batches that the host reads ahead of the device, for data that the device does not hold."""
 
 import importlib.util
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-import jax
 import numpy as np
 
 from tasks.task import Task
+from training.memory import capacity
 
 Place = Literal["auto", "device", "host"]
 SHARE = 4  # of the device's memory, one part may be data
@@ -23,20 +22,13 @@ def place(asked: Place, arrays: Mapping[str, np.ndarray]) -> Literal["device", "
     if asked == "device" and not countable:
         raise ValueError(f"data_on is 'device', but an array has more than {LARGEST} numbers: only 'host' is possible")
     size = sum(array.nbytes for array in arrays.values())
-    if asked == "device" or (asked == "auto" and countable and size <= _memory() // SHARE):
+    if asked == "device" or (asked == "auto" and countable and size <= capacity() // SHARE):
         return "device"
     if importlib.util.find_spec("grain") is None:
         raise ValueError(
             f"data of {size} bytes is to be read by the host, which takes the package grain: pip install grain"
         )
     return "host"
-
-
-def _memory() -> int:
-    """Bytes of a device's memory; where it does not tell (CPUs), its part of the machine's: each has a copy."""
-    statistics = jax.local_devices()[0].memory_stats() or {}
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return statistics.get("bytes_limit") or machine // jax.local_device_count()
 
 
 def steps_at_once(task: Task, arrays: Mapping[str, np.ndarray], batch_size: int, runs: int, interval: int) -> int:

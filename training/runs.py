@@ -5,43 +5,27 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 from jax import lax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tasks.task import Dataset, Task
-from training import reading, step
+from training import hosts, memory, reading, step
+from training.execution import Execution
 from training.settings import Hyperparameters, Run, Settings
+from training.sharding import DATA, RUNS, SplitInputs, shardings
 
-Kind = Literal["auto", "vmap", "map"]
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How the run axis is executed. The numbers agree within about 1e-5 whichever it is; it is recorded with them."""
-
-    kind: Literal["vmap", "map"]
-    devices: int
-    """Devices that share the runs."""
-    chunk: int = 1
-    """Runs at once on a device where kind is map."""
-
-    @classmethod
-    def choose(cls, kind: Kind, runs: int, chunk: int = 1) -> "Execution":
-        """The execution for so many runs on this machine.
-
-        `auto` is vmap on an accelerator. On a CPU it is one run after another on each device (a virtual one a core):
-        batched weight gradients and the larger working set make vmap slower there.
-        """
-        if kind == "auto":
-            kind = "map" if jax.default_backend() == "cpu" else "vmap"
-        return cls(kind, min(runs, jax.device_count()), chunk)
+# How arrays lie on the devices, whose mesh has the axes `runs` and `data`.
+WHOLE = PartitionSpec()
+RUN = PartitionSpec(RUNS)
+BATCHES = PartitionSpec(None, DATA)  # [n_batches, batch_size, ...]
+WINDOW = PartitionSpec(RUNS, None, DATA)  # [runs, steps, batch_size, ...]
 
 
 def use_all_cores() -> None:
@@ -67,10 +51,12 @@ def use_compilation_cache() -> None:
 
 
 class Program:
-    """All runs of a cell as one compiled program, compiled ahead of time (`compile_seconds`).
+    """All runs of a cell as one program, compiled ahead of time (`compile_seconds`); it places nothing until it starts.
 
+    `device_bytes` is what it needs of each device's memory, data and all, by the analysis of its compiled parts.
     Arrays of runs have a leading axis `runs`, padded by copies of the last run to a multiple of the devices; what
-    comes out (`metrics`, `host`) is without the padding.
+    comes out (`metrics`, `host`) is without the padding, and whole on every host. Where a run is spread over several
+    devices, the second axis of the mesh, its batches are split over them and its state by `training.sharding`.
     """
 
     def __init__(
@@ -84,60 +70,63 @@ class Program:
         data_on: reading.Place = "auto",
     ):
         self.n_runs, self.execution = len(runs), execution
-        self._mesh = jax.make_mesh(
-            (execution.devices,),
-            ("runs",),
-            axis_types=(AxisType.Auto,),
-            devices=jax.devices()[: execution.devices],
-        )
+        self._mesh = Mesh(execution.layout, (RUNS, DATA), axis_types=(AxisType.Auto,) * 2)
         padded = [*runs, *[runs[-1]] * (-len(runs) % execution.devices)]
-        self._seeds = self._place(np.array([run.seed for run in padded], np.uint32))
-        self._hyperparameters = self._place(_stack([run.hyperparameters for run in padded]))
-        everywhere = NamedSharding(self._mesh, PartitionSpec())
-        self.data_on = reading.place(data_on, dataset.arrays["train"])
-        if self.data_on == "device":
-            self._data = jax.device_put({"train": dataset.arrays["train"]}, everywhere)
-        else:
-            self._read = self._reader(task, settings, dataset.arrays["train"])
-            self._data = next(self._read(0, 1))[2]
-        self._batches = {
-            split: jax.device_put(task.evaluation_batches(dataset.arrays[split], settings.batch_size), everywhere)
+        self._numbers = (
+            np.array([run.seed for run in padded], np.uint32),
+            _stack([run.hyperparameters for run in padded]),
+        )
+        self._arrays = dataset.arrays["train"]
+        self.data_on = reading.place(data_on, self._arrays)
+        self._task, self._settings = task, settings
+        self._evaluated = {
+            split: task.evaluation_batches(dataset.arrays[split], settings.batch_size)
             for split in ("validation", "test")
         }
         begin = time.perf_counter()
-        self._compile(model, task, settings)
+        self._compile(model)
         self.compile_seconds = time.perf_counter() - begin
 
-    def _compile(self, model: Any, task: Task, settings: Settings) -> None:
+    def _compile(self, model: Any) -> None:
         """Traces each function once and compiles them side by side: XLA works outside Python's lock."""
-        data = None if self.data_on == "device" else 0
-        init = self._jit(partial(step.init, model, task, settings), (0, 0, data), settings)
+        task, settings, axis = self._task, self._settings, 0 if self.data_on == "host" else None
+        spread = SplitInputs(task) if self.execution.shards > 1 else task
+        init = self._jit(partial(step.init, model, task, settings), (0, 0, axis))
         train = self._jit(
-            partial(step.train_interval, model, task, settings), (0, None, None, 0, 0, data), settings, donate=True
+            partial(step.train_interval, model, spread, settings), (0, None, None, 0, 0, axis), donate=True
         )
-        evaluate = self._jit(partial(step.evaluate, model, task, settings), (0, None), settings)
-        state = jax.eval_shape(init, self._seeds, self._hyperparameters, self._data)
-        self._abstract = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((self.n_runs, *leaf.shape[1:]), leaf.dtype), state
-        )
-        placed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._split), state)
+        evaluate = self._jit(partial(step.evaluate, model, spread, settings), (0, None))
+        runs = self._shapes(self._numbers, RUN)
+        data = self._shapes(*((self._window_like(), WINDOW) if axis == 0 else ({"train": self._arrays}, WHOLE)))
+        batches = {split: self._shapes(arrays, BATCHES) for split, arrays in self._evaluated.items()}
+        state = jax.eval_shape(init, *runs, data)
+        state = jax.tree.map(_with, state, shardings(state, self._mesh))
         count = np.int32(0)
-        by_shape = {str(jax.tree.map(np.shape, batches)): batches for batches in self._batches.values()}
+        by_shape = {str(jax.tree.map(np.shape, arrays)): arrays for arrays in batches.values()}
         lowered = [
-            init.lower(self._seeds, self._hyperparameters, self._data),
-            train.lower(placed, count, count, self._seeds, self._hyperparameters, self._data),
-            *(evaluate.lower(placed, batches) for batches in by_shape.values()),
+            init.lower(*runs, data),
+            train.lower(state, count, count, *runs, data),
+            *(evaluate.lower(state, arrays) for arrays in by_shape.values()),
         ]
         with ThreadPoolExecutor() as pool:
-            self._init, self._train, *compiled = pool.map(lambda program: program.compile(), lowered)
+            options = _compiler_options(self.execution)
+            self._init, self._train, *compiled = pool.map(lambda program: program.compile(options), lowered)
         programs = dict(zip(by_shape, compiled, strict=True))
-        self._evaluate = {
-            split: programs[str(jax.tree.map(np.shape, batches))] for split, batches in self._batches.items()
-        }
+        self._evaluate = {split: programs[str(jax.tree.map(np.shape, arrays))] for split, arrays in batches.items()}
+        self._state = state
+        self.device_bytes = self._needed(data, batches)
+
+    def _needed(self, data: Any, batches: Any) -> int:
+        """Bytes of a device: what stays on it, and what the program that takes the most puts beside that."""
+        windows = 1 if self.data_on == "device" else 2  # the one that is trained on, and the next
+        stays = memory.size(self._state) + windows * memory.size(data) + memory.size(batches)
+        beside = [memory.added(program) for program in (self._train, *self._evaluate.values())]
+        return stays + max(memory.added(self._init) - memory.size(self._state), *beside)  # init gives the state
 
     def init(self) -> step.State:
         """The states of all runs at step 0, leading axis runs."""
-        return self._init(self._seeds, self._hyperparameters, self._data)
+        data = next(self._portions(0, 1))[2]
+        return self._init(*self._runs, data)
 
     def train_interval(self, state: step.State, start: int, length: int) -> tuple[step.State, dict[str, np.ndarray]]:
         """Trains all runs from step `start` on; the state given is used up. Metrics are arrays [runs]."""
@@ -145,9 +134,7 @@ class Program:
         for begin, count, data in self._portions(start, length):
             if len(parts) > 1:
                 jax.block_until_ready(parts[-2])  # else the host would put every window on the device at once
-            state, metrics = self._train(
-                state, np.int32(begin), np.int32(count), self._seeds, self._hyperparameters, data
-            )
+            state, metrics = self._train(state, np.int32(begin), np.int32(count), *self._runs, data)
             parts.append((count, metrics))
         return state, _combined([(count, self._metrics(metrics)) for count, metrics in parts])
 
@@ -157,75 +144,124 @@ class Program:
 
     def host(self, state: step.State) -> step.State:
         """The states of the runs proper, as NumPy arrays [runs, ...], to be kept."""
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[: self.n_runs], state)
+        return jax.tree.map(lambda leaf: hosts.gathered(leaf)[: self.n_runs], state)
 
     def restore(self, state: step.State) -> step.State:
         """The inverse of `host`, on the devices."""
-        extra = len(self._seeds) - self.n_runs
-        return self._place(
-            jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], extra, axis=0)]), state)
-        )
+        extra = len(self._numbers[0]) - self.n_runs
+        padded = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], extra, axis=0)]), state)
+        return jax.tree.map(lambda leaf, shape: _put(leaf, shape.sharding), padded, self._state)
 
     @property
     def abstract(self) -> step.State:
         """Shapes and types of what `host` gives."""
-        return self._abstract
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.n_runs, *leaf.shape[1:]), leaf.dtype), self._state)
 
     @property
     def description(self) -> dict[str, Any]:
         """What the numbers were computed on, as JSON."""
-        device = self._mesh.devices.flat[0]
         return {
-            "device": device.device_kind,
+            "device": self._mesh.devices.flat[0].device_kind,
             "device_count": jax.device_count(),
+            "process_count": jax.process_count(),
             "execution": asdict(self.execution),
             "data_on": self.data_on,
+            "device_bytes": self.device_bytes,
         }
 
-    @property
-    def _split(self) -> NamedSharding:
-        return NamedSharding(self._mesh, PartitionSpec("runs"))
+    @cached_property
+    def _runs(self) -> tuple[Any, Any]:
+        """Seeds and hyperparameters, on the devices."""
+        return self._place(self._numbers, RUN)
 
-    def _place(self, tree: Any) -> Any:
-        return jax.device_put(tree, self._split)
+    @cached_property
+    def _data(self) -> Any:
+        return self._place({"train": self._arrays}, WHOLE)
+
+    @cached_property
+    def _batches(self) -> dict[str, Any]:
+        return self._place(self._evaluated, BATCHES)
 
     def _portions(self, start: int, length: int) -> Iterator[tuple[int, int, Any]]:
         """First step, number of steps and data of each call that together train `length` steps."""
         if self.data_on == "device":
             return iter([(start, length, self._data)])
-        return self._read(start, start + length)
+        return self._windows(start, start + length)
 
-    def _reader(self, task: Task, settings: Settings, arrays: dict[str, np.ndarray]) -> Callable:
-        """A function of first and last step that gives the windows of this host's runs, on the devices."""
-        length = reading.steps_at_once(task, arrays, settings.batch_size, len(self._seeds), settings.interval)
-        own = np.concatenate([np.asarray(shard.data) for shard in self._seeds.addressable_shards])
+    def _windows(self, begin: int, end: int) -> Iterator[tuple[int, int, Any]]:
+        """The batches of steps `begin` to `end`, window by window, on the devices; a host reads those of its runs."""
+        seeds, sharding = self._numbers[0], NamedSharding(self._mesh, WINDOW)
+        own = _own(seeds, NamedSharding(self._mesh, RUN))
+        size, length = self._settings.batch_size, self._window_steps
+        for first, count, window in reading.windows(self._task, self._arrays, size, own, begin, end, length):
+            yield first, count, {"window": jax.tree.map(partial(_put, sharding=sharding, runs=len(seeds)), window)}
 
-        def read(begin: int, end: int) -> Iterator[tuple[int, int, Any]]:
-            for first, count, window in reading.windows(task, arrays, settings.batch_size, own, begin, end, length):
-                put = partial(jax.make_array_from_process_local_data, self._split)
-                yield first, count, {"window": jax.tree.map(put, window)}
+    @property
+    def _window_steps(self) -> int:
+        return reading.steps_at_once(
+            self._task, self._arrays, self._settings.batch_size, len(self._numbers[0]), self._settings.interval
+        )
 
-        return read
+    def _shapes(self, tree: Any, spec: PartitionSpec) -> Any:
+        """Shapes and types that arrays will have on the devices."""
+        shapes = jax.eval_shape(lambda leaves: leaves, tree)
+        return jax.tree.map(partial(_with, sharding=NamedSharding(self._mesh, spec)), shapes)
+
+    def _window_like(self) -> dict[str, dict[str, np.ndarray]]:
+        """Arrays with the shape of a window, but without its memory."""
+        batch = self._task.batch(self._arrays, 0, 0, self._settings.batch_size)
+        lead = len(self._numbers[0]), self._window_steps
+        return {"window": {name: np.broadcast_to(field, (*lead, *field.shape)) for name, field in batch.items()}}
+
+    def _place(self, tree: Any, spec: PartitionSpec) -> Any:
+        return jax.tree.map(partial(_put, sharding=NamedSharding(self._mesh, spec)), tree)
 
     def _metrics(self, metrics: dict[str, jax.Array]) -> dict[str, np.ndarray]:
-        return {name: np.asarray(value)[: self.n_runs] for name, value in metrics.items()}
+        return {name: hosts.gathered(value)[: self.n_runs] for name, value in metrics.items()}
 
-    def _jit(self, function: Callable, in_axes: tuple[int | None, ...], settings: Settings, donate: bool = False):
-        """`function` of one run as a compiled function of all: sharded over the devices, mapped or vmapped on each."""
-        specs = tuple(PartitionSpec() if axis is None else PartitionSpec("runs") for axis in in_axes)
+    def _jit(self, function: Callable, in_axes: tuple[int | None, ...], donate: bool = False):
+        """`function` of one run as a compiled function of all: sharded over the devices, mapped or vmapped on each.
+
+        Where a run is spread, the compiler divides its work as its inputs and its state lie (GSPMD, Xu et al. 2021).
+        """
         many = jax.shard_map(
             _over_runs(function, in_axes, self.execution),
             mesh=self._mesh,
-            in_specs=specs,
-            out_specs=PartitionSpec("runs"),
+            in_specs=tuple(WHOLE if axis is None else RUN for axis in in_axes),
+            out_specs=RUN,
+            axis_names={RUNS} if self.execution.shards > 1 else {RUNS, DATA},
             check_vma=False,
         )
 
         def precise(*arguments):
-            with jax.default_matmul_precision(settings.matmul_precision):
-                return many(*arguments)
+            with jax.default_matmul_precision(self._settings.matmul_precision):
+                found = many(*arguments)
+            return lax.with_sharding_constraint(found, shardings(found, self._mesh))
 
         return jax.jit(precise, donate_argnums=(0,) if donate else ())
+
+
+def _compiler_options(execution: Execution) -> dict[str, Any]:
+    """On a CPU whose devices are all at work, one thread each: with a pool in common they wait for each other."""
+    alone = execution.local_devices < jax.local_device_count() or jax.local_device_count() == 1
+    return {} if alone or jax.default_backend() != "cpu" else {"xla_cpu_multi_thread_eigen": False}
+
+
+def _with(shape: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+
+
+def _own(values: np.ndarray, sharding: NamedSharding) -> np.ndarray:
+    """Those of all runs' values that belong to runs on this host's devices."""
+    parts = [index[0] for index in sharding.addressable_devices_indices_map(values.shape).values() if index]
+    starts, ends = zip(*(part.indices(len(values))[:2] for part in parts), strict=True)
+    return values[min(starts) : max(ends)]
+
+
+def _put(leaf: np.ndarray, sharding: NamedSharding, runs: int | None = None) -> jax.Array:
+    """An array on the devices; `runs` is the number of all where the leaf has only those of this host."""
+    shape = leaf.shape if runs is None else (runs, *leaf.shape[1:])
+    return jax.make_array_from_process_local_data(sharding, leaf, shape)
 
 
 def _over_runs(function: Callable, in_axes: tuple[int | None, ...], execution: Execution) -> Callable:

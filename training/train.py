@@ -1,7 +1,9 @@
 """Trains the runs of a cell: restore -> intervals -> rows -> checkpoint -> done."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +11,20 @@ import jax
 import numpy as np
 import pandas as pd
 
-from records.cells import CellDirectory, Wave
+from records.cells import CellDirectory, Identity, Wave
 from records.environment import environment
 from tasks.task import Dataset, Task
-from training import checkpoints
+from training import checkpoints, hosts, memory
 from training.clock import Clock
-from training.reading import Place
-from training.runs import Execution, Kind, Program
+from training.execution import Execution, Placement
+from training.profile import trace
+from training.runs import Program
 from training.settings import Run, Settings
 
 Row = dict[str, Any]  # run (its index), step, split, metric, value
 Watch = Callable[[int, list[Row]], None]
+
+DEFAULT = Placement()
 
 
 def train(
@@ -29,37 +34,76 @@ def train(
     runs: Sequence[Run],
     directory: Path,
     dataset: Dataset,
-    kind: Kind = "auto",
+    placement: Placement = DEFAULT,
     watch: Watch = lambda step, rows: None,
-    data_on: Place = "auto",
+    profile: Path | None = None,
 ) -> None:
     """Trains what is missing of `runs` in the cell's directory; returns at once if nothing is.
 
     A killed call is continued by the next one, from its last checkpoint, and gives the same numbers as one that was
-    never interrupted (on one CPU bit for bit). `watch` is called after every evaluation with its step and its rows.
-    `data_on` says where the training data lies: on the device, or on the host, which reads ahead; auto is by its size.
-    Raises OSError (disk full, read-only folder) and ValueError (damaged checkpoint), each naming the file.
+    never interrupted (on one CPU bit for bit). Runs that the devices cannot hold at once go through in waves.
+    `watch` is called after every evaluation with its step and its rows. `placement` says how the devices are used.
+    A few steps of the first wave are traced into the folder `profile`, if one is given.
+    Raises OSError (disk full, read-only folder) and ValueError (damaged checkpoint, too little memory for a single
+    run), each naming the file or the number.
     """
-    cell = CellDirectory(directory)
-    for wave in cell.missing([run.identity for run in runs]):
-        _train_wave(model, task, settings, wave, dataset, kind, watch, data_on)
+    cell, most = CellDirectory(directory), len(runs)
+    identities = [run.identity for run in runs]
+    while pending := hosts.once(lambda: _pending(cell, identities)):
+        asked = [Run.of(identity) for identity in pending["runs"]]
+        make = partial(Program, model, task, settings, dataset=dataset, data_on=placement.data_on)
+        if pending["new"]:
+            program = _largest(make, asked[:most], placement)
+            most = program.n_runs
+        else:
+            program = make(asked, execution=_resumed(pending["execution"], len(asked), placement))
+            memory.check(program.device_bytes, _available(program.execution))
+        if profile:
+            trace(program, profile)
+            profile = None
+        _train_wave(program, task, settings, cell.wave(pending["runs"][: program.n_runs]), dataset, watch)
 
 
-def _train_wave(
-    model: Any,
-    task: Task,
-    settings: Settings,
-    wave: Wave,
-    dataset: Dataset,
-    kind: Kind,
-    watch: Watch,
-    data_on: Place,
-) -> None:
-    runs = [Run.of(identity) for identity in wave.runs]
-    program = Program(model, task, settings, runs, dataset, _execution(wave, kind), data_on)
+def _pending(cell: CellDirectory, identities: list[Identity]) -> dict[str, Any] | None:
+    """The next wave to train, all that is missing if it is new, and what it was begun with; None if all is done."""
+    for wave in cell.missing(identities):
+        begun = wave.environments
+        execution = begun[0]["execution"] if begun else None
+        return {"runs": list(wave.runs), "new": not wave.begun, "execution": execution}
+    return None
+
+
+def _largest(make: Callable[..., Program], runs: Sequence[Run], placement: Placement) -> Program:
+    """The program of as many runs as the devices can hold at once, of all if possible."""
+    whole = Execution.choose(placement.kind, len(runs), shards=placement.shards)
+    share = math.ceil(len(runs) / whole.devices)  # runs that a device has
+    available = _available(whole)
+
+    @lru_cache
+    def of(share: int) -> Program:
+        return make(runs[: share * whole.devices], execution=whole)
+
+    def needed(share: int) -> int:
+        try:
+            return of(share).device_bytes
+        except jax.errors.JaxRuntimeError as error:  # a TPU's compiler refuses what does not fit
+            if share == 1 or "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            return 2 * available  # nobody knows: about half as many are tried next
+
+    found = memory.most(share, needed, available)
+    return of(math.ceil(share / math.ceil(share / found)))  # waves of equal size
+
+
+def _available(execution: Execution) -> int:
+    """Bytes of a device, as the first host finds them: programs are the same on all."""
+    return hosts.once(lambda: memory.capacity(execution.local_devices))
+
+
+def _train_wave(program: Program, task: Task, settings: Settings, wave: Wave, dataset: Dataset, watch: Watch) -> None:
     precision = {"matmul_precision": settings.matmul_precision}
-    wave.begin(environment({**program.description, **precision}, dataset.provenance))
-    clock = Clock(len(runs), settings.batch_size * task.tokens_per_example)
+    hosts.once(lambda: wave.begin(environment({**program.description, **precision}, dataset.provenance)))
+    clock = Clock(program.n_runs, settings.batch_size * task.tokens_per_example)
     clock.add("compile", 0, 0, program.compile_seconds)
     state, rows, start = _restored(program, wave, clock)
     if state is None:
@@ -73,21 +117,31 @@ def _train_wave(
         watch(end, fresh)
         rows = rows + fresh
         if _due(settings, end):
-            with clock.measure("checkpoint", begin, end):
-                checkpoints.save(wave.checkpoints, end, program.host(state), {"rows": rows, "timing": clock.rows})
-            wave.write(_table(rows, wave), clock.table())
+            _save(program, wave, state, rows, begin, end, clock)
+    hosts.once(lambda: _finish(wave, rows, clock))
+
+
+def _save(program: Program, wave: Wave, state: Any, rows: list[Row], begin: int, end: int, clock: Clock) -> None:
+    """A checkpoint of the state, and the curves up to it."""
+    with clock.measure("checkpoint", begin, end):
+        checkpoints.save(wave.checkpoints, end, program.host(state), {"rows": rows, "timing": clock.rows})
+    hosts.once(lambda: wave.write(_table(rows, wave), clock.table()))
+
+
+def _finish(wave: Wave, rows: list[Row], clock: Clock) -> None:
     wave.write(_table(rows, wave), clock.table())
     wave.finish()
 
 
-def _execution(wave: Wave, kind: Kind) -> Execution:
+def _resumed(begun: dict[str, Any] | None, runs: int, placement: Placement) -> Execution:
     """What a wave was begun with, as far as the devices still suffice, whatever is asked now: other sums round
     differently, and a resumed wave is to equal an uninterrupted one.
     """
-    if not wave.environments:
-        return Execution.choose(kind, len(wave.runs))
-    begun = Execution(**wave.environments[0]["execution"])
-    return replace(begun, devices=min(begun.devices, jax.device_count()))
+    if begun is None:  # somebody deleted environment.json
+        return Execution.choose(placement.kind, runs, shards=placement.shards)
+    execution = Execution(**begun)
+    now = Execution.choose(execution.kind, min(runs, execution.devices), shards=execution.shards)
+    return replace(execution, devices=now.devices)
 
 
 def intervals(settings: Settings, start: int = 0) -> Iterator[tuple[int, int]]:
@@ -102,12 +156,12 @@ def _due(settings: Settings, step: int) -> bool:
 
 def _restored(program: Program, wave: Wave, clock: Clock) -> tuple[Any, list[Row], int]:
     """State, rows and step of the newest checkpoint; (None, [], 0) if there is none."""
-    saved = checkpoints.steps(wave.checkpoints)
-    if not saved:
+    newest = hosts.once(lambda: max(checkpoints.steps(wave.checkpoints), default=None))
+    if newest is None:
         return None, [], 0
-    state, record = checkpoints.restore(wave.checkpoints, saved[-1], program.abstract)
+    state, record = checkpoints.restore(wave.checkpoints, newest, program.abstract)
     clock.resume(record["timing"])
-    return program.restore(state), record["rows"], saved[-1]
+    return program.restore(state), record["rows"], newest
 
 
 def _interval(program: Program, task: Task, state: Any, begin: int, end: int, clock: Clock) -> tuple[Any, list[Row]]:

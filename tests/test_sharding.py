@@ -1,0 +1,137 @@
+"""A run that is spread over several devices gives the numbers of one that is not."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from experiments.experiment import grid
+from records.cells import CellDirectory
+from training.execution import Execution, Placement
+from training.runs import Program
+from training.settings import Settings
+from training.sharding import DATA, split
+from training.train import train
+
+COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "shards", "expected"),
+    [
+        ("parameters/layer_0/query/kernel", (8, 16), 4, (None, DATA)),
+        ("parameters/embed/embedding", (256, 8), 4, (DATA,)),
+        ("optimizer_state/1/0/mu/layers/query/kernel", (3, 8, 6), 4, (None, DATA)),  # 3 and 6 cannot be divided
+        ("parameters/layer_0/norm/scale", (8,), 4, ()),
+        ("parameters/layer_0/query/bias", (8,), 4, ()),
+        ("optimizer_state/1/0/count", (), 4, ()),
+        ("parameters/odd/kernel", (3, 5), 4, ()),
+        ("parameters/layer_0/query/kernel", (8, 16), 1, ()),
+    ],
+)
+def test_the_longest_axis_is_split(path, shape, shards, expected):
+    assert split(path, shape, shards) == PartitionSpec(*expected)
+
+
+def test_a_rule_decides_and_must_be_possible():
+    rules = (("query/kernel$", PartitionSpec(DATA)),)
+    assert split("parameters/query/kernel", (8, 16), 4, rules) == PartitionSpec(DATA)
+    with pytest.raises(ValueError, match=r"parameters/query/kernel has shape \(6, 16\)"):
+        split("parameters/query/kernel", (6, 16), 4, rules)
+
+
+@pytest.fixture
+def cell(experiment):
+    return grid(replace(experiment, activations=("swiglu",)))[0]
+
+
+def trained(cell, execution, data_on="device"):
+    """State, metrics and the program of all runs after some steps."""
+    program = Program(cell.model, cell.task, cell.settings, list(cell.runs), cell.task.load(), execution, data_on)
+    state, metrics = program.train_interval(program.init(), 0, 4)
+    return (program.host(state), {**metrics, **program.evaluate(state, "validation")}), state, program
+
+
+@pytest.mark.parametrize(
+    ("execution", "data_on", "changes"),
+    [
+        (Execution("map", 1, shards=4), "device", {}),
+        (Execution("vmap", 2, shards=2), "host", {"accumulate": 2}),
+    ],
+    ids=str,
+)
+def test_a_spread_run_equals_one_on_one_device(cell, execution, data_on, changes):
+    # With sgd: Adam divides by the gradient's size and so makes the rounding of a gradient near zero a whole step.
+    settings = replace(cell.settings, optimizer="sgd", batch_size=8, **changes)
+    cell = replace(cell, settings=settings)
+    whole, _, _ = trained(cell, Execution(execution.kind, 1))
+    parts, state, program = trained(cell, execution, data_on)
+    chex.assert_trees_all_close(parts, whole, rtol=2e-5, atol=2e-5)
+    largest = max(jax.tree.leaves(state), key=lambda leaf: leaf.size)
+    assert largest.addressable_shards[0].data.size * execution.devices * execution.shards == largest.size
+    assert "all-reduce" in program._train.as_text()
+    kept = program.host(state)
+    chex.assert_trees_all_equal(program.host(program.restore(kept)), kept)
+
+
+def test_training_in_parts_equals_training_on_one_device(cell, tmp_path):
+    arguments = (cell.model, cell.task, cell.settings, cell.runs)
+    train(*arguments, tmp_path / "whole", cell.task.load())
+    train(*arguments, tmp_path / "parts", cell.task.load(), Placement(shards=2))
+    whole, parts = (CellDirectory(tmp_path / name).waves()[0] for name in ("whole", "parts"))
+    np.testing.assert_allclose(parts.metrics()["value"], whole.metrics()["value"], rtol=1e-4, atol=1e-4)
+    assert parts.environments[0]["execution"] == {"kind": "map", "devices": 2, "chunk": 1, "shards": 2}
+
+
+@pytest.mark.parametrize(
+    ("shards", "batch_size", "sentence"),
+    [
+        (3, 6, "shards is 3: of 4 devices, allowed are 1, 2, 4"),
+        (0, 4, "shards is 0: of 4 devices, allowed are 1, 2, 4"),
+        (8, 8, "shards is 8: of 4 devices, allowed are 1, 2, 4"),
+        (4, 6, r"shards is 4: it must divide batch_size / accumulate \(6\)"),
+    ],
+)
+def test_impossible_shards_are_refused(shards, batch_size, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Placement(shards=shards).check(Settings(batch_size=batch_size))
+
+
+EIGHT = """
+import re
+import sys
+
+import jax
+
+jax.config.update("jax_disable_most_optimizations", True)
+
+from models.transformer import Transformer
+from tasks.language import CausalLanguage
+from training.execution import Execution
+from training.runs import Program
+from training.settings import Hyperparameters, Run, Settings
+
+task = CausalLanguage(data=sys.argv[1], context=8, evaluation_windows=8)
+model = Transformer(context=8, d_model=8, n_layers=1, n_heads=2)
+runs = [Run(seed, Hyperparameters()) for seed in range(11)]
+settings = Settings(steps=6, batch_size=4)
+for kind in ("vmap", "map"):
+    program = Program(model, task, settings, runs, task.load(), Execution.choose(kind, len(runs)))
+    programs = [program._init, program._train, *program._evaluate.values()]
+    found = {name for one in programs for name in re.findall(sys.argv[2], one.as_text())}
+    print(kind, program.execution.devices, *found)
+"""
+
+
+def test_runs_on_eight_devices_do_not_communicate(tmp_path, corpus):
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-c", EIGHT, corpus, "|".join(COLLECTIVES)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["vmap 8", "map 8"], done.stderr

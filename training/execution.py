@@ -1,0 +1,87 @@
+"""How the runs of a cell lie on the devices: what is asked (`Placement`) and what is chosen (`Execution`)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import numpy as np
+
+from training.reading import Place
+from training.settings import Settings
+
+Kind = Literal["auto", "vmap", "map"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What is asked of the machine; the numbers agree within about 1e-5 whatever it is."""
+
+    kind: Kind = "auto"
+    """How the runs are executed: see `Execution.choose`."""
+    shards: int = 1
+    """Devices over which a single run is spread: its batches, parameters and optimizer state."""
+    data_on: Place = "auto"
+    """Where the training data lies: the device, or the host, which reads ahead; auto is by its size."""
+
+    def check(self, settings: Settings) -> None:
+        """Raises ValueError where this machine has no such devices, or a batch cannot be cut into as many parts."""
+        local, devices = jax.local_device_count(), jax.device_count()
+        allowed = [n for n in range(1, devices + 1) if devices % n == 0 and (local % n == 0 or n % local == 0)]
+        if self.shards not in allowed:
+            raise ValueError(
+                f"shards is {self.shards}: of {devices} devices, allowed are {', '.join(map(str, allowed))}"
+            )
+        part = settings.batch_size // settings.accumulate
+        if part % self.shards:
+            raise ValueError(f"shards is {self.shards}: it must divide batch_size / accumulate ({part})")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the run axis is executed; it is recorded with the numbers."""
+
+    kind: Literal["vmap", "map"]
+    devices: int
+    """Devices that share the runs; where a run is spread, groups of `shards` devices."""
+    chunk: int = 1
+    """Runs at once on a device where kind is map."""
+    shards: int = 1
+    """Devices over which each run is spread."""
+
+    @classmethod
+    def choose(cls, kind: Kind, runs: int, chunk: int = 1, shards: int = 1) -> "Execution":
+        """The execution for so many runs on this machine.
+
+        `auto` is vmap on an accelerator. On a CPU it is one run after another on each device (a virtual one a core):
+        batched weight gradients and the larger working set make vmap slower there.
+        """
+        if kind == "auto":
+            kind = "map" if jax.default_backend() == "cpu" else "vmap"
+        return cls(kind, _groups(runs, shards), chunk, shards)
+
+    @property
+    def local_devices(self) -> int:
+        """Devices of each host that take part."""
+        return self.devices * self.shards // jax.process_count()
+
+    @property
+    def layout(self) -> np.ndarray:
+        """The devices [devices, shards], as many of every host, those of a run side by side."""
+        ordered = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+        teams = np.array(ordered).reshape(-1, _of_host(self.shards) * self.shards)
+        return teams[:, : self.devices // len(teams) * self.shards].reshape(self.devices, self.shards)
+
+
+def _groups(runs: int, shards: int) -> int:
+    """Groups of `shards` devices that share so many runs: at most one a run, and as many on every host.
+
+    Each host has a part in every program, so that all of them go through the same steps; where there are fewer runs
+    than hosts, they are padded.
+    """
+    hosts = jax.device_count() // shards // _of_host(shards)  # or teams of hosts, where a run is spread over several
+    return hosts * min(_of_host(shards), -(-runs // hosts))
+
+
+def _of_host(shards: int) -> int:
+    """Groups of devices that a host has, or has a part in."""
+    return max(1, jax.local_device_count() // shards)
