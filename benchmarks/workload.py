@@ -82,6 +82,7 @@ def trainer(size: Size, seeds: int) -> Callable[[int], float]:
 def trainer_of(cell: Cell, dataset: Dataset, kind: Kind = "auto") -> Callable[[int], float]:
     """Such a function for the runs of a cell."""
     execution = Execution.choose(kind, len(cell.runs))
+    execution = execution.with_parts(cell.model, cell.task, cell.settings, dataset.arrays["train"])
     program = Program(cell.model, cell.task, cell.settings, cell.runs, dataset, execution)
     state = program.init()
 

@@ -89,7 +89,7 @@ def test_waves_are_equal_and_fill_the_devices(monkeypatch, limit, expected):
     monkeypatch.setattr(Measured, "limit", limit)
     monkeypatch.setattr(memory, "capacity", lambda devices: 45)  # 4 runs a device; 24 runs are 6 a device
     runs = [Run(seed, Hyperparameters()) for seed in range(24)]
-    assert loop._largest(Measured, runs, Placement()).n_runs == expected
+    assert loop._largest(Measured, runs, Execution.choose("map", len(runs))).n_runs == expected
 
 
 def metrics(directory):

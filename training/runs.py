@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,8 @@ class Program:
 
     def _compile(self, model: Any) -> None:
         """Traces each function once and compiles them side by side: XLA works outside Python's lock."""
-        task, settings, axis = self._task, self._settings, 0 if self.data_on == "host" else None
+        task, axis = self._task, 0 if self.data_on == "host" else None
+        settings = replace(self._settings, accumulate=self._settings.accumulate * self.execution.parts)
         spread = SplitInputs(task) if self.execution.shards > 1 else task
         init = self._jit(partial(step.init, model, task, settings), (0, 0, axis))
         train = self._jit(

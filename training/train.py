@@ -53,7 +53,9 @@ def train(
         asked = [Run.of(identity) for identity in pending["runs"]]
         make = partial(Program, model, task, settings, dataset=dataset, data_on=placement.data_on)
         if pending["new"]:
-            program = _largest(make, asked[:most], placement)
+            execution = Execution.choose(placement.kind, len(asked[:most]), shards=placement.shards)
+            execution = execution.with_parts(model, task, settings, dataset.arrays["train"])
+            program = _largest(make, asked[:most], execution)
             most = program.n_runs
         else:
             program = make(asked, execution=_resumed(pending["execution"], len(asked), placement))
@@ -73,9 +75,8 @@ def _pending(cell: CellDirectory, identities: list[Identity]) -> dict[str, Any] 
     return None
 
 
-def _largest(make: Callable[..., Program], runs: Sequence[Run], placement: Placement) -> Program:
+def _largest(make: Callable[..., Program], runs: Sequence[Run], whole: Execution) -> Program:
     """The program of as many runs as the devices can hold at once, of all if possible."""
-    whole = Execution.choose(placement.kind, len(runs), shards=placement.shards)
     share = math.ceil(len(runs) / whole.devices)  # runs that a device has
     available = _available(whole)
 
