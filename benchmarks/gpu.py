@@ -31,6 +31,8 @@ from benchmarks import activations, measure, worker, workload
 from benchmarks.worker import Worker
 from benchmarks.workload import Size
 from models.attention import attend
+from models.logits import Logits
+from tasks.task import of_each_token
 
 Rows = Iterator[dict[str, Any]]
 
@@ -77,7 +79,7 @@ TINY = Scale(
     compile=False,
 )
 COMPARED = ("relu", "gelu", "gelu_tanh", "gelu_quick", "silu", "relu2", "mish", "xielu", "reglu", "geglu", "swiglu")
-PARTS = 8  # of the tokens, in the chunked cross-entropy
+PARTS = 8  # of the tokens
 
 
 def machine(scale: Scale) -> Rows:
@@ -142,18 +144,13 @@ def cross_entropy(scale: Scale) -> Rows:
     table = jax.random.normal(keys[1], (size.vocab_size, size.d_model), jnp.bfloat16)
     targets = jax.random.randint(keys[2], (size.tokens,), 0, size.vocab_size)
 
-    def loss(hidden: jax.Array, table: jax.Array, targets: jax.Array) -> jax.Array:
-        logits = jnp.dot(hidden, table.T, preferred_element_type=jnp.float32)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
+    def loss(chunk: int, hidden: jax.Array, table: jax.Array) -> jax.Array:
+        logits = Logits(hidden, table.T, None, None, chunk or size.tokens)
+        whole = logits if chunk else jnp.asarray(logits)
+        return of_each_token(optax.softmax_cross_entropy_with_integer_labels, whole, targets).mean()
 
-    def whole(hidden: jax.Array, table: jax.Array) -> jax.Array:
-        return loss(hidden, table, targets)
-
-    def chunked(hidden: jax.Array, table: jax.Array) -> jax.Array:
-        parts = (hidden.reshape(PARTS, -1, size.d_model), targets.reshape(PARTS, -1))
-        return jax.lax.map(jax.checkpoint(lambda part: loss(part[0], table, part[1])), parts).mean()
-
-    yield from _passes({"whole": whole, "chunked": chunked}, [hidden, table], jnp.ones(()), scale)
+    ways = {"whole": partial(loss, 0), "in parts": partial(loss, size.tokens // PARTS)}
+    yield from _passes(ways, [hidden, table], jnp.ones(()), scale)
 
 
 SECTIONS: dict[str, tuple[Callable[[Scale], Rows], float]] = {  # and the seconds that each may take: 530 together
