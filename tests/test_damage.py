@@ -251,9 +251,9 @@ def test_a_grown_grid_trains_only_what_is_missing(directory, question, command, 
     before, trained = table(directory), []
     init = runs.Program.__init__
 
-    def counted(self, model, task, settings, wave, *rest):
+    def counted(self, model, task, settings, wave, **rest):
         trained.append((model.activation.name, len(wave)))
-        init(self, model, task, settings, wave, *rest)
+        init(self, model, task, settings, wave, **rest)
 
     monkeypatch.setattr(runs.Program, "__init__", counted)
     grown = replace(question, activations=("gelu", "silu"), seeds=(0, 1, 2), learning_rates=(1e-2, 2e-2))

@@ -96,6 +96,7 @@ def curves(directory: Path) -> np.ndarray:
     return table.sort_values(["seed", "step", "split", "metric", "value"])["value"].to_numpy()
 
 
+@pytest.mark.slow
 def test_two_processes_make_what_one_makes(run):
     one, two, read_ahead = run(1), run(2), run(2, "host")
     np.testing.assert_allclose(curves(two), curves(one), rtol=2e-5, atol=2e-5)

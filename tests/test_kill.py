@@ -138,9 +138,9 @@ def check_readable(directory: Path) -> None:
             raise
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [6, *(pytest.param(kills, marks=pytest.mark.slow) for kills in (20, 100))])
 def test_kills_at_random_moments_change_nothing(start, folder, experiment, tmp_path, kills):
-    """`pytest -m slow tests/test_kill.py` kills 100 times."""
+    """`pytest -m slow tests/test_kill.py` kills 20 and 100 times."""
     clock = time.perf_counter()
     finish(start(tmp_path / "timed"))
     took = time.perf_counter() - clock

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from bigram import Bigram
 
 from experiments.experiment import grid
 from records.cells import CellDirectory
@@ -21,7 +22,7 @@ from training.train import train
 
 @pytest.fixture
 def cell(experiment):
-    return grid(replace(experiment, activations=("gelu",), seeds=(0, 1, 2, 3, 4)))[0]
+    return grid(replace(experiment, model=Bigram(), activations=("gelu",), seeds=(0, 1, 2, 3, 4)))[0]
 
 
 @pytest.mark.parametrize("fixed", [0, 70])

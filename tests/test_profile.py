@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from bigram import Bigram
 
 import ablations
 from experiments.experiment import grid
@@ -21,7 +22,7 @@ def metrics(cell):
 
 @pytest.fixture
 def small(experiment):
-    return replace(experiment, activations=("gelu",), seeds=(0, 1))
+    return replace(experiment, model=Bigram(), activations=("gelu",), seeds=(0, 1))
 
 
 def test_a_trace_of_each_trained_cell_and_the_same_numbers(small, tmp_path, capsys, monkeypatch):

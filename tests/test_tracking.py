@@ -11,6 +11,7 @@ import synthetic
 from experiments.experiment import grid
 from records.results import read
 from runner import dispatch, plan, tracking
+from training.execution import Placement
 
 pytest.importorskip("tensorboardX")
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -113,10 +114,10 @@ def test_a_resumed_run_has_each_point_once(experiment, tmp_path, monkeypatch):
     out, cells = tmp_path / "out", grid(experiment)
     plan.prepare(experiment, out, "")
     with pytest.raises(Killed):
-        dispatch.dispatch(cells, out, "map", "auto", False, tracking.tracked(kill, out))
+        dispatch.dispatch(cells, out, Placement("map"), False, tracking.tracked(kill, out))
     before = files(out / "tensorboard")
     assert [max(step for step, _, _ in points(path)) for path in before] == [2, 2, 2]
-    dispatch.dispatch(cells, out, "map", "auto", False, tracking.tracked(lambda *evaluation: None, out))
+    dispatch.dispatch(cells, out, Placement("map"), False, tracking.tracked(lambda *evaluation: None, out))
     found = read(out)
     after = files(tracking.write(found))
     assert len(after) == 3

@@ -1,6 +1,7 @@
 """Many runs in one program: the numbers do not depend on how they are executed, interrupted or grouped."""
 
 from dataclasses import replace
+from functools import partial
 
 import chex
 import flax.linen as nn
@@ -83,8 +84,12 @@ def test_a_cell_is_traced_once(cell, tmp_path, monkeypatch):
 
 def test_shared_parameters_start_equal_for_a_seed(experiment):
     wide = replace(experiment, activations=("gelu", "relu", "prelu", "swiglu"))
-    states = [program(cell).host(program(cell).init()).parameters for cell in grid(wide)]
-    leaves = [dict(jax.tree_util.tree_leaves_with_path(state)) for state in states]
+    data, hyperparameters = {"train": jax.device_put(grid(wide)[0].task.load().arrays["train"])}, Hyperparameters()
+    states = [
+        jax.jit(partial(step.init, cell.model, cell.task, cell.settings))(jnp.uint32(3), hyperparameters, data)
+        for cell in grid(wide)
+    ]
+    leaves = [dict(jax.tree_util.tree_leaves_with_path(state.parameters)) for state in states]
     for other in leaves[1:]:
         shared = [path for path in other if path in leaves[0] and other[path].shape == leaves[0][path].shape]
         assert len(shared) > 5
