@@ -74,7 +74,7 @@ def test_pixels_are_read_from_0_to_1():
     np.testing.assert_allclose(read.ravel(), [0, 0.2, 1], rtol=1e-6)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(size=st.integers(1, 12), batch_size=st.integers(1, 7))
 def test_the_whole_split_is_measured_exactly_whatever_the_batch(size, batch_size):
     arrays = pictures(size)
