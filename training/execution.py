@@ -74,7 +74,7 @@ class Execution:
         A step's gradient is the mean of the parts', so that nothing changes but rounding; where each part would have
         dropout or batch statistics of its own, the batch stays whole.
         """
-        if jax.default_backend() != "cpu" or self.kind != "map" or self.shards > 1 or getattr(model, "dropout", 0) > 0:
+        if not self.one_core_each or self.kind != "map" or self.shards > 1 or getattr(model, "dropout", 0) > 0:
             return self
         inputs = jax.eval_shape(task.inputs, task.batch(arrays, 0, 0, 1))
         variables = jax.eval_shape(model.init, jax.random.key(0), *inputs)
@@ -85,6 +85,11 @@ class Execution:
         rows = max((math.prod(leaf.shape[-3:-1]) for leaf in hidden), default=0)  # of an example; scanned layers aside
         size = max((math.prod(leaf.shape[-3:]) * leaf.dtype.itemsize for leaf in hidden), default=0)
         return replace(self, parts=_parts(settings.batch_size // settings.accumulate, rows, size))
+
+    @property
+    def one_core_each(self) -> bool:
+        """Whether the devices are a CPU's cores and all at work, so that none has threads to spare for another's."""
+        return jax.default_backend() == "cpu" and 1 < self.local_devices == jax.local_device_count()
 
     @property
     def local_devices(self) -> int:

@@ -243,9 +243,8 @@ class Program:
 
 
 def _compiler_options(execution: Execution) -> dict[str, Any]:
-    """On a CPU whose devices are all at work, one thread each: with a pool in common they wait for each other."""
-    alone = execution.local_devices < jax.local_device_count() or jax.local_device_count() == 1
-    return {} if alone or jax.default_backend() != "cpu" else {"xla_cpu_multi_thread_eigen": False}
+    """One thread a device where each is a core: with a pool in common they wait for each other."""
+    return {"xla_cpu_multi_thread_eigen": False} if execution.one_core_each else {}
 
 
 def _with(shape: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
