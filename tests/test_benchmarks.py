@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import activations, cpu, gpu, measure, scaling, tpu, worker, workload
+from benchmarks import activations, cpu, formulations, gpu, measure, scaling, tpu, worker, workload
 from benchmarks import input as reading
 from benchmarks.workload import Size
 from experiments.experiment import grid
@@ -101,6 +101,16 @@ def test_of_what_activations_keep_a_gated_one_needs_more():
     arrays = [jnp.ones((4, 8))] * 3
     kept = {name: activations.programs(name, arrays)[1]["kept"] for name in ("gelu", "geglu")}
     assert kept["geglu"] >= kept["gelu"] + arrays[0].nbytes
+
+
+PARTS = formulations.parts(Size(d_model=16, n_layers=1, n_heads=2, context=8, batch_size=4), "float32")
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_both_ways_compute_the_same(name):
+    ours, other, arguments = PARTS[name]
+    for expected, actual in zip(*(jax.tree.leaves(function(*arguments)) for function in (ours, other)), strict=True):
+        np.testing.assert_allclose(actual.reshape(expected.shape), expected, atol=2e-5)
 
 
 def test_a_section_that_fails_or_takes_too_long_is_recorded(monkeypatch):
