@@ -27,7 +27,16 @@ def of(kind: str) -> Path:
     return next(path for path in cases if (path / "model.safetensors").exists() and "16" not in path.name)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda path: path.name)
+def first_of_each_type() -> list:
+    """All cases, those beyond the first of a model type marked slow: `pytest -m slow tests/test_pretrained.py`."""
+    kinds = [path.name.partition("_")[0] for path in CASES]
+    return [
+        pytest.param(path, id=path.name, marks=[pytest.mark.slow] if kind in kinds[:index] else [])
+        for index, (path, kind) in enumerate(zip(CASES, kinds, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("case", first_of_each_type())
 def test_outputs_are_those_of_transformers(case):
     found = differences(expected(case), ours(case))
     assert found.keys() == {"logits", "hidden"}

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import chex
@@ -87,7 +87,7 @@ def test_training_in_parts_equals_training_on_one_device(cell, tmp_path):
     train(*arguments, tmp_path / "parts", cell.task.load(), Placement(shards=2))
     whole, parts = (CellDirectory(tmp_path / name).waves()[0] for name in ("whole", "parts"))
     np.testing.assert_allclose(parts.metrics()["value"], whole.metrics()["value"], rtol=1e-4, atol=1e-4)
-    assert parts.environments[0]["execution"] == {"kind": "map", "devices": 2, "chunk": 1, "shards": 2}
+    assert parts.environments[0]["execution"] == asdict(Execution("map", 2, shards=2))
 
 
 @pytest.mark.parametrize(
