@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.speed import TRAINING_PASSES
 from benchmarks import measure
 from experiments.experiment import Cell, Experiment, grid
 from models.stack import ComputeType
@@ -18,7 +19,6 @@ from training.runs import Program
 from training.settings import Hyperparameters, Settings
 
 CHARACTERS = 65  # of the small Shakespeare text
-PASSES = 3  # the backward pass has twice the matrix products of the forward pass
 
 
 @dataclass(frozen=True)
@@ -106,4 +106,4 @@ def rate(train: Callable[[int], float], tokens: int, seconds: float, at_least: i
 
 def flops_per_token(size: Size) -> float:
     """FLOPs of the matrix products of a training step, for each token and seed."""
-    return PASSES * grid(experiment(size, 1))[0].cost(random_tokens(size))["flops_per_token"]
+    return TRAINING_PASSES * grid(experiment(size, 1))[0].cost(random_tokens(size))["flops_per_token"]

@@ -52,6 +52,7 @@ class FeedForward(nn.Module):
             name: self.param(f"activation_{name}", lambda key, value=initial: jnp.asarray(value, jnp.float32))
             for name, initial in self.activation.parameters
         }
+        # Computed again in the backward pass, for which nothing of the hidden width but the inputs is kept then.
         hidden = jax.checkpoint(self.activation)(*inputs, **learned)
         self.sow("intermediates", "hidden", hidden)
         y = Dense(x.shape[-1], self.bias, self.dtype, kernel_init=self.output_init, name="down")(hidden)
