@@ -1,4 +1,4 @@
-"""The runner's face: the commands `ablations list, describe, run, compare, report, data`, and the same as functions.
+"""The runner's face: the commands `ablations list, describe, run, compare, report, figures, data`, also as functions.
 
     from ablations import compare, load, run
 
@@ -19,16 +19,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
     import pandas as pd
     from rich.console import Console
 
     from analysis.comparison import Comparison
-    from experiments.experiment import Cell, Experiment
+    from experiments.experiment import Budget, Cell, Experiment
     from records.results import Results
     from runner.options import Told
     from tasks.task import Dataset
     from training.execution import Kind
     from training.reading import Place
+    from training.settings import Run
 
 OURS = "ablations|analysis|experiments|models|probes|records|runner|tasks|training"
 
@@ -158,6 +162,91 @@ def compare(directory: str | Path, baseline: str | None = None, metric: str | No
     return comparison.compare(results.read(Path(directory)), baseline, metric)
 
 
+def figures(
+    paper: Any, budget: Budget = "short", only: Sequence[str] = (), out: str | Path | None = None, quiet: bool = False
+) -> Path:
+    """Makes the figures of a paper (a name, or the value that `experiments.library.paper` gives) and their page.
+
+    What is missing is trained first, below `out`/experiments; killed, the same call goes on. `out` is
+    results/NAME/BUDGET unless given. Beside the page index.html are every figure (svg) with its table (csv), and in
+    `saved` the rows they are drawn from. A figure whose data are not to be had is left out with a sentence. Raises
+    ValueError for bad input, OSError where the results cannot be written.
+    """
+    from dataclasses import fields
+
+    from analysis import excerpts, gallery
+    from experiments.experiment import check_choice
+    from experiments.library import paper as find_paper
+
+    asked = find_paper(paper) if isinstance(paper, str) else paper
+    names = [field.name for field in fields(asked)]
+    for one in only:
+        check_choice("--only", one, names)
+    chosen = [one for one in names if one in only or not only]
+    folder = Path(out) if out is not None else Path("results") / asked.name / budget
+    left_out = {}
+    for one in chosen:
+        try:
+            _measure(getattr(asked, one), budget, folder, quiet)
+        except FileNotFoundError as error:  # its data
+            left_out[one] = str(error)
+    saved = excerpts.read(folder / "saved")
+    made = asked.reproductions(saved)
+    left_out |= {
+        one: f"nothing is trained for it with --budget {budget}" for one in chosen if one not in made | left_out
+    }
+    return gallery.write(folder, asked.title, made, saved, left_out)
+
+
+def _measure(figure: Any, budget: Budget, folder: Path, quiet: bool) -> None:
+    """Trains what a figure needs, measures the networks, and keeps the rows."""
+    from analysis.excerpts import Excerpt, of_results
+
+    made: dict[str, Any] = {}
+    for experiment in figure.experiments(budget):
+        excerpt = of_results(run(experiment, folder / "experiments" / experiment.name, quiet=quiet))
+        excerpt.write(folder / "saved", experiment.name)
+        made = excerpt.made
+
+    def on_networks(experiment: Experiment, where: Any, function: Any) -> pd.DataFrame:
+        return evaluate(experiment, function, folder / "experiments" / experiment.name, where)
+
+    for name, rows in figure.measurements(budget, on_networks).items():
+        Excerpt(rows, made).write(folder / "saved", name)
+
+
+def evaluate(
+    experiment: Experiment | str,
+    function: Callable[[Cell, Run, Any, Mapping[str, np.ndarray]], list[dict[str, Any]]],
+    out: str | Path | None = None,
+    where: Callable[[Cell, Run], bool] = lambda cell, run: True,
+) -> pd.DataFrame:
+    """What a function says of the trained networks of an experiment, one row after another.
+
+    `function(cell, run, variables, test)` gives rows of one network: `cell.model.apply(variables, ...)` computes with
+    it, `test` are the arrays of the test split. Each row is preceded by the network's activation, axes, seed and
+    learning rate. `where(cell, run)` chooses networks. Raises ValueError for a network that is not trained yet.
+    """
+    import pandas as pd
+
+    from experiments.experiment import grid
+    from experiments.library import find
+    from runner import dispatch, plan
+    from training.trained import networks
+
+    asked = find(experiment) if isinstance(experiment, str) else experiment
+    directory = Path(out) if out is not None else Path("results") / asked.name
+    rows = []
+    for cell in grid(asked):
+        folder, data = plan.cell_directory(directory, cell).path, dispatch.load(cell.task)
+        runs = [run for run in cell.runs if where(cell, run)]
+        for run, variables in networks(cell.model, cell.task, cell.settings, runs, folder, data) if runs else ():
+            about = {"activation": cell.activation.name, **dict(cell.axes), "seed": run.seed}
+            about["learning_rate"] = float(run.hyperparameters.learning_rate)
+            rows += [{**about, **row} for row in function(cell, run, variables, data.arrays["test"])]
+    return pd.DataFrame(rows)
+
+
 def describe(experiment: Experiment | str) -> pd.DataFrame:
     """The cells of an experiment before anything is compiled: runs, parameters, forward FLOPs a token, memory in MB,
     estimated minutes of training (three forward passes a step at half of the measured matrix-product rate).
@@ -239,6 +328,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
     sub = command("report", _report, "Write DIR/report.html again.")
     sub.add_argument("directory", metavar="DIR", type=Path)
+    sub = command("figures", _figures, "Make the figures of a paper, with the paper's curves under ours.")
+    sub.usage = "ablations figures NAME [--budget BUDGET] [--only FIGURE ...] [--out DIR]"
+    sub.epilog = "What the paper leaves open: ablations figures NAME --help"
+    sub.add_argument("name", metavar="NAME", nargs="?", help="gelu_paper")
+    sub.add_argument("options", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     sub = command("data", _data, "List the data sets; prepare one, or check its files and its content.")
     sub.add_argument("action", choices=("list", "prepare", "check"), help="list, prepare NAME or check NAME")
     sub.add_argument("name", metavar="NAME", nargs="?", help="a set of the list, text:GLOB, or a name of TFDS")
@@ -312,6 +406,16 @@ def _report(known: argparse.Namespace) -> None:
     from records import results
 
     print(report.write(results.read(known.directory)))
+
+
+def _figures(known: argparse.Namespace) -> None:
+    from experiments.library import paper, papers
+    from runner.options import FigureOptions, read
+
+    if known.name is None:
+        raise ValueError(f"ablations figures needs the name of a paper: {', '.join(papers())}")
+    options = read(FigureOptions(paper(known.name)), known.options, f"ablations figures {known.name}")
+    print(f"page: {figures(options.figures, options.budget, options.only, options.out)}")
 
 
 def _data(known: argparse.Namespace) -> None:

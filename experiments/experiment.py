@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import jax
 
@@ -18,6 +18,7 @@ from probes.cost import cost
 from tasks.task import SPLITS, Dataset
 from training.settings import Hyperparameters, Run, Settings
 
+Budget = Literal["smoke", "short", "full"]  # of a study: does it run, an hour or less on two cores, as published
 Named = str | Activation  # an activation, or the name of one
 Axis = tuple[str, tuple[Any, ...]]  # the dotted path of a field, and its values
 OWN_FIELD = {"model.activation": "activations", "hyperparameters.learning_rate": "learning_rates"}  # never in axes

@@ -1,12 +1,13 @@
-"""Finding experiments: those of this folder by name, a user's own by path."""
+"""Finding experiments, those of this folder by name and a user's own by path, and the papers whose figures are here."""
 
 import ast
 import difflib
 import importlib
 import runpy
 from pathlib import Path
+from typing import Any
 
-from experiments.experiment import Experiment
+from experiments.experiment import Experiment, check_choice
 
 FOLDER = Path(__file__).parent
 
@@ -15,6 +16,21 @@ def catalogue() -> dict[str, str]:
     """Name -> first line of the docstring of every experiment here, read without importing it."""
     trees = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.py"))}
     return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in trees.items() if _defines(tree)}
+
+
+def papers() -> dict[str, str]:
+    """Name -> first line of the docstring of every paper whose figures are made here: the folders."""
+    found = {
+        path.parent.name: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*/__init__.py"))
+    }
+    return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in found.items()}
+
+
+def paper(name: str) -> Any:
+    """The value `figures` of experiments/NAME: a dataclass with a figure a field. Raises ValueError, naming the nearest,
+    if there is no such paper."""
+    check_choice("the paper", name, papers())
+    return importlib.import_module(f"experiments.{name}").figures
 
 
 def find(name: str) -> Experiment:

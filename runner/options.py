@@ -1,4 +1,4 @@
-"""An experiment's fields as command-line options, one spelling for both: --settings.batch-size 8."""
+"""Fields as command-line options, one spelling for both: --settings.batch-size 8."""
 
 import difflib
 import itertools
@@ -14,6 +14,7 @@ import tyro
 from experiments.experiment import (
     Activation,
     Axis,
+    Budget,
     Experiment,
     Named,
     activation,
@@ -57,7 +58,21 @@ class RunOptions(Options):
     """Trace a few steps of every cell, for Perfetto and TensorBoard, into results/NAME/profile."""
 
 
+@dataclass(frozen=True)
+class FigureOptions:
+    """What the paper leaves open can be chosen; the budget scales epochs and runs."""
+
+    figures: Annotated[Any, tyro.conf.arg(name="")]
+    budget: Budget = "short"
+    """smoke shows that everything runs, short takes about an hour on two cores, full is the paper's."""
+    only: tuple[str, ...] = ()
+    """The figures to make; all unless given."""
+    out: Path | None = None
+    """The folder of the results; results/NAME/BUDGET unless given."""
+
+
 Told = TypeVar("Told", bound=Options)
+Tree = TypeVar("Tree")
 
 READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
     int: (int, "a whole number"),
@@ -75,25 +90,41 @@ def parse(kind: type[Told], experiment: Experiment, arguments: Sequence[str], pr
     the values go together is the experiment's to check. Prints the help and exits where it is asked for.
     """
     default = kind(experiment)
-    if {"-h", "--help"} & set(arguments):
-        tyro.cli(kind, default=default, args=["--help"], prog=program, registry=_registry)
-    known = _known(default)
-    values: dict[str, Any] = {}
-    axes: list[Axis] = []
-    for option, words in _split(arguments):
-        if option == "--axis":
-            axes.append(_axis(experiment, words))
-            continue
-        path, declared = _find(option, known, program)
-        if path in values:
-            raise ValueError(f"{option} is given twice")
-        values[path] = _value(option, declared, words)
+    given = _given(default, arguments, program)
+    axes = tuple(_axis(experiment, words) for option, words in given if option == "--axis")
+    values = _fields(default, [item for item in given if item[0] != "--axis"], program, beside=("--axis",))
     told = with_fields(default, {**values, "experiment.axes": (*experiment.axes, *axes)})
     _check_not_varied(told.experiment, values)
     return with_fields(told, {"experiment.activations": _own_activations(experiment, told.experiment)})
 
 
-def _known(default: Options) -> dict[str, tuple[str, Any]]:
+def read(default: Tree, arguments: Sequence[str], program: str) -> Tree:
+    """A tree of dataclasses with the fields that the arguments set. Raises ValueError and prints the help as `parse`."""
+    return with_fields(default, _fields(default, _given(default, arguments, program), program))
+
+
+def _given(default: Any, arguments: Sequence[str], program: str) -> list[tuple[str, list[str]]]:
+    """Every option with its words; where the help is asked for, that is printed instead."""
+    if {"-h", "--help"} & set(arguments):
+        tyro.cli(type(default), default=default, args=["--help"], prog=program, registry=_registry)
+    return list(_split(arguments))
+
+
+def _fields(
+    default: Any, given: Iterable[tuple[str, list[str]]], program: str, beside: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Path -> value of every field that is given; `beside` are options that are no fields."""
+    known = _known(default)
+    values: dict[str, Any] = {}
+    for option, words in given:
+        path, declared = _find(option, known, program, beside)
+        if path in values:
+            raise ValueError(f"{option} is given twice")
+        values[path] = _value(option, declared, words)
+    return values
+
+
+def _known(default: Any) -> dict[str, tuple[str, Any]]:
     """Option -> path and declared type, for every field that words can give."""
     return {
         _option(path): (path, declared) for path, declared in field_types(default) if _element(declared) is not None
@@ -101,7 +132,7 @@ def _known(default: Options) -> dict[str, tuple[str, Any]]:
 
 
 def _option(path: str) -> str:
-    return f"--{path.removeprefix('experiment.').replace('_', '-')}"
+    return f"--{path.removeprefix('experiment.').removeprefix('figures.').replace('_', '-')}"
 
 
 def _split(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -114,9 +145,9 @@ def _split(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         yield option.replace("_", "-"), [value] * len(equals) + list(arguments[start + 1 : end])
 
 
-def _find(option: str, known: dict[str, tuple[str, Any]], program: str) -> tuple[str, Any]:
+def _find(option: str, known: dict[str, tuple[str, Any]], program: str, beside: tuple[str, ...]) -> tuple[str, Any]:
     if option not in known:
-        near = difflib.get_close_matches(option, [*known, "--axis"], n=1)
+        near = difflib.get_close_matches(option, [*known, *beside], n=1)
         hint = f"did you mean {near[0]}?" if near else f"see {program} --help"
         raise ValueError(f"there is no option {option}: {hint}")
     return known[option]

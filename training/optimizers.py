@@ -13,12 +13,12 @@ from training.settings import Hyperparameters, Settings
 Rate = Callable[[Int[Array, ""]], Float[Array, ""]]  # steps already made -> learning rate
 
 WEIGHTS = ("kernel", "embedding")
-FINAL = 0.1  # share of the peak at which cosine and linear end, as in GPT-3 and LLaMA
-DECAY = 0.2  # share of the steps over which warmup-stable-decay decays
+PENALIZED = (*WEIGHTS, "scale")
 
 
 def optimizer(settings: Settings, hyperparameters: Hyperparameters) -> optax.GradientTransformation:
-    """The optimizer of one run, for models whose parameters are dicts; first it clips the gradient by its global norm.
+    """The optimizer of one run, for models whose parameters are dicts; first it clips the gradient by its global norm,
+    then adds that of an L2 penalty, weight_decay / 2 times the sum of squares, if the settings ask for one.
 
     The schedule is a unit schedule times the traced learning rate: optax's own warmup schedules reject a traced peak.
     """
@@ -28,7 +28,13 @@ def optimizer(settings: Settings, hyperparameters: Hyperparameters) -> optax.Gra
         return hyperparameters.learning_rate * unit(count)
 
     clip = optax.clip_by_global_norm(hyperparameters.clip_norm)
-    return optax.chain(clip, _RULES[settings.optimizer](rate, hyperparameters))
+    if settings.late_b1 is None:
+        rule = _RULES[settings.optimizer](rate, hyperparameters)
+    else:
+        rule = _adam_of_two_halves(rate, hyperparameters, settings.late_b1, settings.steps // 2)
+    if settings.regularization == "decoupled":
+        return optax.chain(clip, rule)
+    return optax.chain(clip, optax.add_decayed_weights(hyperparameters.weight_decay, mask=penalized), rule)
 
 
 def unit_schedule(settings: Settings) -> Rate:
@@ -36,17 +42,17 @@ def unit_schedule(settings: Settings) -> Rate:
 
     The first step already moves: the warmup rises from 1/warmup to 1. `inverse_sqrt` is sqrt(warmup / step) after it.
     """
-    warmup, steps = max(settings.warmup, 1), settings.steps
+    warmup, steps, final = max(settings.warmup, 1), settings.steps, settings.final_ratio
 
     def unit(count: Int[Array, ""]) -> Float[Array, ""]:
         step = jnp.asarray(count, jnp.float32) + 1
         done = jnp.clip((step - warmup) / max(steps - warmup, 1), 0, 1)  # share of the steps after the warmup
         shape = {
-            "cosine": FINAL + (1 - FINAL) * 0.5 * (1 + jnp.cos(jnp.pi * done)),
-            "linear": 1 - (1 - FINAL) * done,
+            "cosine": final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * done)),
+            "linear": 1 - (1 - final) * done,
             "constant": jnp.ones(()),
             "inverse_sqrt": jnp.sqrt(warmup / jnp.maximum(step, warmup)),
-            "wsd": jnp.clip((steps - step) / max(DECAY * steps, 1), 0, 1),
+            "wsd": jnp.clip((steps - step) / max(settings.decay, 1), 0, 1),
         }[settings.schedule]
         return jnp.minimum(step / warmup, 1) * shape
 
@@ -59,15 +65,35 @@ def decayed(parameters: Any) -> Any:
     By name and not by rank, since scanned layers stack biases and scales to matrices; learned parameters of an
     activation are never decayed.
     """
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in WEIGHTS, parameters)
+    return _named(WEIGHTS, parameters)
+
+
+def penalized(parameters: Any) -> Any:
+    """Which parameters an L2 penalty falls on: those that decay, and the scales of normalizations, as in Lasagne."""
+    return _named(PENALIZED, parameters)
+
+
+def _named(names: tuple[str, ...], parameters: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in names, parameters)
 
 
 def _adamw(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
-    return optax.adamw(rate, b1=h.b1, b2=h.b2, eps=h.eps, weight_decay=h.weight_decay, mask=decayed)
+    return optax.adamw(
+        rate, b1=h.b1, b2=h.b2, eps=h.eps, eps_root=h.eps_root, weight_decay=h.weight_decay, mask=decayed
+    )
 
 
 def _adam(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
-    return optax.adam(rate, b1=h.b1, b2=h.b2, eps=h.eps)
+    return optax.adam(rate, b1=h.b1, b2=h.b2, eps=h.eps, eps_root=h.eps_root)
+
+
+def _adam_of_two_halves(rate: Rate, h: Hyperparameters, late_b1: float, half: int) -> optax.GradientTransformation:
+    """Adam whose b1 changes after half of the steps, as Hendrycks and Gimpel (2016) trained on CIFAR-10."""
+
+    def b1(count: Int[Array, ""]) -> Float[Array, ""]:
+        return jnp.where(count < half, h.b1, late_b1)
+
+    return optax.inject_hyperparams(optax.adam)(rate, b1=b1, b2=h.b2, eps=h.eps, eps_root=h.eps_root)
 
 
 def _sgd(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:

@@ -9,8 +9,16 @@ from flax import struct
 
 Optimizer = Literal["adamw", "adam", "sgd", "adafactor", "lion", "muon"]
 Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "wsd"]
+Regularization = Literal["decoupled", "l2"]
 Precision = Literal["default", "high", "highest"]
-CHOICES = {"optimizer": Optimizer, "schedule": Schedule, "matmul_precision": Precision}
+TrainingLoss = Literal["with_dropout", "without_dropout"]
+CHOICES = {
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "regularization": Regularization,
+    "training_loss": TrainingLoss,
+    "matmul_precision": Precision,
+}
 
 Traced = float | Any  # a number in an experiment; in a program an array, or whatever JAX puts in its place
 
@@ -26,17 +34,28 @@ class Settings:
     accumulate: int = 1
     """Parts that a batch is cut into, one after another, to save memory; must divide batch_size."""
     optimizer: Optimizer = "adamw"
-    """Optimizer; weight decay is decoupled and falls on kernels and embeddings alone."""
+    """Optimizer."""
+    regularization: Regularization = "decoupled"
+    """How weight decay acts: decoupled, beside the gradient, on kernels and embeddings alone (not with adam and sgd);
+    or as l2 in the gradient, only with adam and sgd, on the scales of normalizations too."""
     schedule: Schedule = "cosine"
-    """Learning rate after the warmup: cosine and linear end at a tenth, wsd decays over the last fifth to zero."""
+    """Learning rate after the warmup: cosine and linear fall all the way, wsd stays and then falls linearly to zero."""
     warmup_steps: int | None = None
     """Steps of linear warmup; a twentieth of steps unless set."""
+    decay_steps: int | None = None
+    """Steps at the end over which wsd falls; a fifth of steps unless set."""
+    final_ratio: float = 0.1
+    """Where cosine and linear end, as a share of the peak; a tenth as in GPT-3 and LLaMA."""
+    late_b1: float | None = None
+    """What b1 is in the second half of the steps, only with adam; as in the first half unless set."""
     evaluate_every: int | None = None
     """Steps between evaluations; a tenth of steps unless set. Evaluated at step 0 and at the last step always."""
     checkpoint_every: int = 5
     """Evaluations between checkpoints; the last step is always kept."""
     z_loss: float = 0.0
     """Weight of the squared log-normaliser of the logits (PaLM's z-loss), added to the training loss."""
+    training_loss: TrainingLoss = "with_dropout"
+    """The training loss that is recorded: the one descended, or that of the same batch once more without dropout."""
     matmul_precision: Precision = "default"
     """Precision of f32 matrix products; GPUs and TPUs lower it silently unless it is 'highest'."""
 
@@ -44,6 +63,11 @@ class Settings:
     def warmup(self) -> int:
         """Steps of warmup."""
         return max(1, self.steps // 20) if self.warmup_steps is None else self.warmup_steps
+
+    @property
+    def decay(self) -> float:
+        """Steps over which wsd falls."""
+        return 0.2 * self.steps if self.decay_steps is None else self.decay_steps
 
     @property
     def interval(self) -> int:
@@ -58,7 +82,7 @@ class Settings:
                 near = difflib.get_close_matches(str(value), allowed, n=1)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
                 raise ValueError(f"settings.{name} is '{value}': allowed are {', '.join(allowed)}{hint}")
-        for name in ("steps", "batch_size", "accumulate", "evaluate_every", "checkpoint_every"):
+        for name in ("steps", "batch_size", "accumulate", "decay_steps", "evaluate_every", "checkpoint_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"settings.{name} is {value}: it must be at least 1")
@@ -68,6 +92,18 @@ class Settings:
             raise ValueError(f"settings.accumulate is {self.accumulate}: it must divide batch_size ({self.batch_size})")
         if not 0 <= self.z_loss < float("inf"):
             raise ValueError(f"settings.z_loss is {self.z_loss}: it must be zero or positive")
+        self._check_rule()
+
+    def _check_rule(self) -> None:
+        """Raises ValueError where regularization, final_ratio or late_b1 are out of range or need another optimizer."""
+        if self.regularization == "l2" and self.optimizer not in ("adam", "sgd"):
+            raise ValueError(f"settings.regularization is 'l2': it goes with adam and sgd, not with {self.optimizer}")
+        if not 0 <= self.final_ratio <= 1:
+            raise ValueError(f"settings.final_ratio is {self.final_ratio}: it must lie in 0 to 1")
+        if self.late_b1 is not None and self.optimizer != "adam":
+            raise ValueError(f"settings.late_b1 is {self.late_b1}: it goes with adam, not with {self.optimizer}")
+        if self.late_b1 is not None and not 0 <= self.late_b1 < 1:
+            raise ValueError(f"settings.late_b1 is {self.late_b1}: it must lie in [0, 1)")
 
 
 @struct.dataclass
@@ -77,7 +113,8 @@ class Hyperparameters:
     learning_rate: Traced = 1e-3
     """Peak of the schedule."""
     weight_decay: Traced = 0.1
-    """Decoupled: a kernel shrinks by learning_rate * weight_decay a step (none with adam and sgd)."""
+    """Decoupled, a kernel shrinks by learning_rate * weight_decay a step; as l2, its gradient has weight_decay * kernel
+    added."""
     b1: Traced = 0.9
     """Decay of the first moment (momentum with sgd and muon, where it is Nesterov's)."""
     b2: Traced = 0.95
@@ -86,6 +123,8 @@ class Hyperparameters:
     """Added to the root of the second moment."""
     clip_norm: Traced = 1.0
     """Largest global norm of the gradient; inf switches clipping off."""
+    eps_root: Traced = 0.0
+    """Added to the second moment under the root, with adam and adamw."""
 
     def check(self) -> None:
         """Raises ValueError, naming field and value, where a field is out of range."""
@@ -94,8 +133,9 @@ class Hyperparameters:
                 raise ValueError(f"hyperparameters.{name} is {getattr(self, name)}: it must be positive")
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"hyperparameters.learning_rate is {self.learning_rate}: it must be finite")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(f"hyperparameters.weight_decay is {self.weight_decay}: it must be zero or positive")
+        for name in ("weight_decay", "eps_root"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"hyperparameters.{name} is {getattr(self, name)}: it must be zero or positive")
         for name in ("b1", "b2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"hyperparameters.{name} is {getattr(self, name)}: it must lie in [0, 1)")

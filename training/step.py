@@ -60,22 +60,25 @@ def train_interval(
 ) -> tuple[State, dict[str, Float[Array, ""]]]:
     """Trains `length` steps from step `start` on; a traced length, so that a shorter last interval compiles nothing.
 
-    Gives the new state and, over the interval, the mean training loss (nats; of each batch before its update, dropout
-    on), the mean gradient norm before clipping, and the number of steps whose loss or gradient was not finite.
+    Gives the new state and, over the interval, the mean training loss (of each batch before its update; with dropout or
+    without as `settings.training_loss` says), the mean gradient norm before clipping, and the number of steps whose
+    loss or gradient was not finite.
     """
     update = optimizer(settings, hyperparameters).update
 
     def body(index, carry):
-        state, totals = carry
+        before, totals = carry
         step = start + index
         batch = _batch(task, data, seed, step, index, settings.batch_size)
-        loss, collections, gradient = _gradient(model, task, settings, state, step, seed, batch)
+        loss, collections, gradient = _gradient(model, task, settings, before, step, seed, batch)
         norm = optax.tree.norm(gradient)
-        updates, optimizer_state = update(gradient, state.optimizer_state, state.parameters)
+        updates, optimizer_state = update(gradient, before.optimizer_state, before.parameters)
         bad = ~(jnp.isfinite(loss) & jnp.isfinite(norm))
+        if settings.training_loss == "without_dropout":
+            loss = _loss_without_dropout(model, task, before, batch)
         sums = {"loss": loss, "gradient_norm": norm, "not_finite": bad.astype(jnp.float32)}
-        state = State(optax.apply_updates(state.parameters, updates), optimizer_state, collections)
-        return state, jax.tree.map(jnp.add, totals, sums)
+        after = State(optax.apply_updates(before.parameters, updates), optimizer_state, collections)
+        return after, jax.tree.map(jnp.add, totals, sums)
 
     zeros = {name: jnp.zeros(()) for name in ("loss", "gradient_norm", "not_finite")}
     state, totals = lax.fori_loop(0, length, body, (state, zeros))
@@ -143,6 +146,12 @@ def _part(model, task, settings, parameters, collections, batch, step, index, se
 
     (_, (loss, collections)), gradient = jax.value_and_grad(objective, has_aux=True)(parameters)
     return loss, collections, gradient
+
+
+def _loss_without_dropout(model, task, state, batch):
+    """The loss of a training batch by the network as it is evaluated."""
+    outputs = model.apply({"params": state.parameters, **state.collections}, *task.inputs(batch))
+    return task.loss(outputs, batch)
 
 
 def _z_loss(logits: Any, weight: float) -> Float[Array, ""] | float:

@@ -1,0 +1,45 @@
+"""The GELU paper, figure by figure: Hendrycks and Gimpel 2016, Gaussian Error Linear Units (arXiv:1606.08415).
+
+Command: ablations figures gelu_paper [--budget smoke | short | full] [--only mnist ...]
+
+Settings are the paper's and its authors' code's (github.com/hendrycks/GELUs); where the two differ, the choice is a field of
+the figure and printed with it. `curves.csv` holds the training curves that the second version of the paper shows,
+digitised from the vector paths of its PDF: columns figure_pdf_v2, experiment, condition, activation, split, epoch, value.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+from analysis.excerpts import Excerpt
+from analysis.reproduction import Reproduction
+from experiments.gelu_paper.autoencoder import Autoencoder
+from experiments.gelu_paper.definitions import Definitions
+from experiments.gelu_paper.mnist import Mnist
+from experiments.gelu_paper.robustness import Robustness
+from experiments.gelu_paper.tweets import Tweets
+
+
+@dataclass(frozen=True)
+class GeluPaper:
+    """All figures, in the order of the paper; each with the choices that the paper leaves open as its fields."""
+
+    definitions: Definitions = field(default_factory=Definitions)
+    mnist: Mnist = field(default_factory=Mnist)
+    robustness: Robustness = field(default_factory=Robustness)
+    autoencoder: Autoencoder = field(default_factory=Autoencoder)
+    tweets: Tweets = field(default_factory=Tweets)
+
+    name = "gelu_paper"
+    title = "Gaussian Error Linear Units (Hendrycks and Gimpel 2016), made again"
+
+    def reproductions(self, excerpts: Mapping[str, Excerpt]) -> dict[str, Reproduction]:
+        """Every figure whose rows are there."""
+        found = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {
+            name: figure.reproduction(excerpts)
+            for name, figure in found.items()
+            if all(needed in excerpts for needed in figure.needs)
+        }
+
+
+figures = GeluPaper()
