@@ -124,7 +124,8 @@ def verdict(table: pd.DataFrame, claim: str) -> Verdict:
     far = known.loc[known["difference"].abs().idxmax()]
     reason = (
         f"{same} of {len(pairs)} separated pairs in the same order; {near} of {len(known)} medians within "
-        f"{TOLERANCE:.0%}, the farthest {far['activation']}, {far['split']}, epoch {far['epoch']:g}: {far['difference']:+.0%}"
+        f"{TOLERANCE:.0%}, the farthest {far['activation']}, {far['split']}, epoch {far['epoch']:g}: "
+        f"{far['difference']:+.0%}"
     )
     if table["n"].min() < 2:
         return Verdict(claim, "no verdict", f"n = 1; {reason}")
@@ -177,7 +178,7 @@ def _mean_logarithm(ours: pd.DataFrame, name: str, split: str, since: float, unt
 
 
 def draw(panels: Sequence[Panel]) -> Figure:
-    """A row a split and a column a panel: our median as a line with a band over all runs, the published curve dashed."""
+    """A row a split and a column a panel: our median as a line with a band over all runs; dashed what was published."""
     splits = list(dict.fromkeys(split for panel in panels for split in panel.published["split"]))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.8 * len(panels), 2.9 * len(splits) + 0.4), layout="constrained")

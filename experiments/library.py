@@ -27,8 +27,10 @@ def papers() -> dict[str, str]:
 
 
 def paper(name: str) -> Any:
-    """The value `figures` of experiments/NAME: a dataclass with a figure a field. Raises ValueError, naming the nearest,
-    if there is no such paper."""
+    """The value `figures` of experiments/NAME: a dataclass with a figure a field.
+
+    Raises ValueError, naming the nearest, if there is no such paper.
+    """
     check_choice("the paper", name, papers())
     return importlib.import_module(f"experiments.{name}").figures
 

@@ -99,7 +99,8 @@ def parse(kind: type[Told], experiment: Experiment, arguments: Sequence[str], pr
 
 
 def read(default: Tree, arguments: Sequence[str], program: str) -> Tree:
-    """A tree of dataclasses with the fields that the arguments set. Raises ValueError and prints the help as `parse`."""
+    """A tree of dataclasses with the fields that the arguments set. Raises ValueError and prints the help as `parse`
+    does."""
     return with_fields(default, _fields(default, _given(default, arguments, program), program))
 
 

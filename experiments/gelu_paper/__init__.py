@@ -2,9 +2,9 @@
 
 Command: ablations figures gelu_paper [--budget smoke | short | full] [--only mnist ...]
 
-Settings are the paper's and its authors' code's (github.com/hendrycks/GELUs); where the two differ, the choice is a field of
-the figure and printed with it. `curves.csv` holds the training curves that the second version of the paper shows,
-digitised from the vector paths of its PDF: columns figure_pdf_v2, experiment, condition, activation, split, epoch, value.
+Settings are those of the paper and of its authors' code (github.com/hendrycks/GELUs); where they differ, the choice is a
+field of the figure and printed with it. `curves.csv` holds the training curves of the second version of the paper,
+digitised from the vector paths of its PDF: figure_pdf_v2, experiment, condition, activation, split, epoch, value.
 """
 
 from collections.abc import Mapping

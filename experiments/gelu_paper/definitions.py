@@ -2,8 +2,8 @@
 
 Command: ablations figures gelu_paper --only definitions
 Cost:    seconds
-Paper:   the largest errors follow from the definitions: 0.000473 for the tanh approximation, 0.020335 for x * sigmoid(1.702 x);
-         the paper says of the sigmoid that it is within about 0.1 of the CDF
+Paper:   largest errors, which follow from the definitions: 0.000473 for the tanh approximation, 0.020335 for
+         x * sigmoid(1.702 x); the paper says of the sigmoid that it is within about 0.1 of the CDF
 
 What is drawn and measured are the activations of `models.activations` and their derivatives by JAX.
 """
@@ -109,7 +109,7 @@ def values(f: Callable[[Any], Any], x: np.ndarray = X) -> np.ndarray:
 
 
 def drawn() -> Figure:
-    """Six panels: functions, gates, errors of the approximations; first and second derivatives, approximations close."""
+    """Functions, gates, errors of the approximations; first and second derivatives, the approximations close."""
     x = np.linspace(-4, 4, 801, dtype=np.float32)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 5.6), layout="constrained")

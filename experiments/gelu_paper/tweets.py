@@ -2,8 +2,8 @@
 
 Command: ablations figures gelu_paper --only tweets --budget short
 Cost:    180 runs of 30 epochs (short is full here); on 2 CPU cores @short minutes
-Paper:   test error, median of 5: gelu 12.57 %, relu 12.67 %, elu 12.91 % with keep probability 0.8; section 4: relu with
-         keep probability 1 has 11.9 %, less than with dropout
+Paper:   test error, median of 5: gelu 12.57 %, relu 12.67 %, elu 12.91 % with keep probability 0.8; section 4: relu
+         without dropout has 11.9 %, less than with it
 
 25 tags, a word with its two neighbours, 256-256, Adam, batches of 16, 30 epochs, weights of norm 1 into every unit,
 learning rates 1e-3, 1e-4, 1e-5. The paper's word vectors, learned from 56 million tweets and held fixed, are not to be
@@ -39,7 +39,7 @@ PAPER = {(0.8, "gelu"): 12.57, (0.8, "relu"): 12.67, (0.8, "elu"): 12.91, (1.0, 
 
 @dataclass(frozen=True)
 class Tweets:
-    """The test errors of sections 3.3 and 4, at the last epoch; the paper does not tell which epoch its errors are of."""
+    """The test errors of sections 3.3 and 4, at the last epoch; the paper does not tell which epoch its own are of."""
 
     tuned_by: Literal["last", "best"] = "last"
     """Which median validation error chooses the learning rate of an activation."""
@@ -87,8 +87,8 @@ class Tweets:
                 difference("without dropout ReLU has the lower test error", test, (1.0, "relu"), (0.8, "relu")),
             ),
             notes=(
-                "word vectors are learned here, from the training tweets alone; the paper's, learned from 56 million tweets "
-                "and held fixed, are not to be had: errors are not comparable in size",
+                "word vectors are learned here, from the training tweets alone; the paper's, learned from 56 million "
+                "tweets and held fixed, are not to be had: errors are not comparable in size",
                 *(f"keep {keep:g}: learning rates {rates(found)}" for keep, found in chosen.items()),
                 "test errors at the last epoch; the paper does not tell which",
             ),
@@ -115,7 +115,7 @@ def tabulated(test: pd.DataFrame) -> pd.DataFrame:
 
 
 def difference(reading: str, test: pd.DataFrame, one: tuple[float, str], other: tuple[float, str]) -> Verdict:
-    """Whether one arm, a keep probability and an activation, has the lower test error than another, paired over seeds."""
+    """Whether one arm (keep probability, activation) has a lower test error than another, paired over seeds."""
     arms = test.set_index(["keep", "activation", "seed"])["value"].sort_index()
     pairs = (arms.loc[one] - arms.loc[other]).dropna()
     paper = PAPER[one] - PAPER[other]
@@ -129,7 +129,7 @@ def difference(reading: str, test: pd.DataFrame, one: tuple[float, str], other: 
 
 
 def drawn(errors: pd.DataFrame) -> Figure:
-    """Left and middle validation errors with bands over all runs; right test errors, a dot a run, beside the paper's."""
+    """Validation errors with bands over all runs; right the test errors, a dot a run, beside the paper's."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.3), layout="constrained")
         *panels, right = figure.subplots(1, len(KEEP) + 1)
