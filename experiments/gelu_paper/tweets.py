@@ -25,6 +25,7 @@ from analysis.reproduction import Reproduction, Verdict
 from analysis.statistics import paired_difference
 from experiments.experiment import Budget, Experiment
 from experiments.gelu_paper.paper import ACTIVATIONS, ADAM, LEARNING_RATES, Evaluate, adam, rates, tuned
+from models.mlp import MLP
 from tasks.tagging import TweetTagging
 
 NAMES = {0.8: "gelu_paper_tweets", 1.0: "gelu_paper_tweets_without_dropout"}
