@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -21,6 +21,7 @@ two published values must differ to count as separated."""
 END = 0.5
 """Epochs behind its last point at which a curve still has that value: training losses stand in the middle of an epoch,
 and digitised curves end a little before the axes."""
+COLUMNS = ["panel", "split", "epoch", "activation", "published", "ours", "low", "high", "n", "difference"]
 Outcome = Literal["reproduced", "partly", "not reproduced", "no verdict"]
 
 
@@ -30,7 +31,7 @@ class Panel:
 
     title: str
     published: pd.DataFrame
-    """activation, split, epoch, value: the digitised curves."""
+    """activation, split, epoch, value: the digitised curves; no rows where our data only stand for the published."""
     ours: pd.DataFrame
     """activation, seed, split, epoch, value."""
     at: tuple[float, ...]
@@ -39,6 +40,24 @@ class Panel:
     """Where the published axes end: a curve that begins later was above it until then."""
     unit: str = "loss"
     """What the values are."""
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that were published, or else what is measured every epoch."""
+        return list(dict.fromkeys(self.published["split"])) or ["train", "validation"]
+
+    @property
+    def activations(self) -> list[str]:
+        """Names, the published ones first."""
+        return list(dict.fromkeys([*self.published["activation"], *self.ours["activation"]]))
+
+    def curve(self, split: str, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The published curve of an activation on a split, and ours."""
+        published, ours = (
+            rows[(rows["split"] == split) & (rows["activation"] == name)].sort_values("epoch")
+            for rows in (self.published, self.ours)
+        )
+        return published, ours
 
 
 @dataclass(frozen=True)
@@ -65,7 +84,7 @@ class Reproduction:
 def value_at(curve: pd.DataFrame, epoch: float) -> float:
     """A curve's value at an epoch, between its points on a straight line; nan outside of them, but for `END`."""
     points = curve.sort_values("epoch")
-    if epoch > points["epoch"].max() + END:
+    if points.empty or epoch > points["epoch"].max() + END:
         return math.nan
     return float(np.interp(epoch, points["epoch"], points["value"], left=math.nan))
 
@@ -73,35 +92,23 @@ def value_at(curve: pd.DataFrame, epoch: float) -> float:
 def compared(panel: Panel) -> pd.DataFrame:
     """A row a split, epoch and activation: panel, split, epoch, activation, published, ours, low, high, n, difference.
 
-    `published` is inf where the curve was above the axes. `ours` is the median of n runs, from `low` to `high`;
-    `difference` is relative to the published value. Epochs that no run of ours has reached have no row.
+    `published` is inf where the curve was above the axes, nan where there is none. `ours` is the median of n runs, from
+    `low` to `high`; `difference` is relative to the published value. No row where no run of ours has reached the epoch.
     """
     rows = []
-    for (split, name), curve in panel.published.groupby(["split", "activation"], sort=False):
-        runs = panel.ours[(panel.ours["split"] == split) & (panel.ours["activation"] == name)]
-        for epoch in panel.at:
-            values = [value for _, run in runs.groupby("seed") if np.isfinite(value := value_at(run, epoch))]
-            if not values:
-                continue
-            theirs = math.inf if epoch < curve["epoch"].min() else value_at(curve, epoch)
-            rows.append(
-                {
-                    "panel": panel.title,
-                    "split": split,
-                    "epoch": epoch,
-                    "activation": name,
-                    "published": theirs,
-                    "ours": float(np.median(values)),
-                    "low": min(values),
-                    "high": max(values),
-                    "n": len(values),
-                    "difference": np.median(values) / theirs - 1 if np.isfinite(theirs) else math.nan,
-                }
-            )
+    for split, name, epoch in itertools.product(panel.splits, panel.activations, panel.at):
+        published, ours = panel.curve(split, name)
+        values = [value for _, run in ours.groupby("seed") if np.isfinite(value := value_at(run, epoch))]
+        if not values:
+            continue
+        above = len(published) and epoch < published["epoch"].min()
+        theirs = math.inf if above else value_at(published, epoch)
+        middle = float(np.median(values))
+        about: dict[str, Any] = {"panel": panel.title, "split": split, "epoch": epoch, "activation": name}
+        spread = {"low": min(values), "high": max(values), "n": len(values)}
+        difference = middle / theirs - 1 if np.isfinite(theirs) else math.nan
+        rows.append({**about, "published": theirs, "ours": middle, **spread, "difference": difference})
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-COLUMNS = ["panel", "split", "epoch", "activation", "published", "ours", "low", "high", "n", "difference"]
 
 
 def verdict(table: pd.DataFrame, claim: str) -> Verdict:
@@ -179,7 +186,7 @@ def _mean_logarithm(ours: pd.DataFrame, name: str, split: str, since: float, unt
 
 def draw(panels: Sequence[Panel]) -> Figure:
     """A row a split and a column a panel: our median as a line with a band over all runs; dashed what was published."""
-    splits = list(dict.fromkeys(split for panel in panels for split in panel.published["split"]))
+    splits = list(dict.fromkeys(split for panel in panels for split in panel.splits))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.8 * len(panels), 2.9 * len(splits) + 0.4), layout="constrained")
         grid = figure.subplots(len(splits), len(panels), squeeze=False)
@@ -195,17 +202,16 @@ def draw(panels: Sequence[Panel]) -> Figure:
 
 
 def _draw(axes: Axes, panel: Panel, split: str) -> None:
-    """One split of a panel, within the limits of the published axes as far as ours lie in them."""
-    values = panel.published[panel.published["split"] == split]
-    for name in dict.fromkeys(values["activation"]):
+    """One split of a panel, within the limits of the published axes."""
+    dashes: dict[str, Any] = {"linewidth": 1.0, "linestyle": (0, (4, 2))}
+    for name in panel.activations:
         hue = colour(name)
-        theirs = values[values["activation"] == name].sort_values("epoch")
-        runs = panel.ours[(panel.ours["split"] == split) & (panel.ours["activation"] == name)]
-        by_epoch = runs.groupby("epoch")["value"]
+        published, ours = panel.curve(split, name)
+        by_epoch = ours.groupby("epoch")["value"]
         middle = by_epoch.median()
         axes.plot(middle.index, middle, color=hue, linewidth=1.6, label=name)
         axes.fill_between(middle.index, by_epoch.min(), by_epoch.max(), color=hue, alpha=0.15, linewidth=0)
-        axes.plot(theirs["epoch"], theirs["value"], color=hue, linewidth=1.0, linestyle=(0, (4, 2)))
-    axes.plot([], [], color=INK, linewidth=1.0, linestyle=(0, (4, 2)), label="published")
-    top = panel.above if math.isfinite(panel.above) else None
-    axes.set(xlim=(0, None), ylim=(0, top))
+        axes.plot(published["epoch"], published["value"], color=hue, **dashes)
+    if len(panel.published):
+        axes.plot([], [], color=INK, label="published", **dashes)
+    axes.set(xlim=(0, None), ylim=(0, panel.above if math.isfinite(panel.above) else None))

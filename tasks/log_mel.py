@@ -7,16 +7,24 @@ WINDOW, HOP = 0.025, 0.010  # seconds: as in HTK, Kaldi and the TIMIT literature
 FLOOR = 1e-10  # of the energy, so that digital silence has a logarithm
 
 
-def log_mel(samples: Num[np.ndarray, " samples"], rate: int, bands: int) -> Float[np.ndarray, "frames bands"]:
-    """The natural logarithm of the energy in each band, of windows of 25 ms every 10 ms that lie within the samples.
+def windows(samples: Num[np.ndarray, " samples"], rate: int) -> Num[np.ndarray, "frames width"]:
+    """The windows of 25 ms every 10 ms that lie within the samples, `rate` a second.
 
-    Samples are from -1 to 1, `rate` a second. Hann windows; power spectra of the next power of two; triangular filters
-    (`mel_filters`). Samples that do not fill a window are one frame, followed by silence.
+    Samples that do not fill a window are one, followed by silence.
     """
     width, hop = round(WINDOW * rate), round(HOP * rate)
     samples = np.pad(samples, (0, max(0, width - len(samples))))
+    return np.lib.stride_tricks.sliding_window_view(samples, width)[::hop]
+
+
+def log_mel(samples: Num[np.ndarray, " samples"], rate: int, bands: int) -> Float[np.ndarray, "frames bands"]:
+    """The natural logarithm of the energy in each band, of all windows (`windows`).
+
+    Samples are from -1 to 1. Hann windows; power spectra of the next power of two; triangular filters (`mel_filters`).
+    """
+    frames = windows(samples, rate)
+    width = frames.shape[1]
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(width) / width)
-    frames = np.lib.stride_tricks.sliding_window_view(samples, width)[::hop]
     size = 1 << (width - 1).bit_length()
     power = np.abs(np.fft.rfft(frames * window[None, :], size)) ** 2
     return np.log(np.maximum(power @ mel_filters(bands, size, rate).T, FLOOR))

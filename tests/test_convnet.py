@@ -66,6 +66,56 @@ def test_the_network_of_cifar10_has_its_size():
     assert gated.clone(match="width").hidden_widths == gated.widths
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_batch_normalization_stands_between_each_linear_map_and_its_activation(train):
+    model = SMALL.clone(activation=activation("relu"), normalization="batch")
+    variables = drawn(model)
+    arrays = jax.tree.map(np.asarray, variables)
+    layers, kept = arrays["params"], arrays["batch_stats"]
+    found, updated = model.apply(variables, IMAGES, train=train, mutable=["batch_stats"])
+
+    def normalized(x, path):
+        layer, running = layers, kept
+        for name in path:
+            layer, running = layer[name], running[name]
+        norm, axes = layer["norm"], tuple(range(x.ndim - 1))
+        mean, variance = (x.mean(axes), x.var(axes)) if train else (running["norm"]["mean"], running["norm"]["var"])
+        y = (x - mean) / np.sqrt(variance + 1e-4) * norm["scale"] + norm["bias"]
+        return y, 0.9 * running["norm"]["mean"] + 0.1 * mean if train else running["norm"]["mean"]
+
+    def mapped(x, name, padding):
+        layer = {"kernel": layers[name]["up"]["map"]["kernel"], "bias": 0.0}
+        return np.stack([convolved(image, layer, padding) for image in x])
+
+    x, running = normalized(mapped(np.asarray(IMAGES), "layer_0", 1), ("layer_0", "up"))
+    np.testing.assert_allclose(updated["batch_stats"]["layer_0"]["up"]["norm"]["mean"], running, rtol=1e-4, atol=1e-5)
+    x = x.clip(0).reshape(2, 3, 2, 2, 2, 3).max(axis=(2, 4))
+    x = normalized(mapped(x, "layer_1", 0), ("layer_1", "up"))[0].clip(0).mean(axis=(1, 2))
+    expected = normalized(x @ layers["head"]["map"]["kernel"], ("head",))[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_last_convolutions_of_cifar10_see_36_places():
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    model = ConvNet(normalization="batch")
+    _, sown = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, mutable=True), images)
+    shapes = [sown["intermediates"][f"layer_{i}"]["hidden"][0].shape for i in range(9)]
+    assert shapes == [(1, 32, 32, 96)] * 3 + [(1, 16, 16, 192)] * 3 + [(1, 6, 6, 192)] * 3
+
+
+def test_noise_falls_on_the_images_in_training_alone():
+    model = SMALL.clone(input_noise=0.5)
+    variables = drawn(model)
+    np.testing.assert_array_equal(model.apply(variables, IMAGES), SMALL.apply(variables, IMAGES))
+    one_pixel = ConvNet(channels=1, widths=(1,), kernels=(1,), padding=(0,), pool_after=(), classes=1, input_noise=0.5)
+    pixels = jnp.zeros((4000, 1, 1, 1))
+    linear = one_pixel.clone(activation=activation("identity"))
+    weights = jax.tree.map(jnp.ones_like, linear.init(jax.random.key(0), pixels))
+    noise = linear.apply(weights, pixels, train=True, rngs={"dropout": jax.random.key(1)}) - 2  # two biases
+    assert abs(noise.mean()) < 0.03  # its standard error is 0.008, that of the deviation 0.006
+    assert abs(noise.std() - 0.5) < 0.02
+
+
 def test_large_kernels_count_for_more():
     plain = ConvNet(channels=3, widths=(200, 200), kernels=(11, 1), padding=(5, 0), pool_after=())
     gated = plain.clone(activation=activation("swiglu"))
@@ -105,6 +155,8 @@ def test_a_seed_gives_the_same_weights_whatever_the_activation():
         ({"pool_after": (3,)}, r"pool_after is \(3,\), there are convolutions 1 to 2"),
         ({"classes": 0}, "classes is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"normalization": "bach"}, "did you mean 'batch'"),
+        ({"input_noise": -0.1}, "input_noise is -0.1, it must be at least 0"),
     ],
 )
 def test_bad_fields_are_refused(fields, sentence):

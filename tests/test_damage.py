@@ -276,6 +276,7 @@ def test_a_grown_grid_trains_only_what_is_missing(directory, question, command, 
     assert trained == []
 
 
+@pytest.mark.slow
 def test_results_of_another_commit_are_used_with_a_warning_and_retrained_on_demand(
     directory, finished, command, monkeypatch
 ):

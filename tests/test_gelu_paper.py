@@ -149,6 +149,7 @@ def networks(tmp_path_factory):
         full,
         model=MLP(input_shape=(4, 4, 1), widths=(16,)),
         activations=("gelu_tanh", "relu"),
+        axes=(("model.dropout", (0.0,)),),
         learning_rates=(1e-2,),
         settings=replace(full.settings, steps=40, evaluate_every=20, batch_size=32),
     )
@@ -238,7 +239,7 @@ def test_a_figure_without_data_is_left_out_with_a_sentence(tmp_path, monkeypatch
         raise FileNotFoundError("mnist is not on this machine")
 
     monkeypatch.setattr("runner.dispatch.load", missing)
-    page = ablations.figures("gelu_paper", "smoke", ("definitions", "mnist"), tmp_path, quiet=True)
+    page = ablations.figures("gelu_paper", "smoke", ("mnist",), tmp_path, quiet=True)
     assert "mnist: mnist is not on this machine" in page.read_text()
 
 

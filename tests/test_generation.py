@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 from models.generation import generate, sample
 from models.transformer import EncoderDecoder, Transformer
@@ -28,7 +29,7 @@ def params(model):
     return jax.jit(model.init)(jax.random.key(0), *inputs)["params"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_but(("learned", "rotary windows"), MODELS))
 def test_logits_with_the_cache_are_those_without(name):
     model = MODELS[name]
     tokens = jax.random.randint(jax.random.key(2), (2, 8), 0, 13)
@@ -46,7 +47,7 @@ def test_logits_with_the_cache_are_those_without(name):
     np.testing.assert_allclose(jnp.concatenate(logits, axis=1)[real], whole[real], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["learned", "rotary windows"])
+@pytest.mark.parametrize("name", slow_but(("rotary windows",), ("learned", "rotary windows")))
 def test_without_a_key_it_is_the_likeliest_token_each_time(name):
     model = MODELS[name]
     tokens = generate(model, params(model), PROMPT, 6)
@@ -56,7 +57,7 @@ def test_without_a_key_it_is_the_likeliest_token_each_time(name):
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("name", ["learned", "alibi"])
+@pytest.mark.parametrize("name", slow_but(("learned",), ("learned", "alibi")))
 def test_padding_on_either_side_changes_nothing(name, side):
     model, pad = MODELS[name], jnp.full((2, 3), 7)
     tokens = jnp.concatenate([pad, PROMPT] if side == "left" else [PROMPT, pad], axis=1)

@@ -14,6 +14,7 @@ import chex
 import jax
 import pandas as pd
 import pytest
+from marks import slow_but
 
 import ablations
 from experiments.experiment import grid
@@ -138,7 +139,7 @@ def check_readable(directory: Path) -> None:
             raise
 
 
-@pytest.mark.parametrize("kills", [6, *(pytest.param(kills, marks=pytest.mark.slow) for kills in (20, 100))])
+@pytest.mark.parametrize("kills", slow_but((2,), (2, 20, 100)))
 def test_kills_at_random_moments_change_nothing(start, folder, experiment, tmp_path, kills):
     """`pytest -m slow tests/test_kill.py` kills 20 and 100 times."""
     clock = time.perf_counter()
@@ -190,7 +191,7 @@ def test_a_runner_killed_while_it_holds_a_cell_blocks_nobody(start, folder, expe
     same(out, folder / "whole", experiment)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", slow_but((signal.SIGTERM,), (signal.SIGINT, signal.SIGTERM)))
 def test_an_interrupted_runner_says_how_to_go_on(start, folder, experiment, tmp_path, number):
     out = tmp_path / "out"
     process = start(out)
@@ -218,6 +219,7 @@ def prepare(directory: Path) -> None:
     (directory / "sha256").write_text(stdlib.provenance["sha256"])
 
 
+@pytest.mark.slow
 def test_kills_while_a_corpus_is_prepared_change_nothing(tmp_path):
     def start(directory):
         process = processes.Process(target=prepare, args=(directory,))

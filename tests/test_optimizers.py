@@ -59,9 +59,9 @@ def scanned(tree, axis=0):
     return {**rest, "layers": jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *layers)}
 
 
-def trained(name, parameters, gradients, hyperparameters=HYPERPARAMETERS):
+def trained(name, parameters, gradients, hyperparameters=HYPERPARAMETERS, **fields):
     """The parameters after one step for each gradient."""
-    rule = optimizer(replace(SETTINGS, optimizer=name), hyperparameters)
+    rule = optimizer(replace(SETTINGS, optimizer=name, **fields), hyperparameters)
 
     def step(carry, gradient):
         parameters, state = carry
@@ -74,13 +74,13 @@ def trained(name, parameters, gradients, hyperparameters=HYPERPARAMETERS):
 # References: one parameter array in float64, its gradients, the rate of each step, hyperparameters and weight decay.
 
 
-def adamw(p, gradients, rates, h, decay, nesterov=False):
+def adamw(p, gradients, rates, h, decay, nesterov=False, eps_root=0.0):
     m = v = 0
     for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), 1):
         m = h.b1 * m + (1 - h.b1) * g
         v = h.b2 * v + (1 - h.b2) * g**2
         direction = ahead(m, g, h.b1, t) if nesterov else m / (1 - h.b1**t)
-        p = p - rate * (direction / (np.sqrt(v / (1 - h.b2**t)) + h.eps) + decay * p)
+        p = p - rate * (direction / (np.sqrt(v / (1 - h.b2**t) + eps_root) + h.eps) + decay * p)
     return p
 
 
@@ -89,9 +89,10 @@ def ahead(m, g, b1, t):
     return b1 * m / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
 
 
-def sgd(p, gradients, rates, h, decay):
+def sgd(p, gradients, rates, h, decay, l2=0.0):
     momentum = 0
     for g, rate in zip(gradients, rates, strict=True):
+        g = g + l2 * p
         momentum = h.b1 * momentum + g
         p = p - rate * (g + h.b1 * momentum)
     return p
@@ -151,6 +152,42 @@ def test_optimizer_equals_its_reference(name, parameters, gradients):
     chex.assert_trees_all_close(result, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_an_l2_penalty_goes_through_the_momentum_of_kernels_embeddings_and_scales(parameters, gradients):
+    def expected(path, parameter, gradient):
+        l2 = HYPERPARAMETERS.weight_decay if path[-1].key in ("kernel", "embedding", "scale") else 0.0
+        rates = HYPERPARAMETERS.learning_rate * shares(SETTINGS)
+        return np.float32(sgd(np.float64(parameter), np.float64(gradient), rates, HYPERPARAMETERS, 0.0, l2))
+
+    result = jax.jit(partial(trained, "sgd", regularization="l2"))(parameters, gradients)
+    leaves = jax.tree_util.tree_map_with_path(expected, parameters, gradients)
+    assert any(path[-1].key == "scale" for path, _ in jax.tree_util.tree_leaves_with_path(parameters))
+    chex.assert_trees_all_close(result, leaves, rtol=1e-4, atol=1e-5)
+
+
+def test_an_epsilon_may_stand_under_the_root(parameters, gradients):
+    h = replace(HYPERPARAMETERS, eps_root=0.3)
+    rates = h.learning_rate * shares(SETTINGS)
+    expected = jax.tree.map(
+        lambda p, g: np.float32(adamw(np.float64(p), np.float64(g), rates, h, 0.0, eps_root=0.3)), parameters, gradients
+    )
+    result = jax.jit(partial(trained, "adam"))(parameters, gradients, h)
+    chex.assert_trees_all_close(result, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_b1_may_change_after_half_of_the_steps(parameters, gradients):
+    def expected(p, gradients):
+        h, m, v = HYPERPARAMETERS, 0, 0
+        for t, (g, rate) in enumerate(zip(gradients, h.learning_rate * shares(SETTINGS), strict=True), 1):
+            b1 = h.b1 if t <= 2 else 0.3
+            m, v = b1 * m + (1 - b1) * g, h.b2 * v + (1 - h.b2) * g**2
+            p = p - rate * m / (1 - b1**t) / (np.sqrt(v / (1 - h.b2**t)) + h.eps)
+        return np.float32(p)
+
+    one = [tree["layer_0"]["feedforward"]["up"]["kernel"] for tree in (parameters, gradients)]
+    result = jax.jit(partial(trained, "adam", late_b1=0.3))(*({"kernel": leaf} for leaf in one))
+    np.testing.assert_allclose(result["kernel"], expected(*(np.float64(leaf) for leaf in one)), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_without_a_gradient_only_matrices_and_tables_shrink(name, scan, parameters, gradients):
@@ -208,17 +245,20 @@ def test_a_gradient_is_clipped_by_its_global_norm(clip_norm, expected):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "expected"),  # at steps 10, 55, 90 and 100
+    ("schedule", "fields", "expected"),  # at steps 10, 55, 90 and 100
     [
-        ("cosine", (1.0, 0.55, 0.1 + 0.45 * (1 + np.cos(np.pi * 8 / 9)), 0.1)),
-        ("linear", (1.0, 0.55, 0.2, 0.1)),
-        ("constant", (1.0, 1.0, 1.0, 1.0)),
-        ("inverse_sqrt", (1.0, (10 / 55) ** 0.5, 1 / 3, 0.1**0.5)),
-        ("wsd", (1.0, 1.0, 0.5, 0.0)),
+        ("cosine", {}, (1.0, 0.55, 0.1 + 0.45 * (1 + np.cos(np.pi * 8 / 9)), 0.1)),
+        ("linear", {}, (1.0, 0.55, 0.2, 0.1)),
+        ("constant", {}, (1.0, 1.0, 1.0, 1.0)),
+        ("inverse_sqrt", {}, (1.0, (10 / 55) ** 0.5, 1 / 3, 0.1**0.5)),
+        ("wsd", {}, (1.0, 1.0, 0.5, 0.0)),
+        ("cosine", {"final_ratio": 0.0}, (1.0, 0.5, 0.5 * (1 + np.cos(np.pi * 8 / 9)), 0.0)),
+        ("linear", {"final_ratio": 0.0}, (1.0, 0.5, 1 / 9, 0.0)),
+        ("wsd", {"decay_steps": 50}, (1.0, 0.9, 0.2, 0.0)),
     ],
 )
-def test_schedule_rises_linearly_then_takes_its_shape(schedule, expected):
-    unit = shares(Settings(steps=100, warmup_steps=10, schedule=schedule))
+def test_schedule_rises_linearly_then_takes_its_shape(schedule, fields, expected):
+    unit = shares(Settings(steps=100, warmup_steps=10, schedule=schedule, **fields))
     np.testing.assert_allclose(unit[:10], np.arange(1, 11) / 10, rtol=1e-6)
     np.testing.assert_allclose(unit[[9, 54, 89, 99]], expected, atol=1e-6)
 
@@ -229,3 +269,25 @@ def test_the_shortest_trainings_begin_at_their_warmup_and_stay_within_the_peak(s
     unit = shares(Settings(steps=3, warmup_steps=warmup, schedule=schedule))
     assert unit[0] == pytest.approx(1 / max(warmup, 1))
     assert ((unit >= 0) & (unit <= 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"regularization": "L2"}, "settings.regularization is 'L2': allowed are decoupled, l2"),
+        ({"regularization": "l2"}, "settings.regularization is 'l2': it goes with adam and sgd, not with adamw"),
+        ({"final_ratio": 1.5}, "settings.final_ratio is 1.5: it must lie in 0 to 1"),
+        ({"decay_steps": 0}, "settings.decay_steps is 0: it must be at least 1"),
+        ({"decay_steps": 9, "steps": 8}, "settings.decay_steps is 9: it must lie in 1 to steps (8)"),
+        ({"late_b1": 0.5}, "settings.late_b1 is 0.5: it goes with adam, not with adamw"),
+        ({"late_b1": 1.0, "optimizer": "adam"}, r"settings.late_b1 is 1.0: it must lie in \[0, 1\)"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(fields, sentence):
+    settings = Settings()
+    for name, value in fields.items():
+        object.__setattr__(settings, name, value)  # past the type checks that tests have and users have not
+    with pytest.raises(ValueError, match=sentence):
+        settings.check()
+    with pytest.raises(ValueError, match=r"hyperparameters.eps_root is -1.0: it must be zero or positive"):
+        Hyperparameters(eps_root=-1.0).check()

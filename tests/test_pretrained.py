@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from make_parity import TOLERANCE, differences, expected, ours
+from marks import slow_but
 from safetensors.numpy import load_file, save_file
 
 from models import pretrained
@@ -18,6 +19,8 @@ from models.families import family
 from models.pretrained.format import function
 from models.transformer import Transformer
 
+FAST = ("gpt2", "bert", "llama", "t5")
+"""Model types that differ the most: a decoder and an encoder with biases, rotary positions, an encoder-decoder."""
 CASES = sorted(path for path in (Path(__file__).parent / "parity").iterdir() if path.is_dir())
 
 
@@ -27,23 +30,14 @@ def of(kind: str) -> Path:
     return next(path for path in cases if (path / "model.safetensors").exists() and "16" not in path.name)
 
 
-def first_of_each_type() -> list:
-    """All cases, those beyond the first of a model type marked slow: `pytest -m slow tests/test_pretrained.py`."""
-    kinds = [path.name.partition("_")[0] for path in CASES]
-    return [
-        pytest.param(path, id=path.name, marks=[pytest.mark.slow] if kind in kinds[:index] else [])
-        for index, (path, kind) in enumerate(zip(CASES, kinds, strict=True))
-    ]
-
-
-@pytest.mark.parametrize("case", first_of_each_type())
+@pytest.mark.parametrize("case", slow_but([of(kind) for kind in FAST], CASES))
 def test_outputs_are_those_of_transformers(case):
     found = differences(expected(case), ours(case))
     assert found.keys() == {"logits", "hidden"}
     assert max(found.values()) <= TOLERANCE
 
 
-@pytest.mark.parametrize("kind", pretrained.folder.FORMATS)
+@pytest.mark.parametrize("kind", slow_but(("gpt2", "bert"), pretrained.folder.FORMATS))
 def test_what_is_saved_is_loaded_again(kind, tmp_path):
     for case in (path for path in CASES if path.name.startswith(f"{kind}_")):
         model, params = pretrained.load(case)
@@ -86,7 +80,10 @@ def test_a_model_of_no_type_is_refused_by_what_differs(fields, tmp_path):
         pretrained.save(tmp_path / "folder", model, {})
 
 
-@pytest.mark.parametrize("name", ["gpt2", "bert", "bloom", "llama3", "pythia", "t5_v1_1", "gemma2", "nemotron", "vit"])
+FAMILIES = ["gpt2", "bert", "bloom", "llama3", "pythia", "t5_v1_1", "gemma2", "nemotron", "vit"]
+
+
+@pytest.mark.parametrize("name", slow_but(("gpt2", "t5_v1_1", "vit"), FAMILIES))
 def test_a_family_is_written_as_its_type(name, tmp_path):
     size = {"gpt2": "small", "bert": "base", "bloom": "560m", "llama3": "3.2-1b", "pythia": "70m", "vit": "s16"}
     small = {"d_model": 16, "n_layers": 2, "n_heads": 2, "d_ff": 24, "n_kv_heads": None, "head_dim": 8}

@@ -100,3 +100,14 @@ def test_every_split_and_panel_has_axes_with_ours_and_theirs():
     dashed = [line for line in axes[0].lines if line.get_linestyle() == "--" and len(line.get_xdata())]
     assert len(dashed) == 2
     assert axes[0].get_ylim() == (0, 3.0)
+
+
+def test_without_published_curves_ours_are_drawn_and_tabled_alone():
+    one = panel({"gelu": 1.0}, {"gelu": [1.0, 1.1], "relu": [2.0, 2.2]}, at=(2.0,))
+    alone = Panel("alone", one.published.head(0), one.ours, one.at)
+    table = compared(alone)
+    assert table["activation"].tolist() == ["gelu", "relu"]
+    assert table["published"].isna().all()
+    assert table["difference"].isna().all()
+    assert verdict(table, "claim").outcome == "no verdict"
+    assert [each.get_title() for each in draw([alone]).axes] == ["alone, train", "alone, validation"]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
+from tasks.frames import NONE
 from tasks.log_mel import log_mel, mel_filters
 from tasks.speech import SpokenDigits
 from tasks.task import Dataset, Task
@@ -82,20 +83,20 @@ def test_short_and_silent_recordings_have_a_spectrum():
 
 def test_the_first_and_last_frame_stand_for_what_is_beyond(dataset):
     fields = dataset.arrays["train"]
-    assert fields["spectra"].shape == (3, 4 + 2, 3)
-    np.testing.assert_array_equal(fields["n_frames"], [2, 3, 4])
-    first, last = fields["spectra"][0, 1], fields["spectra"][0, 2]
-    np.testing.assert_array_equal(fields["spectra"][0], [first, first, last, last, last, last])
-    (seen,) = TASK.inputs({"spectra": jnp.asarray(fields["spectra"])})
+    assert fields["features"].shape == (3, 4 + 2, 3)
+    np.testing.assert_array_equal(fields["label"], [[3, 3, NONE, NONE], [1, 1, 1, NONE], [4, 4, 4, 4]])
+    first, last = fields["features"][0, 1], fields["features"][0, 2]
+    np.testing.assert_array_equal(fields["features"][0], [first, first, last, last, last, last])
+    (seen,) = TASK.inputs({"features": jnp.asarray(fields["features"])})
     assert seen.shape == (3, 4, 3, 3)
-    np.testing.assert_array_equal(seen[2, 1], fields["spectra"][2, 1:4])
+    np.testing.assert_array_equal(seen[2, 1], fields["features"][2, 1:4])
 
 
 def test_bands_are_standardized_by_train(monkeypatch):
     arrays = {split: recordings() for split in ("train", "validation", "test")}
     monkeypatch.setattr("tasks.speech.spoken_digits", lambda data_dir: Dataset(arrays, {}))
     fields = SpokenDigits(bands=3, context=1, frames=6).load().arrays["train"]
-    real = np.concatenate([rows[:n] for rows, n in zip(fields["spectra"], fields["n_frames"], strict=True)])
+    real = fields["features"][fields["label"] != NONE]
     np.testing.assert_allclose(real.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(real.std(axis=0), 1, atol=1e-6)
 
@@ -111,7 +112,7 @@ def test_frames_and_recordings_are_counted_exactly(dataset):
             sums[name] += np.array([float(value) for value in pair])
     log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     own = [log_p[i, :n] for i, n in enumerate((2, 3, 4))]
-    digits = arrays["digit"]
+    digits = (3, 1, 4)
     nats = np.concatenate([-rows[:, digit] for rows, digit in zip(own, digits, strict=True)])
     wrong = np.concatenate([rows.argmax(axis=1) != digit for rows, digit in zip(own, digits, strict=True)])
     right = [rows.mean(axis=0).argmax() == digit for rows, digit in zip(own, digits, strict=True)]
@@ -126,7 +127,7 @@ def test_the_digit_is_decided_by_all_frames_together():
     logits = np.zeros((1, 4, 10), np.float32)
     logits[0, :2, 7] = 1  # two frames say 7 with some confidence, one says 2 with much more
     logits[0, 2, 2] = 9
-    batch = {"digit": jnp.array([2]), "n_frames": jnp.array([3]), "weight": jnp.ones(1)}
+    batch = {"label": jnp.array([[2, 2, 2, NONE]]), "weight": jnp.ones(1)}
     found = TASK.metrics(jnp.asarray(logits), batch)
     assert float(found["accuracy"][0]) == 1
     assert float(found["frame_error"][0]) == 2
@@ -136,7 +137,7 @@ def test_bad_fields_and_models_are_refused():
     for fields, match in (({"context": 4}, "context"), ({"bands": 0}, "bands"), ({"frames": 0}, "frames")):
         with pytest.raises(ValueError, match=f"{match} must be"):
             SpokenDigits(**fields)
-    batch = {"digit": jnp.array([2]), "n_frames": jnp.array([3]), "weight": jnp.ones(1)}
+    batch = {"label": jnp.array([[2, 2, 2, NONE]]), "weight": jnp.ones(1)}
     with pytest.raises(ValueError, match=r"the task needs \(1, 4, 10\)"):
         TASK.metrics(jnp.zeros((1, 4, 11)), batch)
 
@@ -146,10 +147,10 @@ def test_most_recordings_fit_into_the_frames(tmp_path):
     (tmp_path / "downloads").symlink_to(DOWNLOADS)
     task = SpokenDigits()
     arrays = task.load(tmp_path).arrays
-    assert {split: len(fields["digit"]) for split, fields in arrays.items()} == {
+    assert {split: len(fields["label"]) for split, fields in arrays.items()} == {
         "train": 2000,
         "validation": 250,
         "test": 250,
     }
-    assert arrays["train"]["spectra"].shape == (2000, 74, 26)
-    assert 0.96 < (arrays["train"]["n_frames"] < 64).mean() < 0.98
+    assert arrays["train"]["features"].shape == (2000, 74, 26)
+    assert 0.96 < (arrays["train"]["label"][:, -1] == NONE).mean() < 0.98

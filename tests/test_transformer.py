@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import re
 from functools import partial
 
@@ -142,9 +143,11 @@ def test_bfloat16_is_near_float32_and_parameters_and_logits_stay_float32():
     assert 0 < jnp.abs(logits - exact).max() < 0.03 * jnp.abs(exact).max()
 
 
-@pytest.mark.parametrize("norm", ["layernorm", "rmsnorm", "none"])
-@pytest.mark.parametrize("placement", ["pre", "post", "sandwich", "input"])
-@pytest.mark.parametrize("positions", ["learned", "rotary", "alibi", "relative", "sinusoidal", "none"])
+PLACES = itertools.product(["layernorm", "rmsnorm", "none"], ["pre", "post", "sandwich", "input"])
+POSITIONS = itertools.cycle(["learned", "rotary", "alibi", "relative", "sinusoidal", "none"])
+
+
+@pytest.mark.parametrize(("norm", "placement", "positions"), [(*place, next(POSITIONS)) for place in PLACES])
 def test_every_norm_placement_and_position_has_a_shape(norm, placement, positions):
     model = SMALL.clone(norm=norm, placement=placement, positions=positions, qk_norm=norm != "none")
     assert jax.eval_shape(model.init_with_output, jax.random.key(0), TOKENS)[0].shape == (2, LENGTH, 11)

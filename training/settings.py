@@ -43,7 +43,7 @@ class Settings:
     warmup_steps: int | None = None
     """Steps of linear warmup; a twentieth of steps unless set."""
     decay_steps: int | None = None
-    """Steps at the end over which wsd falls; a fifth of steps unless set."""
+    """Steps at the end over which wsd falls, at most all; a fifth of steps unless set."""
     final_ratio: float = 0.1
     """Where cosine and linear end, as a share of the peak; a tenth as in GPT-3 and LLaMA."""
     late_b1: float | None = None
@@ -67,7 +67,7 @@ class Settings:
     @property
     def decay(self) -> float:
         """Steps over which wsd falls."""
-        return 0.2 * self.steps if self.decay_steps is None else self.decay_steps
+        return 0.2 * self.steps if self.decay_steps is None else float(self.decay_steps)
 
     @property
     def interval(self) -> int:
@@ -88,6 +88,8 @@ class Settings:
                 raise ValueError(f"settings.{name} is {value}: it must be at least 1")
         if self.warmup < 0 or self.warmup > self.steps:
             raise ValueError(f"settings.warmup_steps is {self.warmup_steps}: it must lie in 0 to steps ({self.steps})")
+        if self.decay_steps is not None and self.decay_steps > self.steps:
+            raise ValueError(f"settings.decay_steps is {self.decay_steps}: it must lie in 1 to steps ({self.steps})")
         if self.batch_size % self.accumulate:
             raise ValueError(f"settings.accumulate is {self.accumulate}: it must divide batch_size ({self.batch_size})")
         if not 0 <= self.z_loss < float("inf"):

@@ -2,21 +2,27 @@
 
 Command: ablations figures gelu_paper [--budget smoke | short | full] [--only mnist ...]
 
-Settings are those of the paper and of its authors' code (github.com/hendrycks/GELUs); where they differ, the choice is a
-field of the figure and printed with it. `curves.csv` holds the training curves of the second version of the paper,
+Settings are those of the paper and of its authors' code (github.com/hendrycks/GELUs); where they differ, the choice is
+a field of the figure and printed with it. `curves.csv` holds the training curves of the second version of the paper,
 digitised from the vector paths of its PDF: figure_pdf_v2, experiment, condition, activation, split, epoch, value.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 from analysis.excerpts import Excerpt
 from analysis.reproduction import Reproduction
 from experiments.gelu_paper.autoencoder import Autoencoder
+from experiments.gelu_paper.cifar import Cifar10, Cifar100
 from experiments.gelu_paper.definitions import Definitions
+from experiments.gelu_paper.frames import Frames
 from experiments.gelu_paper.mnist import Mnist
 from experiments.gelu_paper.robustness import Robustness
 from experiments.gelu_paper.tweets import Tweets
+
+SAVED = Path(__file__).parent / "saved"
+"""Excerpts of results, from which all figures can be drawn: made by `ablations figures gelu_paper`, short budget."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,9 @@ class GeluPaper:
     robustness: Robustness = field(default_factory=Robustness)
     autoencoder: Autoencoder = field(default_factory=Autoencoder)
     tweets: Tweets = field(default_factory=Tweets)
+    frames: Frames = field(default_factory=Frames)
+    cifar10: Cifar10 = field(default_factory=Cifar10)
+    cifar100: Cifar100 = field(default_factory=Cifar100)
 
     name = "gelu_paper"
     title = "Gaussian Error Linear Units (Hendrycks and Gimpel 2016), made again"

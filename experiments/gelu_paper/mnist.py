@@ -36,7 +36,7 @@ from tasks.images import ImageClassification
 
 NAME = "gelu_paper_mnist"
 EPOCH = 430  # steps: 55,000 images in batches of 128
-EPOCHS = {"smoke": 1, "short": 20, "full": 50}
+EPOCHS = {"smoke": 0.2, "short": 20, "full": 50}
 AT = (2, 5, 10, 20, 30, 40, 50)
 KEPT = {1.0: 0.15, 0.5: 0.5}
 """Keep probability -> where the axes of its panel end."""

@@ -58,7 +58,7 @@ class Tweets:
             learning_rates=LEARNING_RATES,
             seeds=(0, 1) if budget == "smoke" else (0, 1, 2, 3, 4),
             metric="token_error",
-            settings=adam(EPOCH, 1 if budget == "smoke" else 30, batch_size=16),
+            settings=adam(EPOCH, 0.2 if budget == "smoke" else 30, batch_size=16),
             hyperparameters=ADAM,
         )
         without = replace(with_dropout, name=NAMES[1.0], model=MODEL, activations=("relu",), baseline="relu")
