@@ -278,7 +278,7 @@ def test_the_shortest_trainings_begin_at_their_warmup_and_stay_within_the_peak(s
         ({"regularization": "l2"}, "settings.regularization is 'l2': it goes with adam and sgd, not with adamw"),
         ({"final_ratio": 1.5}, "settings.final_ratio is 1.5: it must lie in 0 to 1"),
         ({"decay_steps": 0}, "settings.decay_steps is 0: it must be at least 1"),
-        ({"decay_steps": 9, "steps": 8}, "settings.decay_steps is 9: it must lie in 1 to steps (8)"),
+        ({"decay_steps": 9, "steps": 8}, r"settings.decay_steps is 9: it must lie in 1 to steps \(8\)"),
         ({"late_b1": 0.5}, "settings.late_b1 is 0.5: it goes with adam, not with adamw"),
         ({"late_b1": 1.0, "optimizer": "adam"}, r"settings.late_b1 is 1.0: it must lie in \[0, 1\)"),
     ],
