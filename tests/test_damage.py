@@ -185,6 +185,7 @@ def test_the_newest_two_checkpoints_stay_and_leftovers_go(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "2"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_any_write_loses_nothing(directory, question, command, monkeypatch, tmp_path):
     more = replace(question, activations=("gelu", "relu", "silu"))
     before, replace_file = table(directory), files._replace

@@ -139,7 +139,7 @@ def check_readable(directory: Path) -> None:
             raise
 
 
-@pytest.mark.parametrize("kills", slow_but((2,), (2, 20, 100)))
+@pytest.mark.parametrize("kills", slow_but((), (20, 100)))
 def test_kills_at_random_moments_change_nothing(start, folder, experiment, tmp_path, kills):
     """`pytest -m slow tests/test_kill.py` kills 20 and 100 times."""
     clock = time.perf_counter()

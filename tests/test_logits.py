@@ -59,6 +59,7 @@ def test_not_all_of_them_are_ever_formed():
     assert max(sizes(portions, parameters)) < logits
 
 
+@pytest.mark.slow
 def test_an_update_is_the_same_with_z_loss():
     whole, portions, _ = pair()
     settings, hyperparameters = Settings(steps=1, batch_size=BATCH, z_loss=0.1), Hyperparameters()

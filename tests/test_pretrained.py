@@ -48,7 +48,7 @@ def test_what_is_saved_is_loaded_again(kind, tmp_path):
         assert {path.name for path in (tmp_path / case.name).iterdir()} == {"config.json", "model.safetensors"}
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "gemma2", "t5"])
+@pytest.mark.parametrize("kind", slow_but(("t5",), ("gpt2", "gemma2", "t5")))
 def test_scanned_layers_are_loaded_stacked_and_saved_apart(kind, tmp_path):
     model, params = pretrained.load(of(kind))
     scanned, stacked = pretrained.load(of(kind), scan=True)

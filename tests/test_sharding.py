@@ -63,10 +63,9 @@ def trained(cell, execution, data_on="device"):
 @pytest.mark.parametrize(
     ("model", "execution", "data_on", "accumulate"),
     [
-        (None, Execution("map", 1, shards=4), "device", 1),
-        (Bigram(), Execution("vmap", 2, shards=2), "host", 2),
+        pytest.param(None, Execution("map", 1, shards=4), "device", 1, id="attention", marks=pytest.mark.slow),
+        pytest.param(Bigram(), Execution("vmap", 2, shards=2), "host", 2, id="bigram"),
     ],
-    ids=["attention", "bigram"],
 )
 def test_a_spread_run_equals_one_on_one_device(cell, model, execution, data_on, accumulate):
     # With sgd: Adam divides by the gradient's size and so makes the rounding of a gradient near zero a whole step.
@@ -82,6 +81,7 @@ def test_a_spread_run_equals_one_on_one_device(cell, model, execution, data_on, 
     chex.assert_trees_all_equal(program.host(program.restore(kept)), kept)
 
 
+@pytest.mark.slow
 def test_training_in_parts_equals_training_on_one_device(cell, tmp_path):
     arguments = (Bigram(), cell.task, cell.settings, cell.runs)
     train(*arguments, tmp_path / "whole", cell.task.load())

@@ -142,6 +142,7 @@ def test_bad_fields_and_models_are_refused():
         TASK.metrics(jnp.zeros((1, 4, 11)), batch)
 
 
+@pytest.mark.slow
 @needs_digits
 def test_most_recordings_fit_into_the_frames(tmp_path):
     (tmp_path / "downloads").symlink_to(DOWNLOADS)

@@ -101,6 +101,7 @@ def test_a_diverged_run_is_shown_with_its_nan(tmp_path):
     assert last["train/diverged"] == 1
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_each_point_once(experiment, tmp_path, monkeypatch):
     class Killed(Exception):
         pass

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from bigram import Bigram
+from marks import slow_but
 
 from experiments.experiment import grid
 from models.activations import Activation, activation
@@ -47,17 +48,16 @@ def close(left, right, tolerance=2e-5):
     chex.assert_trees_all_close(left, right, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(
-    "execution",
-    [
-        Execution("vmap", 1),
-        Execution("map", 1, chunk=2),
-        Execution("map", 2),
-        Execution("vmap", 3),
-        Execution("map", 4),
-    ],
-    ids=str,
+EXECUTIONS = (
+    Execution("vmap", 1),
+    Execution("map", 1, chunk=2),
+    Execution("map", 2),
+    Execution("vmap", 3),
+    Execution("map", 4),
 )
+
+
+@pytest.mark.parametrize("execution", slow_but((EXECUTIONS[1], EXECUTIONS[3]), EXECUTIONS))
 def test_execution_does_not_change_the_numbers(cell, execution):
     close(trained(cell, execution=execution), trained(cell))
 
@@ -151,7 +151,7 @@ def weights_of(directory, cell, steps):
     return checkpoints.restore(wave.checkpoints, steps, program(cell).abstract)[0]
 
 
-@pytest.mark.parametrize("after", [0, 2, 4])
+@pytest.mark.parametrize("after", slow_but((2,), (0, 2, 4)))
 def test_resumed_equals_uninterrupted_bit_for_bit(cell, tmp_path, after):
     class Killed(Exception):
         pass

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 from scipy.signal import correlate
 
 from models.activations import activation
@@ -72,7 +73,7 @@ def test_the_stages_halve_height_and_width():
     assert found["last"]["hidden"][0].shape == (1, 8, 8, 256)
 
 
-@pytest.mark.parametrize("name", ["gelu", "swiglu", "prelu"])
+@pytest.mark.parametrize("name", slow_but(("prelu",), ("gelu", "swiglu", "prelu")))
 def test_training_normalizes_by_the_batch_and_evaluation_by_running_averages(name):
     model = SMALL.clone(activation=activation(name))
     variables = drawn(model)
@@ -102,6 +103,7 @@ def test_a_seed_gives_the_same_weights_whatever_the_activation():
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
+@pytest.mark.slow
 def test_kernels_are_drawn_for_activations_that_halve_the_variance():
     layers = WideResNet(depth=10).init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))["params"]
     block = layers["block_2"]
