@@ -98,9 +98,15 @@ def test_mnist_compares_at_the_published_epochs_and_reads_the_curves():
     found = mnist.Mnist().reproduction({mnist.NAME: rows})
     assert set(found.table["epoch"]) == {2, 5, 10, 20}
     assert set(found.table["n"]) == {5}
-    assert found.notes[0].startswith("keep 1: learning rates gelu_tanh 0.0001")
-    outcomes = [verdict.outcome for verdict in found.verdicts[2:]]
-    assert outcomes == ["yes", "yes", "yes", "yes", "no, higher", "no, higher"]
+    assert list(dict.fromkeys(found.table["panel"])) == [
+        "keep 1, tuned",
+        "keep 1, 0.001 for all",
+        "keep 0.5, tuned",
+        "keep 0.5, 0.001 for all",
+    ]
+    assert found.notes[0].startswith("keep 1, tuned: learning rates gelu_tanh 0.0001")
+    outcomes = [verdict.outcome for verdict in found.verdicts[4:]]
+    assert outcomes == 2 * ["yes", "yes", "yes", "yes", "no, higher", "no, higher"]
 
 
 def test_one_run_of_the_autoencoder_has_no_verdict_and_its_validation_is_the_test_split():

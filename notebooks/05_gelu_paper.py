@@ -1,0 +1,79 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Does the GELU paper come out?
+#
+# Every figure of Hendrycks and Gimpel (2016) that was made again: their curves dashed, the medians of our runs as lines
+# with bands over all of them. The rows are those that are kept with the code; `ablations figures gelu_paper` makes them
+# anew, and what it has made is drawn here instead, the largest budget first.
+
+# %%
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import HTML, Markdown, display
+
+import ablations
+from analysis import excerpts, figures, gallery
+from experiments.gelu_paper import SAVED
+from experiments.gelu_paper import figures as paper
+
+MADE = Path(ablations.__file__).parent / "results" / "gelu_paper"
+known = [MADE / budget / "saved" for budget in ("full", "short")]
+folder = next((path for path in known if any(path.glob("*.parquet"))), SAVED)
+saved = excerpts.read(folder)
+made = paper.reproductions(saved)
+
+# %% [markdown]
+# ## What came out
+#
+# A panel is *reproduced* if all our medians lie within 10 % of the published curve at the epochs where the published
+# curves are separated, in the same order; *partly* if at least half of the pairs have their order. What the paper reads
+# off its curves is judged by paired differences over seeds.
+
+# %%
+verdicts = [
+    {"figure": one.title, "claim": verdict.claim, "outcome": verdict.outcome, "reason": verdict.reason}
+    for one in made.values()
+    for verdict in one.verdicts
+]
+pd.DataFrame(verdicts).style.hide().set_properties(**{"text-align": "left", "white-space": "normal"})
+
+# %% [markdown]
+# ## The figures
+
+# %%
+for one in made.values():
+    display(Markdown(f"### {one.title}\n\n" + "\n".join(f"- {note}" for note in one.notes)))
+    display(HTML(figures.svg(one.figure, one.title)))
+
+# %% [markdown]
+# ## Values at the paper's epochs
+
+# %%
+for one in made.values():
+    words = {column: [gallery.shown(column, value) for value in one.table[column]] for column in one.table}
+    display(Markdown(f"### {one.title}"), pd.DataFrame(words).style.hide())
+
+# %% [markdown]
+# ## What made them
+
+# %%
+pd.DataFrame(
+    [
+        {"rows": name, "command": one.made["command"], "seconds": one.made["seconds"], **environment}
+        for name, one in saved.items()
+        for environment in one.made["environments"]
+    ]
+).drop(columns="versions").style.hide()
