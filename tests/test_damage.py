@@ -248,6 +248,7 @@ def test_a_folder_that_a_killed_runner_just_made_is_no_foreign_one(question, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["experiment.json", "lock"]
 
 
+@pytest.mark.slow
 def test_a_grown_grid_trains_only_what_is_missing(directory, question, command, monkeypatch):
     before, trained = table(directory), []
     init = runs.Program.__init__

@@ -66,6 +66,7 @@ def test_padding_on_either_side_changes_nothing(name, side):
     np.testing.assert_array_equal(generate(model, params(model), tokens, 6, mask=mask), expected)
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_reads_the_prompt_and_writes_from_start_on():
     mask = jnp.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     tokens = generate(BOTH, params(BOTH), PROMPT, 5, mask=mask, start=3)

@@ -60,6 +60,7 @@ def program(cell, runs, batch_size=4):
     return Program(cell.model, cell.task, settings, runs, cell.task.load(), Execution("vmap", 1))
 
 
+@pytest.mark.slow
 def test_more_runs_and_larger_batches_need_more_and_nothing_is_placed(cell, monkeypatch):
     monkeypatch.setattr("training.runs._put", None)
     one, two, large = (program(cell, *numbers).device_bytes for numbers in ((1,), (2,), (1, 64)))

@@ -19,8 +19,8 @@ from models.families import family
 from models.pretrained.format import function
 from models.transformer import Transformer
 
-FAST = ("gpt2", "bert", "llama", "t5")
-"""Model types that differ the most: a decoder and an encoder with biases, rotary positions, an encoder-decoder."""
+FAST = ("gpt2", "bert", "llama")
+"""Model types that differ the most: a decoder and an encoder with biases, and rotary positions."""
 CASES = sorted(path for path in (Path(__file__).parent / "parity").iterdir() if path.is_dir())
 
 

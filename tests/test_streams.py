@@ -133,6 +133,7 @@ def test_a_streamed_run_equals_the_resident_one(cell, monkeypatch):
     assert (streamed[1], resident[1]) == ("host", "device")
 
 
+@pytest.mark.slow
 def test_streaming_compiles_one_program_and_resumes_anywhere(cell, tmp_path, monkeypatch):
     settings = replace(cell.settings, steps=5, evaluate_every=3, checkpoint_every=1)  # the last interval is shorter
     monkeypatch.setattr(reading, "steps_at_once", lambda *_: 2)

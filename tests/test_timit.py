@@ -189,6 +189,7 @@ def test_frames_without_a_phone_are_not_counted(folder):
     np.testing.assert_allclose(task.loss(jnp.asarray(logits), batch), nats[counted].mean(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_network_learns_the_tones(folder):
     task = Phones(folder=str(folder), context=3, frames=FRAMES)
     model = MLP(input_shape=(3, 26), widths=(16,), outputs=39)

@@ -113,7 +113,9 @@ def start(model):
     return (params, loss, gradient) if model.scan else (stacked(params), loss, stacked(gradient))
 
 
-@pytest.mark.parametrize("change", [{"remat": True}, {"scan": True, "remat": True}])
+@pytest.mark.parametrize(
+    "change", [pytest.param({"remat": True}, marks=pytest.mark.slow), {"scan": True, "remat": True}]
+)
 def test_scanned_and_rematerialized_layers_are_the_same_function(change):
     (params, *result), (expected_params, *expected) = start(DEEP.clone(**change)), start(DEEP)
     jax.tree.map(np.testing.assert_array_equal, params, expected_params)

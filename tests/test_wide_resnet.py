@@ -85,6 +85,7 @@ def test_training_normalizes_by_the_batch_and_evaluation_by_running_averages(nam
     np.testing.assert_allclose(model.apply({**variables, **updated}, IMAGES), trained, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_dropout_falls_in_training_alone():
     model = SMALL.clone(dropout=0.5)
     variables = drawn(model)
