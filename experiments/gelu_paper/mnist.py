@@ -97,7 +97,7 @@ class Mnist:
                 *(f"keep {keep:g}, {rate}: learning rates {rates(rows)}" for (keep, rate), rows in chosen.items()),
                 f"tuned is the lowest median validation loss at the {self.tuned_by} epoch; the paper does not tell the "
                 "learning rates behind its curves",
-                f"a common {self.common_rate:g}, where the tuned ones differ, was put beside them after seeing the runs",
+                f"{self.common_rate:g} for all, where the tuned ones differ, was put beside them after seeing the runs",
                 "gelu is its tanh approximation, as the authors ran it",
             ),
         )
