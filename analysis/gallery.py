@@ -47,16 +47,6 @@ def write(
     return folder / "index.html"
 
 
-def text(made: Mapping[str, Reproduction]) -> str:
-    """The verdicts as lines for a terminal."""
-    lines = [
-        f"{one.title}: {verdict.claim}: {verdict.outcome} ({verdict.reason})"
-        for one in made.values()
-        for verdict in one.verdicts
-    ]
-    return "\n".join(lines)
-
-
 def _notice(left_out: Mapping[str, str]) -> str:
     lines = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in left_out.items())
     return f'<section class="notice"><p>Not made:</p><ul>{lines}</ul></section>' if lines else ""

@@ -15,7 +15,9 @@ from marks import slow_but
 
 from experiments.experiment import grid
 from models.activations import Activation, activation
+from models.mlp import MLP
 from records.cells import CellDirectory
+from tasks.images import ImageClassification
 from training import checkpoints, step
 from training import train as loop
 from training.execution import Execution, Placement
@@ -235,3 +237,18 @@ def test_z_loss_pulls_the_log_normaliser_to_zero():
     expected = 0.5 * (np.log(np.exp([1, 2, 3]).sum()) ** 2 + np.log(3) ** 2) * 0.1
     np.testing.assert_allclose(step._z_loss(logits, 0.1), expected, rtol=1e-6)
     assert step._z_loss(logits, 0.0) == 0.0
+
+
+@pytest.mark.parametrize(("recorded", "differs"), [("without_dropout", False), ("with_dropout", True)])
+def test_the_training_loss_may_be_recorded_without_dropout_and_before_the_update(recorded, differs):
+    draw = np.random.default_rng(0)
+    images = {"image": draw.integers(0, 256, (8, 2, 2, 1), np.uint8), "label": draw.integers(0, 10, 8).astype(np.int32)}
+    arrays = jax.tree.map(jnp.asarray, images)
+    model, task = MLP(input_shape=(2, 2, 1), widths=(16,), dropout=0.5), ImageClassification("mnist")
+    one = (model, task, Settings(steps=1, batch_size=8, training_loss=recorded))
+    rest = (jnp.uint32(0), Hyperparameters(), {"train": arrays})
+    state = step.init(*one, *rest)
+    _, metrics = jax.jit(partial(step.train_interval, *one))(state, jnp.int32(0), jnp.int32(1), *rest)
+    batch = task.batch(arrays, 0, 0, 8)
+    expected = task.loss(model.apply({"params": state.parameters}, *task.inputs(batch)), batch)
+    assert (abs(float(metrics["loss"] - expected)) > 1e-3) == differs
