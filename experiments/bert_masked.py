@@ -1,0 +1,37 @@
+"""Masked language modelling: which activation should a small encoder in the manner of BERT use?
+
+Command:  ablations run bert_masked
+Cost:     about 5 minutes on 2 CPU cores
+Expected: gelu and gelu_tanh not to be told apart: the two differ by less than 0.001 everywhere
+
+The objective is that of Devlin et al. 2018 (arXiv:1810.04805). The dense layer before the output keeps their gelu in
+every arm; only the feed-forward layers differ.
+"""
+
+from experiments.experiment import Experiment
+from models.families import family
+from tasks.masked import MaskedLanguage
+from training.settings import Hyperparameters, Settings
+
+TASK = MaskedLanguage(data="stdlib", context=64, evaluation_windows=256)
+
+experiment = Experiment(
+    name="bert_masked",
+    question="Which activation should a small encoder in the manner of BERT use?",
+    task=TASK,
+    model=family(
+        "bert",
+        "base",
+        vocab_size=TASK.vocab_size,
+        context=TASK.context,
+        d_model=64,
+        n_layers=2,
+        n_heads=4,
+        token_types=0,
+        initialization="lecun",  # a deviation of 0.02 would leave so narrow a network almost linear at the start
+    ),
+    activations=("relu", "gelu", "gelu_tanh", "swiglu", "geglu"),
+    seeds=(0, 1, 2, 3, 4),
+    settings=Settings(steps=400, batch_size=16),
+    hyperparameters=Hyperparameters(learning_rate=3e-3),
+)

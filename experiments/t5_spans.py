@@ -1,0 +1,27 @@
+"""Span corruption: which activation should a small encoder-decoder in the manner of T5 use?
+
+Command:  ablations run t5_spans
+Cost:     about 5 minutes on 2 CPU cores
+Expected: the gated activations ahead, relu behind: the order that Shazeer 2020 published for far larger networks
+
+The objective is that of Raffel et al. 2020 (arXiv:1910.10683), the metric that of Shazeer 2020 (arXiv:2002.05202): the
+log-perplexity of the targets, sentinels and end included, on text that was held out.
+"""
+
+from experiments.experiment import Experiment
+from models.families import family
+from tasks.spans import SpanCorruption
+from training.settings import Hyperparameters, Settings
+
+TASK = SpanCorruption(data="stdlib", context=64, evaluation_windows=256)
+
+experiment = Experiment(
+    name="t5_spans",
+    question="Which activation should a small encoder-decoder in the manner of T5 use?",
+    task=TASK,
+    model=family("t5", "base", vocab_size=TASK.vocab_size, d_model=64, n_layers=2, n_heads=4, head_dim=16, d_ff=256),
+    activations=("relu", "gelu", "gelu_tanh", "swiglu", "geglu"),
+    seeds=(0, 1, 2, 3, 4),
+    settings=Settings(steps=400, batch_size=16),
+    hyperparameters=Hyperparameters(learning_rate=3e-3),
+)

@@ -1,0 +1,64 @@
+"""Masked language modelling: tell the tokens that are hidden in a text (Devlin et al. 2018, arXiv:1810.04805)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Int, Integer
+
+from tasks.denoising import Denoising, derived
+from tasks.order import drawn, shuffled
+
+FATES = 10
+MASKED, REPLACED = 8, 9  # of ten fates the first eight are the mask and the ninth a random token; the tenth stays
+
+
+@dataclass(frozen=True)
+class MaskedLanguage(Denoising):
+    """Tell the tokens of a window that are chosen, of which most are hidden, from all the others (section 3.1).
+
+    A share `rate` of the positions is chosen, as many in every window. Of the chosen tokens 80 % become [MASK], the
+    last id of the vocabulary, 10 % become a random token and 10 % stay. The loss is of the chosen ones alone. Raises
+    what `Denoising` raises.
+    """
+
+    @property
+    def name(self) -> str:
+        """The task in tables."""
+        return f"masked_language:{self.data}"
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of values of a token: the tokenizer's, and [MASK]."""
+        return super().vocab_size + 1
+
+    @property
+    def mask(self) -> int:
+        """The token [MASK]."""
+        return self.vocab_size - 1
+
+    @property
+    def chosen(self) -> int:
+        """How many tokens of a window are chosen: at least one."""
+        return max(1, round(self.rate * self.context))
+
+    @property
+    def tokens_per_example(self) -> int:
+        """Tokens that a model reads in one example, of which it is asked for few."""
+        return self.context
+
+    def noised(self, windows: Int[Any, "*rows context"], seeds: Integer[Any, "*rows"]) -> dict[str, Any]:
+        """`tokens`, `labels` and `weight` of windows, [*rows, context] each: see `Denoising`."""
+        xp = windows.__array_namespace__()
+        seeds, places = seeds[..., None], np.broadcast_to(np.arange(self.context), windows.shape)
+        asked = shuffled(places, self.context, seeds, 0) < self.chosen
+        fate = drawn(FATES, derived(seeds, 0), places)
+        other = drawn(self.mask, derived(seeds, 1), places)
+        changed = xp.where(fate < MASKED, self.mask, xp.where(fate < REPLACED, other, windows))
+        tokens = xp.where(asked, changed, windows).astype(np.int32)
+        return {"tokens": tokens, "labels": windows, "weight": asked.astype(np.float32)}
+
+    def inputs(self, batch: Mapping[str, Array]) -> tuple[Int[Array, "batch context"]]:
+        """The window with its chosen tokens changed."""
+        return (batch["tokens"],)

@@ -1,0 +1,101 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest, chisquare
+
+import ablations
+from experiments.experiment import Experiment
+from models.transformer import Transformer
+from tasks.masked import MaskedLanguage
+from tasks.task import Task
+from training.settings import Hyperparameters, Settings
+
+TASK: Task = MaskedLanguage(context=20)
+LEVEL = 1e-4  # one false alarm in 10 000, and none in fact: the seeds are fixed
+
+
+def text(size=1000, seed=0):
+    return {"tokens": np.random.default_rng(seed).integers(0, 256, size, np.uint8)}
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), step=st.integers(0, 10**6), context=st.integers(1, 90))
+def test_a_share_of_every_window_is_asked_for_and_the_rest_is_as_it_was(seed, step, context):
+    task = MaskedLanguage(context=context)
+    batch = task.batch(text(), seed, step, 3)
+    np.testing.assert_array_equal(batch["weight"].sum(axis=1), max(1, round(0.15 * context)))
+    assert set(np.unique(batch["weight"])) <= {0.0, 1.0}
+    np.testing.assert_array_equal(batch["tokens"][batch["weight"] == 0], batch["labels"][batch["weight"] == 0])
+
+
+def test_the_labels_are_windows_of_the_text():
+    labels = TASK.batch({"tokens": np.arange(250, dtype=np.uint8)}, 3, 5, 8)["labels"]
+    np.testing.assert_array_equal(labels, labels[:, :1] + np.arange(20))
+
+
+def test_of_the_chosen_tokens_most_are_masked_some_random_and_some_stay():
+    task = MaskedLanguage(context=200, vocabulary=50, tokenizer="characters")
+    arrays = {"tokens": np.full(100_000, 7, np.uint8)}  # all alike, so that a random one shows: but for one in 50
+    batch = task.batch(arrays, 1, 2, 400)
+    chosen = batch["tokens"][batch["weight"] == 1]
+    count = chosen.size
+    assert count == 400 * 30
+    assert binomtest(int((chosen == 50).sum()), count, 0.8).pvalue > LEVEL
+    assert binomtest(int((chosen == 7).sum()), count, 0.1 + 0.1 / 50).pvalue > LEVEL
+    others = np.bincount(chosen[chosen < 50], minlength=50)
+    assert chisquare(np.delete(others, 7)).pvalue > LEVEL
+
+
+def test_all_positions_are_chosen_equally_often_and_independently():
+    weight = np.concatenate([TASK.batch(text(), 0, step, 50)["weight"] for step in range(100)])
+    assert chisquare(weight.sum(axis=0)).pvalue > LEVEL
+    pairs = (weight.T @ weight)[np.triu_indices(20, 1)]
+    assert chisquare(pairs).pvalue > LEVEL
+    _, seen = np.unique(weight, axis=0, return_counts=True)
+    assert len(seen) > 1110  # of the 1140 triples 1126 are expected among 5000 windows
+
+
+def test_what_was_behind_a_mask_is_not_seen():
+    task, arrays = MaskedLanguage(context=20, rate=0.5), text(20)
+    batch = task.batch(arrays, 0, 0, 1)
+    hidden = batch["tokens"] == 256
+    assert hidden.any()
+    other = {"tokens": np.where(hidden[0], arrays["tokens"] ^ 1, arrays["tokens"])}
+    changed = task.batch(other, 0, 0, 1)
+    assert (changed["labels"] != batch["labels"])[hidden].all()
+    np.testing.assert_array_equal(changed["tokens"], batch["tokens"])
+    (read,) = task.inputs(jax.tree.map(jnp.asarray, batch))
+    np.testing.assert_array_equal(read, batch["tokens"])
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "characters", "bpe"])
+def test_the_mask_is_one_token_more_than_the_tokenizer_has(tokenizer, corpus, tmp_path):
+    task = MaskedLanguage(corpus, 16, 4, tokenizer, {"bytes": 0, "characters": 30, "bpe": 300}[tokenizer])
+    assert task.vocab_size == {"bytes": 257, "characters": 31, "bpe": 301}[tokenizer]
+    dataset = task.load(tmp_path)
+    task.check(dataset)
+    batch = task.batch(dataset.arrays["train"], 0, 0, 8)
+    assert batch["labels"].max() < task.mask == batch["tokens"].max()
+
+
+@pytest.mark.slow
+def test_an_experiment_runs_from_end_to_end(corpus, tmp_path):
+    experiment = Experiment(
+        name="masked",
+        question="Does it run?",
+        task=MaskedLanguage(corpus, context=16, evaluation_windows=8),
+        model=Transformer(architecture="encoder", vocab_size=257, context=16, d_model=8, n_layers=1, n_heads=2),
+        activations=("gelu",),
+        seeds=(0, 1),
+        metric="accuracy",
+        settings=Settings(steps=2, batch_size=4),
+        hyperparameters=Hyperparameters(learning_rate=1e-2),
+    )
+    on_device = ablations.run(experiment, tmp_path / "device", quiet=True).rows
+    assert {"loss", "accuracy"} <= set(on_device["metric"])
+    assert np.isfinite(on_device["value"]).all()
+    on_host = ablations.run(experiment, tmp_path / "host", data_on="host", quiet=True).rows
+    np.testing.assert_allclose(on_host["value"], on_device["value"], rtol=1e-5)
