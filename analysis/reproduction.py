@@ -202,7 +202,7 @@ def draw(panels: Sequence[Panel]) -> Figure:
 
 
 def _draw(axes: Axes, panel: Panel, split: str) -> None:
-    """One split of a panel, within the limits of the published axes."""
+    """One split of a panel, within the limits of the published axes, and at most twice as far as ours reach."""
     dashes: dict[str, Any] = {"linewidth": 1.0, "linestyle": (0, (4, 2))}
     for name in panel.activations:
         hue = colour(name)
@@ -214,4 +214,6 @@ def _draw(axes: Axes, panel: Panel, split: str) -> None:
         axes.plot(published["epoch"], published["value"], color=hue, **dashes)
     if len(panel.published):
         axes.plot([], [], color=INK, label="published", **dashes)
-    axes.set(xlim=(0, None), ylim=(0, panel.above if math.isfinite(panel.above) else None))
+    published_end, end = panel.published["epoch"].max(), panel.ours["epoch"].max()
+    shown = 2 * end if published_end > 2 * end else None  # of a run that is far from the published end, where it is
+    axes.set(xlim=(0, shown), ylim=(0, panel.above if math.isfinite(panel.above) else None))

@@ -284,11 +284,11 @@ def test_bad_fields_and_models_are_refused():
 
 
 @pytest.mark.parametrize("budget", ["smoke", "short", "full"])
-def test_the_figure_asks_for_digits_where_there_is_no_timit(budget):
+def test_the_figure_asks_for_digits_where_there_is_no_timit(budget, folder):
     for figure, name, outputs in (
         (Frames(), DIGITS, 10),
-        (Frames(timit="f"), TIMIT, 39),
-        (Frames(timit="f", softmax=2048, mean_subtractions=2), TIMIT, 2048),
+        (Frames(timit=str(folder)), TIMIT, 39),
+        (Frames(timit=str(folder), softmax=2048, mean_subtractions=2), TIMIT, 2048),
     ):
         (experiment,) = figure.experiments(budget)
         experiment.check()
@@ -296,8 +296,8 @@ def test_the_figure_asks_for_digits_where_there_is_no_timit(budget):
     assert experiment.task.mean_subtractions == 2
 
 
-def test_the_full_budget_is_the_papers():
-    (experiment,) = Frames(timit="f").experiments("full")
+def test_the_full_budget_is_the_papers(folder):
+    (experiment,) = Frames(timit=str(folder)).experiments("full")
     assert (experiment.model.widths, experiment.model.dropout) == ((2048,) * 5, 0.5)
     assert experiment.learning_rates == (1e-3, 1e-4, 1e-5)
     assert (experiment.settings.steps * 64 / 3696 // 1, len(experiment.seeds)) == (30, 5)
@@ -306,3 +306,8 @@ def test_the_full_budget_is_the_papers():
 def test_choices_about_timit_need_it():
     with pytest.raises(ValueError, match="softmax and mean_subtractions are choices about TIMIT"):
         Frames(softmax=2048)
+
+
+def test_a_folder_without_timit_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"frames.timit is '.*': it must be the folder of TIMIT"):
+        Frames(timit=str(tmp_path))
