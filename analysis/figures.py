@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.baselines import bits_per_loss
-from analysis.comparison import Comparison, higher_is_better
+from analysis.comparison import Comparison
+from analysis.outcomes import higher_is_better
 from analysis.table import decimals, number
 
 # Hues that stay apart for colour-blind readers (Paul Tol, "Colour schemes", 2021, vibrant and muted) and are neither
@@ -31,8 +32,16 @@ HUES = {
     "sigmoid": MAGENTA, "glu": MAGENTA, "tanh": PURPLE, "identity": GREY, "bilinear": GREY,
     "elu": OLIVE, "selu": RED, "softplus": ROSE, "mish": PURPLE,
     "xielu": RED, "polyrelu": CYAN, "polynorm": ROSE,
+    "abs": ORANGE, "maxtanh": ORANGE, "tanhshrink": ORANGE, "seagull": ORANGE,
+    "tanhexp": TEAL, "lisht": TEAL, "elish": TEAL, "elish_gpt_neo": TEAL,
+    "snake": BLUE, "cosid": BLUE, "minsin": BLUE, "triangle_relax": BLUE, "square_relax": CYAN,
+    "bipolar_sigmoid": MAGENTA, "maxsig": MAGENTA, "softmax": MAGENTA, "softsign": PURPLE,
+    "log_softmax": GREY, "spike": GREY, "spike2": GREY, "roottanh": RED, "softplusmone": ROSE,
 }  # fmt: skip
-DASHES = ("solid", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
+DASHES = (
+    "solid", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)),
+    (0, (10, 2.5)), (0, (5, 1.2, 1, 1.2, 1, 1.2)),
+)  # fmt: skip
 INK = "#010203"  # stands for the reader's text colour, so that one figure serves a light and a dark page
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: half the bytes, and it can be found and copied
@@ -80,7 +89,7 @@ def curves(
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.8), layout="constrained")
         whole, end = figure.subplots(1, 2)
-        for name, style in _line_styles(_ranked_names(evaluated, metric)).items():
+        for name, style in line_styles(_ranked_names(evaluated, metric)).items():
             one = measured[measured["activation"] == name]
             if split != "train":
                 _draw(
@@ -182,7 +191,7 @@ def _ranked_names(evaluated: pd.DataFrame, metric: str) -> list[str]:
     return list(means.sort_values(ascending=not higher_is_better(metric)).index)
 
 
-def _line_styles(names: list[str]) -> dict[str, dict[str, Any]]:
+def line_styles(names: list[str]) -> dict[str, dict[str, Any]]:
     """Colour and dashes for each name; of two with one colour, the later gets other dashes."""
     styles: dict[str, dict[str, Any]] = {}
     for name in names:

@@ -37,6 +37,18 @@ def initializer(initialization: Initialization, std: float, scale: float = 1.0) 
     return lambda key, shape, dtype=jnp.float32: scale * draw(key, shape, dtype)
 
 
+def deviation(initialization: Initialization, std: float, inner: int, outer: int) -> float:
+    """Standard deviation of what `initializer` draws for a kernel [inner, outer]."""
+    within_two = 0.87962566  # of a normal distribution without what lies beyond 2 std
+    return {
+        "gpt2": std,
+        "normal": std,
+        "truncated": within_two * std,
+        "lecun": inner**-0.5,
+        "xavier": (2 / (inner + outer)) ** 0.5,
+    }[initialization]
+
+
 class Dense(nn.Module):
     """A dense layer with parameters `kernel` [inner, features] and, with `use_bias`, `bias` [features] in float32.
 

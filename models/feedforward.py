@@ -1,10 +1,13 @@
 """The feed-forward layer, plain or gated by its activation, and the widths at which the two are compared fairly."""
 
+import functools
 from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
 
 from models.activations import Activation
@@ -26,6 +29,21 @@ def matched_width(d_ff: int, activation: Activation, match: Match, multiple: int
     biases = 1 if bias and match == "parameters" else 0
     width = d_ff * (2 * d_model + biases) / (3 * d_model + 2 * biases)
     return multiple * max(1, round(width / multiple))
+
+
+@functools.lru_cache
+def second_moment(activation: Activation, std: float) -> float:
+    """E f(z)^2 of an activation where z is normal(0, std); of a gated one, of independent gate and value.
+
+    Taken over 2^17 quantiles in an order drawn once, in rows of 512 for activations that act along an axis; learned
+    parameters are as at the start. Within 1e-3 of the integral for pointwise ones.
+    """
+    with jax.ensure_compile_time_eval():
+        quantiles = std * ndtri((np.arange(2**17) + 0.5) / 2**17).astype(np.float32)
+        rng = np.random.default_rng(0)
+        inputs = [jnp.asarray(rng.permutation(quantiles).reshape(-1, 512)) for _ in range(2 if activation.gated else 1)]
+        learned = {name: jnp.asarray(initial, jnp.float32) for name, initial in activation.parameters}
+        return float(jnp.mean(jnp.square(activation(*inputs, **learned))))
 
 
 class FeedForward(nn.Module):

@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from models import activations
 from models.attention import Attention, Sight, allowed_pairs
-from models.dense import Initialization, initializer
-from models.feedforward import FeedForward, Match, matched_width
+from models.dense import Initialization, deviation, initializer
+from models.feedforward import FeedForward, Match, matched_width, second_moment
 from models.normalization import Norm, NormKind
 from models.positions import Positions, RopeScaling, alibi, relative_buckets, rotation, sinusoids
 
@@ -123,6 +123,8 @@ class Stack(nn.Module):
     """What a gated layer has in common with the plain one of width d_ff."""
     d_ff_multiple: int = 1
     """The gated width is rounded to a multiple of this."""
+    match_variance: bool = False
+    """Scale the feed-forward layers' initial output kernels: outputs then vary as much as gelu's of width d_ff."""
     norm: NormKind = "layernorm"
     """Kind of normalization."""
     norm_epsilon: float = 1e-5
@@ -199,6 +201,20 @@ class Stack(nn.Module):
         activation, bias = activations.activation(self.activation), self.has_bias("feedforward_bias")
         d_ff = self.d_ff or 4 * self.d_model
         return matched_width(d_ff, activation, self.match, self.d_ff_multiple, self.d_model, bias)
+
+    @property
+    def variance_ratio(self) -> float:
+        """What the variance of a feed-forward layer's first outputs is multiplied by, with inputs of unit variance."""
+        if not self.match_variance:
+            return 1.0
+
+        def variance(activation: activations.Activation, width: int) -> float:
+            inner = deviation(self.initialization, self.init_std, self.d_model, width) * self.d_model**0.5
+            outer = deviation(self.initialization, self.init_std, width, self.d_model)
+            return width * outer**2 * second_moment(activation, inner)
+
+        own = variance(activations.activation(self.activation), self.hidden_width)
+        return variance(activations.activation("gelu"), self.d_ff or 4 * self.d_model) / own
 
     @property
     def has_final_norm(self) -> bool:
@@ -343,6 +359,7 @@ class Stack(nn.Module):
             **common,
         )
         activation, bias = activations.activation(self.activation), self.has_bias("feedforward_bias")
+        common["output_init"] = initializer(self.initialization, self.init_std, output_scale * self.variance_ratio**0.5)
         feedforward = FeedForward(activation, self.hidden_width, bias, **common)
         cross_attention = attend() if crossed else None
         return Block(attend(), feedforward, self.norms, self.placement, self.residual, cross_attention, name=name)

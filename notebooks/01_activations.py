@@ -33,7 +33,8 @@ from models.activations import ACTIVATIONS, activation
 plt.rcParams.update({"figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False, "font.size": 9})
 INK, ACCENT, FAINT = "#222222", "#c1440e", "#bbbbbb"
 
-POINTWISE = [name for name in ACTIVATIONS if not activation(name).gated and name != "polynorm"]
+ALONG_AN_AXIS = ("polynorm", "softmax", "log_softmax")  # their values depend on the neighbours
+POINTWISE = [name for name in ACTIVATIONS if not activation(name).gated and name not in ALONG_AN_AXIS]
 
 
 @functools.cache
@@ -52,12 +53,13 @@ def slope(name):
 # %% [markdown]
 # ## Functions and derivatives
 #
-# Solid: $f$. Dashed: $f'$. Grey: ReLU. `polynorm` is missing: it normalises over its neighbours and has no curve of
-# its own.
+# Solid: $f$. Dashed: $f'$. Grey: ReLU. `polynorm`, `softmax` and `log_softmax` are missing: they depend on all
+# values of a layer and have no curve of their own.
 
 # %%
 x = jnp.linspace(-4, 4, 801)
-figure, axes = plt.subplots(4, 5, figsize=(11, 8), sharex=True, sharey=True, layout="constrained")
+rows = -(-len(POINTWISE) // 5)
+figure, axes = plt.subplots(rows, 5, figsize=(11, 2 * rows), sharex=True, sharey=True, layout="constrained")
 for ax in axes.flat[len(POINTWISE) :]:
     ax.remove()
 for ax, name in zip(axes.flat, POINTWISE, strict=False):
@@ -175,7 +177,7 @@ def median_milliseconds(calls):
     return 1e3 * rounds.median()
 
 
-cases = {name: (function(name), first) for name in (*POINTWISE, "polynorm")}
+cases = {name: (function(name), first) for name in (*POINTWISE, *ALONG_AN_AXIS)}
 cases |= {name: (function(name), first, second) for name in GATED}
 cases["64 -> 256"] = (jax.jit(jnp.matmul), narrow, kernel)
 cost = pd.DataFrame(
@@ -187,7 +189,7 @@ cost = pd.DataFrame(
     }
 ).sort_values("forward and backward")
 
-ax = cost.plot.barh(figsize=(7, 6.5), color=[FAINT, INK], width=0.8)
+ax = cost.plot.barh(figsize=(7, 1 + 0.2 * len(cost)), color=[FAINT, INK], width=0.8)
 ax.set(xlabel="median time in milliseconds", title=f"{jax.devices()[0].device_kind}, jax {jax.__version__}")
 ax.legend(frameon=False)
 plt.show()

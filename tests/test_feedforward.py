@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from models.activations import activation
 from models.dense import Dense
-from models.feedforward import FeedForward, matched_width
+from models.feedforward import FeedForward, matched_width, second_moment
+from models.transformer import Transformer
 
 X = jax.random.normal(jax.random.key(1), (2, 3, 8))
 
@@ -80,3 +81,24 @@ def test_every_product_and_its_gradients_contract_one_axis():
     products = [e.params["dimension_numbers"][0] for e in traced.eqns if e.primitive.name == "dot_general"]
     assert len(products) == 3
     assert all(len(axes) == 1 for contracted in products for axes in contracted)
+
+
+# E f(z)^2 of z ~ N(0, 1), by numerical integration; a gated unit's value is independent with unit variance.
+@pytest.mark.parametrize(
+    ("name", "moment"), [("relu", 0.5), ("gelu", 0.425221), ("silu", 0.355776), ("relu2", 1.5), ("geglu", 0.425221)]
+)
+def test_second_moment_is_the_integral(name, moment):
+    assert second_moment(activation(name), 1.0) == pytest.approx(moment, rel=0.01)
+
+
+@pytest.mark.parametrize("initialization", ["gpt2", "truncated", "lecun", "xavier"])
+@pytest.mark.parametrize("name", ["relu2", "swiglu"])
+def test_matched_variance_gives_every_activation_gelus_output_variance(initialization, name):
+    def variance(activation: str, match: bool) -> float:
+        fields = {"d_model": 128, "d_ff": 512, "initialization": initialization, "match_variance": match, "bias": False}
+        layer = Transformer(activation=activation, **fields).block("block", False).feedforward
+        x = jax.random.normal(jax.random.key(2), (4096, 128))
+        return float(jnp.var(layer.init_with_output(jax.random.key(3), x)[0]))
+
+    assert variance(name, True) == pytest.approx(variance("gelu", False), rel=0.1)
+    assert abs(variance(name, False) / variance("gelu", False) - 1) > 0.1

@@ -39,7 +39,17 @@ class Format:
 # Fields of a model that say how it is trained or run, or that others here resolve.
 _NOT_THE_FUNCTION = {
     *("parent", "name", "dropout", "initialization", "init_std", "embedding_std", "scan", "remat", "dtype"),
-    *("d_ff", "match", "d_ff_multiple", "head_dim", "n_kv_heads", "final_norm", "windows", "attention_scale"),
+    *(
+        "d_ff",
+        "match",
+        "d_ff_multiple",
+        "match_variance",
+        "head_dim",
+        "n_kv_heads",
+        "final_norm",
+        "windows",
+        "attention_scale",
+    ),
     *("bias", "qkv_bias", "output_bias", "feedforward_bias", "norm_bias"),
 }
 
