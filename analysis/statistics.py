@@ -1,5 +1,6 @@
 """Paired differences: interval, tests, correction for several arms, and what so few pairs can resolve."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,12 +9,12 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy import optimize, special, stats
 
+from analysis.resampling import bca, sign_flip_p
+
 # Below these counts the methods cannot keep their level: 7 sign flips have a smallest p of 2/128 (no room for a
 # correction over several arms), and the BCa interval of the mean covers visibly less than its level.
 SIGN_FLIP_PAIRS = 8
 BCA_PAIRS = 20
-ENUMERATED_PAIRS = 20  # 2**20 sums are 8 MB; beyond, sign flips are drawn at random
-RESAMPLES = 9_999  # (k + 1) / (RESAMPLES + 1) is the smallest p of drawn flips: 0.0001
 
 
 class PairedT(NamedTuple):
@@ -57,6 +58,7 @@ def paired_difference(arm: ArrayLike, baseline: ArrayLike, level: float = 0.95) 
     differences = x - y
     t = paired_t(differences, level)
     n = len(differences)
+    ends = bca(differences, level) if n >= BCA_PAIRS else None
     return PairedDifference(
         mean=float(t.mean),
         sd=float(t.sd),
@@ -64,8 +66,8 @@ def paired_difference(arm: ArrayLike, baseline: ArrayLike, level: float = 0.95) 
         high=float(t.high),
         p_value=float(t.p_value),
         n=n,
-        sign_flip_p=_sign_flip_p(differences) if n >= SIGN_FLIP_PAIRS else None,
-        bca=_bca(differences, level) if n >= BCA_PAIRS else None,
+        sign_flip_p=float(sign_flip_p(differences)) if n >= SIGN_FLIP_PAIRS else None,
+        bca=(float(ends[0]), float(ends[1])) if ends else None,
     )
 
 
@@ -76,7 +78,7 @@ def paired_t(differences: Float[np.ndarray, "*batch n"], level: float = 0.95) ->
     interval is that one value, p is 0, or 1 if the value is 0.
     Raises ValueError if there are no differences or the level is not between 0 and 1.
     """
-    _check_probability("level", level)
+    check_probability("level", level)
     n = differences.shape[-1]
     if n == 0:
         raise ValueError("a comparison needs at least one pair, not 0")
@@ -92,17 +94,19 @@ def paired_t(differences: Float[np.ndarray, "*batch n"], level: float = 0.95) ->
     return PairedT(mean, sd, mean - half_width, mean + half_width, 2 * stats.t.sf(t, n - 1))
 
 
-def holm(p_values: ArrayLike) -> Float[np.ndarray, " m"]:
-    """Adjusts the p values of a family of m tests: rejecting those below alpha keeps the family's error below alpha.
+def holm(p_values: ArrayLike) -> Float[np.ndarray, "*batch m"]:
+    """Adjusts the p values of each family of m tests: rejecting those below alpha keeps its error below alpha.
 
     A nan is a test that could not be made: it stays nan and does not count in m.
     Holm (1979), "A simple sequentially rejective multiple test procedure".
     """
     p = np.asarray(p_values, dtype=np.float64)
-    adjusted = np.full_like(p, np.nan)
-    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # argsort puts nan last
-    factors = np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
+    order = np.argsort(p, axis=-1)  # nan last
+    tested = np.count_nonzero(~np.isnan(p), axis=-1, keepdims=True)
+    factors = tested - np.arange(p.shape[-1])
+    raised = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * factors, axis=-1)
+    adjusted = np.empty_like(p)
+    np.put_along_axis(adjusted, order, np.minimum(raised, 1), axis=-1)
     return adjusted
 
 
@@ -113,7 +117,7 @@ def smallest_resolvable(sd: float, n: int, level: float = 0.95, power: float = 0
     freedom and noncentrality n (difference / sd)^2. One pair resolves nothing: inf.
     Raises ValueError if sd is negative, n < 1, level not in (0, 1) or power not in (1 - level, 1).
     """
-    _check_probability("level", level)
+    check_probability("level", level)
     if not 1 - level < power < 1:
         raise ValueError(f"power is {power}, but it must lie between 1 - level = {1 - level:g} and 1")
     if n < 1:
@@ -133,40 +137,28 @@ def smallest_resolvable(sd: float, n: int, level: float = 0.95, power: float = 0
     return float(sd / np.sqrt(n) * optimize.brentq(missing_power, 0, enough))
 
 
-def _sign_flip_p(differences: Float[np.ndarray, " n"]) -> float:
-    """Two-sided p of the mean when the sign of each difference is a coin toss: exact up to 20 pairs, then drawn."""
-    if len(differences) > ENUMERATED_PAIRS:
-        drawn = stats.permutation_test(
-            (differences,),
-            np.mean,
-            permutation_type="samples",
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            rng=np.random.default_rng(0),
-        )
-        return float(drawn.pvalue)
-    sums = np.zeros(1)
-    for difference in differences:
-        sums = np.concatenate([sums + difference, sums - difference])
-    # The observed sum is one of the 2**n and must count itself, though it was added up in another order.
-    return float(np.mean(np.abs(sums) >= abs(differences.sum()) - 1e-12 * np.abs(differences).sum()))
+def pairs_needed(difference: float, sd: float, level: float = 0.95, power: float = 0.8) -> int | None:
+    """How many pairs find a true mean difference with probability `power` if their differences spread by `sd`.
+
+    The inverse of `smallest_resolvable`, at least 2. Put in an observed difference and sd, and the answer is as
+    uncertain as these are. No number of pairs finds a difference of 0: None.
+    Raises ValueError if the difference is not finite, and as `smallest_resolvable` does.
+    """
+    if not np.isfinite(difference):
+        raise ValueError(f"difference is {difference}, but it must be a finite number")
+    if difference == 0:
+        return None
+
+    def resolved_by(n: int) -> bool:
+        return smallest_resolvable(sd, n, level, power) <= abs(difference)
+
+    enough = 2
+    while not resolved_by(enough):
+        enough *= 2
+    return 2 + bisect_left(range(2, enough), True, key=resolved_by)
 
 
-def _bca(differences: Float[np.ndarray, " n"], level: float) -> tuple[float, float]:
-    """Bias-corrected and accelerated bootstrap interval of the mean; Efron (1987)."""
-    if np.ptp(differences) == 0:  # every resample has the same mean, and BCa would divide by their spread
-        return float(differences[0]), float(differences[0])
-    interval = stats.bootstrap(
-        (differences,),
-        np.mean,
-        confidence_level=level,
-        n_resamples=RESAMPLES,
-        method="BCa",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
-
-
-def _check_probability(name: str, value: float) -> None:
+def check_probability(name: str, value: float) -> None:
+    """Raises ValueError unless the value lies between 0 and 1."""
     if not 0 < value < 1:
         raise ValueError(f"{name} is {value}, but it must lie between 0 and 1, such as 0.95")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.statistics import holm, paired_difference, paired_t, smallest_resolvable
+from analysis.statistics import holm, paired_difference, paired_t, pairs_needed, smallest_resolvable
 
 DATA_SETS = 20_000
 ARMS = 5
@@ -34,7 +34,7 @@ def test_intervals_cover_and_null_arms_are_rejected_at_the_stated_rate(null_loss
 
 def test_holm_keeps_the_family_wise_error_of_arms_that_share_a_baseline(null_losses):
     p = paired_t(null_losses[:, 1:] - null_losses[:, :1]).p_value
-    rejected = np.apply_along_axis(holm, 1, p).min(axis=1) < 0.05
+    rejected = holm(p).min(axis=1) < 0.05
     assert rejected.mean() <= at_most(0.05)
 
 
@@ -142,6 +142,13 @@ def test_holm_by_hand():
     assert holm([]).shape == (0,)
 
 
+def test_holm_adjusts_every_family_by_itself():
+    p = np.random.default_rng(0).uniform(size=(2, 3, 5))
+    p[0, 1, 2] = p[1, 0, :4] = np.nan
+    alone = [[holm(family) for family in families] for families in p]
+    np.testing.assert_array_equal(holm(p), alone)
+
+
 @given(st.lists(st.floats(0, 1) | st.just(np.nan), max_size=12), st.randoms())
 def test_holm_properties(p_values, random):
     p = np.array(p_values, dtype=float)
@@ -180,3 +187,21 @@ def test_smallest_resolvable_limits():
 def test_impossible_designs_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         smallest_resolvable(*arguments)
+
+
+@pytest.mark.parametrize(("difference", "sd"), [(1.0, 1.0), (-0.2, 1.0), (0.05, 3.0)])
+def test_pairs_needed_is_the_first_number_that_resolves(difference, sd):
+    n = pairs_needed(difference, sd, level=0.99)
+    assert smallest_resolvable(sd, n, level=0.99) <= abs(difference) < smallest_resolvable(sd, n - 1, level=0.99)
+
+
+def test_pairs_needed_limits():
+    assert pairs_needed(0.0, 1.0) is None
+    assert pairs_needed(0.0, 0.0) is None
+    assert pairs_needed(0.1, 0.0) == 2
+    assert pairs_needed(1e9, 1.0) == 2
+    assert pairs_needed(1e-4, 1.0) == pytest.approx(((1.95996 + 0.84162) / 1e-4) ** 2, rel=1e-4)
+    with pytest.raises(ValueError, match="difference is nan"):
+        pairs_needed(np.nan, 1.0)
+    with pytest.raises(ValueError, match="sd is -1"):
+        pairs_needed(0.5, -1.0)
