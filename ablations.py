@@ -1,4 +1,5 @@
-"""The runner's face: the commands `ablations list, describe, run, compare, report, figures, data`, also as functions.
+"""The runner's face: the commands `ablations list, describe, tune, match, run, study, figures, compare, report,
+calibrate, data`, most of them also as functions.
 
     from ablations import compare, load, run
 
@@ -43,6 +44,7 @@ def run(
     execution: Kind = "auto",
     shards: int = 1,
     data_on: Place = "auto",
+    until_resolved: bool = False,
     retrain: bool = False,
     track: bool = False,
     profile: bool = False,
@@ -50,12 +52,58 @@ def run(
 ) -> Results:
     """Trains what is missing of an experiment (a value, a name or a file) and writes the report; gives the results.
 
-    Results go to `out`, results/<name> unless given. `execution` of the run axis is "auto", "vmap" or "map"; a single
-    run is spread over `shards` devices. Training data lies `data_on` the "device", or the "host", which reads ahead;
-    "auto" is by its size. `track` also writes the curves for TensorBoard, `profile` a trace of a few steps of every
-    cell, below the results. Started on several hosts (see `training.hosts.join`), all compute and the first writes.
-    Raises ValueError for bad input, before anything is compiled, and OSError where the results cannot be written.
+    Results go to `out`, results/<name> unless given. An experiment that tunes trains the grid of every arm first, in
+    `out`/tuning; `out`/matched.json, if it is there (see `match`), gives every arm its steps. `until_resolved` trains
+    the seeds in turn, until every arm is resolved or all seeds are used (see `runner.sequential`). `execution` of the
+    run axis is "auto", "vmap" or "map"; a single run is spread over `shards` devices. Training data lies `data_on` the
+    "device", or the "host", which reads ahead; "auto" is by its size. `track` also writes the curves for TensorBoard,
+    `profile` a trace of a few steps of every cell, below the results. Started on several hosts (see
+    `training.hosts.join`), all compute and the first writes. Raises ValueError for bad input, before anything is
+    compiled, and OSError where the results cannot be written.
     """
+    from runner import matching, sequential, tuning
+
+    asked, directory, train = _started(experiment, out, execution, shards, data_on, retrain, track, profile, quiet)
+    chosen, _ = tuning.tuned(matching.matched(asked, directory), directory, train)
+    return sequential.until_resolved(chosen, directory, train) if until_resolved else train(chosen, directory)
+
+
+def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: bool = False) -> pd.DataFrame:
+    """Trains the grid of every arm on its tuning seeds, in `out`/tuning: see `analysis.tuning.tuned` for the table.
+
+    `run` does this too where the experiment tunes. Raises ValueError where it does not, and what `run` raises.
+    """
+    from runner import tuning
+
+    asked, directory, train = _started(experiment, out, quiet=quiet)
+    _, table = tuning.tuned(asked, directory, train)
+    if table is None:
+        raise ValueError(f"{asked.name} tunes nothing: give --tuning.learning-rates, the grid for every arm")
+    return table
+
+
+def match(experiment: Experiment | str, out: str | Path | None = None) -> list[dict[str, Any]]:
+    """Measures a training step of every arm and writes `out`/matched.json, by which `run` then gives each arm as many
+    steps as take the baseline's time: see `runner.matching.match`. Raises what `run` raises."""
+    from runner import matching
+    from training.execution import Placement
+
+    asked, directory, _ = _started(experiment, out)
+    return matching.match(asked, directory, Placement("auto", 1, "auto"))
+
+
+def _started(
+    experiment: Experiment | str,
+    out: str | Path | None,
+    execution: Kind = "auto",
+    shards: int = 1,
+    data_on: Place = "auto",
+    retrain: bool = False,
+    track: bool = False,
+    profile: bool = False,
+    quiet: bool = False,
+) -> tuple[Experiment, Path, Any]:
+    """The experiment asked for, checked; the folder of its results, prepared; and what trains an experiment there."""
     from rich.console import Console
 
     from experiments.experiment import grid
@@ -74,25 +122,31 @@ def run(
     use_compilation_cache()
     asked = find(experiment) if isinstance(experiment, str) else experiment
     asked.check(dispatch.load)
-    cells = grid(asked)
     if track:
         tracking.check()
     placement = Placement(execution, shards, data_on)
-    for cell in cells:
+    for cell in grid(asked):
         placement.check(cell.settings)
-    directory = Path(out) if out is not None else Path("results") / asked.name
     console = Console(quiet=quiet or not hosts.first(), stderr=True)
-    hosts.once(lambda: plan.prepare(asked, directory, _command(), _baselines(asked, console)))
-    for name, commits in ({} if retrain else plan.other_commits(directory, cells)).items():
-        console.print(f"{name}: made by commit {', '.join(commits)}, this is {commit()}; --retrain makes it again")
-    peak = matmul_rate() if console.is_terminal else None
-    with Progress(cells, console, directory if hosts.first() else None, peak) as progress:
-        watch = tracking.tracked(progress, directory) if track and hosts.first() else progress
-        dispatch.dispatch(cells, directory, placement, retrain, watch, profile)
-    if profile:
-        console.print(_traces(directory))
-    hosts.once(lambda: _finish(directory, track))
-    return results.read(directory)
+    baselines, command = _baselines(asked, console), _command()
+
+    def train(one: Experiment, folder: Path, looks: Sequence[int] = ()) -> Results:
+        cells = grid(one)
+        hosts.once(lambda: plan.prepare(one, folder, command, baselines, looks))
+        for name, commits in ({} if retrain else plan.other_commits(folder, cells)).items():
+            console.print(f"{name}: made by commit {', '.join(commits)}, this is {commit()}; --retrain makes it again")
+        peak = matmul_rate() if console.is_terminal else None
+        with Progress(cells, console, folder if hosts.first() else None, peak) as progress:
+            watch = tracking.tracked(progress, folder) if track and hosts.first() else progress
+            dispatch.dispatch(cells, folder, placement, retrain, watch, profile)
+        if profile:
+            console.print(_traces(folder))
+        hosts.once(lambda: _finish(folder, track))
+        return results.read(folder)
+
+    directory = Path(out) if out is not None else Path("results") / asked.name
+    hosts.once(lambda: plan.prepare(asked, directory, command, baselines))
+    return asked, directory, train
 
 
 def _traces(directory: Path) -> str:
@@ -196,6 +250,36 @@ def figures(
         one: f"nothing is trained for it with --budget {budget}" for one in chosen if one not in made | left_out
     }
     return gallery.write(folder, asked.title, made, saved, left_out)
+
+
+def study(asked: Any, budget: Budget = "short", out: str | Path | None = None, quiet: bool = False) -> Path:
+    """Carries out a study (a name, or a value as `experiments.study.Study` has it) and writes its page, which it gives.
+
+    Every experiment is trained in a folder of its own below `out`, results/NAME/BUDGET unless given; killed, the same
+    call goes on. Raises what `run` raises.
+    """
+    from analysis import gallery
+    from analysis.excerpts import Excerpt, of_results
+    from experiments.library import study as find_study
+    from experiments.study import check
+
+    asked = find_study(asked) if isinstance(asked, str) else asked
+    check(asked, budget)
+    folder = Path(out) if out is not None else Path("results") / asked.name / budget
+    found = {one.name: run(one, folder / one.name, quiet=quiet) for one in asked.experiments(budget)}
+
+    def on_networks(experiment: Experiment, where: Any, function: Any) -> pd.DataFrame:
+        return evaluate(experiment, function, folder / experiment.name, where)
+
+    measured = asked.measurements(budget, on_networks)
+    findings = asked.findings(found, measured)
+    excerpts = {name: of_results(results) for name, results in found.items()}
+    for name, rows in measured.items():
+        Excerpt(rows, {}).write(folder / "measured", name)
+    reports = {name: results.directory / "report.html" for name, results in found.items()}
+    return gallery.write(
+        folder, asked.name, findings.sections, excerpts, {}, asked.question, findings.verdicts, reports
+    )
 
 
 def _measure(figure: Any, budget: Budget, folder: Path, quiet: bool) -> None:
@@ -315,6 +399,8 @@ def _parser() -> argparse.ArgumentParser:
     for name, function, text in (
         ("describe", _describe, "Show cells, runs, parameters, FLOPs, memory and estimated time; compile nothing."),
         ("run", _run, "Train what is missing of an experiment, compare, and write the report."),
+        ("tune", _tune, "Train the tuning grid of every arm and show what each is given; run does it too."),
+        ("match", _match, "Measure a step of every arm: run then trains each as long as the baseline."),
     ):
         sub = command(name, function, text)
         sub.usage = f"ablations {name} NAME [--FIELD VALUE ...]"
@@ -326,13 +412,26 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--baseline", metavar="NAME", help="activation to compare with, if not the experiment's own")
     sub.add_argument("--metric", metavar="NAME", help="metric to compare, if not the experiment's own")
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    sub = command("report", _report, "Write DIR/report.html again.")
+    sub = command("report", _report, "Write DIR/report.html again; of two folders, a page that says what differs.")
     sub.add_argument("directory", metavar="DIR", type=Path)
+    sub.add_argument(
+        "other", metavar="OTHER", type=Path, nargs="?", help="results of the same experiment, made elsewhere"
+    )
+    sub.add_argument("--out", metavar="FILE", type=Path, help="the page; OTHER/contrast.html, or DIR/report.html")
     sub = command("figures", _figures, "Make the figures of a paper, with the paper's curves under ours.")
     sub.usage = "ablations figures NAME [--budget BUDGET] [--only FIGURE ...] [--out DIR]"
     sub.epilog = "What the paper leaves open: ablations figures NAME --help"
     sub.add_argument("name", metavar="NAME", nargs="?", help="gelu_paper")
     sub.add_argument("options", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    sub = command("calibrate", _calibrate, "Simulate experiments and show how well the statistics keep their level.")
+    sub.add_argument("--experiments", metavar="N", type=int, default=20_000, help="simulated experiments of each kind")
+    sub.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("results/calibration"), help="where the table goes"
+    )
+    sub = command("study", _study, "Carry out a study: all its experiments, and one page that says what they show.")
+    sub.add_argument("name", metavar="NAME", help="a study of the list")
+    sub.add_argument("--budget", choices=("smoke", "short", "full"), default="short", help="smoke, short or full")
+    sub.add_argument("--out", metavar="DIR", type=Path, help="the folder of the results; results/NAME/BUDGET")
     sub = command("data", _data, "List the data sets; prepare one, or check its files and its content.")
     sub.add_argument("action", choices=("list", "prepare", "check"), help="list, prepare NAME or check NAME")
     sub.add_argument("name", metavar="NAME", nargs="?", help="a set of the list, text:GLOB, or a name of TFDS")
@@ -346,11 +445,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _list(known: argparse.Namespace) -> None:
-    from experiments.library import catalogue
+    from experiments.library import catalogue, papers, studies
 
-    names = catalogue()
-    for name, text in names.items():
-        print(f"{name:{max(map(len, names))}}  {text}")
+    listed = {"experiments (run)": catalogue(), "studies (study)": studies(), "papers (figures)": papers()}
+    width = max(len(name) for names in listed.values() for name in names)
+    for kind, names in listed.items():
+        print("\n".join([f"{kind}:", *(f"  {name:{width}}  {text}" for name, text in names.items()), ""]))
 
 
 def _run(known: argparse.Namespace) -> None:
@@ -369,6 +469,25 @@ def _run(known: argparse.Namespace) -> None:
         print(f"no comparison: {error}")
     _show_speed(found)
     print(f"report: {found.directory / 'report.html'}")
+
+
+def _tune(known: argparse.Namespace) -> None:
+    from analysis.tuning import warnings
+    from runner.options import StoredOptions
+
+    options = _options(StoredOptions, known)
+    table = tune(options.experiment, options.out)
+    print(table.to_string(index=False, float_format="{:.5g}".format))
+    print("\n".join(warnings(table)))
+
+
+def _match(known: argparse.Namespace) -> None:
+    from runner.options import StoredOptions
+
+    options = _options(StoredOptions, known)
+    for arm in match(options.experiment, options.out):
+        words = " ".join(f"{name}={value}" for name, value in arm["arm"].items())
+        print(f"{words}: {1e3 * arm['seconds_per_step']:.3g} ms a step, {arm['fields']['settings.steps']} steps")
 
 
 def _describe(known: argparse.Namespace) -> None:
@@ -402,10 +521,14 @@ def _compare(known: argparse.Namespace) -> None:
 
 
 def _report(known: argparse.Namespace) -> None:
-    from analysis import report
+    from analysis import contrast, report
     from records import results
 
-    print(report.write(results.read(known.directory)))
+    first = results.read(known.directory)
+    if known.other is None:
+        print(report.write(first, known.out))
+    else:
+        print(contrast.write(first, results.read(known.other), known.out or known.other / "contrast.html"))
 
 
 def _figures(known: argparse.Namespace) -> None:
@@ -416,6 +539,26 @@ def _figures(known: argparse.Namespace) -> None:
         raise ValueError(f"ablations figures needs the name of a paper: {', '.join(papers())}")
     options = read(FigureOptions(paper(known.name)), known.options, f"ablations figures {known.name}")
     print(f"page: {figures(options.figures, options.budget, options.only, options.out)}")
+
+
+def _calibrate(known: argparse.Namespace) -> None:
+    from analysis import calibration, page
+    from analysis.figures import svg
+
+    if known.experiments < 100:
+        raise ValueError(f"--experiments is {known.experiments}: a rate takes at least 100")
+    table = calibration.calibrate(known.experiments)
+    print(table.to_string(index=False, float_format="{:.4f}".format))
+    title = "How well the statistics keep their level"
+    parts = [
+        page.Drawing("calibration", svg(calibration.draw(table), title)),
+        page.Table("calibration", table, page.columns(table)),
+    ]
+    print(f"page: {page.write(known.out / 'index.html', title, _command(), parts)}")
+
+
+def _study(known: argparse.Namespace) -> None:
+    print(f"page: {study(known.name, known.budget, known.out)}")
 
 
 def _data(known: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.comparison import axis_columns, higher_is_better, run_columns
+from analysis.outcomes import axis_columns, higher_is_better, run_columns
 
 if TYPE_CHECKING:
     from records.results import Results

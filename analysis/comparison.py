@@ -5,22 +5,20 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.statistics import holm, paired_difference, smallest_resolvable
+from analysis.equivalence import equivalence
+from analysis.improvement import probability_of_improvement
+from analysis.outcomes import axis_columns, higher_is_better, outcomes, plain
+from analysis.sequential import repeated_interval, repeated_p
+from analysis.statistics import PairedDifference, holm, paired_difference, pairs_needed, smallest_resolvable
 
 if TYPE_CHECKING:
     from records.results import Results
-
-# What every row has; any further column is an axis of the experiment.
-COLUMNS = (
-    "experiment", "cell", "task", "model", "activation", "seed", "learning_rate", "step", "split", "metric", "value",
-)  # fmt: skip
-HIGHER_IS_BETTER = ("accuracy", "bleu", "exact_match", "f1", "return", "reward")  # as the last word of a metric's name
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,10 @@ class Arm(Group):
 
     `differences` are arm minus baseline, one for each of `seeds`; `low` and `high` bound their mean at the comparison's
     level, uncorrected; `p_adjusted` is Holm's over all arms. `resolvable` is the smallest true difference that these
-    pairs find with probability 0.8 at Holm's first and strictest level, (1 - level) / number of arms.
+    pairs find with probability 0.8 at Holm's first and strictest level, (1 - level) / number of arms, and
+    `pairs_needed` so many pairs as would find the observed one there. `same_p` is Holm's p of equivalence, where the
+    experiment gives a margin; `improvement` how often the arm wins a pair, with the ends of its interval. Where the
+    results decided how many seeds were trained, interval and p hold at all looks together.
     """
 
     seeds: tuple[int, ...]
@@ -56,26 +57,38 @@ class Arm(Group):
     sign_flip_p: float | None
     bca: tuple[float, float] | None
     resolvable: float
+    pairs_needed: int | None
+    same_p: float | None
+    improvement: tuple[float, float, float]
     verdict: str
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All arms against the baseline activation; `missing` says in words which seeds could not be paired."""
+    """All arms against the baseline activation; `missing` says in words which seeds could not be paired.
+
+    `step` is where all runs are compared; of arms that have steps of their own, each at its last, the largest.
+    """
 
     baseline: str
     metric: str
     split: str
     step: int
+    own_steps: bool
     level: float
     arms: tuple[Arm, ...]
     baselines: tuple[Group, ...]
     missing: tuple[str, ...]
 
+    @property
+    def when(self) -> str:
+        """At which step the arms are compared, in words."""
+        return f"each arm's last step (at most {self.step})" if self.own_steps else f"step {self.step}"
+
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON: what is unknown or unbounded (one pair has no interval) is None."""
         shown = ("n", "mean", "difference", "low", "high", "p", "p_adjusted", "verdict")
-        beside = ("sign_flip_p", "resolvable", "n_diverged")
+        beside = ("sign_flip_p", "resolvable", "pairs_needed", "same_p", "n_diverged")
         arms = []
         for arm in self.arms:
             fields = {name: _json(getattr(arm, name)) for name in (*shown, *beside)}
@@ -101,9 +114,11 @@ def compare(
     """Compares every arm with the baseline activation at the same values of the other axes, paired by seed.
 
     What is not given comes from the experiment's own rule (else validation loss at level 0.95) and, for `step`, is the
-    last one that all arms have reached. A diverged run takes the worst value that any run of its task has there, or
-    its own at step 0 if that is worse. The verdict is "better" or "worse" if Holm's adjusted p is below 1 - level, else
-    "not resolved". Raises ValueError, in one sentence, for anything that the rows do not hold.
+    last one that all arms have reached; where arms were given different numbers of steps, each one's last. A diverged
+    run takes the worst value that any run of its task has there, or its own at step 0 if that is worse. The verdict is
+    "same" if the experiment has a margin and Holm's adjusted p of equivalence is below 1 - level; else "better" or
+    "worse" if that of a difference is; else "not resolved". Raises ValueError, in one sentence, for anything that the
+    rows do not hold.
     """
     rows = results if isinstance(results, pd.DataFrame) else results.rows
     rule = {} if isinstance(results, pd.DataFrame) else results.experiment
@@ -112,10 +127,12 @@ def compare(
     baseline = _known("baseline", baseline or rule.get("baseline"), rows["activation"])
     level = rule.get("level", 0.95) if level is None else level
 
+    margin = rule.get("margin") if metric == rule.get("metric") else None  # it is in the unit of that metric
     axes = axis_columns(rows)
     measured = rows[(rows["metric"] == metric) & (rows["split"] == split)]
-    step = _last_common_step(measured, axes) if step is None else _recorded_step(step, measured)
-    runs = _runs_at(step, measured, rows[rows["metric"] == "diverged"], axes, higher_is_better(metric))
+    ends = {} if isinstance(results, pd.DataFrame) or step is not None else _own_ends(results, measured)
+    last = max(ends.values()) if ends else _step(step, measured, axes)
+    runs = outcomes(rows, metric, split, ends or last, axes)
 
     baselines, pairs, missing = [], [], []
     for arms in _settings(runs, axes):
@@ -131,73 +148,10 @@ def compare(
                 pairs.append((_group(arm.loc[differences.index], axes), differences))
     if not pairs:
         why = missing[0] if missing else f"there is no activation but {baseline}"
-        raise ValueError(f"nothing can be paired with {baseline} at step {step}: {why}")
-    arms_compared = _arms(pairs, level, higher_is_better(metric))
-    return Comparison(baseline, metric, split, step, level, arms_compared, tuple(baselines), tuple(missing))
-
-
-def axis_columns(rows: pd.DataFrame) -> list[str]:
-    """The columns that, with the activation, tell one arm from another.
-
-    These are the experiment's own axes and whichever of task, model and learning rate varies within one activation
-    and setting. A rate tuned for each activation does not: it belongs to the arm, and arms at different rates pair.
-    """
-    axes = [column for column in rows.columns if column not in COLUMNS]
-    for column in ("task", "model", "learning_rate"):
-        if rows.groupby(["activation", *axes], dropna=False)[column].nunique(dropna=False).max() > 1:
-            axes.append(column)
-    return axes
-
-
-def run_columns(rows: pd.DataFrame) -> list[str]:
-    """The columns that tell one run from another."""
-    return [column for column in rows.columns if column not in ("step", "split", "metric", "value")]
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether more of the metric is better, as for accuracies and returns; losses, errors and bits are the rest."""
-    return metric.endswith(HIGHER_IS_BETTER)
-
-
-def _runs_at(step: int, measured: pd.DataFrame, diverged: pd.DataFrame, axes: list[str], higher: bool) -> pd.DataFrame:
-    """One row a run: its axes, label, seed and value at the step; a diverged run has the worst value there is."""
-    run = ["activation", *axes, "seed"]
-    beside = [column for column in ("cell", "task") if column not in run]
-    values = measured.loc[measured["step"] == step, [*run, *beside, "value"]]
-    _check_unique(values, run, step)
-    marked = diverged.loc[diverged["step"] <= step, [*run, *beside]].drop_duplicates()
-    first = measured.loc[measured["step"] == 0, [*run, "value"]].rename(columns={"value": "first"})
-    runs = values.merge(marked, how="outer", on=[*run, *beside], indicator="source").merge(first, how="left", on=run)
-
-    finite = runs["value"].where(np.isfinite(runs["value"]))
-    worst = finite.groupby(runs["task"]).transform("min" if higher else "max")
-    penalty = np.fmin(worst, runs["first"]) if higher else np.fmax(worst, runs["first"])
-    runs["diverged"] = (runs["source"] != "left_only") | finite.isna()
-    runs["value"] = finite.mask(runs["diverged"], penalty)
-    if not np.isfinite(runs["value"]).all():
-        raise ValueError(f"every run diverged before step {step} and none has a finite value at step 0")
-
-    return runs.assign(label=_labels(runs, axes))
-
-
-def _labels(runs: pd.DataFrame, axes: list[str]) -> list[str]:
-    """Each run's activation, with the axes that vary: `gelu (norm=rms)`."""
-    varying = [axis for axis in axes if len(runs[axis].unique()) > 1]
-    labels = []
-    for activation, *values in runs[["activation", *varying]].itertuples(index=False):
-        setting = ", ".join(f"{axis}={_plain(value)}" for axis, value in zip(varying, values, strict=True))
-        labels.append(f"{activation} ({setting})" if setting else activation)
-    return labels
-
-
-def _check_unique(values: pd.DataFrame, run: list[str], step: int) -> None:
-    twice = values[values.duplicated(run)]
-    if len(twice):
-        activation, seed = twice.iloc[0][["activation", "seed"]]
-        raise ValueError(
-            f"{activation}, seed {seed} has two values at step {step}: compare one experiment at a time, "
-            "with every axis as a column"
-        )
+        raise ValueError(f"nothing can be paired with {baseline} at step {last}: {why}")
+    looks = tuple(rule.get("looks") or ())
+    found = _arms(pairs, level, higher_is_better(metric), margin, looks)
+    return Comparison(baseline, metric, split, last, bool(ends), level, found, tuple(baselines), tuple(missing))
 
 
 def _settings(runs: pd.DataFrame, axes: list[str]) -> Iterator[dict[str, pd.DataFrame]]:
@@ -222,7 +176,7 @@ def _group(arm: pd.DataFrame, axes: list[str]) -> Group:
     first = arm.iloc[0]
     return Group(
         activation=first["activation"],
-        axes={axis: _plain(first[axis]) for axis in axes},
+        axes={axis: plain(first[axis]) for axis in axes},
         cell=first["cell"],
         label=first["label"],
         n=len(arm),
@@ -232,9 +186,12 @@ def _group(arm: pd.DataFrame, axes: list[str]) -> Group:
     )
 
 
-def _arms(pairs: list[tuple[Group, pd.Series]], level: float, higher: bool) -> tuple[Arm, ...]:
-    tests = [paired_difference(differences, np.zeros(len(differences)), level) for _, differences in pairs]
+def _arms(
+    pairs: list[tuple[Group, pd.Series]], level: float, higher: bool, margin: float | None, looks: tuple[int, ...]
+) -> tuple[Arm, ...]:
+    tests = [_test(differences.to_numpy(), level, looks) for _, differences in pairs]
     adjusted = holm([test.p_value for test in tests])
+    same = _equivalent(pairs, level, margin)
     strictest = 1 - (1 - level) / len(pairs)
     return tuple(
         Arm(
@@ -249,16 +206,58 @@ def _arms(pairs: list[tuple[Group, pd.Series]], level: float, higher: bool) -> t
             sign_flip_p=test.sign_flip_p,
             bca=test.bca,
             resolvable=smallest_resolvable(test.sd, test.n, strictest),
-            verdict=_verdict(-test.mean if higher else test.mean, float(p), level),
+            pairs_needed=pairs_needed(test.mean, test.sd, strictest) if test.n > 1 else None,
+            same_p=equal_p,
+            improvement=_improvement(-differences.to_numpy() if higher else differences.to_numpy(), level),
+            verdict=_verdict(-test.mean if higher else test.mean, float(p), equal_p, level),
         )
-        for (group, differences), test, p in zip(pairs, tests, adjusted, strict=True)
+        for (group, differences), test, p, equal_p in zip(pairs, tests, adjusted, same, strict=True)
     )
 
 
-def _verdict(loss_difference: float, p_adjusted: float, level: float) -> str:
+def _test(differences: np.ndarray, level: float, looks: tuple[int, ...]) -> PairedDifference:
+    """The paired t test; of a number of pairs that was decided by looking, interval and p for all looks together."""
+    test = paired_difference(differences, np.zeros(len(differences)), level)
+    if not looks or len(differences) < looks[0]:
+        return test
+    first, last = looks[0], max(looks[1], len(differences))  # seeds that somebody added are further looks
+    interval = repeated_interval(differences, first, last, level)
+    p = float(repeated_p(differences, first, last)[-1])
+    return replace(test, low=float(interval.low), high=float(interval.high), p_value=p)
+
+
+def _equivalent(pairs: list[tuple[Group, pd.Series]], level: float, margin: float | None) -> list[float | None]:
+    """Holm's p of equivalence within the margin, of each arm; None without a margin."""
+    if margin is None:
+        return [None] * len(pairs)
+    found = [float(equivalence(differences.to_numpy(), margin, level).p_value) for _, differences in pairs]
+    return [float(p) for p in holm(found)]
+
+
+def _improvement(differences: np.ndarray, level: float) -> tuple[float, float, float]:
+    estimate = probability_of_improvement(differences, level)
+    return float(estimate.value), float(estimate.low), float(estimate.high)
+
+
+def _verdict(loss_difference: float, p_adjusted: float, same_p: float | None, level: float) -> str:
+    if same_p is not None and same_p < 1 - level:
+        return "same"
     if not p_adjusted < 1 - level:  # also nan: one pair
         return "not resolved"
     return "better" if loss_difference < 0 else "worse"
+
+
+def _own_ends(results: Results, measured: pd.DataFrame) -> dict[str, int]:
+    """The last step of each cell where not all have the same, if all have reached it; else nothing."""
+    ends = {cell["cell"]: cell["settings"]["steps"] for cell in results.cells if "steps" in cell.get("settings", {})}
+    reached = measured.groupby("cell")["step"].max()
+    if len(set(ends.values())) < 2 or any(reached.get(cell, -1) < end for cell, end in ends.items()):
+        return {}
+    return ends
+
+
+def _step(step: int | None, measured: pd.DataFrame, axes: list[str]) -> int:
+    return _last_common_step(measured, axes) if step is None else _recorded_step(step, measured)
 
 
 def _last_common_step(measured: pd.DataFrame, axes: list[str]) -> int:
@@ -286,12 +285,6 @@ def _known(field: str, value: str | None, column: pd.Series) -> str:
     return str(value)
 
 
-def _plain(value: Any) -> Any:
-    """A NumPy scalar as Python's own, a missing value as None."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if value is None or (isinstance(value, float) and math.isnan(value)) else value
-
-
 def _json(value: Any) -> Any:
-    value = _plain(value)
+    value = plain(value)
     return None if isinstance(value, float) and math.isinf(value) else value

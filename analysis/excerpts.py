@@ -13,6 +13,7 @@ from records.files import read_json, read_table, write_json, write_table
 if TYPE_CHECKING:
     from records.results import Results
 
+NOT_DRAWN = ("gradient_norm", "largest_loss", "largest_gradient_norm")
 MADE_WITH = ("commit", "python", "versions", "platform", "processor", "device", "device_count", "matmul_precision")
 
 
@@ -38,7 +39,7 @@ def read(folder: Path) -> dict[str, Excerpt]:
 
 def of_results(results: Results) -> Excerpt:
     """The rows without what no figure shows, and the seconds that everything took."""
-    rows = results.rows[results.rows["metric"] != "gradient_norm"]
+    rows = results.rows[~results.rows["metric"].isin(NOT_DRAWN)]
     rows = rows.drop(columns=["experiment", "cell", "task", "model"])
     environments = [{name: cell["environment"].get(name) for name in MADE_WITH} for cell in results.cells]
     distinct = [made for index, made in enumerate(environments) if made not in environments[:index]]

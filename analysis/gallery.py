@@ -1,91 +1,96 @@
-"""The page of a paper's figures made again: each with its verdicts, its table and what made it."""
+"""The page of a study, or of a paper's figures made again: verdicts first, then what they rest on and what made it."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
+from analysis import page
 from analysis.excerpts import Excerpt
 from analysis.figures import svg
 from analysis.reproduction import Reproduction, Verdict
-from records.files import write_text
 
-STYLES = {"reproduced": "better", "yes": "better", "not reproduced": "worse", "no": "worse", "no, higher": "worse"}
 TITLES = {"difference": "relative difference"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a study: what it measured in a figure and a table, the verdicts of it alone, and notes on both."""
+
+    title: str
+    figure: Figure | None = None
+    table: pd.DataFrame | None = None
+    notes: tuple[str, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
 
 
 def write(
     folder: Path,
     title: str,
-    made: Mapping[str, Reproduction],
+    sections: Mapping[str, Section | Reproduction],
     excerpts: Mapping[str, Excerpt],
     left_out: Mapping[str, str],
+    question: str = "",
+    verdicts: Sequence[Verdict] = (),
+    reports: Mapping[str, Path] | None = None,
 ) -> Path:
-    """Writes FOLDER/index.html, which needs no other file, and of every figure NAME.svg and NAME.csv; gives the page.
+    """Writes FOLDER/index.html, which needs no other file, and of a section NAME what it has of NAME.svg, NAME.csv and
+    NAME.tex; gives the page.
 
-    `left_out` says of figures that are not there why.
+    `verdicts` are those of all sections together. `excerpts` tell what made the page, `reports` are pages of the
+    experiments below it, by their names, and `left_out` says of what is not there why.
     """
-    sections = []
-    for name, one in made.items():
-        drawn = svg(one.figure, one.title)
-        write_text(folder / f"{name}.svg", drawn)
-        write_text(folder / f"{name}.csv", one.table.to_csv(index=False))
-        sections.append(_section(name, one, drawn))
-    style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
-    answers = "".join(_answer(one) for one in made.values())
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{style}</style></head><body><h1>{escape(title)}</h1>"
-        f'<section class="answer">{answers}</section>{_notice(left_out)}{"".join(sections)}{_made_with(excerpts)}'
-        "</body></html>"
+    parts = [
+        page.answer("".join([_verdicts(verdicts), *map(_answer, sections.values())])),
+        *page.notice("Not made:", [f"{name}: {why}" for name, why in left_out.items()]),
+        *(part for name, one in sections.items() for part in _section(name, one)),
+        *_reports(folder, reports or {}),
+        *_made_with(excerpts),
+    ]
+    return page.write(folder / "index.html", title, question, parts)
+
+
+def _answer(one: Section | Reproduction) -> str:
+    return f"<p><strong>{escape(one.title)}</strong></p>{_verdicts(one.verdicts)}" if one.verdicts else ""
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> str:
+    lines = "".join(
+        f'<li>{escape(one.claim)}: {page.marked(one.outcome)} <span class="soft">{escape(one.reason)}</span></li>'
+        for one in verdicts
     )
-    write_text(folder / "index.html", page)
-    return folder / "index.html"
+    return f"<ul>{lines}</ul>" if lines else ""
 
 
-def _notice(left_out: Mapping[str, str]) -> str:
-    lines = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in left_out.items())
-    return f'<section class="notice"><p>Not made:</p><ul>{lines}</ul></section>' if lines else ""
+def _section(name: str, one: Section | Reproduction) -> list[page.Part]:
+    parts: list[page.Part] = [page.heading(one.title)]
+    if one.figure is not None:
+        parts.append(page.Drawing(name, svg(one.figure, one.title)))
+    if one.notes:
+        parts.append(f'<div class="soft">{page.listed(one.notes)}</div>')
+    if one.table is not None:
+        published = "published" in one.table
+        parts.append(
+            page.Table(name, one.table, _reproduced(one.table) if published else page.columns(one.table), "", "Values")
+        )
+    return parts
 
 
-def _answer(one: Reproduction) -> str:
-    outcomes = "".join(f"<li>{_verdict(verdict)}</li>" for verdict in one.verdicts)
-    return f"<p><strong>{escape(one.title)}</strong></p><ul>{outcomes}</ul>"
+def _reproduced(table: pd.DataFrame) -> list[page.Column]:
+    """The columns of a table of reproductions, whose differences are relative."""
+    return [page.column(name, partial(shown, name), TITLES.get(name)) for name in map(str, table)]
 
 
-def _verdict(verdict: Verdict) -> str:
-    style = STYLES.get(verdict.outcome, "unresolved")
-    return (
-        f'{escape(verdict.claim)}: <span class="{style}">{escape(verdict.outcome)}</span> '
-        f'<span class="soft">{escape(verdict.reason)}</span>'
-    )
-
-
-def _section(name: str, one: Reproduction, drawn: str) -> str:
-    notes = "".join(f"<li>{escape(note)}</li>" for note in one.notes)
-    return (
-        f'<section id="{escape(name)}"><h2>{escape(one.title)}</h2><figure class="wide">{drawn}</figure>'
-        f'<ul class="soft">{notes}</ul><details><summary>Values</summary>{_table(one.table)}</details></section>'
-    )
-
-
-def _table(table: pd.DataFrame) -> str:
-    head = "".join(f"<th>{escape(TITLES.get(str(column), str(column)))}</th>" for column in table)
-    body = "".join(
-        f"<tr>{''.join(_cell(name, value) for name, value in row.items())}</tr>" for _, row in table.iterrows()
-    )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _cell(column: Any, value: Any) -> str:
-    return f"<td>{escape(shown(str(column), value))}</td>"
-
-
-def shown(column: str, value: Any) -> str:
+def shown(name: str, value: Any) -> str:
     """A value of a table of reproductions in words: what was above the published axes, and what was not published."""
     if isinstance(value, str):
         return value
@@ -93,21 +98,20 @@ def shown(column: str, value: Any) -> str:
         return "above the axes"
     if np.isnan(value):
         return "-"
-    return f"{value:+.1%}" if column == "difference" else f"{value:.4g}"
+    return (f"{value:+.1%}" if name == "difference" else f"{value:.4g}").replace("-", "−")
 
 
-def _made_with(excerpts: Mapping[str, Excerpt]) -> str:
-    blocks = [
-        f"<h3>{escape(name)}</h3><pre>{escape(excerpt.made['command'])}</pre><dl>{_facts(excerpt.made)}</dl>"
-        for name, excerpt in excerpts.items()
-    ]
-    return f"<section><h2>What made it</h2>{''.join(blocks)}</section>" if blocks else ""
+def _reports(folder: Path, reports: Mapping[str, Path]) -> list[page.Part]:
+    links = "".join(
+        f'<li><a href="{escape(Path(os.path.relpath(path, folder)).as_posix())}">{escape(name)}</a></li>'
+        for name, path in reports.items()
+    )
+    return [page.heading("The experiments"), f"<ul>{links}</ul>"] if links else []
 
 
-def _facts(made: Mapping[str, Any]) -> str:
-    facts = {"seconds": made["seconds"]}
-    for environment in made["environments"]:
-        for name, value in environment.items():
-            words = ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, dict) else value
-            facts[name] = words if facts.get(name, words) == words else f"{facts[name]}; {words}"
-    return "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
+def _made_with(excerpts: Mapping[str, Excerpt]) -> list[page.Part]:
+    parts: list[page.Part] = [page.heading("What made it")] if excerpts else []
+    for name, one in excerpts.items():
+        parts.append(page.facts(name, [{"seconds": one.made["seconds"]}, *one.made["environments"]]))
+        parts.append(f"<pre>{escape(one.made['command'])}</pre>")
+    return parts

@@ -11,12 +11,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from analysis.comparison import Arm, Comparison, Group, higher_is_better, run_columns
+from analysis.comparison import Arm, Comparison, Group
+from analysis.outcomes import higher_is_better, run_columns
 
 if TYPE_CHECKING:
     from records.results import Results
 
-VERDICT_STYLES = {"better": "green", "worse": "red", "not resolved": "dim", "baseline": "bold"}
+VERDICT_STYLES = {"better": "green", "worse": "red", "same": "cyan", "not resolved": "dim", "baseline": "bold"}
 
 
 def ranked(results: Results, comparison: Comparison) -> pd.DataFrame:
@@ -105,7 +106,9 @@ def compact(value: float | None) -> str:
 
 def times(ratio: float) -> str:
     """A factor: ×1.10."""
-    return "" if math.isnan(ratio) else f"×{ratio:.2f}"
+    if math.isnan(ratio):
+        return ""
+    return "×∞" if math.isinf(ratio) else f"×{ratio:.2f}"
 
 
 def plus_minus(row: pd.Series, digits: int) -> str:
@@ -116,10 +119,12 @@ def plus_minus(row: pd.Series, digits: int) -> str:
 
 
 def _finding(group: Group) -> dict[str, Any]:
-    names = ("difference", "low", "high", "p", "p_adjusted", "sign_flip_p", "resolvable", "verdict")
+    names = ("difference", "low", "high", "p", "p_adjusted", "same_p", "sign_flip_p", "resolvable", "pairs_needed")
+    wins = ("wins", "wins_low", "wins_high")
     if isinstance(group, Arm):
-        return {name: getattr(group, name) for name in names}
-    return dict.fromkeys(names, math.nan) | {"verdict": "baseline"}
+        found = {name: getattr(group, name) for name in names}
+        return found | dict(zip(wins, group.improvement, strict=True)) | {"verdict": group.verdict}
+    return dict.fromkeys((*names, *wins), math.nan) | {"verdict": "baseline"}
 
 
 def _caption(table: pd.DataFrame, comparison: Comparison) -> str:
@@ -127,7 +132,7 @@ def _caption(table: pd.DataFrame, comparison: Comparison) -> str:
     cost = f" (a run of {comparison.baseline} trains {seconds.iloc[0]:.3g} s)" if len(seconds) else ""
     diverged = "; † diverged, counted as the worst" if table["n_diverged"].any() else ""
     return (
-        f"{comparison.split} {comparison.metric} at step {comparison.step}, paired by seed with {comparison.baseline}; "
+        f"{comparison.split} {comparison.metric} at {comparison.when}, paired by seed with {comparison.baseline}; "
         f"verdicts after Holm's correction for {len(comparison.arms)} arms; time relative to the baseline{cost}; "
         f"can find: the smallest difference seen with probability 0.8{diverged}"
     )

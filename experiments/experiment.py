@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_type_hints
 
@@ -22,6 +22,31 @@ Budget = Literal["smoke", "short", "full"]  # of a study: does it run, an hour o
 Named = str | Activation  # an activation, or the name of one
 Axis = tuple[str, tuple[Any, ...]]  # the dotted path of a field, and its values
 OWN_FIELD = {"model.activation": "activations", "hyperparameters.learning_rate": "learning_rates"}  # never in axes
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The grid that every arm's hyperparameters are chosen from, and the seeds they are chosen on.
+
+    These seeds are not the reported ones: a minimum over noise is lower than what it promises.
+    """
+
+    learning_rates: tuple[float, ...] = ()
+    """Peak learning rates to choose from; nothing is tuned where there are none."""
+    weight_decays: tuple[float, ...] = ()
+    """Weight decays to choose from; that of hyperparameters unless given."""
+    seeds: tuple[int, ...] = (1000, 1001)
+    """Seeds of the runs that choose."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """What one arm has for its own, such as its tuned learning rate, or steps that take as long as the baseline's."""
+
+    arm: tuple[tuple[str, Any], ...]
+    """The activation and static axes that tell the arm, by the names of their columns."""
+    fields: tuple[tuple[str, Any], ...]
+    """Dotted path and value of each of its fields: hyperparameters and settings."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +73,10 @@ class Experiment:
     """Peak learning rates to compare at; that of hyperparameters unless given."""
     axes: tuple[Axis, ...] = ()
     """Further fields to vary."""
+    tuning: Tuning = field(default_factory=Tuning)
+    """How the hyperparameters of every arm are chosen before the seeds are trained."""
+    own: tuple[Own, ...] = ()
+    """What single arms have for their own."""
     baseline: str = "gelu"
     """The activation that the others are compared with."""
     metric: str = "loss"
@@ -58,6 +87,10 @@ class Experiment:
     """What others published for that metric and split: whose, and the value; drawn beside the curves."""
     level: float = 0.95
     """Confidence level of the intervals and family-wise level of the verdicts."""
+    margin: float | None = None
+    """The largest difference of the metric that does not matter; given one, arms within it are called the same."""
+    target: float | None = None
+    """A value of the metric, of which is reported when each arm reaches it; the baseline's own values unless given."""
     settings: Settings = field(default_factory=Settings)
     """How it is trained: the static part."""
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
@@ -77,10 +110,13 @@ class Experiment:
         if not all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in self.seeds):
             raise ValueError(f"seeds are {_list(self.seeds)}: each must be a whole number in 0 to 2**32 - 1")
         _check_axes(self)
+        _check_tuning(self)
         check_choice("baseline", self.reference, names)
         check_choice("split", self.split, SPLITS)
         if not 0 < self.level < 1:
             raise ValueError(f"level is {self.level}: it must lie between 0 and 1")
+        if self.margin is not None and not 0 < self.margin < math.inf:
+            raise ValueError(f"margin is {self.margin}: it must be a positive difference of the {self.metric}")
         cells = grid(self)
         for cell in cells:
             cell.check()
@@ -181,7 +217,7 @@ class Cell:
     def metrics(self, dataset: Dataset, split: str) -> list[str]:
         """Names of what is measured on a split, found without measuring."""
         if split == "train":
-            return [*self.task.summary({"loss": 0.0}), "gradient_norm"]
+            return [*self.task.summary({"loss": 0.0}), "gradient_norm", "largest_loss", "largest_gradient_norm"]
         batches = self.task.evaluation_batches(dataset.arrays[split], 1)
 
         def measure(batch):
@@ -200,6 +236,25 @@ def grid(experiment: Experiment) -> list[Cell]:
         for value in experiment.activations
         for values in itertools.product(*(values for _, values in static))
     ]
+
+
+def tuning_of(experiment: Experiment) -> Experiment:
+    """The experiment whose runs choose the hyperparameters of every arm: the whole grid, on the seeds of the tuning."""
+    tuning = experiment.tuning
+    decays = (("hyperparameters.weight_decay", tuning.weight_decays),) if tuning.weight_decays else ()
+    return replace(
+        experiment,
+        seeds=tuning.seeds,
+        learning_rates=tuning.learning_rates,
+        axes=(*experiment.axes, *decays),
+        tuning=Tuning(),
+    )
+
+
+def with_own(experiment: Experiment, choices: Iterable[Mapping[str, Any]]) -> Experiment:
+    """The experiment whose arms have fields of their own, given as JSON: `arm` and `fields`, by name."""
+    own = tuple(Own(tuple(choice["arm"].items()), tuple(choice["fields"].items())) for choice in choices)
+    return replace(experiment, own=(*experiment.own, *own))
 
 
 def canonical(value: Any) -> Any:
@@ -259,9 +314,16 @@ def _field_names(value: Any) -> list[str]:
 
 
 def _cell(experiment: Experiment, arm: Activation, values: dict[str, Any]) -> Cell:
-    varied = with_fields(experiment, {"model.activation": arm, **values})
     axes = tuple((_leaf(path), value) for path, value in values.items())
-    return Cell(varied.task, varied.model, varied.settings, axes, _runs(experiment))
+    known = {"activation": arm.name, **{name: canonical(value) for name, value in axes}}
+    own = {
+        path: value
+        for choice in experiment.own
+        if all(known.get(name) == canonical(wanted) for name, wanted in choice.arm)
+        for path, value in choice.fields
+    }
+    varied = with_fields(experiment, {"model.activation": arm, **values, **own})
+    return Cell(varied.task, varied.model, varied.settings, axes, _runs(varied))
 
 
 def _runs(experiment: Experiment) -> tuple[Run, ...]:
@@ -287,8 +349,33 @@ def _check_values(name: str, values: list[Any], empty: bool = False) -> None:
         raise ValueError(f"{name} repeats {', '.join(repeated)}: each value may be given once")
 
 
+def _check_tuning(experiment: Experiment) -> None:
+    tuning = experiment.tuning
+    if not tuning.learning_rates:
+        if tuning.weight_decays:
+            raise ValueError(
+                "tuning.weight_decays are given without tuning.learning_rates: give rates too"
+            )
+        return
+    if experiment.learning_rates:
+        raise ValueError(
+            "learning_rates and tuning.learning_rates are both given: compare at all, or at the best"
+        )
+    _check_values("tuning.learning_rates", list(tuning.learning_rates))
+    _check_values("tuning.seeds", list(tuning.seeds))
+    if both := sorted(set(tuning.seeds) & set(experiment.seeds)):
+        raise ValueError(
+            f"tuning.seeds has {_list(both)}, which are reported too: what is chosen on a seed flatters it"
+        )
+    decays = [path for path, _ in experiment.axes if path == "hyperparameters.weight_decay"]
+    if decays and tuning.weight_decays:
+        raise ValueError("weight decay is an axis and in tuning.weight_decays: compare at every one, or at the best")
+    tuning_of(experiment).check()
+
+
 def _check_axes(experiment: Experiment) -> None:
-    fields = [path for path, _ in field_types(experiment) if "." in path]
+    parts = ("task.", "model.", "settings.", "hyperparameters.")
+    fields = [path for path, _ in field_types(experiment) if path.startswith(parts)]
     for path, values in experiment.axes:
         if path in OWN_FIELD:
             raise ValueError(f"axis {path} has a field of its own: use {OWN_FIELD[path]}")

@@ -1,4 +1,4 @@
-"""Finding experiments, those of this folder by name and a user's own by path, and the papers whose figures are here."""
+"""Finding experiments, those of this folder by name and a user's own by path, studies, and papers."""
 
 import ast
 import difflib
@@ -14,8 +14,21 @@ FOLDER = Path(__file__).parent
 
 def catalogue() -> dict[str, str]:
     """Name -> first line of the docstring of every experiment here, read without importing it."""
-    trees = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.py"))}
-    return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in trees.items() if _defines(tree)}
+    return _defining("experiment")
+
+
+def studies() -> dict[str, str]:
+    """Name -> first line of the docstring of every study here."""
+    return _defining("study")
+
+
+def study(name: str) -> Any:
+    """The value `study` of experiments/NAME.py: see `experiments.study`.
+
+    Raises ValueError, naming the nearest, if there is no such study.
+    """
+    check_choice("the study", name, studies())
+    return importlib.import_module(f"experiments.{name}").study
 
 
 def papers() -> dict[str, str]:
@@ -63,7 +76,14 @@ def _from_file(path: Path) -> Experiment:
     return found
 
 
-def _defines(tree: ast.Module) -> bool:
-    """Whether the module assigns `experiment`."""
+def _defining(value: str) -> dict[str, str]:
+    """Name -> first line of the docstring of every module here that assigns a value of this name."""
+    trees = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.py"))}
+    found = {name: tree for name, tree in trees.items() if value in _assigned(tree)}
+    return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in found.items()}
+
+
+def _assigned(tree: ast.Module) -> list[str]:
+    """Names that a module assigns at its top."""
     targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
-    return any(isinstance(target, ast.Name) and target.id == "experiment" for target in targets)
+    return [target.id for target in targets if isinstance(target, ast.Name)]

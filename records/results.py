@@ -28,6 +28,12 @@ class Results:
     timing: pd.DataFrame
 
     @property
+    def tuning(self) -> "Results | None":
+        """The runs that chose the hyperparameters of every arm, which lie in a directory below; None without any."""
+        folder = self.directory / "tuning"
+        return read(folder) if (folder / "experiment.json").exists() else None
+
+    @property
     def baselines(self) -> pd.DataFrame:
         """What a network must beat: task, baseline, metric, split, value; no rows where none were recorded."""
         recorded = [

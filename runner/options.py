@@ -39,17 +39,25 @@ class Options:
 
 
 @dataclass(frozen=True)
-class RunOptions(Options):
+class StoredOptions(Options):
     """Every field of the experiment can be set; activations, seeds, learning rates and axes are the grid."""
 
     out: Path | None = None
     """The folder of the results; results/NAME unless given."""
+
+
+@dataclass(frozen=True)
+class RunOptions(StoredOptions):
+    """Every field of the experiment can be set; activations, seeds, learning rates and axes are the grid."""
+
     execution: Kind = "auto"
     """How the runs of a cell are executed; auto is vmap on accelerators, one after another on every core of a CPU."""
     shards: int = 1
     """Devices over which a single run is spread: its batches, parameters and optimizer state."""
     data_on: Place = "auto"
     """Where the training data lies: the device, or the host, which reads ahead; auto is by its size."""
+    until_resolved: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Train seed after seed, and stop for each arm as soon as it is resolved; the error rate stays as if all were."""
     retrain: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Train again what is there already."""
     track: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

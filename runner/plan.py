@@ -1,5 +1,6 @@
 """What a results directory still needs: it belongs to one experiment, whose grid may grow but not change."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,19 @@ from records.files import LEFTOVERS, read_json, sweep, write_json
 from records.locks import lock
 
 
-def prepare(experiment: Experiment, directory: Path, command: str, baselines: dict[str, Any] | None = None) -> None:
+def prepare(
+    experiment: Experiment,
+    directory: Path,
+    command: str,
+    baselines: dict[str, Any] | None = None,
+    looks: Sequence[int] = (),
+) -> None:
     """Writes `experiment.json`, or adds to it the seeds and axes that are new; before anything is trained.
 
     `baselines` are the scores that a network must beat: name of the task -> baseline -> its metric, split and value.
-    Raises ValueError if the directory holds an experiment with another task, model or settings, or another activation
-    of the same name, OSError if it cannot be written.
+    `looks` are the first and the last number of seeds at which arms are compared, if that decides how many are trained.
+    Raises ValueError if the directory holds an experiment with another task, model or settings, another activation of
+    the same name or an arm with other fields of its own, OSError if it cannot be written.
     """
     if _foreign(directory):
         raise ValueError(f"{directory} is not empty and holds no results: choose another --out")
@@ -30,7 +38,8 @@ def prepare(experiment: Experiment, directory: Path, command: str, baselines: di
                 f"choose another --out, or delete it"
             )
         _check_activations(experiment, directory)
-        write_json(path, _record(experiment, known, command, baselines or {}))
+        _check_own(experiment, known.get("own", []), directory)
+        write_json(path, _record(experiment, known, command, baselines or {}, list(looks)))
 
 
 def results_lock(directory: Path) -> Path:
@@ -72,7 +81,30 @@ def _check_activations(experiment: Experiment, directory: Path) -> None:
             )
 
 
-def _record(experiment: Experiment, known: dict[str, Any], command: str, baselines: dict[str, Any]) -> dict[str, Any]:
+def _check_own(experiment: Experiment, known: list[dict[str, Any]], directory: Path) -> None:
+    """Raises ValueError where an arm was trained with other fields of its own, such as another tuned learning rate."""
+    before = {(str(choice["arm"]), path): value for choice in known for path, value in choice["fields"].items()}
+    for choice in _own(experiment):
+        for path, value in choice["fields"].items():
+            if (then := before.get((str(choice["arm"]), path), value)) != value:
+                raise ValueError(
+                    f"{directory} holds {choice['arm']['activation']} with {path} {then:g}, now it is {value:g}: "
+                    f"choose another --out, or delete it"
+                )
+
+
+def _own(experiment: Experiment) -> list[dict[str, Any]]:
+    return [{"arm": _as_json(own.arm), "fields": _as_json(own.fields)} for own in experiment.own]
+
+
+def _as_json(items: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Pairs of name and value as JSON."""
+    return {name: canonical(value) for name, value in items}
+
+
+def _record(
+    experiment: Experiment, known: dict[str, Any], command: str, baselines: dict[str, Any], looks: list[int]
+) -> dict[str, Any]:
     return {
         "name": experiment.name,
         "question": experiment.question,
@@ -84,6 +116,10 @@ def _record(experiment: Experiment, known: dict[str, Any], command: str, baselin
         "axes": _union(known.get("axes", []), experiment.axis_names),
         "seeds": _union(known.get("seeds", []), experiment.seeds),
         "cells": {**known.get("cells", {}), **{cell.name: len(cell.runs) for cell in grid(experiment)}},
+        "own": _union(known.get("own", []), _own(experiment)),
+        "margin": experiment.margin,
+        "target": experiment.target,
+        "looks": looks or known.get("looks", []),
         "published": dict(experiment.published),
         "baselines": {**known.get("baselines", {}), **baselines},
         "command": command,

@@ -14,8 +14,8 @@ ALLOWED = {
     "training": {"tasks.task", "records"},
     "probes": {"models"},
     "analysis": {"records"},
-    "experiments": {"models", "tasks", "training.settings", "training.optimizers", "probes", "analysis"},
-    "runner": {"experiments.experiment", "training", "records"},
+    "experiments": {"models", "tasks", "training.settings", "training.optimizers", "probes", "analysis", "records"},
+    "runner": {"experiments.experiment", "training", "records", "analysis"},
 }
 WITHOUT_JAX = ("analysis", "records")
 

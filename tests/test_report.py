@@ -3,14 +3,13 @@
 import io
 import re
 from dataclasses import replace
-from html import unescape
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from markup import Page, words_of
 from rich.console import Console
 
 from analysis.baselines import beside, best, levels
@@ -227,6 +226,7 @@ def test_report_says_what_a_network_must_beat(beatable, tmp_path):
     text = write(beatable, tmp_path / "report.html").read_text()
     assert "<b>" not in text
     words = words_of(tmp_path / "report.html")
+    assert pd.read_csv(tmp_path / "baselines.csv")["baseline"].to_list() == ["<b>", "xz", "unigram", "random"]
     assert re.search(r"What a network must beat.*xz.*1\.5000.*not beaten.*unigram.*3\.0000 ?2\.\d{4} ?beaten", words)
     assert ">unigram</text>" in text
     assert ">random</text>" not in text
@@ -247,35 +247,6 @@ def test_differences_show_every_seed_and_the_verdict(diverged):
     assert words[0].startswith("better")
     assert "1 of 5 diverged" in words[-1]
     assert axes.get_xlim()[1] < 0.1  # the diverged run does not flatten the others
-
-
-class Page(HTMLParser):
-    """Which tags a page has, whether they close, and what it would load from elsewhere."""
-
-    VOID = ("meta", "link", "br", "img", "input", "hr")
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.loads = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.loads += [value for name, value in attrs if name in ("src", "href", "xlink:href") and value[:1] != "#"]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in self.VOID:
-            self.open.pop()
-
-
-def words_of(path):
-    return re.sub(r"\s+", " ", unescape(re.sub("<[^>]*>", "", path.read_text())))
 
 
 def test_report_is_one_file_that_begins_with_the_answer(diverged, tmp_path):
@@ -305,8 +276,13 @@ def test_report_is_one_file_that_begins_with_the_answer(diverged, tmp_path):
     ):
         assert fact in words
     assert "not complete" not in words
-    table = pd.read_csv(path.with_suffix(".csv"))
-    assert table["arm"].iloc[0] == "geglu"
+    beside = sorted(file.name for file in path.parent.iterdir())
+    tables = [f"{name}.{kind}" for name in ("ranking", "speed", "targets") for kind in ("csv", "tex")]
+    names = sorted(["curves.svg", "differences.svg", "report.html", *tables])
+    assert beside == names
+    assert all(name in words for name in names if name != "report.html")
+    assert pd.read_csv(path.with_name("ranking.csv"))["arm"].iloc[0] == "geglu"
+    assert r" & 5 & $-$0.0260 & $-$0.0326 to $-$0.0194 & " in path.with_name("ranking.tex").read_text()
 
 
 def test_report_is_the_same_each_time(diverged, tmp_path):
@@ -358,3 +334,32 @@ def test_one_seed_makes_a_report_without_intervals(tmp_path):
     words = words_of(write(synthetic.results(synthetic.rows(seeds=[0])), tmp_path / "report.html"))
     assert "over 1 paired seed " in words
     assert "−∞ to +∞" in words
+
+
+def test_report_says_what_was_tuned_and_what_arms_have_for_their_own(tmp_path):
+    rates = (1e-3, 1e-2)
+    tuned = synthetic.results(synthetic.rows(["gelu", "relu"], seeds=[7, 8], learning_rates=rates))
+    own = [{"arm": {"activation": "relu"}, "fields": {"hyperparameters.learning_rate": 1e-3, "settings.steps": 1500}}]
+    found = synthetic.results(synthetic.rows(["gelu", "relu"]), tmp_path)
+    found.experiment.update(own=own, margin=0.5, looks=[4, 8])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(found), "tuning", property(lambda results: tuned))
+        words = words_of(write(found))
+    assert "gelu: the best learning rate, 0.001, lies on the edge of the grid" in words
+    assert "Expected best of so many points" in words
+    assert "What each arm has for its own" in words
+    assert "1,500" in words
+    assert "within 0.5 with p below 0.05" in words
+    assert "between 4 and 8" in words
+    assert pd.read_csv(tmp_path / "tuning.csv")["chosen"].sum() == 2
+
+
+def test_report_times_the_arms_to_the_baselines_own_values(tmp_path):
+    found = synthetic.results(synthetic.rows(["gelu", "relu", "swiglu"]))
+    write(found, tmp_path / "report.html")
+    table = pd.read_csv(tmp_path / "targets.csv").set_index(["activation", "target"])
+    assert len(table) == 2 * 3
+    last = table.index.get_level_values("target").min()
+    assert table.loc[("relu", last), "steps"] == float("inf")
+    assert table.loc[("relu", last), "missed"] == 5
+    assert table.loc[("swiglu", last), "speed_up"] >= 1

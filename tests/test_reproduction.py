@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from markup import Page, words_of
 
-from analysis.reproduction import Panel, compared, draw, lead, value_at, verdict
+from analysis.excerpts import Excerpt
+from analysis.gallery import Section, write
+from analysis.reproduction import Panel, Reproduction, Verdict, compared, draw, lead, value_at, verdict
 
 EPOCHS = np.arange(0.5, 10.5, 0.5)
 
@@ -111,3 +114,37 @@ def test_without_published_curves_ours_are_drawn_and_tabled_alone():
     assert table["difference"].isna().all()
     assert verdict(table, "claim").outcome == "no verdict"
     assert [each.get_title() for each in draw([alone]).axes] == ["alone, train", "alone, validation"]
+
+
+def test_the_gallery_has_verdicts_first_and_of_every_section_its_files(tmp_path):
+    one = panel({"gelu": 1.0, "relu": 2.0}, {"gelu": [1.0, 1.1], "relu": [2.0, 2.2]}, at=(2.0,), above=0.9)
+    published = pd.concat([one.published, curve("elu", 8.0, since=4.0)])
+    table = compared(Panel("one", published, pd.concat([one.ours, curve("elu", 8.0).assign(seed=0)]), (2.0,)))
+    made = {"paper": Reproduction("Figure <1>", draw([one]), table, (verdict(table, "order"),), ("a & b",))}
+    excerpts = {
+        "rows": Excerpt(one.ours, {"command": "ablations figures", "seconds": 9, "environments": [{"a": {"b": 1}}]})
+    }
+    path = write(tmp_path, "Title <b>", made, excerpts, {"cifar": "no data"})
+    text, words = path.read_text(), words_of(path)
+    assert not Page(text).open
+    assert not Page(text).loads
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["index.html", "paper.csv", "paper.svg", "paper.tex"]
+    said = ["order: no verdict n = 1", "Not made:cifar: no data", "Figure <1>", "a & b", "above the axes", "a.b1"]
+    places = [words.index(one) for one in said]
+    assert places[0] < places[1] < places[4] < places[5] < words.index("ablations figures")
+    assert "+5.0%" in words
+
+
+def test_a_study_answers_its_question_and_links_its_reports(tmp_path):
+    sections = {
+        "speed": Section("Speed", table=pd.DataFrame({"activation": ["gelu"], "difference": [0.5]})),
+        "words": Section("Words", notes=("nothing measured",)),
+    }
+    reports = {"quickstart": tmp_path / "experiments" / "quickstart" / "report.html"}
+    claims = [Verdict("gelu is better", "yes", "p = 0.01")]
+    path = write(tmp_path / "page", "Study", sections, {}, {}, "Which?", claims, reports)
+    words = words_of(path)
+    assert words.index("Which?") < words.index("gelu is better: yes p = 0.01") < words.index("Speed")
+    assert "gelu0.5" in words  # a difference in its own unit
+    assert Page(path.read_text()).loads == ["../experiments/quickstart/report.html"]
+    assert (tmp_path / "page" / "speed.tex").exists()

@@ -104,6 +104,43 @@ def test_seeds_differ(cell):
     assert not np.allclose(kernels[0], kernels[1])
 
 
+@pytest.mark.parametrize("data_on", ["device", "host"])
+def test_initial_weights_and_batches_can_have_one_seed_for_all_runs(cell, data_on):
+    def kernels(**seeds):
+        settings, dataset = replace(cell.settings, **seeds), cell.task.load()
+        many = Program(cell.model, cell.task, settings, cell.runs, dataset, Execution("map", 1), data_on)
+        first = many.host(state := many.init())
+        last = many.host(many.train_interval(state, 0, 1)[0])
+        return first.parameters["head"]["kernel"], last.parameters["head"]["kernel"] - first.parameters["head"][
+            "kernel"
+        ]
+
+    def equal(leaves):
+        return all(np.array_equal(leaves[0], leaf) for leaf in leaves[1:])
+
+    first, moved = kernels(init_seed=5)
+    assert equal(first)
+    assert not equal(moved)  # their batches differ
+    first, moved = kernels(order_seed=5)
+    assert not equal(first)
+    first, moved = kernels(init_seed=5, order_seed=5)
+    assert equal(first)
+    assert equal(moved)
+
+
+def test_the_largest_loss_of_an_interval_is_that_of_one_of_its_steps(cell):
+    many = program(cell, cell.runs[:1])
+    state, whole = many.train_interval(many.init(), 0, STEPS)
+    state, losses = many.init(), []
+    for index in range(STEPS):
+        state, metrics = many.train_interval(state, index, 1)
+        losses.append(metrics)
+    for name in ("loss", "gradient_norm"):
+        each = [metrics[name] for metrics in losses]
+        np.testing.assert_allclose(whole[f"largest_{name}"], np.max(each, axis=0), rtol=1e-5)
+        np.testing.assert_allclose(whole[name], np.mean(each, axis=0), rtol=1e-5)
+
+
 def test_batches_depend_on_seed_and_step_alone(experiment):
     gelu, swiglu = grid(experiment)
     arrays = jax.device_put(gelu.task.load().arrays["train"])

@@ -40,19 +40,21 @@ def optimizer(settings: Settings, hyperparameters: Hyperparameters) -> optax.Gra
 def unit_schedule(settings: Settings) -> Rate:
     """The learning rate of a step as a share of its peak, a function of the number of steps already made.
 
-    The first step already moves: the warmup rises from 1/warmup to 1. `inverse_sqrt` is sqrt(warmup / step) after it.
+    The first step already moves: the warmup rises from 1/warmup to 1. `inverse_sqrt` is sqrt(warmup / step) after it,
+    and with `decay_steps` falls linearly to zero at the end besides, as Shazeer (2020) trained.
     """
     warmup, steps, final = max(settings.warmup, 1), settings.steps, settings.final_ratio
 
     def unit(count: Int[Array, ""]) -> Float[Array, ""]:
         step = jnp.asarray(count, jnp.float32) + 1
         done = jnp.clip((step - warmup) / max(steps - warmup, 1), 0, 1)  # share of the steps after the warmup
+        fall = jnp.clip((steps - step) / max(settings.decay, 1), 0, 1)
         shape = {
             "cosine": final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * done)),
             "linear": 1 - (1 - final) * done,
             "constant": jnp.ones(()),
-            "inverse_sqrt": jnp.sqrt(warmup / jnp.maximum(step, warmup)),
-            "wsd": jnp.clip((steps - step) / max(settings.decay, 1), 0, 1),
+            "inverse_sqrt": jnp.sqrt(warmup / jnp.maximum(step, warmup)) * (fall if settings.decay_steps else 1),
+            "wsd": fall,
         }[settings.schedule]
         return jnp.minimum(step / warmup, 1) * shape
 

@@ -191,11 +191,17 @@ class Program:
 
     def _windows(self, begin: int, end: int) -> Iterator[tuple[int, int, Any]]:
         """The batches of steps `begin` to `end`, window by window, on the devices; a host reads those of its runs."""
-        seeds, sharding = self._numbers[0], NamedSharding(self._mesh, WINDOW)
+        seeds, sharding = self._order_seeds, NamedSharding(self._mesh, WINDOW)
         own = _own(seeds, NamedSharding(self._mesh, RUN))
         size, length = self._settings.batch_size, self._window_steps
         for first, count, window in reading.windows(self._task, self._arrays, size, own, begin, end, length):
             yield first, count, {"window": jax.tree.map(partial(_put, sharding=sharding, runs=len(seeds)), window)}
+
+    @property
+    def _order_seeds(self) -> np.ndarray:
+        """The seed of each run's batches."""
+        own = self._settings.order_seed
+        return self._numbers[0] if own is None else np.full_like(self._numbers[0], own)
 
     @property
     def _window_steps(self) -> int:
@@ -284,11 +290,13 @@ def _over_runs(function: Callable, in_axes: tuple[int | None, ...], execution: E
 def _combined(parts: list[tuple[int, dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
     """The metrics of successive parts of an interval, each with its steps, as those of the whole."""
     counts = [count for count, _ in parts]
-    columns = {name: [metrics[name] for _, metrics in parts] for name in parts[0][1]}
-    return {
-        name: np.sum(values, axis=0) if name == "not_finite" else np.average(values, axis=0, weights=counts)
-        for name, values in columns.items()
-    }
+
+    def whole(name: str, values: list[np.ndarray]) -> np.ndarray:
+        if name == "not_finite":
+            return np.sum(values, axis=0)
+        return np.max(values, axis=0) if name.startswith(step.LARGEST) else np.average(values, axis=0, weights=counts)
+
+    return {name: whole(name, [metrics[name] for _, metrics in parts]) for name in parts[0][1]}
 
 
 def _stack(hyperparameters: Sequence[Hyperparameters]) -> Hyperparameters:

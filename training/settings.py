@@ -43,7 +43,8 @@ class Settings:
     warmup_steps: int | None = None
     """Steps of linear warmup; a twentieth of steps unless set."""
     decay_steps: int | None = None
-    """Steps at the end over which wsd falls, at most all; a fifth of steps unless set."""
+    """Steps at the end over which wsd and inverse_sqrt fall to zero, at most all; unless set, of wsd a fifth of steps,
+    of inverse_sqrt none."""
     final_ratio: float = 0.1
     """Where cosine and linear end, as a share of the peak; a tenth as in GPT-3 and LLaMA."""
     late_b1: float | None = None
@@ -56,6 +57,10 @@ class Settings:
     """Weight of the squared log-normaliser of the logits (PaLM's z-loss), added to the training loss."""
     training_loss: TrainingLoss = "with_dropout"
     """The training loss that is recorded: the one descended, or that of the same batch once more without dropout."""
+    init_seed: int | None = None
+    """Seed of the initial weights of all runs; each run's own unless set."""
+    order_seed: int | None = None
+    """Seed of the batches of all runs and of their order; each run's own unless set."""
     matmul_precision: Precision = "default"
     """Precision of f32 matrix products; GPUs and TPUs lower it silently unless it is 'highest'."""
 
@@ -66,7 +71,7 @@ class Settings:
 
     @property
     def decay(self) -> float:
-        """Steps over which wsd falls."""
+        """Steps over which wsd falls, and inverse_sqrt where they are set."""
         return 0.2 * self.steps if self.decay_steps is None else float(self.decay_steps)
 
     @property
@@ -92,6 +97,10 @@ class Settings:
             raise ValueError(f"settings.decay_steps is {self.decay_steps}: it must lie in 1 to steps ({self.steps})")
         if self.batch_size % self.accumulate:
             raise ValueError(f"settings.accumulate is {self.accumulate}: it must divide batch_size ({self.batch_size})")
+        for name in ("init_seed", "order_seed"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 2**32:
+                raise ValueError(f"settings.{name} is {value}: it must be a whole number in 0 to 2**32 - 1")
         if not 0 <= self.z_loss < float("inf"):
             raise ValueError(f"settings.z_loss is {self.z_loss}: it must be zero or positive")
         self._check_rule()

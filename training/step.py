@@ -14,6 +14,9 @@ from tasks.task import Stream, Task, of_each_token, stream_key
 from training.optimizers import optimizer
 from training.settings import Hyperparameters, Settings
 
+LARGEST = "largest_"
+"""Before the name of a training metric: its largest value of any step of an interval."""
+
 Data = dict[str, dict[str, Array]]
 """What there is to train on: the split `train`, field -> array; or a `window`, the batches of the coming steps that the
 host has read, field -> array [steps, batch_size, ...]."""
@@ -41,8 +44,9 @@ def init(
     data: Data,
 ) -> State:
     """The state at step 0. The seed alone decides it: equal paths and shapes get equal weights in every model."""
-    batch = _batch(task, data, seed, 0, 0, 1)
-    variables = dict(model.init({"params": stream_key(seed, Stream.INIT)}, *task.inputs(batch)))
+    batch = _batch(task, settings, data, seed, 0, 0, 1)
+    own = seed if settings.init_seed is None else settings.init_seed
+    variables = dict(model.init({"params": stream_key(own, Stream.INIT)}, *task.inputs(batch)))
     parameters = variables.pop("params")
     return State(parameters, optimizer(settings, hyperparameters).init(parameters), variables)
 
@@ -60,31 +64,33 @@ def train_interval(
 ) -> tuple[State, dict[str, Float[Array, ""]]]:
     """Trains `length` steps from step `start` on; a traced length, so that a shorter last interval compiles nothing.
 
-    Gives the new state and, over the interval, the mean training loss (of each batch before its update; with dropout or
-    without as `settings.training_loss` says), the mean gradient norm before clipping, and the number of steps whose
-    loss or gradient was not finite.
+    Gives the new state and, over the interval, the mean and the largest training loss (of each batch before its update;
+    with dropout or without as `settings.training_loss` says), the mean and the largest gradient norm before clipping,
+    and the number of steps whose loss or gradient was not finite.
     """
     update = optimizer(settings, hyperparameters).update
 
     def body(index, carry):
-        before, totals = carry
+        before, totals, peaks = carry
         step = start + index
-        batch = _batch(task, data, seed, step, index, settings.batch_size)
+        batch = _batch(task, settings, data, seed, step, index, settings.batch_size)
         loss, collections, gradient = _gradient(model, task, settings, before, step, seed, batch)
         norm = optax.tree.norm(gradient)
         updates, optimizer_state = update(gradient, before.optimizer_state, before.parameters)
         bad = ~(jnp.isfinite(loss) & jnp.isfinite(norm))
         if settings.training_loss == "without_dropout":
             loss = _loss_without_dropout(model, task, before, batch)
-        sums = {"loss": loss, "gradient_norm": norm, "not_finite": bad.astype(jnp.float32)}
-        after = State(optax.apply_updates(before.parameters, updates), optimizer_state, collections)
-        return after, jax.tree.map(jnp.add, totals, sums)
+        seen = {"loss": loss, "gradient_norm": norm}
+        totals = jax.tree.map(jnp.add, totals, {**seen, "not_finite": bad.astype(jnp.float32)})
+        peaks = jax.tree.map(jnp.maximum, peaks, {f"{LARGEST}{name}": value for name, value in seen.items()})
+        return State(optax.apply_updates(before.parameters, updates), optimizer_state, collections), totals, peaks
 
     zeros = {name: jnp.zeros(()) for name in ("loss", "gradient_norm", "not_finite")}
-    state, totals = lax.fori_loop(0, length, body, (state, zeros))
+    lowest = {f"{LARGEST}{name}": jnp.full((), -jnp.inf) for name in ("loss", "gradient_norm")}
+    state, totals, peaks = lax.fori_loop(0, length, body, (state, zeros, lowest))
     steps = length.astype(jnp.float32)
     means = {"loss": totals["loss"] / steps, "gradient_norm": totals["gradient_norm"] / steps}
-    return state, {**means, "not_finite": totals["not_finite"]}
+    return state, {**means, **peaks, "not_finite": totals["not_finite"]}
 
 
 def evaluate(
@@ -103,10 +109,11 @@ def evaluate(
     return task.summary({name: total / weight for name, (total, weight) in totals.items()})
 
 
-def _batch(task, data, seed, step, index, batch_size):
+def _batch(task, settings, data, seed, step, index, batch_size):
     """The batch of a step: made of the data that lies on the device, or taken from the window at the step's index."""
     if "window" not in data:
-        return task.batch(data["train"], seed, step, batch_size)
+        own = seed if settings.order_seed is None else settings.order_seed
+        return task.batch(data["train"], own, step, batch_size)
     return jax.tree.map(lambda batches: batches[index][:batch_size], data["window"])
 
 

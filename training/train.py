@@ -169,7 +169,7 @@ def _interval(program: Program, task: Task, state: Any, begin: int, end: int, cl
     with clock.measure("train", begin, end):
         state, metrics = program.train_interval(state, begin, end - begin)
     diverged = metrics.pop("not_finite") > 0
-    rows = _rows(end, "train", {**task.summary({"loss": metrics["loss"]}), "gradient_norm": metrics["gradient_norm"]})
+    rows = _rows(end, "train", {**metrics, **task.summary({"loss": metrics["loss"]})})
     rows += _evaluated(program, state, "validation", end, clock)
     bad = {row["run"] for row in rows if not np.isfinite(row["value"])} | set(np.flatnonzero(diverged).tolist())
     marks = [{"run": run, "step": end, "split": "train", "metric": "diverged", "value": 1.0} for run in sorted(bad)]

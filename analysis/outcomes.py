@@ -1,0 +1,101 @@
+"""What each run ended with: the table's rows at one step, a diverged run at the worst value there is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+# What every row has; any further column is an axis of the experiment.
+COLUMNS = (
+    "experiment", "cell", "task", "model", "activation", "seed", "learning_rate", "step", "split", "metric", "value",
+)  # fmt: skip
+HIGHER_IS_BETTER = ("accuracy", "bleu", "exact_match", "f1", "return", "reward")  # as the last word of a metric's name
+
+
+def outcomes(
+    rows: pd.DataFrame, metric: str, split: str, step: int | Mapping[str, int], axes: list[str] | None = None
+) -> pd.DataFrame:
+    """One row a run: activation, axes, seed, cell, task, value, diverged, label.
+
+    `step` is one of all runs, or the step of each cell. A diverged run takes the worst value that any run of its task
+    has there, or its own at step 0 if that is worse. Raises ValueError where a run has two values, and where all runs
+    diverged and none has a finite value at step 0.
+    """
+    axes, higher = axis_columns(rows) if axes is None else axes, higher_is_better(metric)
+    run = ["activation", *axes, "seed"]
+    beside = [column for column in ("cell", "task") if column not in run]
+    measured = rows[(rows["metric"] == metric) & (rows["split"] == split)]
+    values = measured.loc[measured["step"] == _step_of(measured, step), [*run, *beside, "value"]]
+    _check_unique(values, run, step)
+    diverged = rows[rows["metric"] == "diverged"]
+    marked = diverged.loc[diverged["step"] <= _step_of(diverged, step), [*run, *beside]].drop_duplicates()
+    first = measured.loc[measured["step"] == 0, [*run, "value"]].rename(columns={"value": "first"})
+    runs = values.merge(marked, how="outer", on=[*run, *beside], indicator="source").merge(first, how="left", on=run)
+
+    finite = runs["value"].where(np.isfinite(runs["value"]))
+    worst = finite.groupby(runs["task"]).transform("min" if higher else "max")
+    penalty = np.fmin(worst, runs["first"]) if higher else np.fmax(worst, runs["first"])
+    runs["diverged"] = (runs["source"] != "left_only") | finite.isna()
+    runs["value"] = finite.mask(runs["diverged"], penalty)
+    if not np.isfinite(runs["value"]).all():
+        raise ValueError(f"every run diverged before step {step} and none has a finite value at step 0")
+    return runs.drop(columns=["source", "first"]).assign(label=_labels(runs, axes))
+
+
+def axis_columns(rows: pd.DataFrame) -> list[str]:
+    """The columns that, with the activation, tell one arm from another.
+
+    These are the experiment's own axes and whichever of task, model and learning rate varies within one activation
+    and setting. A rate tuned for each activation does not: it belongs to the arm, and arms at different rates pair.
+    """
+    axes = [column for column in rows.columns if column not in COLUMNS]
+    for column in ("task", "model", "learning_rate"):
+        if rows.groupby(["activation", *axes], dropna=False)[column].nunique(dropna=False).max() > 1:
+            axes.append(column)
+    return axes
+
+
+def run_columns(rows: pd.DataFrame) -> list[str]:
+    """The columns that tell one run from another."""
+    return [column for column in rows.columns if column not in ("step", "split", "metric", "value")]
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of the metric is better, as for accuracies and returns; losses, errors and bits are the rest."""
+    return metric.endswith(HIGHER_IS_BETTER)
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own, a missing value as None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if value is None or (isinstance(value, float) and math.isnan(value)) else value
+
+
+def _step_of(rows: pd.DataFrame, step: int | Mapping[str, int]) -> pd.Series | int:
+    """For each row the step at which its run is looked at."""
+    return step if isinstance(step, int) else rows["cell"].map(step).astype(float)
+
+
+def _labels(runs: pd.DataFrame, axes: list[str]) -> list[str]:
+    """Each run's activation, with the axes that vary: `gelu (norm=rms)`."""
+    varying = [axis for axis in axes if len(runs[axis].unique()) > 1]
+    labels = []
+    for activation, *values in runs[["activation", *varying]].itertuples(index=False):
+        setting = ", ".join(f"{axis}={plain(value)}" for axis, value in zip(varying, values, strict=True))
+        labels.append(f"{activation} ({setting})" if setting else activation)
+    return labels
+
+
+def _check_unique(values: pd.DataFrame, run: list[str], step: int | Mapping[str, int]) -> None:
+    twice = values[values.duplicated(run)]
+    if len(twice):
+        activation, seed = twice.iloc[0][["activation", "seed"]]
+        when = f"step {step}" if isinstance(step, int) else "its last step"
+        raise ValueError(
+            f"{activation}, seed {seed} has two values at {when}: compare one experiment at a time, "
+            "with every axis as a column"
+        )

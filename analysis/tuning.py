@@ -1,0 +1,149 @@
+"""Tuning: what each arm reaches at every point of its grid, which one it gets, and what the search is worth."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+from scipy import special
+
+from analysis.figures import STYLE, colour, line_styles
+from analysis.outcomes import axis_columns, higher_is_better, outcomes, plain
+
+if TYPE_CHECKING:
+    from records.results import Results
+
+SEARCHED = ("learning_rate", "weight_decay")
+
+
+def tuned(results: Results) -> pd.DataFrame:
+    """A row a point of an arm's grid: activation, axes, learning_rate (and weight_decay), mean, low, high, n,
+    n_diverged, chosen, edge.
+
+    `results` are those of the tuning runs; mean, low and high are over their seeds, at the last step. `chosen` marks
+    the best mean of each arm, of equal ones that with the smallest rate; `edge` those that lie on the end of a grid of
+    rates, beyond which a better one may lie. A diverged run counts as the worst that any has reached.
+    """
+    rule = results.experiment
+    rows, higher = results.rows, higher_is_better(rule["metric"])
+    axes = list(dict.fromkeys([*axis_columns(rows), "learning_rate"]))
+    last = {cell["cell"]: cell["settings"]["steps"] for cell in results.cells}
+    runs = outcomes(rows, rule["metric"], rule["split"], last, axes)
+    point = runs.groupby(["activation", *axes], sort=False, dropna=False)
+    table = point["value"].agg(mean="mean", low="min", high="max", n="size")
+    table = table.assign(n_diverged=point["diverged"].sum()).reset_index()
+    arms = table.groupby(["activation", *static_axes(table)], sort=False, dropna=False)
+    marked = [_marked(arm.sort_values("learning_rate"), higher) for _, arm in arms]
+    return pd.concat(marked, ignore_index=True)
+
+
+def static_axes(table: pd.DataFrame) -> list[str]:
+    """The columns of a tuning table that, with the activation, tell the arms."""
+    own = ("activation", *SEARCHED, "mean", "low", "high", "n", "n_diverged", "chosen", "edge")
+    return [column for column in table.columns if column not in own]
+
+
+def choices(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """What each arm was given, as JSON: `arm` and `fields`, by name."""
+    searched = [name for name in SEARCHED if name in table]
+    return [
+        {
+            "arm": {name: plain(row[name]) for name in ("activation", *static_axes(table))},
+            "fields": {f"hyperparameters.{name}": float(row[name]) for name in searched},
+        }
+        for _, row in table[table["chosen"]].iterrows()
+    ]
+
+
+def warnings(table: pd.DataFrame) -> list[str]:
+    """A sentence for every arm whose best rate lies on the edge of the grid."""
+    return [
+        f"{_label(row, static_axes(table))}: the best learning rate, {row['learning_rate']:g}, lies on the edge of the "
+        f"grid; a better one may lie beyond"
+        for _, row in table[table["chosen"] & table["edge"]].iterrows()
+    ]
+
+
+def expected_best(values: ArrayLike, higher: bool = False) -> Float[np.ndarray, " n"]:
+    """The expected best of k points drawn without repetition from those of a grid, for k = 1 to all of them.
+
+    Dodge et al. 2019 (arXiv:1909.03004) draw with repetition, which is too optimistic for few points; the weights here
+    are C(i - 1, k - 1) / C(n, k) of the i-th worst (Dodge et al. 2021, arXiv:2110.00613).
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    ordered = ordered if higher else ordered[::-1]  # the worst first
+    n, below = len(ordered), np.arange(len(ordered))
+    return np.array([special.comb(below, k - 1) @ ordered / special.comb(n, k) for k in range(1, n + 1)])
+
+
+def budget(table: pd.DataFrame, higher: bool = False) -> pd.DataFrame:
+    """Expected best mean of an arm by the number of points tried: activation, axes, and columns 1, 2, ..."""
+    rows = []
+    for _, arm in table.groupby(["activation", *static_axes(table)], sort=False, dropna=False):
+        about = {name: plain(arm.iloc[0][name]) for name in ("activation", *static_axes(table))}
+        expected = expected_best(arm["mean"].to_numpy(), higher)
+        rows.append({**about, **{str(k): value for k, value in enumerate(expected, start=1)}})
+    return pd.DataFrame(rows)
+
+
+def draw(table: pd.DataFrame, metric: str = "loss") -> Figure:
+    """Metric against learning rate, a line an activation and a panel a setting; a ring marks what was chosen.
+
+    The band reaches from the lowest seed to the highest; of several weight decays the best is shown. The axis ends
+    where the worst of the chosen points would no longer be told from the best.
+    """
+    settings = [axis for axis in static_axes(table) if len(set(table[axis].astype(str))) > 1]
+    panels = list(table.groupby(settings, sort=False, dropna=False)) if settings else [((), table)]
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 0.6 + 2.9 * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat[len(panels) :]:
+            axes.set_visible(False)
+        styles = line_styles(list(dict.fromkeys(table["activation"])))
+        for axes, (values, panel) in zip(grid.flat, panels, strict=False):
+            for name, style in styles.items():
+                _draw_arm(axes, panel[panel["activation"] == name], name, style, higher_is_better(metric))
+            words = ", ".join(f"{axis}={value}" for axis, value in zip(settings, values, strict=True))
+            axes.set(xscale="log", xlabel="learning rate", ylabel=metric, title=words)
+            _fit(axes, panel, higher_is_better(metric))
+        figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside right center", handlelength=2.8)
+    return figure
+
+
+def _marked(arm: pd.DataFrame, higher: bool) -> pd.DataFrame:
+    best = arm["mean"].idxmax() if higher else arm["mean"].idxmin()
+    rates = arm["learning_rate"]
+    return arm.assign(chosen=arm.index == best, edge=(rates == rates.min()) | (rates == rates.max()))
+
+
+def _label(row: pd.Series, axes: list[str]) -> str:
+    setting = ", ".join(f"{axis}={plain(row[axis])}" for axis in axes)
+    return f"{row['activation']} ({setting})" if setting else str(row["activation"])
+
+
+def _draw_arm(axes: Any, arm: pd.DataFrame, name: str, style: dict[str, Any], higher: bool) -> None:
+    by_rate = arm.groupby("learning_rate")["mean"]
+    best = arm.loc[by_rate.idxmax() if higher else by_rate.idxmin()].sort_values("learning_rate")
+    axes.plot(best["learning_rate"], best["mean"], marker=".", label=name, **style)
+    axes.fill_between(best["learning_rate"], best["low"], best["high"], color=colour(name), alpha=0.1, linewidth=0)
+    chosen = arm[arm["chosen"]]
+    axes.plot(chosen["learning_rate"], chosen["mean"], "o", markersize=8, fillstyle="none", color=colour(name))
+
+
+def _fit(axes: Any, panel: pd.DataFrame, higher: bool) -> None:
+    """Limits that keep what was chosen apart, though a rate far from it diverged."""
+    chosen, every = panel.loc[panel["chosen"], "mean"], panel["mean"]
+    best, worst = (chosen.max(), chosen.min()) if higher else (chosen.min(), chosen.max())
+    reach = max(6 * abs(worst - best), 0.25 * abs(best))
+    if higher:
+        axes.set_ylim(max(every.min(), best - reach) - 0.03 * reach, best + 0.06 * reach)
+    else:
+        axes.set_ylim(best - 0.06 * reach, min(every.max(), best + reach) + 0.03 * reach)
