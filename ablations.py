@@ -258,7 +258,7 @@ def study(asked: Any, budget: Budget = "short", out: str | Path | None = None, q
     Every experiment is trained in a folder of its own below `out`, results/NAME/BUDGET unless given; killed, the same
     call goes on. Raises what `run` raises.
     """
-    from analysis import gallery
+    from analysis import gallery, report
     from analysis.excerpts import Excerpt, of_results
     from experiments.library import study as find_study
     from experiments.study import check
@@ -276,7 +276,7 @@ def study(asked: Any, budget: Budget = "short", out: str | Path | None = None, q
     excerpts = {name: of_results(results) for name, results in found.items()}
     for name, rows in measured.items():
         Excerpt(rows, {}).write(folder / "measured", name)
-    reports = {name: results.directory / "report.html" for name, results in found.items()}
+    reports = {name: report.parts(results) for name, results in found.items()}
     return gallery.write(
         folder, asked.name, findings.sections, excerpts, {}, asked.question, findings.verdicts, reports
     )

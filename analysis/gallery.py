@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -41,19 +40,19 @@ def write(
     left_out: Mapping[str, str],
     question: str = "",
     verdicts: Sequence[Verdict] = (),
-    reports: Mapping[str, Path] | None = None,
+    reports: Mapping[str, Sequence[page.Part]] | None = None,
 ) -> Path:
     """Writes FOLDER/index.html, which needs no other file, and of a section NAME what it has of NAME.svg, NAME.csv and
     NAME.tex; gives the page.
 
-    `verdicts` are those of all sections together. `excerpts` tell what made the page, `reports` are pages of the
-    experiments below it, by their names, and `left_out` says of what is not there why.
+    `verdicts` are those of all sections together. `excerpts` tell what made the page, `reports` are what the reports
+    of its experiments are made of, by their names, and `left_out` says of what is not there why.
     """
     parts = [
         page.answer("".join([_verdicts(verdicts), *map(_answer, sections.values())])),
         *page.notice("Not made:", [f"{name}: {why}" for name, why in left_out.items()]),
         *(part for name, one in sections.items() for part in _section(name, one)),
-        *_reports(folder, reports or {}),
+        *(part for name, report in (reports or {}).items() for part in _report(name, report)),
         *_made_with(excerpts),
     ]
     return page.write(folder / "index.html", title, question, parts)
@@ -101,12 +100,10 @@ def shown(name: str, value: Any) -> str:
     return (f"{value:+.1%}" if name == "difference" else f"{value:.4g}").replace("-", "−")
 
 
-def _reports(folder: Path, reports: Mapping[str, Path]) -> list[page.Part]:
-    links = "".join(
-        f'<li><a href="{escape(Path(os.path.relpath(path, folder)).as_posix())}">{escape(name)}</a></li>'
-        for name, path in reports.items()
-    )
-    return [page.heading("The experiments"), f"<ul>{links}</ul>"] if links else []
+def _report(name: str, report: Sequence[page.Part]) -> list[page.Part]:
+    """The whole report of an experiment, folded; its files are named after it."""
+    named = [part if isinstance(part, str) else replace(part, name=f"{name}-{part.name}") for part in report]
+    return [f"<details><summary>The experiment {escape(name)}</summary>", *named, "</details>"]
 
 
 def _made_with(excerpts: Mapping[str, Excerpt]) -> list[page.Part]:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from markup import Page, words_of
 
+from analysis import page
 from analysis.excerpts import Excerpt
 from analysis.gallery import Section, write
 from analysis.reproduction import Panel, Reproduction, Verdict, compared, draw, lead, value_at, verdict
@@ -135,16 +136,18 @@ def test_the_gallery_has_verdicts_first_and_of_every_section_its_files(tmp_path)
     assert "+5.0%" in words
 
 
-def test_a_study_answers_its_question_and_links_its_reports(tmp_path):
+def test_a_study_answers_its_question_and_holds_its_reports(tmp_path):
     sections = {
         "speed": Section("Speed", table=pd.DataFrame({"activation": ["gelu"], "difference": [0.5]})),
         "words": Section("Words", notes=("nothing measured",)),
     }
-    reports = {"quickstart": tmp_path / "experiments" / "quickstart" / "report.html"}
+    values = pd.DataFrame({"activation": ["relu"]})
+    reports = {"quickstart": ["<p>of the report</p>", page.Table("ranking", values, page.columns(values))]}
     claims = [Verdict("gelu is better", "yes", "p = 0.01")]
     path = write(tmp_path / "page", "Study", sections, {}, {}, "Which?", claims, reports)
     words = words_of(path)
     assert words.index("Which?") < words.index("gelu is better: yes p = 0.01") < words.index("Speed")
     assert "gelu0.5" in words  # a difference in its own unit
-    assert Page(path.read_text()).loads == ["../experiments/quickstart/report.html"]
-    assert (tmp_path / "page" / "speed.tex").exists()
+    assert words.index("Speed") < words.index("The experiment quickstart") < words.index("of the report")
+    assert not Page(path.read_text()).open
+    assert {"speed.tex", "quickstart-ranking.csv"} < {file.name for file in path.parent.iterdir()}
