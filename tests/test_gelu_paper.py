@@ -236,7 +236,8 @@ def test_a_figure_is_made_by_one_command_into_a_page(tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     assert ablations.main(["figures", "gelu_paper", "--only", "definitions", "--out", "page"]) == 0
     assert capsys.readouterr().out == "page: page/index.html\n"
-    assert {path.name for path in (tmp_path / "page").iterdir()} == {"index.html", "definitions.svg", "definitions.csv"}
+    files = {path.name for path in (tmp_path / "page").iterdir()}
+    assert files == {"index.html", *(f"definitions.{kind}" for kind in ("svg", "csv", "tex"))}
     assert "reproduced" in (tmp_path / "page" / "index.html").read_text()
 
 
