@@ -61,9 +61,13 @@ def run(
     `training.hosts.join`), all compute and the first writes. Raises ValueError for bad input, before anything is
     compiled, and OSError where the results cannot be written.
     """
+    from experiments.library import find
     from runner import matching, sequential, tuning
 
-    asked, directory, train = _started(experiment, out, execution, shards, data_on, retrain, track, profile, quiet)
+    asked = find(experiment) if isinstance(experiment, str) else experiment
+    if until_resolved:
+        sequential.check(asked)
+    _, directory, train = _started(asked, out, execution, shards, data_on, retrain, track, profile, quiet)
     chosen, _ = tuning.tuned(matching.matched(asked, directory), directory, train)
     return sequential.until_resolved(chosen, directory, train) if until_resolved else train(chosen, directory)
 
@@ -73,12 +77,14 @@ def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: boo
 
     `run` does this too where the experiment tunes. Raises ValueError where it does not, and what `run` raises.
     """
+    from experiments.library import find
     from runner import tuning
 
-    asked, directory, train = _started(experiment, out, quiet=quiet)
-    _, table = tuning.tuned(asked, directory, train)
-    if table is None:
+    asked = find(experiment) if isinstance(experiment, str) else experiment
+    if not asked.tuning.learning_rates:
         raise ValueError(f"{asked.name} tunes nothing: give --tuning.learning-rates, the grid for every arm")
+    _, directory, train = _started(asked, out, quiet=quiet)
+    _, table = tuning.tuned(asked, directory, train)
     return table
 
 
@@ -544,17 +550,19 @@ def _figures(known: argparse.Namespace) -> None:
 def _calibrate(known: argparse.Namespace) -> None:
     from analysis import calibration, page
     from analysis.figures import svg
+    from records.environment import environment
 
     if known.experiments < 100:
         raise ValueError(f"--experiments is {known.experiments}: a rate takes at least 100")
-    table = calibration.calibrate(known.experiments)
+    table, title = calibration.calibrate(known.experiments), "How well the statistics keep their level"
     print(table.to_string(index=False, float_format="{:.4f}".format))
-    title = "How well the statistics keep their level"
     parts = [
         page.Drawing("calibration", svg(calibration.draw(table), title)),
         page.Table("calibration", table, page.columns(table)),
+        page.facts("Made with", [{"command": _command(), **environment({}, {})}]),
     ]
-    print(f"page: {page.write(known.out / 'index.html', title, _command(), parts)}")
+    words = f"{known.experiments:,} simulated experiments of every kind"
+    print(f"page: {page.write(known.out / 'index.html', title, words, parts)}")
 
 
 def _study(known: argparse.Namespace) -> None:

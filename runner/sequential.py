@@ -14,16 +14,22 @@ AT_ONCE = 2  # seeds from look to look
 Train = Callable[[Experiment, Path, tuple[int, ...]], Results]
 
 
+def check(experiment: Experiment) -> None:
+    """Raises ValueError for an experiment of fewer seeds than the first look takes."""
+    if len(experiment.seeds) < FIRST:
+        raise ValueError(
+            f"seeds are {len(experiment.seeds)}: to stop when resolved, give at least {FIRST}, as many as may be"
+        )
+
+
 def until_resolved(experiment: Experiment, directory: Path, train: Train) -> Results:
     """Trains the first seeds of all arms, then further ones of the arms not yet resolved, until all are or all seeds
     are used; gives the results.
 
     An arm is resolved when it is better, worse or the same at every setting; the baseline is trained as long as any
     arm is. `train(experiment, directory, looks)` trains what is missing and records the looks, by which the comparison
-    makes up for them (`analysis.sequential`). Raises ValueError for an experiment of fewer seeds than the first look.
+    makes up for them (`analysis.sequential`).
     """
-    if len(experiment.seeds) < FIRST:
-        raise ValueError(f"seeds are {len(experiment.seeds)}: to stop when resolved takes at least {FIRST}, the most")
     looks, left = (FIRST, len(experiment.seeds)), experiment.activations
     for n in dict.fromkeys([*range(FIRST, len(experiment.seeds), AT_ONCE), len(experiment.seeds)]):
         found = train(replace(experiment, seeds=experiment.seeds[:n], activations=left), directory, looks)

@@ -193,7 +193,7 @@ def test_looking_costs_certainty():
 
 def test_to_stop_when_resolved_takes_seeds(experiment):
     with pytest.raises(ValueError, match="seeds are 3"):
-        sequential.until_resolved(experiment, None, None)
+        ablations.run(experiment, until_resolved=True)
 
 
 def test_a_margin_makes_arms_the_same():
