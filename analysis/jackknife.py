@@ -12,7 +12,8 @@ def pseudo_values(statistic: Callable[[Any], float], n: int) -> Float[np.ndarray
 
     `statistic` is given the indices of the runs to look at, n or n - 1 of them. The mean of the pseudo-values is the
     jackknife's estimate, and a t interval of them its interval; for the logarithm of a variance it is the one of Miller
-    (1968), "Jackknifing variances", and needs no normal values. Two statistics of the same seeds pair.
+    (1968), "Jackknifing variances": of a ratio of variances of 3 to 40 runs it covered 0.95 with normal values and 0.92
+    with those of a t distribution of 5 degrees of freedom. Two statistics of the same seeds pair.
     Raises ValueError for fewer than 3 runs: of one alone there is no spread, and no pair.
     """
     if n < 3:

@@ -32,8 +32,8 @@ def power_laws(x: Float[np.ndarray, "arms sizes"], y: Float[np.ndarray, "arms si
     Few sizes do not tell an arm's limit from its exponent; the limit is what is left where size no longer matters, the
     data's own, and all arms determine it together. For a given limit each arm is a line in logarithms, with weights
     (y - limit)**2, by which residuals count as those of y to first order; the limit is the one, from 0 to 0.99 of the
-    lowest value, whose residuals are least. The form is that of Hoffmann et al. (2022), "Training compute-optimal large
-    language models", in one of its sizes.
+    lowest value, that leaves the least squares of y itself. The form is that of Hoffmann et al. (2022), "Training
+    compute-optimal large language models", in one of its sizes.
     Raises ValueError for fewer than 3 sizes or numbers that are not positive and finite.
     """
     if x.shape[-1] < 3:
@@ -54,11 +54,11 @@ def power_laws(x: Float[np.ndarray, "arms sizes"], y: Float[np.ndarray, "arms si
 def _lines(
     x: Float[np.ndarray, "arms sizes"], y: Float[np.ndarray, "arms sizes"], limit: float
 ) -> tuple[Float[np.ndarray, " arms"], Float[np.ndarray, " arms"], float]:
-    """Intercept and slope of log(y - limit) against x for each arm, and the squared residuals of all in units of y."""
+    """Intercept and slope of log(y - limit) against x for each arm, and the sum of the squared residuals of y."""
     reducible = y - limit
     weight, z = reducible**2, np.log(reducible)
     middle, height = (np.average(values, axis=1, weights=weight) for values in (x, z))
     u, v = x - middle[:, None], z - height[:, None]
     slope = (weight * u * v).sum(axis=1) / (weight * u * u).sum(axis=1)
-    residuals = v - slope[:, None] * u
-    return height - slope * middle, slope, float((weight * residuals**2).sum())
+    residuals = reducible - np.exp(height[:, None] + slope[:, None] * u)
+    return height - slope * middle, slope, float((residuals**2).sum())

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from analysis.resampling import percentile_interval, resampled
+from analysis.resampling import RESAMPLES, percentile_interval, resampled
 from analysis.statistics import check_probability
 
 
@@ -25,13 +25,16 @@ def rank_correlation(
     """The correlation of the arms' ranks by their means over n and over m runs, as a percentile bootstrap over runs.
 
     Resampled means are noisier than the means themselves, so that the interval lies rather too low. Where neither has
-    a second run it is (-1, 1). `p_value` is of the ranks alone, as if each were known (two-sided t approximation).
+    a second run it is (-1, 1). `p_value` is of the ranks alone, as if each were known: two-sided, of all permutations
+    of up to 7 arms, of drawn ones of more.
     Raises ValueError for fewer than 3 arms, or if the level is not between 0 and 1.
     """
     check_probability("level", level)
     if len(ours) < 3:
         raise ValueError(f"{len(ours)} arms have no ranking to speak of: at least 3 are needed")
-    found = stats.spearmanr(ours.mean(axis=1), theirs.mean(axis=1))
+    permuted = stats.PermutationMethod(n_resamples=RESAMPLES, rng=np.random.default_rng(rng))
+    ranks = (stats.rankdata(runs.mean(axis=1)) for runs in (ours, theirs))
+    found = stats.pearsonr(*ranks, method=permuted)
     value, p_value = float(found.statistic), float(found.pvalue)
     if max(ours.shape[1], theirs.shape[1]) < 2:
         return RankCorrelation(value, -1.0, 1.0, p_value)

@@ -353,14 +353,10 @@ def _check_tuning(experiment: Experiment) -> None:
     tuning = experiment.tuning
     if not tuning.learning_rates:
         if tuning.weight_decays:
-            raise ValueError(
-                "tuning.weight_decays are given without tuning.learning_rates: give rates too"
-            )
+            raise ValueError("tuning.weight_decays are given without tuning.learning_rates: give rates too")
         return
     if experiment.learning_rates:
-        raise ValueError(
-            "learning_rates and tuning.learning_rates are both given: compare at all, or at the best"
-        )
+        raise ValueError("learning_rates and tuning.learning_rates are both given: compare at all, or at the best")
     _check_values("tuning.learning_rates", list(tuning.learning_rates))
     _check_values("tuning.seeds", list(tuning.seeds))
     if both := sorted(set(tuning.seeds) & set(experiment.seeds)):

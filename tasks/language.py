@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
+from jax.nn import logsumexp
 from jaxtyping import Array, Float, Int, Integer
 
 from tasks.data.tokenizers import boundary_token
@@ -105,22 +106,31 @@ class CausalLanguage(Windows):
     def metrics(
         self, outputs: Float[Array, "batch context vocab"] | Any, batch: Mapping[str, Array]
     ) -> dict[str, tuple[Float[Array, ""], Float[Array, ""]]]:
-        """`loss` and `bytes_per_token`: the cross-entropy of the targets in nats and their bytes, both summed, and
-        their number."""
+        """`loss`, `bytes_per_token`, `squared_log_normalizer`: the cross-entropy of the targets in nats, their bytes,
+        and the square of log Z, the logarithm of the sum of exp(logits), all summed; and the targets' number."""
         weight = batch["weight"]
         count = jnp.sum(weight)
         nats = jnp.sum(weight * _cross_entropy(outputs, batch["tokens"]))
-        return {"loss": (nats, count), "bytes_per_token": (jnp.sum(weight * batch["bytes"]), count)}
+        squares = jnp.sum(weight * jnp.square(of_each_token(_log_normalizer, outputs)))
+        return {
+            "loss": (nats, count),
+            "bytes_per_token": (jnp.sum(weight * batch["bytes"]), count),
+            "squared_log_normalizer": (squares, count),
+        }
 
     def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
         """The means with `perplexity`, and with `bits_per_byte`: nats over bytes of the same targets, exactly.
 
-        Of training the bytes are known where a token is a byte.
+        Of training the bytes are known where a token is a byte. `log_normalizer` is the root mean square of log Z,
+        whose mean square is what a z-loss keeps small (Chowdhery et al. 2022, section 5).
         """
-        derived = {"perplexity": jnp.exp(jnp.minimum(means["loss"], LARGEST_LOSS))}
+        known = dict(means)
+        known["perplexity"] = jnp.exp(jnp.minimum(means["loss"], LARGEST_LOSS))
         if "bytes_per_token" in means or (self.tokenizer == "bytes" and not self._boundaries):
-            derived["bits_per_byte"] = means["loss"] / means.get("bytes_per_token", 1.0) / math.log(2)
-        return {**means, **derived}
+            known["bits_per_byte"] = means["loss"] / means.get("bytes_per_token", 1.0) / math.log(2)
+        if "squared_log_normalizer" in means:
+            known["log_normalizer"] = jnp.sqrt(known.pop("squared_log_normalizer"))
+        return known
 
 
 def _cross_entropy(
@@ -128,3 +138,8 @@ def _cross_entropy(
 ) -> Float[Array, "batch context"]:
     """-log p(next token) in nats, in f32 whatever the logits are."""
     return of_each_token(cross_entropy, logits, windows[:, 1:].astype(jnp.int32))
+
+
+def _log_normalizer(logits: Float[Array, "*tokens vocab"]) -> Float[Array, "*tokens"]:
+    """log Z in f32; of logits that are formed at once XLA computes it once, for the cross-entropy has it too."""
+    return logsumexp(logits.astype(jnp.float32), axis=-1)

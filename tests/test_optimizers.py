@@ -263,6 +263,14 @@ def test_schedule_rises_linearly_then_takes_its_shape(schedule, fields, expected
     np.testing.assert_allclose(unit[[9, 54, 89, 99]], expected, atol=1e-6)
 
 
+def test_inverse_sqrt_may_fall_to_zero_at_the_end_as_shazeer_trained():
+    steps, warmup, peak = 200, 30, 30**-0.5  # of the rate 1 / sqrt(max(step, warmup)) in his code
+    step = np.arange(warmup, steps + 1)
+    expected = 1 / np.sqrt(step) * np.minimum(1, (steps - step) / (0.1 * steps))
+    unit = shares(Settings(steps=steps, warmup_steps=warmup, schedule="inverse_sqrt", decay_steps=20))
+    np.testing.assert_allclose(peak * unit[warmup - 1 :], expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant", "inverse_sqrt", "wsd"])
 @pytest.mark.parametrize("warmup", [0, 1, 3])
 def test_the_shortest_trainings_begin_at_their_warmup_and_stay_within_the_peak(schedule, warmup):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.logits import Logits
 from tasks.language import CausalLanguage
 from tasks.task import Dataset, Stream, Task, stream_key
 
@@ -212,6 +213,21 @@ def test_a_text_of_more_windows_than_32_bits_count_is_refused():
 def test_a_text_beyond_32_bit_positions_is_read_on_the_host():
     endless = np.broadcast_to(np.zeros(1, np.uint8), 2**33)
     assert TASK.batch({"tokens": endless}, 0, 12345, 4)["tokens"].shape == (4, 9)
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_the_log_normalizer_is_the_root_mean_square_over_real_targets(chunk):
+    batches = TASK.evaluation_batches(corpus_of(20), 4)
+    batch = {field: jnp.asarray(rows[0]) for field, rows in batches.items()}
+    hidden = jnp.asarray(np.random.default_rng(1).normal(size=(4, 8, 5)), jnp.float32)
+    kernel = jnp.asarray(np.random.default_rng(2).normal(size=(5, 256)), jnp.float32)
+    logits = Logits(hidden, kernel, None, None, chunk) if chunk else hidden @ kernel
+    means = {name: total / count for name, (total, count) in TASK.metrics(logits, batch).items()}
+    log_z = np.log(np.exp(np.asarray(hidden @ kernel, np.float64)).sum(axis=-1))
+    real = np.asarray(batch["weight"]) > 0
+    summary = TASK.summary(means)
+    np.testing.assert_allclose(summary["log_normalizer"], np.sqrt(np.mean(log_z[real] ** 2)), rtol=1e-5)
+    assert "squared_log_normalizer" not in summary
 
 
 def test_a_huge_loss_has_a_finite_perplexity_and_no_loss_has_none():

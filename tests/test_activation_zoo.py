@@ -1,0 +1,136 @@
+"""The study of the published activations: planted differences are found, equal arms are not told apart."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import results
+
+from ablations import study as carry_out
+from analysis.comparison import compare
+from analysis.reproduction import Verdict
+from experiments.activation_zoo import (
+    ARMS,
+    PUBLISHED,
+    agreement,
+    bits,
+    correlation,
+    over_sizes,
+    readings,
+    study,
+)
+from experiments.study import Findings, check
+from models.activations import ACTIVATIONS
+from records.results import Results
+
+SOME = ("gelu_tanh", "relu", "silu", "elu", "softmax", "abs", "softplus", "triangle_relax", "relu2", "swiglu")
+
+
+def found(offsets: dict[str, float], size: int = 0, seeds: int = 5, spread: float = 0.004) -> Results:
+    """Results whose arms are a published one's bits per byte plus noise of their own, and of the seed."""
+    records = []
+    for name in SOME:
+        for seed in range(seeds):
+            shared = np.random.default_rng([size, seed]).normal(0, 2 * spread)
+            own = np.random.default_rng([size, seed, *name.encode()]).normal(0, spread)
+            end = 3.0 + offsets.get(name, 0.0) + shared + own
+            run = {"experiment": "zoo", "cell": f"{name}-1a2b3c4d", "task": "text", "model": "transformer"}
+            run |= {"activation": name, "seed": seed, "learning_rate": 3e-3, "split": "validation"}
+            for step, value in ((0, 8.0), (300, end)):
+                records.append(run | {"step": step, "metric": "bits_per_byte", "value": value})
+                records.append(run | {"step": step, "metric": "loss", "value": value * np.log(2)})
+    made = results(pd.DataFrame(records))
+    made.experiment.update(baseline="gelu_tanh", metric="bits_per_byte")
+    return made
+
+
+def findings(offsets: dict[str, float]) -> Findings:
+    return study.findings(
+        {f"activation_zoo_{size}": found(offsets, i) for i, size in enumerate(("small", "large"))}, {}
+    )
+
+
+def outcomes(verdicts: Sequence[Verdict]) -> dict[str, str]:
+    return {verdict.claim: verdict.outcome for verdict in verdicts}
+
+
+def read(offsets: dict[str, float], **fields) -> dict[str, str]:
+    return outcomes(readings("small", compare(found(offsets, **fields))))
+
+
+def table(offsets: dict[str, float], size: int = 0) -> pd.DataFrame:
+    made = found(offsets, size)
+    return bits(made, compare(made))
+
+
+@pytest.mark.parametrize("budget", ["smoke", "short", "full"])
+def test_every_budget_is_allowed(budget):
+    check(study, budget)
+
+
+def test_the_table_is_whole_and_all_of_it_is_trained():
+    assert len(PUBLISHED) == 30
+    assert PUBLISHED["bits_per_byte"].idxmin() == "gelu_tanh"
+    assert set(PUBLISHED.index) < set(ARMS["short"]) < set(ARMS["full"]) == set(ACTIVATIONS)
+
+
+def test_of_equal_arms_nothing_is_resolved():
+    assert set(outcomes(findings({}).verdicts).values()) == {"not resolved"}
+
+
+def test_planted_differences_are_found_and_ranked():
+    planted = {"softmax": 0.2, "abs": 0.1, "swiglu": -0.1, "relu2": -0.05}
+    made = findings(planted)
+    told = outcomes(made.verdicts)
+    assert told["small: activations differ by more than seeds do"] == "yes"
+    assert told["large: GELU is ahead of all others published"] == "not resolved"
+    assert told["Something is ahead of GELU at both sizes"] == "yes"
+    order = made.sections["differences"].table["activation"].tolist()
+    assert order[:2] == ["swiglu", "relu2"]
+    assert order[-2:] == ["abs", "softmax"]
+    ranked = made.sections["ranking_small"].table.set_index("activation")
+    assert ranked.loc["swiglu", ["rank", "verdict"]].tolist() == [1, "better"]
+    assert ranked.loc["softmax", "verdict"] == "worse"
+    assert ranked.loc["gelu_tanh", ["table's rank", "table's bits/byte"]].tolist() == ["1", "1.1453"]
+
+
+def test_one_that_beats_gelu_contradicts_the_table():
+    claim = "small: GELU is ahead of all others published"
+    assert read({"relu": -0.1})[claim] == "no"
+    assert read(dict.fromkeys(set(SOME) - {"gelu_tanh"}, 0.1))[claim] == "yes"
+
+
+def test_the_published_range_is_held_against_our_noise():
+    claim = "small: the published range of 0.0060 bits/byte is more than our noise"
+    assert read({})[claim] == "not resolved"
+    assert read({}, spread=1e-4)[claim] == "yes"
+    assert read({}, seeds=1)[claim] == "no verdict"
+
+
+@pytest.mark.parametrize(("sign", "outcome"), [(1, "yes"), (-1, "no")])
+def test_the_order_of_the_table_is_recognised(sign, outcome):
+    published = PUBLISHED[["bits_per_byte"]]
+    ordered = (sign * 20 * (published["bits_per_byte"] - 1.145)).to_dict()
+    small, large = table(ordered), table(ordered, 1)
+    assert agreement("published and small", correlation(small, published)).outcome == outcome
+    assert agreement("small and large", correlation(small, large)).outcome == "yes"
+    assert agreement("published and small", correlation(table({}), published)).outcome == "not resolved"
+
+
+def test_two_activations_have_no_ranking():
+    two = pd.DataFrame({0: [1.0, 2.0]}, index=["gelu", "relu"])
+    assert correlation(two, two) is None
+
+
+def test_a_ratio_over_sizes_is_one_of_losses():
+    one = pd.DataFrame(np.outer([1.0, 1.1], [2.0, 3.0, 4.0]), index=["gelu_tanh", "relu"])
+    both = over_sizes({"small": one, "large": 2 * one}, 0.95)
+    assert both["activation"].tolist() == ["gelu_tanh", "relu"]
+    assert both[["ratio", "low", "high"]].to_numpy() == pytest.approx(np.outer([1.0, 1.1], [1, 1, 1]))
+
+
+@pytest.mark.slow
+def test_it_is_carried_out(tmp_path):
+    page = carry_out("activation_zoo", "smoke", tmp_path, quiet=True)
+    assert "Which of the published differences" in page.read_text()

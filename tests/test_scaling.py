@@ -1,0 +1,109 @@
+"""The study of scaling: a planted gain is found at every size, and that it grows; none is found where there is none."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import synthetic
+
+import ablations
+from experiments.scaling import Grid, log_gains, measure, savings, study, table_of_gains, table_of_laws, trends
+from experiments.study import check
+
+FLOPS = np.array([1e9, 4e9, 1e10, 5e10])
+
+
+def law(flops):
+    return 1.2 + 40 * flops**-0.18
+
+
+def planted(gain=1.0, growth=0.0, seeds=5, noise=1e-3):
+    """Losses of gelu by a law, and of swiglu those that gelu has at `gain` times the FLOPs, more at larger sizes."""
+    flops = np.stack([FLOPS, 1.1 * FLOPS])  # what a gain is must not depend on what was spent
+    reached = np.stack([FLOPS, gain * 1.1 * FLOPS * (FLOPS / FLOPS.mean()) ** growth])
+    rng = np.random.default_rng(0)
+    shared, own = rng.normal(0, 0.01, (1, 1, seeds)), rng.normal(0, noise, (2, 4, seeds))
+    return Grid(("gelu", "swiglu"), ("d8", "d16", "d32", "d64"), law(reached)[..., None] + shared + own, flops, flops)
+
+
+def test_a_gain_is_the_factor_of_the_compute_that_gelu_needs():
+    gains = log_gains(planted(1.5, noise=0.0))
+    np.testing.assert_allclose(gains[0], 0, atol=1e-12)
+    np.testing.assert_allclose(gains[1], np.log(1.5), rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("gain", "growth", "outcomes"),
+    [
+        (1.4, 0.0, ["yes", "not resolved"]),
+        (0.7, 0.0, ["no", "not resolved"]),
+        (1.0, 0.0, ["not resolved", "not resolved"]),
+        (2.0, 0.15, ["yes", "yes, grows"]),
+        (2.0, -0.15, ["yes", "yes, shrinks"]),
+    ],
+)
+def test_verdicts_are_those_of_what_was_planted(gain, growth, outcomes):
+    grid = planted(gain, growth)
+    assert [verdict.outcome for verdict in (*savings(grid), *trends(grid))] == outcomes
+
+
+def test_two_seeds_give_no_verdict_but_numbers():
+    grid = planted(1.4, seeds=2)
+    (saving,) = savings(grid)
+    assert saving.outcome == "no verdict"
+    assert saving.reason.startswith("gain ×1.4")
+    assert table_of_gains(grid)[["low", "high"]].isna().all(axis=None)
+
+
+def test_where_gelu_gets_no_better_with_size_nothing_is_said():
+    grid = planted(1.4)
+    grid = grid._replace(losses=grid.losses[:, ::-1])
+    assert [verdict.outcome for verdict in (*savings(grid), *trends(grid))] == ["no verdict", "no verdict"]
+
+
+def test_a_gain_beyond_gelus_largest_network_is_extrapolated():
+    table = table_of_gains(planted(1.4)).query("activation == 'swiglu'")
+    assert list(table["extrapolated"]) == [False, False, False, True]
+    assert ((table["low"] < 1.4) & (table["high"] > 1.4)).sum() >= 3
+
+
+def test_laws_of_one_exponent_are_told_as_such():
+    table = table_of_laws(planted(1.4)).query("x == 'flops'")
+    assert table["limit"].nunique() == 1
+    assert ((table["low"] < 0.18) & (table["high"] > 0.18)).all()
+
+
+def sized():
+    """Results of three sizes, each better than the one before."""
+    found = {}
+    for k, size in enumerate(("d8", "d16", "d32")):
+        table = synthetic.rows(("gelu", "swiglu"))
+        made = synthetic.results(table.assign(value=table["value"] + 0.5 * 2.0**-k))
+        costs = {"parameters": 900 * 4**k + 100, "embedding_parameters": 100, "flops_per_token": 1800.0 * 4**k}
+        found[f"scaling-{size}"] = replace(made, cells=tuple({**cell, "cost": costs} for cell in made.cells))
+    return found
+
+
+def test_the_grid_is_read_from_results():
+    grid = measure(sized())
+    assert grid.losses.shape == (2, 3, 5)
+    np.testing.assert_allclose(grid.parameters[0], [900, 3600, 14400])
+    np.testing.assert_allclose(grid.flops[1, 0], 3 * 1800 * 2000 * 8 * 256)
+
+
+def test_findings_have_the_gains_and_the_laws():
+    found = study.findings(sized(), {})
+    assert len(found.verdicts) == 2
+    assert found.sections["gains"].figure is not None
+    assert list(found.sections["gains"].table["size"]) == ["d8", "d16", "d32"] * 2
+
+
+@pytest.mark.parametrize("budget", ["smoke", "short", "full"])
+def test_every_budget_can_be_trained(budget):
+    check(study, budget)
+
+
+@pytest.mark.slow
+def test_a_smoke_run_ends_in_a_page(tmp_path):
+    page = ablations.study("scaling", "smoke", tmp_path, quiet=True)
+    assert "swiglu saves compute against gelu" in page.read_text()

@@ -1,0 +1,85 @@
+"""Spreads: the chi-square interval of a sd, the range of equal arms, pseudo-values and rank correlations."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.jackknife import pseudo_values
+from analysis.ranking import rank_correlation
+from analysis.spread import range_of_equals, sd_interval
+from analysis.statistics import paired_t
+
+RNG = np.random.default_rng(7)
+
+
+def test_the_interval_of_a_sd_is_the_textbook_s():
+    found = sd_interval(np.array([10.0, 12.0, 9.0, 11.0, 13.0]))
+    assert found.value == pytest.approx(np.sqrt(2.5))
+    assert [found.low**2, found.high**2] == pytest.approx([4 * 2.5 / 11.1433, 4 * 2.5 / 0.484419], rel=1e-4)
+
+
+def test_the_interval_of_a_sd_covers_as_often_as_it_says():
+    found = sd_interval(RNG.normal(size=(4000, 6)))
+    assert np.mean((found.low < 1) & (found.high > 1)) == pytest.approx(0.95, abs=0.012)
+
+
+def test_one_run_has_no_spread_and_equal_runs_have_none_but_0():
+    one, equal = sd_interval(np.ones((2, 1))), sd_interval(np.ones(3))
+    assert np.isnan(one.value).all()
+    assert (one.low == 0).all()
+    assert np.isposinf(one.high).all()
+    assert equal == (0, 0, 0)
+    with pytest.raises(ValueError, match="at least one run"):
+        sd_interval(np.ones(0))
+
+
+def test_equal_arms_span_less_than_their_range_in_95_of_100_tables():
+    spans = np.ptp(RNG.normal(size=(4000, 30)), axis=1)
+    assert np.mean(spans < range_of_equals(30)) == pytest.approx(0.95, abs=0.012)
+    with pytest.raises(ValueError, match="arms is 1"):
+        range_of_equals(1)
+
+
+def test_pseudo_values_of_a_mean_are_the_values():
+    values = RNG.normal(size=7)
+    assert pseudo_values(lambda kept: values[kept].mean(), 7) == pytest.approx(values)
+    with pytest.raises(ValueError, match="n is 2"):
+        pseudo_values(lambda kept: 0.0, 2)
+
+
+def test_pseudo_values_of_a_variance_take_its_bias_away():
+    values = RNG.normal(size=9)
+    assert pseudo_values(lambda kept: values[kept].var(), 9).mean() == pytest.approx(values.var(ddof=1))
+
+
+def test_the_jackknife_of_a_ratio_of_variances_covers_as_often_as_it_says():
+    pairs = RNG.normal(size=(500, 2, 8))
+    pairs[:, 1] += pairs[:, 0]  # paired by seed, and of twice the variance
+    ratios = [
+        pseudo_values(lambda kept, pair=pair: np.log(pair[1, kept].var() / pair[0, kept].var()), 8) for pair in pairs
+    ]
+    found = paired_t(np.array(ratios))
+    assert np.mean((found.low < np.log(2)) & (found.high > np.log(2))) == pytest.approx(0.95, abs=0.035)
+
+
+def test_a_rank_correlation_is_spearman_s_of_the_means():
+    ours, theirs = RNG.normal(size=(12, 5)), RNG.normal(size=(12, 1))
+    found = rank_correlation(ours, theirs)
+    expected = stats.spearmanr(ours.mean(axis=1), theirs[:, 0])
+    assert found.value == pytest.approx(expected.statistic)
+    assert found.p_value == pytest.approx(expected.pvalue, abs=0.02)
+    assert found.low < found.value < found.high
+
+
+def test_three_arms_are_in_one_order_by_chance_in_a_third_of_all_cases():
+    arms = np.arange(3.0)[:, None]
+    assert rank_correlation(arms, arms).p_value == pytest.approx(1 / 3)
+
+
+def test_seeds_that_agree_leave_a_rank_correlation_without_doubt_and_single_runs_without_knowledge():
+    arms = np.arange(10.0)[:, None]
+    apart = arms + 0.01 * RNG.normal(size=(10, 4))
+    assert rank_correlation(apart, -arms)[:3] == pytest.approx((-1, -1, -1))
+    assert rank_correlation(arms, arms)[:3] == pytest.approx((1, -1, 1))
+    with pytest.raises(ValueError, match="2 arms"):
+        rank_correlation(arms[:2], arms[:2])
