@@ -85,6 +85,7 @@ def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: boo
         raise ValueError(f"{asked.name} tunes nothing: give --tuning.learning-rates, the grid for every arm")
     _, directory, train = _started(asked, out, quiet=quiet)
     _, table = tuning.tuned(asked, directory, train)
+    assert table is not None  # it tunes
     return table
 
 
@@ -284,7 +285,7 @@ def study(asked: Any, budget: Budget = "short", out: str | Path | None = None, q
         Excerpt(rows, {}).write(folder / "measured", name)
     reports = {name: report.parts(results) for name, results in found.items()}
     return gallery.write(
-        folder, asked.name, findings.sections, excerpts, {}, asked.question, findings.verdicts, reports
+        folder, asked.question, findings.sections, excerpts, {}, asked.name, findings.verdicts, reports
     )
 
 
@@ -556,7 +557,7 @@ def _calibrate(known: argparse.Namespace) -> None:
         raise ValueError(f"--experiments is {known.experiments}: a rate takes at least 100")
     table, title = calibration.calibrate(known.experiments), "How well the statistics keep their level"
     print(table.to_string(index=False, float_format="{:.4f}".format))
-    parts = [
+    parts: list[page.Part] = [
         page.Drawing("calibration", svg(calibration.draw(table), title)),
         page.Table("calibration", table, page.columns(table)),
         page.facts("Made with", [{"command": _command(), **environment({}, {})}]),

@@ -18,6 +18,7 @@ from analysis.excerpts import Excerpt
 from analysis.figures import svg
 from analysis.reproduction import Reproduction, Verdict
 
+UNFOLDED = 12  # rows that a table may have and be shown at once
 TITLES = {"difference": "relative difference"}
 
 
@@ -77,10 +78,8 @@ def _section(name: str, one: Section | Reproduction) -> list[page.Part]:
     if one.notes:
         parts.append(f'<div class="soft">{page.listed(one.notes)}</div>')
     if one.table is not None:
-        published = "published" in one.table
-        parts.append(
-            page.Table(name, one.table, _reproduced(one.table) if published else page.columns(one.table), "", "Values")
-        )
+        columns = _reproduced(one.table) if "published" in one.table else page.columns(one.table)
+        parts.append(page.Table(name, one.table, columns, "", "Values" if len(one.table) > UNFOLDED else ""))
     return parts
 
 
@@ -107,8 +106,16 @@ def _report(name: str, report: Sequence[page.Part]) -> list[page.Part]:
 
 
 def _made_with(excerpts: Mapping[str, Excerpt]) -> list[page.Part]:
-    parts: list[page.Part] = [page.heading("What made it")] if excerpts else []
-    for name, one in excerpts.items():
-        parts.append(page.facts(name, [{"seconds": one.made["seconds"]}, *one.made["environments"]]))
-        parts.append(f"<pre>{escape(one.made['command'])}</pre>")
-    return parts
+    if not excerpts:
+        return []
+    made = [
+        {"experiment": name, "seconds": one.made["seconds"], "command": one.made["command"]}
+        for name, one in excerpts.items()
+    ]
+    environments = [environment for one in excerpts.values() for environment in one.made["environments"]]
+    table = pd.DataFrame(made)
+    return [
+        page.heading("What made it"),
+        page.Table("made", table, page.columns(table)),
+        f'<div class="facts">{page.facts("Environment", environments)}</div>',
+    ]
