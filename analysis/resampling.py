@@ -35,10 +35,11 @@ def bca(
 ) -> tuple[Float[np.ndarray, "*batch"], Float[np.ndarray, "*batch"]]:
     """Bias-corrected and accelerated bootstrap interval of each row's mean, the same every time; Efron (1987).
 
-    Equal differences have that one value as their interval.
+    Differences that are equal, but for rounding, have that one value as their interval.
     """
     low, high = differences[..., 0].copy(), differences[..., 0].copy()
-    spread = np.ptp(differences, axis=-1) > 0  # else every resample has the same mean, and BCa divides by their spread
+    # Else every resample has the same mean, and BCa divides by their spread.
+    spread = np.ptp(differences, axis=-1) > 1e-12 * np.abs(differences).max(axis=-1)
     rows = differences[spread]
     if len(rows):
         blocks = np.array_split(rows, -(-rows.size * RESAMPLES // BLOCK))

@@ -48,3 +48,8 @@ def test_percentiles_are_replicates_even_beside_infinity():
     np.testing.assert_array_equal(low, [5, 5])
     np.testing.assert_array_equal(high, [95, 95])
     assert percentile_interval(replicates, 0.94)[1].tolist() == [97, np.inf]
+
+
+def test_differences_that_are_equal_but_for_rounding_have_one_value_as_their_interval():
+    low, high = bca(0.3 + 1e-17 * np.arange(20) + np.array([0.0, 6e-17] * 10), 0.95)
+    assert low == high == pytest.approx(0.3)
