@@ -17,9 +17,9 @@ PUBLISHED = PAPER["65,536 steps"] - PAPER["65,536 steps"]["relu"]
 def planted(monkeypatch):
     """Findings of an experiment in which the paper's differences, times a factor, are planted."""
 
-    def found(factor, seeds=8, change=lambda table: table):
+    def found(factor, seeds=8, first=0, change=lambda table: table):
         monkeypatch.setattr(synthetic, "OFFSETS", dict(factor * PUBLISHED))
-        table = synthetic.rows(tuple(PAPER.index), range(10, 10 + seeds))
+        table = synthetic.rows(tuple(PAPER.index), range(first, first + seeds))
         return study.findings({NAME: synthetic.results(change(table))}, {})
 
     return found
@@ -29,12 +29,17 @@ def planted(monkeypatch):
     ("factor", "outcomes"),
     [
         (3, ["yes", "yes", "reproduced"]),
-        (0, ["not resolved", "not resolved", "not resolved"]),
         (-3, ["no, higher", "no", "not reproduced"]),
     ],
 )
 def test_verdicts_are_those_of_what_was_planted(planted, factor, outcomes):
     assert [verdict.outcome for verdict in planted(factor).verdicts] == outcomes
+
+
+def test_what_was_not_planted_is_hardly_ever_found(planted):
+    drawn = [[verdict.outcome for verdict in planted(0, first=8 * block).verdicts] for block in range(6)]
+    for outcomes in zip(*drawn, strict=True):  # each errs once in 20: more than twice in 6 is once in 400
+        assert sum(outcome != "not resolved" for outcome in outcomes) <= 2
 
 
 def test_one_seed_gives_no_verdict_but_numbers(planted):
@@ -63,7 +68,7 @@ def test_the_table_has_the_papers_numbers_beside_ours(planted):
 
 
 def test_a_diverged_run_counts_as_worst(planted):
-    found = planted(3, change=lambda table: synthetic.diverge(table, "swiglu", 12, 1000))
+    found = planted(3, change=lambda table: synthetic.diverge(table, "swiglu", 2, 1000))
     table = found.sections["table_1"].table.set_index("activation")
     assert table["decoder adamw, sd"].idxmax() == "swiglu"
     assert (table["decoder adamw, n"] == 8).all()
