@@ -120,4 +120,4 @@ def test_the_smoke_budget_makes_its_page(tmp_path):
     page = ablations.study("lr_sensitivity", "smoke", tmp_path / "study", quiet=True)
     words = page.read_text(encoding="utf-8")
     assert "relu is less sensitive than gelu" in words
-    assert {path.name for path in page.parent.glob("*.svg")} == {"curves.svg", "sensitivity.svg"}
+    assert {"curves.svg", "sensitivity.svg"} <= {path.name for path in page.parent.glob("*.svg")}

@@ -147,4 +147,4 @@ def test_the_smoke_budget_makes_its_page(tmp_path):
     page = ablations.study("norm_activation", "smoke", tmp_path / "study", quiet=True)
     words = page.read_text(encoding="utf-8")
     assert "The largest stable learning rate" in words
-    assert {path.name for path in page.parent.glob("*.csv")} == {"loss.csv", "together.csv"}
+    assert {"loss.csv", "together.csv"} <= {path.name for path in page.parent.glob("*.csv")}
