@@ -13,15 +13,15 @@ NormKind = Literal["layernorm", "rmsnorm", "none"]
 class Norm(nn.Module):
     """Normalizes the last axis in float32 and returns the dtype that came in.
 
-    "layernorm" (Ba et al. 2016) takes the mean away, divides by the standard deviation and has a `scale` and, with
-    `use_bias`, a `bias`; "rmsnorm" (Zhang and Sennrich 2019) divides by the root mean square and has only a `scale`;
-    "none" is the identity. Without `use_scale` there are no parameters. `epsilon` is added to the variance or mean
-    square.
+    "layernorm" (Ba et al. 2016) takes the mean away and divides by the standard deviation, "rmsnorm" (Zhang and
+    Sennrich 2019) divides by the root mean square; both have a `scale` and, with `use_bias`, a `bias`, which is the
+    LayerNorm's alone where `use_bias` is None. "none" is the identity. Without `use_scale` there are no parameters.
+    `epsilon` is added to the variance or mean square.
     """
 
     kind: NormKind = "layernorm"
     epsilon: float = 1e-5
-    use_bias: bool = True
+    use_bias: bool | None = None
     use_scale: bool = True
 
     @nn.compact
@@ -37,7 +37,7 @@ class Norm(nn.Module):
             return y.astype(x.dtype)
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         y = y * jnp.broadcast_to(scale, y.shape)
-        if self.kind == "layernorm" and self.use_bias:
+        if self.kind == "layernorm" if self.use_bias is None else self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
             y = y + jnp.broadcast_to(bias, y.shape)
         return y.astype(x.dtype)

@@ -168,7 +168,7 @@ class Stack(nn.Module):
     feedforward_bias: bool | None = None
     """Biases of feed-forward layers."""
     norm_bias: bool | None = None
-    """Biases of LayerNorms."""
+    """Biases of norms; RMSNorms have none unless this is True."""
     norm_scale: bool = True
     """Norms have learned parameters."""
     dropout: float = 0.0
@@ -225,6 +225,11 @@ class Stack(nn.Module):
     def has_bias(self, field: str) -> bool:
         """What one of the bias fields says, or `bias` where it says nothing."""
         return self.bias if getattr(self, field) is None else getattr(self, field)
+
+    @property
+    def has_norm_bias(self) -> bool:
+        """Whether norms have biases: what `norm_bias` says, or of LayerNorms what `bias` does."""
+        return (self.bias and self.norm == "layernorm") if self.norm_bias is None else self.norm_bias
 
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
@@ -284,7 +289,7 @@ class Stack(nn.Module):
     @property
     def norms(self) -> partial[Norm]:
         """What makes a norm, given its name."""
-        return partial(Norm, self.norm, self.norm_epsilon, self.has_bias("norm_bias"), self.norm_scale)
+        return partial(Norm, self.norm, self.norm_epsilon, self.has_norm_bias, self.norm_scale)
 
     @property
     def kernel_init(self) -> Any:

@@ -67,7 +67,7 @@ def function(model: Any) -> dict[str, Any]:
         "final_norm": model.has_final_norm,
         "windows": windows if any(windows) else [],
         "attention_scale": round_to_float32(model.attention_scale or model.width**-0.5),
-        "norm_bias": model.norm == "layernorm" and model.norm_scale and model.has_bias("norm_bias"),
+        "norm_bias": model.norm_scale and model.has_norm_bias,
         **{name: model.has_bias(name) for name in biases},
     }
     if getattr(model, "head_activation", None) is not None:

@@ -134,9 +134,8 @@ def norm(name: str, path: str, model: Any, scale: Layout = PLAIN) -> list[Tensor
     """A norm of the model's kind."""
     if model.norm == "none" or not model.norm_scale:
         return []
-    bias = model.norm == "layernorm" and model.has_bias("norm_bias")
     weight = [Tensor(f"{name}.weight", (f"{path}/scale",), scale)]
-    return weight + ([Tensor(f"{name}.bias", (f"{path}/bias",))] if bias else [])
+    return weight + ([Tensor(f"{name}.bias", (f"{path}/bias",))] if model.has_norm_bias else [])
 
 
 def learned_activation(name: str, path: str, model: Any) -> list[Tensor]:
