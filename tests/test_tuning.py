@@ -112,6 +112,7 @@ def test_what_cannot_be_tuned_is_refused(experiment, fields, sentence):
         replace(experiment, **fields).check()
 
 
+@pytest.mark.slow
 def test_an_experiment_tunes_first_and_is_then_run_at_what_was_chosen(experiment, tmp_path, monkeypatch):
     monkeypatch.setattr("training.runs.use_compilation_cache", lambda: None)
     arms, grid_of_rates = ("gelu", "relu"), Tuning((1e-3, 0.1), seeds=(7, 8))
