@@ -16,6 +16,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -235,9 +236,9 @@ def figures(
     """
     from dataclasses import fields
 
-    from analysis import excerpts, gallery
     from experiments.experiment import check_choice
     from experiments.library import paper as find_paper
+    from runner import studies
 
     asked = find_paper(paper) if isinstance(paper, str) else paper
     names = [field.name for field in fields(asked)]
@@ -245,18 +246,7 @@ def figures(
         check_choice("--only", one, names)
     chosen = [one for one in names if one in only or not only]
     folder = Path(out) if out is not None else Path("results") / asked.name / budget
-    left_out = {}
-    for one in chosen:
-        try:
-            _measure(getattr(asked, one), budget, folder, quiet)
-        except FileNotFoundError as error:  # its data
-            left_out[one] = str(error)
-    saved = excerpts.read(folder / "saved")
-    made = asked.reproductions(saved)
-    left_out |= {
-        one: f"nothing is trained for it with --budget {budget}" for one in chosen if one not in made | left_out
-    }
-    return gallery.write(folder, asked.title, made, saved, left_out)
+    return studies.reproduce(asked, budget, chosen, folder, partial(run, quiet=quiet))
 
 
 def study(asked: Any, budget: Budget = "short", out: str | Path | None = None, quiet: bool = False) -> Path:
@@ -265,45 +255,12 @@ def study(asked: Any, budget: Budget = "short", out: str | Path | None = None, q
     Every experiment is trained in a folder of its own below `out`, results/NAME/BUDGET unless given; killed, the same
     call goes on. Raises what `run` raises.
     """
-    from analysis import gallery, report
-    from analysis.excerpts import Excerpt, of_results
     from experiments.library import study as find_study
-    from experiments.study import check
+    from runner import studies
 
     asked = find_study(asked) if isinstance(asked, str) else asked
-    check(asked, budget)
     folder = Path(out) if out is not None else Path("results") / asked.name / budget
-    found = {one.name: run(one, folder / one.name, quiet=quiet) for one in asked.experiments(budget)}
-
-    def on_networks(experiment: Experiment, where: Any, function: Any) -> pd.DataFrame:
-        return evaluate(experiment, function, folder / experiment.name, where)
-
-    measured = asked.measurements(budget, on_networks)
-    findings = asked.findings(found, measured)
-    excerpts = {name: of_results(results) for name, results in found.items()}
-    for name, rows in measured.items():
-        Excerpt(rows, {}).write(folder / "measured", name)
-    reports = {name: report.parts(results) for name, results in found.items()}
-    return gallery.write(
-        folder, asked.question, findings.sections, excerpts, {}, asked.name, findings.verdicts, reports
-    )
-
-
-def _measure(figure: Any, budget: Budget, folder: Path, quiet: bool) -> None:
-    """Trains what a figure needs, measures the networks, and keeps the rows."""
-    from analysis.excerpts import Excerpt, of_results
-
-    made: dict[str, Any] = {}
-    for experiment in figure.experiments(budget):
-        excerpt = of_results(run(experiment, folder / "experiments" / experiment.name, quiet=quiet))
-        excerpt.write(folder / "saved", experiment.name)
-        made = excerpt.made
-
-    def on_networks(experiment: Experiment, where: Any, function: Any) -> pd.DataFrame:
-        return evaluate(experiment, function, folder / "experiments" / experiment.name, where)
-
-    for name, rows in figure.measurements(budget, on_networks).items():
-        Excerpt(rows, made).write(folder / "saved", name)
+    return studies.carry_out(asked, budget, folder, partial(run, quiet=quiet))
 
 
 def evaluate(
@@ -318,24 +275,12 @@ def evaluate(
     it, `test` are the arrays of the test split. Each row is preceded by the network's activation, axes, seed and
     learning rate. `where(cell, run)` chooses networks. Raises ValueError for a network that is not trained yet.
     """
-    import pandas as pd
-
-    from experiments.experiment import grid
     from experiments.library import find
-    from runner import dispatch, plan
-    from training.trained import networks
+    from runner.networks import evaluated
 
     asked = find(experiment) if isinstance(experiment, str) else experiment
     directory = Path(out) if out is not None else Path("results") / asked.name
-    rows = []
-    for cell in grid(asked):
-        folder, data = plan.cell_directory(directory, cell).path, dispatch.load(cell.task)
-        runs = [run for run in cell.runs if where(cell, run)]
-        for run, variables in networks(cell.model, cell.task, cell.settings, runs, folder, data) if runs else ():
-            about = {"activation": cell.activation.name, **dict(cell.axes), "seed": run.seed}
-            about["learning_rate"] = float(run.hyperparameters.learning_rate)
-            rows += [{**about, **row} for row in function(cell, run, variables, data.arrays["test"])]
-    return pd.DataFrame(rows)
+    return evaluated(asked, directory, function, where)
 
 
 def describe(experiment: Experiment | str) -> pd.DataFrame:

@@ -15,7 +15,7 @@ ALLOWED = {
     "probes": {"models"},
     "analysis": {"records"},
     "experiments": {"models", "tasks", "training.settings", "training.optimizers", "probes", "analysis", "records"},
-    "runner": {"experiments.experiment", "training", "records", "analysis"},
+    "runner": {"experiments.experiment", "experiments.study", "training", "records", "analysis"},
 }
 WITHOUT_JAX = ("analysis", "records")
 

@@ -126,6 +126,9 @@ def test_an_experiment_tunes_first_and_is_then_run_at_what_was_chosen(experiment
     assert sorted(found.rows["seed"].unique()) == [0, 1, 2]
     own = found.experiment["own"]
     assert [one["fields"]["hyperparameters.learning_rate"] for one in own] == [chosen[name] for name in arms]
+    seen = ablations.evaluate(asked, lambda cell, run, variables, test: [{"size": len(variables)}], tmp_path / "out")
+    assert seen.groupby("activation")["learning_rate"].unique().to_dict() == rates.to_dict()
+    assert len(seen) == 2 * 3
     with pytest.raises(ValueError, match="holds gelu with hyperparameters"):
         ablations.run(replace(asked, tuning=Tuning((1e-3, 1.0), seeds=(9,))), tmp_path / "out", quiet=True)
 
