@@ -284,14 +284,15 @@ def evaluate(
 
 
 def describe(experiment: Experiment | str) -> pd.DataFrame:
-    """The cells of an experiment before anything is compiled: runs, parameters, forward FLOPs a token, memory in MB,
-    estimated minutes of training (three forward passes a step at half of the measured matrix-product rate).
+    """The cells of an experiment, and of its tuning, before anything is compiled: runs, parameters, forward FLOPs a
+    token, memory in MB, estimated minutes of training (three forward passes a step at half of the measured
+    matrix-product rate).
 
     Raises ValueError for bad input.
     """
     import pandas as pd
 
-    from experiments.experiment import grid
+    from experiments.experiment import grid, tuning_of
     from experiments.library import find
     from probes.machine import matmul_rate
     from runner import dispatch
@@ -301,7 +302,12 @@ def describe(experiment: Experiment | str) -> pd.DataFrame:
     asked = find(experiment) if isinstance(experiment, str) else experiment
     asked.check(dispatch.load)
     rate = matmul_rate()
-    return pd.DataFrame([_describe_cell(cell, dispatch.load(cell.task), rate) for cell in grid(asked)])
+    cells = {cell.name: cell for cell in grid(asked)}
+    if asked.tuning.learning_rates:
+        cells |= {f"tuning/{cell.name}": cell for cell in grid(tuning_of(asked))}
+    return pd.DataFrame(
+        [{"cell": name, **_describe_cell(cell, dispatch.load(cell.task), rate)} for name, cell in cells.items()]
+    )
 
 
 def _describe_cell(cell: Cell, dataset: Dataset, rate: float) -> dict[str, Any]:
@@ -309,7 +315,6 @@ def _describe_cell(cell: Cell, dataset: Dataset, rate: float) -> dict[str, Any]:
     tokens = settings.steps * settings.batch_size * cell.task.tokens_per_example
     kept = cost["state_bytes"] * runs + cost["activation_bytes"] * settings.batch_size
     return {
-        "cell": cell.name,
         "runs": runs,
         "parameters": cost["parameters"],
         "flops_per_token": cost["flops_per_token"],

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import pytest
 from rich.console import Console
 
 import ablations
-from experiments.experiment import grid
+from experiments.experiment import Tuning, grid
 from records import results
 from runner.progress import Pace, Progress
 from training import train
@@ -327,3 +328,11 @@ def test_what_needs_more_is_refused_before_anything_is_written(refusal, file, un
     assert "did you mean 'glu_variants'" in refusal("study", "glu_variant")
     assert "--experiments is 2" in refusal("calibrate", "--experiments", "2")
     assert not list(Path().iterdir())
+
+
+def test_the_runs_of_the_tuning_are_described_too(experiment):
+    rows = ablations.describe(replace(experiment, tuning=Tuning((1e-3, 1e-2), seeds=(7, 8)))).set_index("cell")
+    names = [cell.name for cell in grid(experiment)]
+    assert list(rows.index) == [*names, *(f"tuning/{name}" for name in names)]
+    assert rows.loc[names, "runs"].tolist() == [3, 3]
+    assert rows["runs"].tolist()[2:] == [4, 4]
