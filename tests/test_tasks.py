@@ -99,7 +99,7 @@ def test_windows_start_everywhere_in_an_order_of_each_epoch():
 def test_a_batch_in_numpy_is_the_one_of_the_device():
     for task in (TASK, CausalLanguage(context=8, documents="masked")):
         arrays = corpus_of(1000)
-        arrays["tokens"] = np.where(arrays["tokens"] < 40, 256, arrays["tokens"]).astype(np.uint16)
+        arrays["tokens"] = np.where(arrays["tokens"] < 40, 256, arrays["tokens"].astype(np.uint16))
         for seed, step in ((0, 0), (2**32 - 1, 10**6)):
             on_host = task.batch(arrays, np.uint32(seed), step, 5)
             on_device = jax.jit(task.batch, static_argnums=3)(arrays, jnp.uint32(seed), jnp.int32(step), 5)
