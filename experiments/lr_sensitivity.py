@@ -141,7 +141,7 @@ def bounded(results: Results) -> pd.DataFrame:
     at_init = rows[(rows["metric"] == "loss") & (rows["split"] == "validation") & (rows["step"] == 0)]
     run = ["activation", *axes, "seed"]
     runs = runs.merge(at_init[[*run, "value"]].rename(columns={"value": "initial"}), on=run)
-    loss = np.where(runs["diverged"], runs["initial"], np.minimum(runs["value"], runs["initial"]))
+    loss = np.minimum(runs["value"], runs["initial"])  # a diverged run's value is at least that at init: `outcomes`
     runs = runs.assign(width=results.cells[0]["model"]["d_model"], loss=loss)
     return runs[[*ARM, "learning_rate", "seed", "diverged", "loss"]]
 
