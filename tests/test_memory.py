@@ -99,6 +99,7 @@ def metrics(directory):
     return table.sort_values(["seed", "step", "split", "metric"])["value"].to_numpy()
 
 
+@pytest.mark.slow
 def test_runs_that_do_not_fit_go_through_in_waves(cell, tmp_path, monkeypatch):
     train_in = partial(train, cell.model, cell.task, cell.settings, cell.runs, dataset=cell.task.load())
     train_in(tmp_path / "whole", placement=Placement("vmap"))

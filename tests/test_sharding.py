@@ -131,6 +131,7 @@ for kind in ("vmap", "map"):
 """
 
 
+@pytest.mark.slow
 def test_runs_on_eight_devices_do_not_communicate(tmp_path, corpus):
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "PYTHONPATH": str(Path(__file__).parent.parent)}
     command = [sys.executable, "-c", EIGHT, corpus, "|".join(COLLECTIVES)]
