@@ -153,7 +153,7 @@ def _started(
         return results.read(folder)
 
     directory = Path(out) if out is not None else Path("results") / asked.name
-    hosts.once(lambda: plan.prepare(asked, directory, command, baselines))
+    plan.check_folder(directory)
     return asked, directory, train
 
 

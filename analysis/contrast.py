@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from analysis import page
 from analysis.comparison import compare
-from analysis.outcomes import axis_columns, plain
+from analysis.outcomes import axis_columns, label
 from analysis.speed import by_cell
 from analysis.statistics import paired_difference
 from analysis.table import number, times
@@ -73,13 +72,7 @@ def _both(a: Results, b: Results, arm: list[str]) -> pd.DataFrame:
     )
     if both.empty:
         raise ValueError(f"{a.directory} and {b.directory} have no activation, setting and seed in common")
-    return both.assign(label=[_label(row) for row in both[arm].to_dict("records")])
-
-
-def _label(arm: Mapping[Any, Any]) -> str:
-    """An arm as the report calls it: `gelu (norm=rms)`."""
-    setting = ", ".join(f"{axis}={plain(value)}" for axis, value in arm.items() if axis != "activation")
-    return f"{arm['activation']} ({setting})" if setting else arm["activation"]
+    return both.assign(label=[label(row) for row in both[arm].to_dict("records")])
 
 
 def _ends(a: Results, both: pd.DataFrame, arm: list[str]) -> pd.DataFrame:
@@ -201,7 +194,7 @@ def _alone(a: Results, b: Results, arm: list[str]) -> list[str]:
     every = runs[0].merge(runs[1], how="outer", on=[*arm, "seed"], indicator="where")
     places = {"left_only": "A", "right_only": "B"}
     return [
-        f"{_label({name: row[name] for name in arm})}, seed {row['seed']}: only in {places[row['where']]}"
+        f"{label({name: row[name] for name in arm})}, seed {row['seed']}: only in {places[row['where']]}"
         for row in every[every["where"] != "both"].to_dict("records")
     ]
 

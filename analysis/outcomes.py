@@ -69,6 +69,12 @@ def higher_is_better(metric: str) -> bool:
     return metric.endswith(HIGHER_IS_BETTER)
 
 
+def label(arm: Mapping[Any, Any]) -> str:
+    """An arm, its activation and axes by name, in words: `gelu (norm=rms)`."""
+    setting = ", ".join(f"{axis}={plain(value)}" for axis, value in arm.items() if axis != "activation")
+    return f"{arm['activation']} ({setting})" if setting else str(arm["activation"])
+
+
 def plain(value: Any) -> Any:
     """A NumPy scalar as Python's own, a missing value as None."""
     value = value.item() if isinstance(value, np.generic) else value
@@ -81,13 +87,9 @@ def _step_of(rows: pd.DataFrame, step: int | Mapping[str, int]) -> pd.Series | i
 
 
 def _labels(runs: pd.DataFrame, axes: list[str]) -> list[str]:
-    """Each run's activation, with the axes that vary: `gelu (norm=rms)`."""
+    """Each run's arm, with the axes that vary."""
     varying = [axis for axis in axes if len(runs[axis].unique()) > 1]
-    labels = []
-    for activation, *values in runs[["activation", *varying]].itertuples(index=False):
-        setting = ", ".join(f"{axis}={plain(value)}" for axis, value in zip(varying, values, strict=True))
-        labels.append(f"{activation} ({setting})" if setting else activation)
-    return labels
+    return [label(arm) for arm in runs[["activation", *varying]].to_dict("records")]
 
 
 def _check_unique(values: pd.DataFrame, run: list[str], step: int | Mapping[str, int]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from analysis.figures import STYLE, colour, line_styles
-from analysis.outcomes import axis_columns, higher_is_better, outcomes, plain
+from analysis.outcomes import axis_columns, higher_is_better, label, outcomes, plain
 
 if TYPE_CHECKING:
     from records.results import Results
@@ -63,10 +63,12 @@ def choices(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def warnings(table: pd.DataFrame) -> list[str]:
     """A sentence for every arm whose best rate lies on the edge of the grid."""
+    edges = table[table["chosen"] & table["edge"]]
     return [
-        f"{_label(row, static_axes(table))}: the best learning rate, {row['learning_rate']:g}, lies on the edge of the "
-        f"grid; a better one may lie beyond"
-        for _, row in table[table["chosen"] & table["edge"]].iterrows()
+        f"{label(arm)}: the best learning rate, {rate:g}, lies on the edge of the grid; a better one may lie beyond"
+        for arm, rate in zip(
+            edges[["activation", *static_axes(table)]].to_dict("records"), edges["learning_rate"], strict=True
+        )
     ]
 
 
@@ -122,11 +124,6 @@ def _marked(arm: pd.DataFrame, higher: bool) -> pd.DataFrame:
     best = arm["mean"].idxmax() if higher else arm["mean"].idxmin()
     rates = arm["learning_rate"]
     return arm.assign(chosen=arm.index == best, edge=(rates == rates.min()) | (rates == rates.max()))
-
-
-def _label(row: pd.Series, axes: list[str]) -> str:
-    setting = ", ".join(f"{axis}={plain(row[axis])}" for axis in axes)
-    return f"{row['activation']} ({setting})" if setting else str(row["activation"])
 
 
 def _draw_arm(axes: Any, arm: pd.DataFrame, name: str, style: dict[str, Any], higher: bool) -> None:

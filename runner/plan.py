@@ -11,6 +11,8 @@ from records.environment import commit
 from records.files import LEFTOVERS, read_json, sweep, write_json
 from records.locks import lock
 
+OURS = ("experiment.json", "cells", "tuning", "matched.json")  # any of them tells a folder of results
+
 
 def prepare(
     experiment: Experiment,
@@ -26,8 +28,7 @@ def prepare(
     Raises ValueError if the directory holds an experiment with another task, model or settings, another activation of
     the same name or an arm with other fields of its own, OSError if it cannot be written.
     """
-    if _foreign(directory):
-        raise ValueError(f"{directory} is not empty and holds no results: choose another --out")
+    check_folder(directory)
     path = directory / "experiment.json"
     with lock(results_lock(directory), wait=True):
         sweep(directory.glob(LEFTOVERS))
@@ -62,9 +63,15 @@ def other_commits(directory: Path, cells: list[Cell]) -> dict[str, set[str]]:
     return {name: commits for name, commits in found.items() if commits}
 
 
+def check_folder(directory: Path) -> None:
+    """Raises ValueError for a folder that holds something else than results."""
+    if _foreign(directory):
+        raise ValueError(f"{directory} is not empty and holds no results: choose another --out")
+
+
 def _foreign(directory: Path) -> bool:
     """Whether a folder has files, but none of a runner's; one killed at the very start leaves a lock and leftovers."""
-    if not directory.exists() or (directory / "experiment.json").exists() or (directory / "cells").exists():
+    if not directory.exists() or any((directory / name).exists() for name in OURS):
         return False
     return any(path.name != "lock" and not path.match(LEFTOVERS) for path in directory.iterdir())
 
@@ -82,15 +89,24 @@ def _check_activations(experiment: Experiment, directory: Path) -> None:
 
 
 def _check_own(experiment: Experiment, known: list[dict[str, Any]], directory: Path) -> None:
-    """Raises ValueError where an arm was trained with other fields of its own, such as another tuned learning rate."""
-    before = {(str(choice["arm"]), path): value for choice in known for path, value in choice["fields"].items()}
-    for choice in _own(experiment):
-        for path, value in choice["fields"].items():
-            if (then := before.get((str(choice["arm"]), path), value)) != value:
-                raise ValueError(
-                    f"{directory} holds {choice['arm']['activation']} with {path} {then:g}, now it is {value:g}: "
-                    f"choose another --out, or delete it"
-                )
+    """Raises ValueError where an arm that is there already was trained with other fields of its own than it has now,
+    such as another tuned learning rate, or none."""
+    asked = [_as_json([("activation", cell.activation), *cell.axes]) for cell in grid(experiment)]
+    for path in directory.glob("cells/*/cell.json"):
+        made = read_json(path)
+        arm = {"activation": made["model"]["activation"], **made["axes"]}
+        before, now = _fields_of(made["activation"], arm, known), _fields_of(made["activation"], arm, _own(experiment))
+        if arm in asked and (difference := first_difference(before, now)) is not None:
+            raise ValueError(
+                f"{directory} holds {made['activation']} with {difference} of its own: choose another --out, or "
+                f"delete it"
+            )
+
+
+def _fields_of(name: str, arm: dict[str, Any], own: list[dict[str, Any]]) -> dict[str, Any]:
+    """The fields that an arm has for its own."""
+    named = {**arm, "activation": name}
+    return {path: value for one in own if one["arm"] == named for path, value in one["fields"].items()}
 
 
 def _own(experiment: Experiment) -> list[dict[str, Any]]:

@@ -129,8 +129,9 @@ def test_an_experiment_tunes_first_and_is_then_run_at_what_was_chosen(experiment
     seen = ablations.evaluate(asked, lambda cell, run, variables, test: [{"size": len(variables)}], tmp_path / "out")
     assert seen.groupby("activation")["learning_rate"].unique().to_dict() == rates.to_dict()
     assert len(seen) == 2 * 3
-    with pytest.raises(ValueError, match="holds gelu with hyperparameters"):
-        ablations.run(replace(asked, tuning=Tuning((1e-3, 1.0), seeds=(9,))), tmp_path / "out", quiet=True)
+    for other in (Tuning((1e-3, 1.0), seeds=(9,)), Tuning()):  # another choice, and none
+        with pytest.raises(ValueError, match="holds gelu with hyperparameters"):
+            ablations.run(replace(asked, tuning=other), tmp_path / "out", quiet=True)
 
 
 def test_steps_fill_the_baselines_time(experiment, tmp_path, monkeypatch):
