@@ -13,6 +13,8 @@ from typing import Any, Literal, get_type_hints
 
 import jax
 
+from experiments.canonical import canonical, field_names
+from experiments.start import Start
 from models.activations import Activation, activation
 from probes.cost import cost
 from tasks.task import SPLITS, Dataset
@@ -77,6 +79,8 @@ class Experiment:
     """How the hyperparameters of every arm are chosen before the seeds are trained."""
     own: tuple[Own, ...] = ()
     """What single arms have for their own."""
+    start: Start | None = None
+    """The trained network that runs begin with; unless given, weights are drawn from the seed."""
     baseline: str = "gelu"
     """The activation that the others are compared with."""
     metric: str = "loss"
@@ -146,10 +150,11 @@ class Experiment:
         """What is the same in all runs, as JSON: two experiments that differ here cannot share a folder of results."""
         varied = {path for path, _ in self.axes} | set(OWN_FIELD)
         whole = {part: canonical(getattr(self, part)) for part in ("task", "model", "settings", "hyperparameters")}
-        return {
+        fixed = {
             part: {name: value for name, value in fields.items() if f"{part}.{name}" not in varied}
             for part, fields in whole.items()
         }
+        return fixed if self.start is None else {**fixed, "start": canonical(self.start)}
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,7 @@ class Cell:
     settings: Settings
     axes: tuple[tuple[str, Any], ...]  # name and value of each static axis
     runs: tuple[Run, ...]
+    start: Start | None = None
 
     @property
     def activation(self) -> Activation:
@@ -181,8 +187,9 @@ class Cell:
 
     @property
     def canonical(self) -> dict[str, Any]:
-        """Task, model and settings as JSON."""
-        return {part: canonical(getattr(self, part)) for part in ("task", "model", "settings")}
+        """Task, model, settings, and the start if there is one, as JSON."""
+        parts = {part: canonical(getattr(self, part)) for part in ("task", "model", "settings")}
+        return parts | ({} if self.start is None else {"start": canonical(self.start)})
 
     def cost(self, dataset: Dataset) -> dict[str, Any]:
         """What one run costs, before anything is compiled: see `probes.cost.cost`."""
@@ -201,6 +208,7 @@ class Cell:
             "task": {"name": self.task.name, **parts["task"]},
             "model": {"name": type(self.model).__name__.lower(), **parts["model"]},
             "settings": parts["settings"],
+            **({"start": parts["start"]} if self.start else {}),
             "cost": self.cost(dataset),
         }
 
@@ -257,25 +265,6 @@ def with_own(experiment: Experiment, choices: Iterable[Mapping[str, Any]]) -> Ex
     return replace(experiment, own=(*experiment.own, *own))
 
 
-def canonical(value: Any) -> Any:
-    """A value as JSON: a dataclass or a Flax module becomes its type's name and its fields, an activation its name.
-
-    A user's own activation also carries the hash of its source. Raises TypeError for what has no such form.
-    """
-    if isinstance(value, Activation):
-        return value.name if value.source_hash is None else {"name": value.name, "source": value.source_hash}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {name: canonical(getattr(value, name)) for name in _field_names(value)}
-        return {"type": type(value).__name__, **fields}
-    if isinstance(value, (list, tuple)):
-        return [canonical(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no infinity
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    raise TypeError(f"{value!r} has no canonical form: use numbers, strings, tuples and dataclasses")
-
-
 def with_fields(tree: Any, values: dict[str, Any]) -> Any:
     """A copy of a tree of dataclasses with other values at dotted paths, those of one dataclass set at once."""
     own = {path: value for path, value in values.items() if "." not in path}
@@ -290,7 +279,7 @@ def with_fields(tree: Any, values: dict[str, Any]) -> Any:
 def field_types(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted path and declared type of every field of a tree of dataclasses; an Activation is a value, not a tree."""
     types = get_type_hints(type(tree))
-    for name in _field_names(tree):
+    for name in field_names(tree):
         value = getattr(tree, name)
         if dataclasses.is_dataclass(value) and not isinstance(value, Activation):
             yield from field_types(value, f"{prefix}{name}.")
@@ -307,12 +296,6 @@ def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
         raise ValueError(f"{name} is '{value}': allowed are {', '.join(allowed)}{hint}")
 
 
-def _field_names(value: Any) -> list[str]:
-    """Of a Flax module without the two fields that Flax adds."""
-    added = ("parent", "name") if hasattr(value, "parent") else ()
-    return [item.name for item in dataclasses.fields(value) if item.name not in added]
-
-
 def _cell(experiment: Experiment, arm: Activation, values: dict[str, Any]) -> Cell:
     axes = tuple((_leaf(path), value) for path, value in values.items())
     known = {"activation": arm.name, **{name: canonical(value) for name, value in axes}}
@@ -323,7 +306,7 @@ def _cell(experiment: Experiment, arm: Activation, values: dict[str, Any]) -> Ce
         for path, value in choice.fields
     }
     varied = with_fields(experiment, {"model.activation": arm, **values, **own})
-    return Cell(varied.task, varied.model, varied.settings, axes, _runs(varied))
+    return Cell(varied.task, varied.model, varied.settings, axes, _runs(varied), varied.start)
 
 
 def _runs(experiment: Experiment) -> tuple[Run, ...]:

@@ -10,6 +10,7 @@ from experiments.experiment import Cell
 from records.cells import CellDirectory
 from records.locks import lock
 from runner.plan import cell_directory
+from runner.sources import beginning
 from training import hosts
 from training.execution import Placement
 from training.train import Dataset, Row, train
@@ -35,8 +36,12 @@ def dispatch(
 
     `profile` traces a few steps of each cell that is trained into DIRECTORY/profile/CELL.
 
-    No run is trained twice: whoever waited finds it done. Raises what `training.train.train` raises.
+    No run is trained twice: whoever waited finds it done. Raises what `training.train.train` and
+    `runner.sources.beginning` raise.
     """
+    for cell in cells:
+        if cell.start:
+            beginning(cell, cell.start, directory, load)  # one that does not fit is refused before anything is trained
     held = [cell for cell in cells if not _cell(cell, directory, placement, retrain, watch, profile, wait=False)]
     for cell in held:
         _cell(cell, directory, placement, False, watch, profile, wait=True)
@@ -67,6 +72,7 @@ def _cell(
             placement,
             lambda step, rows: watch(cell, step, rows),
             directory / "profile" / cell.name if profile else None,
+            beginning(cell, cell.start, directory, load) if cell.start else None,
         )
         return True
 

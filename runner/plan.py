@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments.experiment import Cell, Experiment, canonical, grid
+from experiments.canonical import canonical
+from experiments.experiment import Cell, Experiment, grid
 from records.cells import CellDirectory, first_difference
 from records.environment import commit
 from records.files import LEFTOVERS, read_json, sweep, write_json

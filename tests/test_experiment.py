@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.experiment import Experiment, canonical, field_types, grid, with_fields
+from experiments.canonical import canonical
+from experiments.experiment import Experiment, field_types, grid, with_fields
 from experiments.library import catalogue, find
 from models.activations import Activation, activation, glu_of
 from models.transformer import Transformer

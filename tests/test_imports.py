@@ -15,7 +15,10 @@ ALLOWED = {
     "probes": {"models"},
     "analysis": {"records"},
     "experiments": {"models", "tasks", "training.settings", "training.optimizers", "probes", "analysis", "records"},
-    "runner": {"experiments.experiment", "experiments.study", "training", "records", "analysis"},
+    "runner": {
+        *("experiments.canonical", "experiments.experiment", "experiments.start", "experiments.study"),
+        *("models.pretrained", "training", "records", "analysis"),
+    },
 }
 WITHOUT_JAX = ("analysis", "records")
 

@@ -23,6 +23,7 @@ from training.settings import Run, Settings
 
 Row = dict[str, Any]  # run (its index), step, split, metric, value
 Watch = Callable[[int, list[Row]], None]
+Begin = Callable[[Run, Any], Any]  # a run, and the parameters drawn for it -> those that it begins with
 
 DEFAULT = Placement()
 
@@ -37,13 +38,15 @@ def train(
     placement: Placement = DEFAULT,
     watch: Watch = lambda step, rows: None,
     profile: Path | None = None,
+    begin: Begin | None = None,
 ) -> None:
     """Trains what is missing of `runs` in the cell's directory; returns at once if nothing is.
 
     A killed call is continued by the next one, from its last checkpoint, and gives the same numbers as one that was
     never interrupted (on one CPU bit for bit). Runs that the devices cannot hold at once go through in waves.
     `watch` is called after every evaluation with its step and its rows. `placement` says how the devices are used.
-    A few steps of the first wave are traced into the folder `profile`, if one is given.
+    A few steps of the first wave are traced into the folder `profile`, if one is given. `begin` gives the parameters
+    that a run begins with, NumPy arrays, where they are not those drawn from its seed.
     Raises OSError (disk full, read-only folder) and ValueError (damaged checkpoint, too little memory for a single
     run), each naming the file or the number.
     """
@@ -63,7 +66,7 @@ def train(
         if profile:
             trace(program, profile)
             profile = None
-        _train_wave(program, task, settings, cell.wave(pending["runs"][: program.n_runs]), dataset, watch)
+        _train_wave(program, task, settings, cell.wave(pending["runs"][: program.n_runs]), dataset, watch, begin)
 
 
 def _pending(cell: CellDirectory, identities: list[Identity]) -> dict[str, Any] | None:
@@ -101,25 +104,46 @@ def _available(execution: Execution) -> int:
     return hosts.once(lambda: memory.capacity(execution.local_devices))
 
 
-def _train_wave(program: Program, task: Task, settings: Settings, wave: Wave, dataset: Dataset, watch: Watch) -> None:
+def _train_wave(
+    program: Program,
+    task: Task,
+    settings: Settings,
+    wave: Wave,
+    dataset: Dataset,
+    watch: Watch,
+    begin: Begin | None,
+) -> None:
     precision = {"matmul_precision": settings.matmul_precision}
     hosts.once(lambda: wave.begin(environment({**program.description, **precision}, dataset.provenance)))
     clock = Clock(program.n_runs, settings.batch_size * task.tokens_per_example)
     clock.add("compile", 0, 0, program.compile_seconds)
     state, rows, start = _restored(program, wave, clock)
     if state is None:
-        state = program.init()
+        state = _begun(program, wave, begin)
         rows = _evaluated(program, state, "validation", 0, clock)
         watch(0, rows)
-    for begin, end in intervals(settings, start):
-        state, fresh = _interval(program, task, state, begin, end, clock)
+    for first, end in intervals(settings, start):
+        state, fresh = _interval(program, task, state, first, end, clock)
         if end == settings.steps:
             fresh += _evaluated(program, state, "test", end, clock)
         watch(end, fresh)
         rows = rows + fresh
         if _due(settings, end):
-            _save(program, wave, state, rows, begin, end, clock)
+            _save(program, wave, state, rows, first, end, clock)
     hosts.once(lambda: _finish(wave, rows, clock))
+
+
+def _begun(program: Program, wave: Wave, begin: Begin | None) -> Any:
+    """The states at step 0, with parameters as `begin` gives them; what an optimizer keeps is the same of all."""
+    state = program.init()
+    if begin is None:
+        return state
+    drawn = program.host(state)
+    own = [
+        begin(Run.of(identity), jax.tree.map(lambda leaf, index=index: leaf[index], drawn.parameters))
+        for index, identity in enumerate(wave.runs)
+    ]
+    return program.restore(replace(drawn, parameters=jax.tree.map(lambda *leaves: np.stack(leaves), *own)))
 
 
 def _save(program: Program, wave: Wave, state: Any, rows: list[Row], begin: int, end: int, clock: Clock) -> None:

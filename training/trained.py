@@ -25,7 +25,7 @@ def networks(
     asked, found = [run.identity for run in runs], [identity for wave in waves for identity in wave.runs]
     if lacking := [identity for identity in asked if identity not in found]:
         raise ValueError(f"{directory} lacks seed {lacking[0]['seed']}: run the experiment first")
-    one = _shapes(model, task, settings, dataset)
+    one = shapes(model, task, settings, dataset)
     for wave in waves:
         wanted = [index for index, identity in enumerate(wave.runs) if identity in asked]
         if not wanted:
@@ -37,7 +37,7 @@ def networks(
             yield Run.of(wave.runs[index]), {"params": of_run.parameters, **of_run.collections}
 
 
-def _shapes(model: Any, task: Task, settings: Settings, dataset: Dataset) -> step.State:
+def shapes(model: Any, task: Task, settings: Settings, dataset: Dataset) -> step.State:
     """Shapes and types of the state of one run."""
     init = partial(step.init, model, task, settings)
     return jax.eval_shape(init, np.uint32(0), Hyperparameters(), {"train": dataset.arrays["train"]})

@@ -1,0 +1,41 @@
+"""What is written of a value is enough to make it again; what a file may not name is refused."""
+
+import json
+
+import pytest
+
+from experiments import library
+from experiments.canonical import canonical, restored
+from experiments.experiment import grid
+from models.activations import Activation
+from models.transformer import Transformer
+from training.settings import Settings
+
+EXPERIMENTS = [library.find(name) for name in library.catalogue()]
+STUDIED = [one for name in library.studies() for one in library.study(name).experiments("smoke")]
+CELLS = [cell for one in EXPERIMENTS + STUDIED for cell in grid(one)[:1] if cell.activation.source_hash is None]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_a_cell_is_made_again_from_its_file(cell):
+    for part in (cell.task, cell.model, cell.settings):
+        form = json.loads(json.dumps(canonical(part)))
+        assert canonical(restored(form)) == form
+        assert type(restored(form)) is type(part)
+
+
+def test_what_is_newer_than_the_file_is_as_by_default():
+    assert restored({"type": "Settings", "steps": 7}) == Settings(steps=7)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"type": "system"}, "type 'system' is not known"),
+        ({"type": "Settings", "stepz": 7}, "no field 'stepz'; did you mean 'steps'"),
+        (canonical(Transformer(activation=Activation("mine", lambda x: x))), "'mine' is one of your own"),
+    ],
+)
+def test_what_a_file_may_not_name_is_refused(form, message):
+    with pytest.raises(ValueError, match=message):
+        restored(form)

@@ -1,0 +1,123 @@
+"""A run begins with a trained network, as it was or swapped; what does not fit is refused before anything is trained."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+import ablations
+from experiments.experiment import Experiment, grid
+from experiments.start import Start, begun, start_at
+from models import pretrained
+from models.transformer import Transformer
+from tasks.language import CausalLanguage
+from training.settings import Hyperparameters, Settings
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a cell whose networks have seeds 0 and 1, and its experiment."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "corpus.txt").write_text("the quick brown fox jumps over the lazy dog. " * 300)
+    experiment = Experiment(
+        name="trained",
+        question="What does it begin with?",
+        task=CausalLanguage(data=f"text:{folder}/corpus.txt", context=8, evaluation_windows=8),
+        model=Transformer(context=8, d_model=8, n_layers=1, n_heads=2, match="width", feedforward_bias=True),
+        activations=("gelu",),
+        seeds=(0, 1),
+        settings=Settings(steps=3, batch_size=4),
+        hyperparameters=Hyperparameters(learning_rate=1e-2),
+    )
+    ablations.run(experiment, folder / "out", quiet=True)
+    return folder / "out" / "cells" / grid(experiment)[0].name, experiment
+
+
+def losses(directory, step):
+    """Validation losses of a step, by activation and seed."""
+    rows = ablations.load(directory)
+    chosen = rows[(rows["split"] == "validation") & (rows["metric"] == "loss") & (rows["step"] == step)]
+    return chosen.set_index(["activation", "seed"])["value"]
+
+
+def test_runs_go_on_from_the_networks_of_their_seeds_as_they_were_or_swapped(trained, tmp_path):
+    folder, experiment = trained
+    again = replace(experiment, activations=("gelu", "geglu", "relu"), start=start_at(folder))
+    ablations.run(again, tmp_path, quiet=True)
+    ended, begins = losses(folder.parent.parent, 3), losses(tmp_path, 0)
+    for seed in (0, 1):
+        np.testing.assert_allclose(begins["gelu", seed], ended["gelu", seed], rtol=1e-6)
+        np.testing.assert_allclose(begins["geglu", seed], ended["gelu", seed], rtol=1e-5)
+        assert abs(begins["relu", seed] - ended["gelu", seed]) > 1e-4
+        assert losses(tmp_path, 3)["gelu", seed] < begins["gelu", seed]
+
+
+def test_a_hugging_face_folder_is_the_start_of_every_seed(trained, tmp_path):
+    folder, experiment = trained
+    model = experiment.model.clone(feedforward_bias=None, activation="gelu_tanh", norm="layernorm", bias=True)
+    params = model.init(jax.random.key(5), np.zeros((1, 8), np.int32))["params"]
+    pretrained.save(tmp_path / "hf", model, params)
+    asked = replace(
+        experiment,
+        model=model,
+        activations=("gelu_tanh",),
+        baseline="gelu_tanh",
+        start=start_at(tmp_path / "hf"),
+        settings=Settings(steps=1, batch_size=4),
+    )
+    ablations.run(asked, tmp_path / "out", quiet=True)
+    begins = losses(tmp_path / "out", 0)
+    assert begins["gelu_tanh", 0] == begins["gelu_tanh", 1]
+
+
+def test_where_the_weights_lie_does_not_name_the_cell(trained):
+    folder, experiment = trained
+    start = start_at(folder)
+    moved = Start(start.weights, "elsewhere")
+    assert start == moved
+    cells = [grid(replace(experiment, start=one))[0].name for one in (None, start, moved, Start("others", "elsewhere"))]
+    assert cells[1] == cells[2]
+    assert len(set(cells)) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": (0, 1, 2)}, "no network of seed 2: it has 0 1"),
+        ({"start": "other weights"}, "holds the network gelu-[0-9a-f]{8}, not gelu-00000000"),
+        ({"model": "wider"}, r"has the shape \(16,\), and the network of gelu-\w+ has the shape \(8,\)"),
+        ({"model": "deeper"}, "layer_1/.* lacks it"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_refused_before_anything_is_trained(trained, tmp_path, change, message):
+    folder, experiment = trained
+    own = {
+        "other weights": Start("gelu-00000000", str(folder)),
+        "wider": experiment.model.clone(d_model=16),
+        "deeper": experiment.model.clone(n_layers=2),
+    }
+    change = {name: own.get(value, value) if isinstance(value, str) else value for name, value in change.items()}
+    with pytest.raises(ValueError, match=message):
+        ablations.run(replace(experiment, **{"start": start_at(folder), **change}), tmp_path / "out", quiet=True)
+    assert not list(tmp_path.glob("out/cells/*/runs-*"))
+
+
+def test_a_folder_without_a_network_is_refused_and_its_cells_named(trained, tmp_path):
+    folder, _ = trained
+    with pytest.raises(FileNotFoundError, match=f"neither a cell .*: {folder.name}"):
+        start_at(folder.parent.parent)
+
+
+def test_only_a_head_and_biases_may_be_drawn(trained):
+    _, experiment = trained
+    model = experiment.model.clone(tied=False)
+    params = model.init(jax.random.key(0), np.zeros((1, 8), np.int32))["params"]
+    drawn = jax.tree.map(np.zeros_like, params)
+    small = {**params, "head": {"kernel": params["head"]["kernel"][:, :5]}}
+    found = begun(Start("", ""), model, small, model, drawn)
+    assert not found["head"]["kernel"].any()
+    assert found["token_embedding"]["embedding"].any()
+    del small["token_embedding"]
+    with pytest.raises(ValueError, match="token_embedding/embedding .* lacks it"):
+        begun(Start("", ""), model, small, model, drawn)
