@@ -1,4 +1,4 @@
-"""A run begins with a trained network, as it was or swapped; what does not fit is refused before anything is trained."""
+"""A run begins with a trained network, as it was or swapped; what does not fit is refused before training."""
 
 from dataclasses import replace
 
@@ -54,7 +54,7 @@ def test_runs_go_on_from_the_networks_of_their_seeds_as_they_were_or_swapped(tra
 
 
 def test_a_hugging_face_folder_is_the_start_of_every_seed(trained, tmp_path):
-    folder, experiment = trained
+    _, experiment = trained
     model = experiment.model.clone(feedforward_bias=None, activation="gelu_tanh", norm="layernorm", bias=True)
     params = model.init(jax.random.key(5), np.zeros((1, 8), np.int32))["params"]
     pretrained.save(tmp_path / "hf", model, params)
@@ -119,5 +119,5 @@ def test_only_a_head_and_biases_may_be_drawn(trained):
     assert not found["head"]["kernel"].any()
     assert found["token_embedding"]["embedding"].any()
     del small["token_embedding"]
-    with pytest.raises(ValueError, match="token_embedding/embedding .* lacks it"):
+    with pytest.raises(ValueError, match=r"token_embedding/embedding .* lacks it"):
         begun(Start("", ""), model, small, model, drawn)
