@@ -1,40 +1,55 @@
 """Which of two changes moved a network: the norm's share, the activation's, and what they do only together."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from jaxtyping import Integer, Shaped
-
 from models.activations import Activation
-from models.stack import Given
 from probes.drift import drift
 from probes.swap import swapped
 
+FOLDED = ", centring folded"
+
+
+def changes(
+    model: Any, activation: str | Activation | None = None, norm: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """The changes that are looked at one by one, by name, as the arguments of `swapped`.
+
+    They are the "norm" and the "activation" alone and "both", as far as they are asked for; where a LayerNorm becomes
+    an RMSNorm, those of the norm once more with the centring folded into the weights before it.
+    """
+    asked: dict[str, dict[str, Any]] = {}
+    if norm is not None:
+        asked["norm"] = {"norm": norm}
+    if activation is not None:
+        asked["activation"] = {"activation": activation}
+    if norm is not None and activation is not None:
+        asked["both"] = {"activation": activation, "norm": norm}
+    if (model.norm, norm) != ("layernorm", "rmsnorm"):
+        return asked
+    return asked | {f"{name}{FOLDED}": {**one, "fold": True} for name, one in asked.items() if "norm" in one}
+
 
 def attribution(
+    task: Any,
     model: Any,
     params: dict[str, Any],
-    activation: str | Activation,
-    norm: str,
-    tokens: Integer[Given, "batch length"],
-    mask: Shaped[Given, "batch length"] | None = None,
-    targets: Integer[Given, "batch length"] | None = None,
-    fold: bool = False,
+    changes: Mapping[str, Mapping[str, Any]],
+    batches: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    """Rows of `change`, `kl` and `loss_difference` (the swapped network's loss minus its own), in nats a token.
+    """What each change does to a network without training, on a task's evaluation batches (see `drift`): rows of
+    `change`, `measure` and `value`, those of a layer also with its `stack` and `layer`.
 
-    The changes are the "norm" alone, the "activation" alone, "both", and their "interaction": both minus the sum of the
-    two, 0 where the changes add up. Arguments and errors are those of `swapped` and `drift`.
+    Measures of the whole are `kl`, `agreement`, `loss`, that of the network as it was, and `loss_difference`, by how
+    much it is larger then. Raises what `swapped` and `drift` raise.
     """
-    changes: dict[str, dict[str, Any]] = {
-        "norm": {"norm": norm, "fold": fold},
-        "activation": {"activation": activation},
-        "both": {"activation": activation, "norm": norm, "fold": fold},
-    }
-    rows: dict[str, dict[str, float]] = {}
+    rows: list[dict[str, Any]] = []
     for change, asked in changes.items():
-        found = drift(model, params, *swapped(model, params, **asked), tokens, mask, targets)
-        rows[change] = {"kl": found.kl, "loss_difference": found.other_loss - found.loss}
-    rows["interaction"] = {
-        name: value - rows["norm"][name] - rows["activation"][name] for name, value in rows["both"].items()
-    }
-    return [{"change": change, **row} for change, row in rows.items()]
+        found = drift(task, model, params, *swapped(model, params, **asked), batches)
+        whole = {"kl": found.kl, "agreement": found.agreement, "loss": found.loss}
+        whole["loss_difference"] = found.other_loss - found.loss
+        rows += [{"change": change, "measure": measure, "value": value} for measure, value in whole.items()]
+        for layer in found.layers:
+            place = {"change": change, "stack": layer["stack"], "layer": layer["layer"]}
+            rows += [{**place, "measure": name, "value": layer[name]} for name in layer if name not in place]
+    return rows

@@ -1,34 +1,41 @@
-"""How far two networks of one shape are apart on the same tokens: layer by layer, and in what they say."""
+"""How far two networks of one shape are apart on the same examples: layer by layer, and in what they say."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import partial, reduce
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Integer, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from models.feedforward import FeedForward
-from models.stack import Block, Given, unstacked
-from models.transformer import Transformer
+from models.stack import Block, Stack, unstacked
 
-SHAPE = ("vocab_size", "d_model", "n_layers", "architecture")
-Sites = list[dict[str, Array]]
+SHAPE = ("vocab_size", "classes", "d_model", "n_layers", "n_encoder_layers", "architecture")
+
+
+class Mean(NamedTuple):
+    """A mean that is added up over batches."""
+
+    total: Array
+    weight: Array
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Another network held against a reference; all means are over the tokens that are not padding.
+    """Another network held against a reference; means are over the places that the task asks for.
 
-    layers: a row a layer: `layer`, counted from 0, and of the feed-forward layer's `hidden` values, of its `output` and
-    of the `residual` stream behind it `<site>_error`, the mean of ||other - reference|| / ||reference||, and
-    `<site>_cosine`, the mean cosine. Those of hidden values of different widths are nan.
-    kl: mean KL divergence of the other's distribution of the token from the reference's, KL(reference || other), nats.
-    agreement: share of the tokens of which both find the same one likeliest.
-    loss, other_loss: mean cross-entropy of the targets, in nats.
+    layers: a row a layer: its `stack`, encoder or decoder, its number `layer` from 0 on, and of the feed-forward
+    layer's `hidden` values, of its `output` and of the `residual` stream behind it `<site>_error`, the mean of
+    ||other - reference|| / ||reference||, and `<site>_cosine`, the mean cosine, over all places of an example but its
+    padding. Those of hidden values of different widths are nan.
+    kl: mean KL divergence of the other's distribution from the reference's, KL(reference || other), in nats.
+    agreement: share of the places at which both find the same class or token likeliest.
+    loss, other_loss: the task's loss, in nats.
     """
 
-    layers: tuple[dict[str, int | float], ...]
+    layers: tuple[dict[str, Any], ...]
     kl: float
     agreement: float
     loss: float
@@ -36,64 +43,92 @@ class Drift:
 
 
 def drift(
+    task: Any,
     model: Any,
-    params: dict[str, Any],
+    params: Mapping[str, Any],
     other: Any,
-    other_params: dict[str, Any],
-    tokens: Integer[Given, "batch length"],
-    mask: Shaped[Given, "batch length"] | None = None,
-    targets: Integer[Given, "batch length"] | None = None,
+    other_params: Mapping[str, Any],
+    batches: Mapping[str, Shaped[Any, "batches batch_size *_"]],
 ) -> Drift:
-    """How far the network (other, other_params) is from (model, params) on `tokens`, with a mask as the model takes it.
+    """How far the network (other, other_params) is from (model, params) on a task's evaluation batches.
 
-    `targets` are the tokens to be told at each place, negative where there is none; if not given, a decoder's are the
-    next tokens of the same document and an encoder's the tokens themselves. The networks compute in their own dtypes,
-    float32 in full precision, and are compared in float32. All values of both are in memory at once.
+    `task` is a `tasks.task.Task` that tells classes or tokens, and `batches` are as its `evaluation_batches` gives
+    them. The networks compute in their own dtypes, float32 in full precision, and are compared in float32, batch by
+    batch: all values of both for one are in memory at once.
 
-    Raises ValueError, naming the field, for networks of different shapes.
+    Raises ValueError, naming the field, for what is no Transformer and for networks of different shapes.
     """
     _check(model, other)
-    tokens = jnp.asarray(tokens)
-    documents = jnp.ones_like(tokens) if mask is None else jnp.asarray(mask)
-    if targets is None:
-        targets = _next(tokens, documents) if model.architecture == "decoder" else tokens
     with jax.default_matmul_precision("float32"):
-        logits, sites = _seen(model, params, tokens, mask)
-        other_logits, other_sites = _seen(other, other_params, tokens, mask)
-    real = documents != 0
-    layers = [_compared(*pair, real) for pair in zip(sites, other_sites, strict=True)]
-    rows = tuple({"layer": i, **jax.tree.map(float, row)} for i, row in enumerate(layers))
-    return Drift(rows, **jax.tree.map(float, _told(logits, other_logits, jnp.asarray(targets), real)))
+        found = [_compared(task, model, other, params, other_params, batch) for batch in _each(batches)]
+    sums = reduce(partial(jax.tree.map, jnp.add), found)
+    said, *layers = jax.tree.map(_divided, sums, is_leaf=lambda node: isinstance(node, Mean))
+    places = [{"stack": stack, "layer": layer} for stack, layer, _ in _layers(model)]
+    return Drift(tuple({**place, **row} for place, row in zip(places, layers, strict=True)), **said)
 
 
 def _check(model: Any, other: Any) -> None:
     for network in (model, other):
-        if not isinstance(network, Transformer):
+        if not isinstance(network, Stack):
             raise ValueError(f"the drift of a {type(network).__name__} cannot be measured, only that of a Transformer")
     for field in SHAPE:
-        if (own := getattr(model, field)) != (its := getattr(other, field)):
+        if (own := getattr(model, field, None)) != (its := getattr(other, field, None)):
             raise ValueError(f"{field} is {own!r} in one network and {its!r} in the other, it must be the same")
 
 
-def _next(tokens: Int[Array, "batch length"], documents: Shaped[Array, "batch length"]) -> Int[Array, "batch length"]:
-    """The next token of the same document, -1 where there is none."""
-    within = documents[:, 1:] == documents[:, :-1]
-    return jnp.pad(jnp.where(within, tokens[:, 1:], -1), ((0, 0), (0, 1)), constant_values=-1)
+def _each(batches: Mapping[str, Shaped[Any, "batches batch_size *_"]]) -> Iterator[dict[str, Any]]:
+    n_batches = len(next(iter(batches.values())))
+    return ({name: jnp.asarray(field[index]) for name, field in batches.items()} for index in range(n_batches))
 
 
-@partial(jax.jit, static_argnums=0)
-def _seen(model: Transformer, params: dict[str, Any], tokens: Array, mask: Array | None) -> tuple[Array, Sites]:
-    """Logits [batch, length, vocab_size] and of every layer hidden values, output and residual stream, in float32."""
-    logits, sown = model.apply({"params": params}, tokens, mask, capture_intermediates=_is_site)
+def _divided(mean: Mean) -> float:
+    return float(mean.total / mean.weight)
+
+
+def _layers(model: Any) -> list[tuple[str, int, str]]:
+    """Stack, number and name of every layer."""
+    if hasattr(model, "n_encoder_layers"):
+        encoder = range(model.n_encoder_layers or model.n_layers)
+        first = [("encoder", i, f"encoder_layer_{i}") for i in encoder]
+        return first + [("decoder", i, f"layer_{i}") for i in range(model.n_layers)]
+    return [(getattr(model, "architecture", "encoder"), i, f"layer_{i}") for i in range(model.n_layers)]
+
+
+def _compared(
+    task: Any, model: Any, other: Any, params: Any, other_params: Any, batch: dict[str, Array]
+) -> list[dict[str, Mean]]:
+    """Of one batch what the networks say, and of every layer how far apart its sites are."""
+    loss, outputs, sites = _seen(task, model, params, batch)
+    other_loss, other_outputs, other_sites = _seen(task, other, other_params, batch)
+    said, *layers = _held_together(batch, (outputs, sites), (other_outputs, other_sites))
+    return [{**said, "loss": loss, "other_loss": other_loss}, *layers]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _seen(task: Any, model: Any, params: Any, batch: dict[str, Array]) -> tuple[Mean, Array, list[dict[str, Array]]]:
+    """Loss, outputs, and of every layer hidden values, output and residual stream, in float32."""
+    outputs, sown = model.apply({"params": params}, *task.inputs(batch), capture_intermediates=_is_site)
     kept = jax.tree.map(lambda x: x.astype(jnp.float32), sown["intermediates"])
-    layers = unstacked(kept) if model.scan else kept
-    return jnp.asarray(logits), [
+    named = unstacked(kept) if model.scan else kept
+    sites = [
         {
-            "hidden": layer["feedforward"]["hidden"][0],
-            "output": layer["feedforward"]["__call__"][0],
-            "residual": layer["__call__"][0],
+            "hidden": named[name]["feedforward"]["hidden"][0],
+            "output": named[name]["feedforward"]["__call__"][0],
+            "residual": named[name]["__call__"][0],
         }
-        for layer in (layers[f"layer_{i}"] for i in range(model.n_layers))
+        for _, _, name in _layers(model)
+    ]
+    return Mean(*task.metrics(outputs, batch)["loss"]), jnp.asarray(outputs), sites
+
+
+@jax.jit
+def _held_together(batch: dict[str, Array], reference: Any, other: Any) -> list[dict[str, Mean]]:
+    """What is said, and every layer."""
+    (outputs, sites), (other_outputs, other_sites) = reference, other
+    pairs = zip(sites, other_sites, strict=True)
+    return [
+        _said(outputs, other_outputs, batch["weight"]),
+        *(_apart(x, y, _real(batch, x["output"].shape[1])) for x, y in pairs),
     ]
 
 
@@ -101,22 +136,29 @@ def _is_site(module: Any, method: str) -> bool:
     return method == "__call__" and isinstance(module, Block | FeedForward)
 
 
-@jax.jit
-def _compared(
-    reference: dict[str, Array], other: dict[str, Array], real: Bool[Array, "batch length"]
-) -> dict[str, Float[Array, ""]]:
-    """Mean relative error and cosine of every site; nan where the widths differ."""
-    row: dict[str, Array] = {}
+def _real(batch: dict[str, Array], length: int) -> Float[Array, "batch_size length"]:
+    """1 at the places of examples that are looked at; 0 at their padding, and in examples that fill the last batch."""
+    weight = batch["weight"]
+    example = (weight.reshape(len(weight), -1) > 0).any(axis=1, keepdims=True)
+    places = batch["mask"] != 0 if "mask" in batch else jnp.ones((1, length), bool)
+    return (example & places).astype(jnp.float32)
+
+
+def _apart(
+    reference: dict[str, Array], other: dict[str, Array], real: Float[Array, "batch_size length"]
+) -> dict[str, Mean]:
+    """Relative error and cosine of every site; nan where the widths differ."""
+    row: dict[str, Mean] = {}
     for site, x in reference.items():
         y = other[site]
-        error, cosine = _apart(x, y) if x.shape == y.shape else jnp.full((2, *real.shape), jnp.nan)
+        error, cosine = _distance(x, y) if x.shape == y.shape else jnp.full((2, *real.shape), jnp.nan)
         row |= {f"{site}_error": _mean(error, real), f"{site}_cosine": _mean(cosine, real)}
     return row
 
 
-def _apart(
-    x: Float[Array, "batch length features"], y: Float[Array, "batch length features"]
-) -> tuple[Float[Array, "batch length"], Float[Array, "batch length"]]:
+def _distance(
+    x: Float[Array, "batch_size length features"], y: Float[Array, "batch_size length features"]
+) -> tuple[Float[Array, "batch_size length"], Float[Array, "batch_size length"]]:
     """||y - x|| / ||x|| and the cosine of each two vectors: 0 and 1 of equal ones, also of zeros."""
     norm = partial(jnp.linalg.norm, axis=-1)
     equal, product = (x == y).all(axis=-1), norm(x) * norm(y)
@@ -124,21 +166,16 @@ def _apart(
     return jnp.where(equal, 0.0, norm(y - x) / norm(x)), jnp.where(equal, 1.0, cosine)
 
 
-@jax.jit
-def _told(reference: Array, other: Array, targets: Int[Array, "batch length"], real: Array) -> dict[str, Array]:
-    """What two networks' logits say of the tokens, and of the targets."""
+def _said(
+    reference: Float[Array, "*places classes"], other: Float[Array, "*places classes"], weight: Float[Array, "*places"]
+) -> dict[str, Mean]:
+    """KL divergence and agreement of two networks' outputs."""
     p, q = jax.nn.log_softmax(reference), jax.nn.log_softmax(other)
-    losses = [-jnp.take_along_axis(x, jnp.maximum(targets, 0)[..., None], axis=-1)[..., 0] for x in (p, q)]
-    loss, other_loss = (_mean(x, real & (targets >= 0)) for x in losses)
-    return {
-        "kl": _mean(_divergence(p, q), real),
-        "agreement": _mean(p.argmax(axis=-1) == q.argmax(axis=-1), real),
-        "loss": loss,
-        "other_loss": other_loss,
-    }
+    same = (p.argmax(axis=-1) == q.argmax(axis=-1)).astype(jnp.float32)
+    return {"kl": _mean(_divergence(p, q), weight), "agreement": _mean(same, weight)}
 
 
-def _divergence(p: Float[Array, "*tokens vocab"], q: Float[Array, "*tokens vocab"]) -> Float[Array, "*tokens"]:
+def _divergence(p: Float[Array, "*places classes"], q: Float[Array, "*places classes"]) -> Float[Array, "*places"]:
     """KL divergence of the distribution with logarithms q from that with logarithms p.
 
     The terms e^p (p - q) are summed as e^p (e^d - 1 - d), d = q - p, which adds up to the same and is never negative:
@@ -149,5 +186,6 @@ def _divergence(p: Float[Array, "*tokens vocab"], q: Float[Array, "*tokens vocab
     return jnp.where(d < 1, jnp.exp(p) * (jnp.expm1(d) - d), far).sum(axis=-1)
 
 
-def _mean(values: Shaped[Array, "batch length"], chosen: Bool[Array, "batch length"]) -> Float[Array, ""]:
-    return jnp.where(chosen, values, 0).sum() / chosen.sum()
+def _mean(values: Float[Array, "*places"], weight: Float[Array, "*places"]) -> Mean:
+    """Where the weight is 0 the value may be anything."""
+    return Mean(jnp.where(weight > 0, weight * values, 0.0).sum(), weight.sum())
