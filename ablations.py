@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from analysis.comparison import Comparison
     from experiments.experiment import Budget, Cell, Experiment
     from records.results import Results
+    from runner.mode import Mode
     from runner.options import Told
-    from tasks.task import Dataset
     from training.execution import Kind
     from training.reading import Place
     from training.settings import Run
@@ -64,11 +64,14 @@ def run(
     """
     from experiments.library import find
     from runner import matching, sequential, tuning
+    from runner.mode import Mode
+    from training.execution import Placement
 
     asked = find(experiment) if isinstance(experiment, str) else experiment
     if until_resolved:
         sequential.check(asked)
-    _, directory, train = _started(asked, out, execution, shards, data_on, retrain, track, profile, quiet)
+    mode = Mode(Placement(execution, shards, data_on), retrain, track, profile, quiet)
+    _, directory, train = _started(asked, out, mode)
     chosen, _ = tuning.tuned(matching.matched(asked, directory), directory, train)
     return sequential.until_resolved(chosen, directory, train) if until_resolved else train(chosen, directory)
 
@@ -80,11 +83,12 @@ def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: boo
     """
     from experiments.library import find
     from runner import tuning
+    from runner.mode import Mode
 
     asked = find(experiment) if isinstance(experiment, str) else experiment
     if not asked.tuning.learning_rates:
         raise ValueError(f"{asked.name} tunes nothing: give --tuning.learning-rates, the grid for every arm")
-    _, directory, train = _started(asked, out, quiet=quiet)
+    _, directory, train = _started(asked, out, Mode(quiet=quiet))
     _, table = tuning.tuned(asked, directory, train)
     assert table is not None  # it tunes
     return table
@@ -94,23 +98,16 @@ def match(experiment: Experiment | str, out: str | Path | None = None) -> list[d
     """Measures a training step of every arm and writes `out`/matched.json, by which `run` then gives each arm as many
     steps as take the baseline's time: see `runner.matching.match`. Raises what `run` raises."""
     from runner import matching
-    from training.execution import Placement
+    from runner.mode import Mode
 
-    asked, directory, _ = _started(experiment, out)
-    return matching.match(asked, directory, Placement("auto", 1, "auto"))
+    mode = Mode()
+    asked, directory, _ = _started(experiment, out, mode)
+    return matching.match(asked, directory, mode.placement)
 
 
 def _started(
-    experiment: Experiment | str,
-    out: str | Path | None,
-    execution: Kind = "auto",
-    shards: int = 1,
-    data_on: Place = "auto",
-    retrain: bool = False,
-    track: bool = False,
-    profile: bool = False,
-    quiet: bool = False,
-) -> tuple[Experiment, Path, Any]:
+    experiment: Experiment | str, out: str | Path | None, mode: Mode
+) -> tuple[Experiment, Path, Callable[..., Results]]:
     """The experiment asked for, checked; the folder of its results, prepared; and what trains an experiment there."""
     from rich.console import Console
 
@@ -122,7 +119,6 @@ def _started(
     from runner import dispatch, plan, tracking
     from runner.progress import Progress
     from training import hosts
-    from training.execution import Placement
     from training.runs import use_all_cores, use_compilation_cache
 
     hosts.join()
@@ -130,26 +126,25 @@ def _started(
     use_compilation_cache()
     asked = find(experiment) if isinstance(experiment, str) else experiment
     asked.check(dispatch.load)
-    if track:
+    if mode.track:
         tracking.check()
-    placement = Placement(execution, shards, data_on)
     for cell in grid(asked):
-        placement.check(cell.settings)
-    console = Console(quiet=quiet or not hosts.first(), stderr=True)
+        mode.placement.check(cell.settings)
+    console = Console(quiet=mode.quiet or not hosts.first(), stderr=True)
     baselines, command = _baselines(asked, console), _command()
 
     def train(one: Experiment, folder: Path, looks: Sequence[int] = ()) -> Results:
         cells = grid(one)
         hosts.once(lambda: plan.prepare(one, folder, command, baselines, looks))
-        for name, commits in ({} if retrain else plan.other_commits(folder, cells)).items():
+        for name, commits in ({} if mode.retrain else plan.other_commits(folder, cells)).items():
             console.print(f"{name}: made by commit {', '.join(commits)}, this is {commit()}; --retrain makes it again")
         peak = matmul_rate() if console.is_terminal else None
         with Progress(cells, console, folder if hosts.first() else None, peak) as progress:
-            watch = tracking.tracked(progress, folder) if track and hosts.first() else progress
-            dispatch.dispatch(cells, folder, placement, retrain, watch, profile)
-        if profile:
+            watch = tracking.tracked(progress, folder) if mode.track and hosts.first() else progress
+            dispatch.dispatch(cells, folder, mode.placement, mode.retrain, watch, mode.profile)
+        if mode.profile:
             console.print(_traces(folder))
-        hosts.once(lambda: _finish(folder, track))
+        hosts.once(lambda: _finish(folder, mode.track))
         return results.read(folder)
 
     directory = Path(out) if out is not None else Path("results") / asked.name
@@ -290,37 +285,16 @@ def describe(experiment: Experiment | str) -> pd.DataFrame:
 
     Raises ValueError for bad input.
     """
-    import pandas as pd
-
-    from experiments.experiment import grid, tuning_of
     from experiments.library import find
     from probes.machine import matmul_rate
     from runner import dispatch
+    from runner.estimate import estimate
     from training.runs import use_all_cores
 
     use_all_cores()
     asked = find(experiment) if isinstance(experiment, str) else experiment
     asked.check(dispatch.load)
-    rate = matmul_rate()
-    cells = {cell.name: cell for cell in grid(asked)}
-    if asked.tuning.learning_rates:
-        cells |= {f"tuning/{cell.name}": cell for cell in grid(tuning_of(asked))}
-    return pd.DataFrame(
-        [{"cell": name, **_describe_cell(cell, dispatch.load(cell.task), rate)} for name, cell in cells.items()]
-    )
-
-
-def _describe_cell(cell: Cell, dataset: Dataset, rate: float) -> dict[str, Any]:
-    cost, settings, runs = cell.cost(dataset), cell.settings, len(cell.runs)
-    tokens = settings.steps * settings.batch_size * cell.task.tokens_per_example
-    kept = cost["state_bytes"] * runs + cost["activation_bytes"] * settings.batch_size
-    return {
-        "runs": runs,
-        "parameters": cost["parameters"],
-        "flops_per_token": cost["flops_per_token"],
-        "memory_mb": kept / 1e6,
-        "minutes": 3 * cost["flops_per_token"] * tokens * runs / (0.5 * rate) / 60,
-    }
+    return estimate(asked, matmul_rate())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -403,16 +377,16 @@ class _Parser(argparse.ArgumentParser):
 
 def _list(known: argparse.Namespace) -> None:
     from experiments.library import catalogue, papers, studies
+    from runner import terminal
 
-    listed = {"experiments (run)": catalogue(), "studies (study)": studies(), "papers (figures)": papers()}
-    width = max(len(name) for names in listed.values() for name in names)
-    for kind, names in listed.items():
-        print("\n".join([f"{kind}:", *(f"  {name:{width}}  {text}" for name, text in names.items()), ""]))
+    terminal.show_names({"experiments (run)": catalogue(), "studies (study)": studies(), "papers (figures)": papers()})
 
 
 def _run(known: argparse.Namespace) -> None:
     from dataclasses import fields
 
+    from probes.machine import matmul_rate
+    from runner import terminal
     from runner.options import RunOptions
     from training import hosts
 
@@ -421,51 +395,35 @@ def _run(known: argparse.Namespace) -> None:
     if not hosts.first():
         return
     try:
-        _show(found)
+        terminal.show_comparison(found)
     except ValueError as error:  # one activation alone, say: it was trained all the same
         print(f"no comparison: {error}")
-    _show_speed(found)
+    terminal.show_speed(found, matmul_rate())
     print(f"report: {found.directory / 'report.html'}")
 
 
 def _tune(known: argparse.Namespace) -> None:
-    from analysis.tuning import warnings
+    from runner import terminal
     from runner.options import StoredOptions
 
     options = _options(StoredOptions, known)
-    table = tune(options.experiment, options.out)
-    print(table.to_string(index=False, float_format="{:.5g}".format))
-    print("\n".join(warnings(table)))
+    terminal.show_tuning(tune(options.experiment, options.out))
 
 
 def _match(known: argparse.Namespace) -> None:
+    from runner import terminal
     from runner.options import StoredOptions
 
     options = _options(StoredOptions, known)
-    for arm in match(options.experiment, options.out):
-        words = " ".join(f"{name}={value}" for name, value in arm["arm"].items())
-        print(f"{words}: {1e3 * arm['seconds_per_step']:.3g} ms a step, {arm['fields']['settings.steps']} steps")
+    terminal.show_matched(match(options.experiment, options.out))
 
 
 def _describe(known: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+    from runner import terminal
     from runner.options import Options
 
     asked = _options(Options, known).experiment
-    rows = describe(asked)
-    total = f"{rows['runs'].sum()} runs in {len(rows)} cells, about {rows['minutes'].sum():.1f} minutes, and compiling"
-    formats = {"cell": "{}", "minutes": "{:,.1f}"}
-    table = Table(box=None, pad_edge=False)
-    for column in map(str, rows):
-        table.add_column(column.replace("_", " "), justify="left" if column == "cell" else "right", no_wrap=True)
-        rows[column] = rows[column].map(formats.get(column, "{:,.0f}").format)
-    for row in rows.to_numpy():
-        table.add_row(*row)
-    print(f"{asked.name}: {asked.question}\n")
-    Console().print(table)
-    print(f"\n{total}")
+    terminal.show_cells(asked, describe(asked))
 
 
 def _compare(known: argparse.Namespace) -> None:
@@ -473,8 +431,9 @@ def _compare(known: argparse.Namespace) -> None:
         print(json.dumps(compare(known.directory, known.baseline, known.metric).to_dict(), indent=2, allow_nan=False))
         return
     from records import results
+    from runner import terminal
 
-    _show(results.read(known.directory), known.baseline, known.metric)
+    terminal.show_comparison(results.read(known.directory), known.baseline, known.metric)
 
 
 def _report(known: argparse.Namespace) -> None:
@@ -499,21 +458,15 @@ def _figures(known: argparse.Namespace) -> None:
 
 
 def _calibrate(known: argparse.Namespace) -> None:
-    from analysis import calibration, page
-    from analysis.figures import svg
-    from records.environment import environment
+    from analysis import calibration, calibration_page
+    from runner import terminal
 
     if known.experiments < 100:
         raise ValueError(f"--experiments is {known.experiments}: a rate takes at least 100")
-    table, title = calibration.calibrate(known.experiments), "How well the statistics keep their level"
-    print(table.to_string(index=False, float_format="{:.4f}".format))
-    parts: list[page.Part] = [
-        page.Drawing("calibration", svg(calibration.draw(table), title)),
-        page.Table("calibration", table, page.columns(table)),
-        page.facts("Made with", [{"command": _command(), **environment({}, {})}]),
-    ]
-    words = f"{known.experiments:,} simulated experiments of every kind"
-    print(f"page: {page.write(known.out / 'index.html', title, words, parts)}")
+    rates = calibration.calibrate(known.experiments)
+    terminal.show_calibration(rates)
+    page = calibration_page.write(rates, known.experiments, _command(), known.out / "index.html")
+    print(f"page: {page}")
 
 
 def _study(known: argparse.Namespace) -> None:
@@ -521,50 +474,17 @@ def _study(known: argparse.Namespace) -> None:
 
 
 def _data(known: argparse.Namespace) -> None:
-    import pandas as pd
-
+    from runner import terminal
     from tasks.data import catalogue
 
     if (known.name is None) != (known.action == "list"):
         raise ValueError("ablations data is followed by list, prepare NAME or check NAME")
     if known.action == "list":
-        rows = [{column: _readable(value) for column, value in row.items()} for row in catalogue.listed()]
-        print(pd.DataFrame(rows).to_string(index=False))
+        terminal.show_sets(catalogue.listed())
         return
     if known.action == "prepare":
         catalogue.load(known.name)
     print("\n".join(catalogue.described(known.name)))
-
-
-def _readable(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "-", True: "yes", False: "no"}[value]
-    return f"{value:,}" if isinstance(value, int) else value
-
-
-def _show(found: Results, baseline: str | None = None, metric: str | None = None) -> None:
-    """The ranked table in the terminal."""
-    from rich.console import Console
-
-    from analysis import baselines, comparison, table
-
-    compared = comparison.compare(found, baseline, metric)
-    Console().print(table.terminal(table.ranked(found, compared), compared))
-    for sentence in baselines.best(baselines.beside(found, compared.baseline), compared.baseline):
-        print(sentence)
-
-
-def _show_speed(found: Results) -> None:
-    """How fast it was trained, against what this machine can do now."""
-    from analysis.speed import speed
-    from probes.machine import matmul_rate
-
-    made, limit = speed(found), matmul_rate()
-    parts = ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in made.seconds.items())
-    print(
-        f"\n{sum(made.seconds.values()):.0f} s ({parts}); training {made.tokens_per_second:,.0f} tokens/s, "
-        f"{made.flops_per_second / limit:.2f} of the {limit / 1e9:,.0f} GFLOP/s of matrix products measured now"
-    )
 
 
 def _options(kind: type[Told], known: argparse.Namespace) -> Told:
