@@ -29,24 +29,35 @@ def centred(model: Stack, params: dict[str, Any]) -> tuple[Stack, dict[str, Any]
 
     Raises ValueError, naming the field, for a model in which this is not exact.
     """
-    for field, allowed in EXACT.items():
-        if (value := getattr(model, field, allowed[0])) not in allowed:
-            known = " or ".join(map(repr, allowed))
-            raise ValueError(f"{field} is {value!r}, but the residual stream can be centred exactly only with {known}")
-    embedded = getattr(model, "embedding_dim", None) is None
-    if getattr(model, "tied", False) and embedded:
-        model, params = _untied(model, params)
+    other = centred_model(model)
+    if getattr(other, "tied", False) != getattr(model, "tied", False):
+        params = _untied(params)
+    embedded = _embeds(model)
     writes = re.compile("|".join([EMBEDDINGS, OUTPUTS, *(["token_embedding/embedding"] if embedded else [])]))
 
     flat = flatten_dict(params, sep="/")
     means = {path: leaf.mean(axis=-1, keepdims=True) for path, leaf in flat.items() if writes.fullmatch(path)}
-    return model, unflatten_dict(flat | {path: flat[path] - mean for path, mean in means.items()}, sep="/")
+    return other, unflatten_dict(flat | {path: flat[path] - mean for path, mean in means.items()}, sep="/")
 
 
-def _untied(model: Stack, params: dict[str, Any]) -> tuple[Stack, dict[str, Any]]:
-    """The same network with an output layer of its own."""
+def centred_model(model: Stack) -> Stack:
+    """The model that `centred` gives, and what that raises, without any parameters."""
+    for field, allowed in EXACT.items():
+        if (value := getattr(model, field, allowed[0])) not in allowed:
+            known = " or ".join(map(repr, allowed))
+            raise ValueError(f"{field} is {value!r}, but the residual stream can be centred exactly only with {known}")
+    return model.clone(tied=False) if getattr(model, "tied", False) and _embeds(model) else model
+
+
+def _embeds(model: Stack) -> bool:
+    """Whether the token embedding is what the residual stream begins with, without a projection."""
+    return getattr(model, "embedding_dim", None) is None
+
+
+def _untied(params: dict[str, Any]) -> dict[str, Any]:
+    """The same network's parameters with an output layer of its own."""
     head = {"kernel": params["token_embedding"]["embedding"].T}
     if "head_bias" in params:
         head["bias"] = params["head_bias"]
     others = {name: tree for name, tree in params.items() if name != "head_bias"}
-    return model.clone(tied=False), {**others, "head": head}
+    return {**others, "head": head}

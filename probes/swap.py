@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from models import activations
 from models.activations import Activation
 from models.stack import Stack
-from probes.centring import centred
+from probes.centring import centred, centred_model
 
 
 def swapped(
@@ -29,17 +29,39 @@ def swapped(
     Raises ValueError, in one sentence, for what is unknown, for a gated activation -> a pointwise one, for a gated one
     that is not a product with its value, for a norm from or to "none", and for a fold that would not be exact.
     """
+    other = swapped_model(model, activation, norm, fold)
+    if fold:
+        model, params = centred(model, params)
+    if activation is None:
+        return other, params
+    old, new = activations.activation(model.activation), activations.activation(other.activation)
+    gating = new.gated and not old.gated
+    keeps = new == old or (gating and new == activations.glu_of(old))
+
+    def converted(layer: dict[str, Any]) -> dict[str, Any]:
+        layer = _gated(layer) if gating else layer
+        return layer if keeps else _relearned(layer, new)
+
+    params = {
+        name: {**tree, "feedforward": converted(tree["feedforward"])} if "layer" in name else tree
+        for name, tree in params.items()
+    }
+    return other, params
+
+
+def swapped_model(
+    model: Any, activation: str | Activation | None = None, norm: str | None = None, fold: bool = False
+) -> Any:
+    """The model that `swapped` gives, and what that raises, without any parameters."""
     if not isinstance(model, Stack):
         raise ValueError(f"model is a {type(model).__name__}, only a Transformer's activation and norm can be swapped")
     if fold and (model.norm, norm) != ("layernorm", "rmsnorm"):
         raise ValueError(f"fold is True, but norm is {model.norm!r} -> {norm!r}, allowed is 'layernorm' -> 'rmsnorm'")
     if fold:
-        model, params = centred(model, params)
+        model = centred_model(model)
     if norm is not None:
         model = _with_norm(model, norm)
-    if activation is not None:
-        model, params = _with_activation(model, params, activations.activation(activation))
-    return model, params
+    return model if activation is None else _with_activation(model, activations.activation(activation))
 
 
 def _with_norm(model: Stack, norm: str) -> Stack:
@@ -51,28 +73,18 @@ def _with_norm(model: Stack, norm: str) -> Stack:
     return other
 
 
-def _with_activation(model: Stack, params: dict[str, Any], new: Activation) -> tuple[Stack, dict[str, Any]]:
-    """The network with another activation."""
+def _with_activation(model: Stack, new: Activation) -> Stack:
+    """The model with another activation; a gated one where there was none is as wide, and its layers have biases."""
     old = activations.activation(model.activation)
     if old.gated and not new.gated:
         raise ValueError(
             f"activation {old.name!r} -> {new.name!r}: a gated one has two inputs, a pointwise one has one"
         )
-    gating = new.gated and not old.gated
-    if gating and not _is_product(new):
+    if old.gated == new.gated:
+        return model.clone(activation=new)
+    if not _is_product(new):
         raise ValueError(f"activation {old.name!r} -> {new.name!r}: no constant value makes this unit a pointwise one")
-    keeps = new == old or (gating and new == activations.glu_of(old))
-
-    def converted(layer: dict[str, Any]) -> dict[str, Any]:
-        layer = _gated(layer) if gating else layer
-        return layer if keeps else _relearned(layer, new)
-
-    fields: dict[str, Any] = {"match": "width", "feedforward_bias": True} if gating else {}
-    params = {
-        name: {**tree, "feedforward": converted(tree["feedforward"])} if "layer" in name else tree
-        for name, tree in params.items()
-    }
-    return model.clone(activation=new, **fields), params
+    return model.clone(activation=new, match="width", feedforward_bias=True)
 
 
 def _is_product(gated: Activation) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Int, Integer
 
+from tasks.data.tokenizers import special_token
 from tasks.denoising import Denoising, derived
 from tasks.order import drawn, shuffled
 
@@ -19,8 +20,8 @@ class MaskedLanguage(Denoising):
     """Tell the tokens of a window that are chosen, of which most are hidden, from all the others (section 3.1).
 
     A share `rate` of the positions is chosen, as many in every window. Of the chosen tokens 80 % become [MASK], the
-    last id of the vocabulary, 10 % become a random token and 10 % stay. The loss is of the chosen ones alone. Raises
-    what `Denoising` raises.
+    tokenizer's own if it has one, else one more at the end of the vocabulary; 10 % become a random token and 10 % stay.
+    The loss is of the chosen ones alone. Raises what `Denoising` raises.
     """
 
     @property
@@ -31,12 +32,13 @@ class MaskedLanguage(Denoising):
     @property
     def vocab_size(self) -> int:
         """The number of values of a token: the tokenizer's, and [MASK]."""
-        return super().vocab_size + 1
+        return max(super().vocab_size, self.mask + 1)
 
     @property
     def mask(self) -> int:
         """The token [MASK]."""
-        return self.vocab_size - 1
+        own = special_token(self.tokenizer, "[MASK]", "<mask>")
+        return super().vocab_size if own is None else own
 
     @property
     def chosen(self) -> int:
@@ -54,7 +56,7 @@ class MaskedLanguage(Denoising):
         seeds, places = seeds[..., None], np.broadcast_to(np.arange(self.context), windows.shape)
         asked = shuffled(places, self.context, seeds, 0) < self.chosen
         fate = drawn(FATES, derived(seeds, 0), places)
-        other = drawn(self.mask, derived(seeds, 1), places)
+        other = drawn(super().vocab_size, derived(seeds, 1), places)
         changed = xp.where(fate < MASKED, self.mask, xp.where(fate < REPLACED, other, windows))
         tokens = xp.where(asked, changed, windows).astype(np.int32)
         return {"tokens": tokens, "labels": windows, "weight": asked.astype(np.float32)}

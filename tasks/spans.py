@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Integer
 
+from tasks.data.tokenizers import special_token
 from tasks.denoising import Denoising
 from tasks.order import shuffled
 
@@ -21,7 +22,7 @@ class SpanCorruption(Denoising):
     token into so many parts. A window begins with a token that stays and ends with a span. An encoder reads what stays,
     a sentinel for each span, and the end; a decoder is asked for each sentinel, its span, and the end. The ids after
     the tokenizer's are the start, which the decoder reads first, the end, and the sentinels, of which the first span
-    has the highest. Raises what `Denoising` raises, and ValueError where the spans do not fit.
+    has the highest; a tokenizer of T5's has all of them of its own. Raises what `Denoising` raises, and ValueError where the spans do not fit.
     """
 
     span: float = 3.0
@@ -57,17 +58,22 @@ class SpanCorruption(Denoising):
     @property
     def start(self) -> int:
         """The token that the decoder reads first."""
-        return super().vocab_size
+        return self._own("<pad>", super().vocab_size)
 
     @property
     def end(self) -> int:
         """The token after the last of both texts."""
-        return self.start + 1
+        return self._own("</s>", super().vocab_size + 1)
+
+    @property
+    def sentinel(self) -> int:
+        """The sentinel of the first span; those of the next have the ids below it."""
+        return self._own("<extra_id_0>", super().vocab_size + 1 + self.spans)
 
     @property
     def vocab_size(self) -> int:
         """The number of values of a token: the tokenizer's, the start, the end, and a sentinel a span."""
-        return self.start + 2 + self.spans
+        return max(super().vocab_size, self.sentinel + 1)
 
     @property
     def input_length(self) -> int:
@@ -98,6 +104,12 @@ class SpanCorruption(Denoising):
         """What the encoder reads, and the labels moved on by one behind the start, which the decoder reads."""
         return batch["tokens"], jnp.pad(batch["labels"], ((0, 0), (1, 0)), constant_values=self.start)[:, :-1]
 
+    def _own(self, spelling: str, otherwise: int) -> int:
+        """The token that a tokenizer with sentinels of its own has under this spelling."""
+        known = [special_token(self.tokenizer, name) for name in ("<pad>", "</s>", "<extra_id_0>")]
+        found = special_token(self.tokenizer, spelling)
+        return otherwise if found is None or None in known else found
+
     def _missing(self, xp: Any, seeds: Integer[Any, "*rows"]) -> Bool[Any, "*rows context"]:
         """Where the spans lie: after each part of the tokens that stay comes a part of those that do not."""
         stay, gone = self.context - self.removed, self.removed
@@ -121,7 +133,7 @@ class SpanCorruption(Denoising):
         xp = windows.__array_namespace__()
         sides = [(0, 0)] * (windows.ndim - 1)
         begins = missing & ~xp.pad(missing, (*sides, (1, 0)))[..., :-1]
-        marked = xp.where(begins, self.vocab_size - begins.cumsum(axis=-1), windows)
+        marked = xp.where(begins, self.sentinel + 1 - begins.cumsum(axis=-1), windows)
         kept = xp.argsort(missing & ~begins, axis=-1, stable=True)[..., : length - 1]
         whole = xp.pad(xp.take_along_axis(marked, kept, axis=-1), (*sides, (0, 1)), constant_values=self.end)
         return whole.astype(np.int32)

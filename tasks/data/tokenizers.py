@@ -53,11 +53,24 @@ def vocabulary_size(name: str, vocabulary: int, boundaries: bool) -> int:
     return vocabulary or max(_file(name).get_vocab().values()) + 1
 
 
+def token_type(vocabulary: int) -> np.dtype:
+    """The smallest type that so many tokens fit in."""
+    return np.dtype(np.uint8 if vocabulary <= 2**8 else np.uint16 if vocabulary <= 2**16 else np.int32)
+
+
 def boundary_token(name: str) -> int | None:
     """The token that stands between two documents; None where a `tokenizer.json` has none."""
     if name == "bytes":
         return 256
     return {"characters": 1, "bpe": 0}[name] if name in TRAINED else _boundary(_file(name))
+
+
+def special_token(name: str, *spellings: str) -> int | None:
+    """The token that a `tokenizer.json` has under the first of these spellings; None for any other tokenizer."""
+    if name == "bytes" or name in TRAINED:
+        return None
+    found = (_file(name).token_to_id(spelling) for spelling in spellings)
+    return next((token for token in found if token is not None), None)
 
 
 def tokenized(text: Dataset, name: str, vocabulary: int, boundaries: bool, data_dir: Path | None) -> Dataset:
@@ -82,16 +95,51 @@ def tokenized(text: Dataset, name: str, vocabulary: int, boundaries: bool, data_
         for split in plain.keys() - {"train"}:
             plain[split]["bytes"] = np.ones_like(plain[split]["tokens"])
         return Dataset(plain, {**text.provenance, "tokenizer": {"name": name, "vocabulary": 256}})
-    own = _file(name).to_str() if name.endswith(".json") else None
-    size = vocabulary_size(name, vocabulary, boundaries)
-    identity = json.dumps([checksums.of_splits(text.arrays), own or name, size, boundaries])
-    folder = _folder(text.provenance["name"], name, checksums.of_bytes(identity.encode()), data_dir)
-    facts = kept.values(folder / "facts.json", lambda: _prepare(folder, text, name, size, boundaries))
+    folder, facts = _prepared(text, name, vocabulary, boundaries, data_dir)
     arrays = {
         split: {field: streams.read(folder / f"{split}.{field}.npy") for field in _fields(split)}
         for split in text.arrays
     }
     return Dataset(arrays, {**text.provenance, "tokenizer": facts})
+
+
+def tokenizer_of(text: Dataset, name: str, vocabulary: int, data_dir: Path | None) -> Tokenizer | None:
+    """The tokenizer that `tokenized` encodes a corpus with, trained on it where it is to be; None for bytes.
+
+    Raises what `tokenized` raises.
+    """
+    if name in TRAINED:
+        folder, _ = _prepared(text, name, vocabulary, False, data_dir)
+        name = str(folder / "tokenizer.json")
+    return _tokenizer(name, 0, ())
+
+
+def cut(texts: Iterable[bytes], tokenizer: Tokenizer | None, length: int) -> Iterator[list[Integer[np.ndarray, " _"]]]:
+    """The tokens of every text in pieces of at most `length`, each with what a `tokenizer.json` adds to a text, such as
+    [CLS] and [SEP]. None: the bytes. Raises ValueError when there is no room for more than that."""
+    if tokenizer is None:
+        for text in texts:
+            yield [np.frombuffer(text[start : start + length], np.uint8) for start in range(0, len(text), length)]
+        return
+    if (added := tokenizer.num_special_tokens_to_add(False)) >= length:
+        raise ValueError(f"a text of {length} tokens has no room beside the {added} that the tokenizer adds to it")
+    own = _as_text(Tokenizer.from_str(tokenizer.to_str()))  # a copy: truncation is a state of the tokenizer
+    own.enable_truncation(length)
+    texts = iter(texts)
+    while group := [_text(text) for text in islice(texts, PIECES)]:
+        for first in own.encode_batch(group):
+            yield [np.array(piece.ids, int) for piece in (first, *first.overflowing)]
+
+
+def _prepared(
+    text: Dataset, name: str, vocabulary: int, boundaries: bool, data_dir: Path | None
+) -> tuple[Path, dict[str, Any]]:
+    """The folder of a corpus in tokens, prepared if it is not there yet, and its facts."""
+    own = _file(name).to_str() if name.endswith(".json") else None
+    size = vocabulary_size(name, vocabulary, boundaries)
+    identity = json.dumps([checksums.of_splits(text.arrays), own or name, size, boundaries])
+    folder = _folder(text.provenance["name"], name, checksums.of_bytes(identity.encode()), data_dir)
+    return folder, kept.values(folder / "facts.json", lambda: _prepare(folder, text, name, size, boundaries))
 
 
 def _folder(corpus: str, tokenizer: str, digest: str, data_dir: Path | None) -> Path:
@@ -108,8 +156,7 @@ def _prepare(folder: Path, text: Dataset, name: str, size: int, boundaries: bool
     """Writes the files of a folder and gives its facts, which are written last: with them the folder is complete."""
     tokenizer = _tokenizer(name, size, _documents(text, "train"))
     definition = (tokenizer.to_str(pretty=True) if tokenizer else name).encode()
-    smallest = np.uint8 if size <= 2**8 else np.uint16 if size <= 2**16 else np.int32
-    types = {"tokens": np.dtype(smallest), "bytes": np.dtype(np.int32)}
+    types = {"tokens": token_type(size), "bytes": np.dtype(np.int32)}
     boundary = boundary_token(name) if boundaries else None
     written: dict[str, Any] = {}
     for split in text.arrays:
