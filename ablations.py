@@ -1,4 +1,4 @@
-"""The runner's face: the commands `ablations list, describe, tune, match, run, study, figures, compare, report,
+"""The runner's face: the commands `ablations list, describe, tune, match, run, study, figures, swap, compare, report,
 calibrate, data`, most of them also as functions.
 
     from ablations import compare, load, run
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from analysis.comparison import Comparison
-    from experiments.experiment import Budget, Cell, Experiment
+    from experiments.experiment import Budget, Cell, Experiment, Named
     from records.results import Results
     from runner.mode import Mode
     from runner.options import Told
@@ -258,6 +258,36 @@ def study(asked: Any, budget: Budget = "short", out: str | Path | None = None, q
     return studies.carry_out(asked, budget, folder, partial(run, quiet=quiet))
 
 
+def swap(
+    directory: str | Path,
+    activation: Named | None = None,
+    norm: str | None = None,
+    text: str | Path | None = None,
+    steps: int = 0,
+    seeds: Sequence[int] = (),
+    learning_rate: float | None = None,
+    out: str | Path | None = None,
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """Gives a trained network, a cell of ours or a Hugging Face folder, another activation, norm or both, and measures
+    the drift without training: rows of seed, change, measure and value, those of a layer also with stack and layer.
+
+    `out`, results/swap unless given, gets the page index.html and drift.json. With `steps`, the changed networks and
+    the unchanged one are trained on alike, below `out`. For the rest see `runner.swaps.Swap`; raises what
+    `runner.swaps.swap` raises.
+    """
+    from runner import dispatch, swaps
+    from training.runs import use_all_cores, use_compilation_cache
+
+    use_all_cores()
+    use_compilation_cache()
+    asked = swaps.Swap(
+        Path(directory), activation, norm, None if text is None else str(text), steps, tuple(seeds), learning_rate
+    )
+    folder = Path(out) if out is not None else Path("results") / "swap"
+    return swaps.swap(asked, folder, dispatch.load, partial(run, quiet=quiet), _command())
+
+
 def evaluate(
     experiment: Experiment | str,
     function: Callable[[Cell, Run, Any, Mapping[str, np.ndarray]], list[dict[str, Any]]],
@@ -363,6 +393,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("name", metavar="NAME", help="a study of the list")
     sub.add_argument("--budget", choices=("smoke", "short", "full"), default="short", help="smoke, short or full")
     sub.add_argument("--out", metavar="DIR", type=Path, help="the folder of the results; results/NAME/BUDGET")
+    sub = command("swap", _swap, "Change a trained network's activation or norm, and measure the drift by layer.")
+    sub.add_argument("directory", metavar="DIR", type=Path, help="a cell of results, or a Hugging Face folder")
+    sub.add_argument("--activation", metavar="NAME", help="the activation that it is to have")
+    sub.add_argument("--norm", metavar="NAME", help="the norm that it is to have: layernorm or rmsnorm")
+    sub.add_argument("--text", metavar="FILE", help="a text to measure on, if not what the network's task tests on")
+    sub.add_argument("--steps", metavar="N", type=int, default=0, help="train on for so many steps; 0: not at all")
+    sub.add_argument("--seeds", metavar="N", type=int, nargs="+", default=(), help="seeds of training on")
+    sub.add_argument("--learning-rate", metavar="X", type=float, help="peak of training on")
+    sub.add_argument("--out", metavar="DIR", type=Path, help="the folder of the results; results/swap")
     sub = command("data", _data, "List the data sets; prepare one, or check its files and its content.")
     sub.add_argument("action", choices=("list", "prepare", "check"), help="list, prepare NAME or check NAME")
     sub.add_argument("name", metavar="NAME", nargs="?", help="a set of the list, text:GLOB, or a name of TFDS")
@@ -471,6 +510,14 @@ def _calibrate(known: argparse.Namespace) -> None:
 
 def _study(known: argparse.Namespace) -> None:
     print(f"page: {study(known.name, known.budget, known.out)}")
+
+
+def _swap(known: argparse.Namespace) -> None:
+    from runner import terminal
+
+    asked = {name: value for name, value in vars(known).items() if name not in ("command", "function")}
+    terminal.show_drift(swap(**asked))
+    print(f"page: {(known.out or Path('results/swap')) / 'index.html'}")
 
 
 def _data(known: argparse.Namespace) -> None:

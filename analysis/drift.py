@@ -1,6 +1,7 @@
 """What changing the norm, the activation or both does to trained networks: each alone, together, and layer by layer."""
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -9,8 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures import STYLE
+from analysis.figures import DASHES, STYLE, colour
 from analysis.gallery import Section
+from analysis.reproduction import Verdict
 from analysis.statistics import paired_t
 
 WHOLE = ("kl", "loss_difference", "agreement")
@@ -20,11 +22,13 @@ HUES = {"norm": "#0072b2", "activation": "#d55e00", "both": "#009e73", INTERACTI
 
 
 def line_style(change: str) -> dict[str, Any]:
-    """The colour of a change, dashed where the centring is folded; that of any other is by its name's first word."""
+    """The colour of a change, dashed where the centring is folded; of "gelu -> relu", say, that of what it becomes,
+    dashed by what it was."""
+    before, _, after = change.partition(" -> ")
+    if after:
+        return {"color": colour(after), "linestyle": DASHES[zlib.crc32(before.encode()) % len(DASHES)]}
     first, _, folded = change.partition(", ")
-    hues = list(HUES.values())
-    colour = HUES.get(first, hues[sum(first.encode()) % len(hues)])
-    return {"color": colour, "linestyle": (0, (4, 1.6)) if folded else "solid"}
+    return {"color": HUES[first], "linestyle": (0, (4, 1.6)) if folded else "solid"}
 
 
 def attributed(rows: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
@@ -55,6 +59,25 @@ def _by_change(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield INTERACTION, beyond.assign(agreement=np.nan)
 
 
+def verdicts(rows: pd.DataFrame) -> list[Verdict]:
+    """Of every change whether it moves the loss, and whether the two changes add up."""
+    return [_verdict(row) for row in attributed(rows).to_dict(orient="records")]
+
+
+def _verdict(row: Mapping[Any, Any]) -> Verdict:
+    claim, apart = f"{row['change']}: the loss is another", "yes"
+    if row["change"] == INTERACTION:
+        claim, apart = "the two changes add up", "no"
+    if row["n"] < 2:
+        return Verdict(claim, "no verdict", f"{row['loss_difference']:+.3g} nats, KL {row['kl']:.3g}, one network")
+    resolved = row["low"] > 0 or row["high"] < 0
+    reason = (
+        f"{row['loss_difference']:+.3g} nats (95 % interval {row['low']:+.3g} to {row['high']:+.3g}, n = {row['n']})"
+    )
+    beside = "" if row["change"] == INTERACTION else f", KL {row['kl']:.3g}, agreement {row['agreement']:.4f}"
+    return Verdict(claim, apart if resolved else "not resolved", reason + beside)
+
+
 def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
     """A row a change and layer: the means over the networks of every site's relative error and cosine."""
     inside = rows[rows["layer"].notna()]
@@ -68,7 +91,7 @@ def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
 
 def drawn(rows: pd.DataFrame) -> Figure:
     """Relative error of every site against the layer, a line a change; bands are the range of the networks."""
-    inside = rows[rows["layer"].notna()]
+    inside = rows[rows["layer"].notna()].astype({"layer": int})
     stacks = list(dict.fromkeys(inside["stack"]))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 2.7 * len(stacks)), layout="constrained")
@@ -78,8 +101,9 @@ def drawn(rows: pd.DataFrame) -> Figure:
                 chosen = inside[(inside["stack"] == stack) & (inside["measure"] == f"{site}_error")]
                 for change in dict.fromkeys(chosen["change"]):
                     _draw_change(axes, chosen[chosen["change"] == change], str(change))
-                axes.set(xlabel=f"{stack} layer", title=title)
-                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+                last = chosen["layer"].max()
+                axes.set(xlabel=f"{stack} layer", title=title, xlim=(-0.5, last + 0.5))
+                axes.xaxis.set_major_locator(MaxNLocator(nbins=min(last + 1, 8), integer=True))
             line[0].set_ylabel("relative error")
         figure.legend(*grid[0][1].get_legend_handles_labels(), loc="outside right center")
     return figure
@@ -96,15 +120,19 @@ def _draw_change(axes: Any, one: pd.DataFrame, change: str) -> None:
 
 def sections(rows: pd.DataFrame, title: str = "What each change does") -> dict[str, Section]:
     """The changes one by one, and where in the network they show."""
+    table = attributed(rows)
+    adds_up = ("interaction: what both do beyond the sum of each alone; 0 where the changes add up",)
+    without_mean = ("with the centring folded the residual stream lacks its mean, which no norm after it looks at",)
     return {
         "attribution": Section(
             title,
-            table=attributed(rows),
+            table=table,
             notes=(
                 "without training; kl and loss_difference in nats; agreement: the share of places where both find the "
                 "same token or class likeliest; low and high: 95 % t interval of the loss difference over the networks",
-                "interaction: what both do beyond the sum of each alone; 0 where the changes add up",
+                *(adds_up if INTERACTION in table["change"].to_numpy() else ()),
             ),
+            verdicts=tuple(verdicts(rows)),
         ),
         "layers": Section(
             f"{title}, layer by layer",
@@ -113,6 +141,7 @@ def sections(rows: pd.DataFrame, title: str = "What each change does") -> dict[s
             notes=(
                 "relative error ||changed - original|| / ||original|| and cosine: means over places and networks; the "
                 "bands are the range of the networks; hidden values of another width cannot be compared",
+                *(without_mean if any("folded" in change for change in table["change"]) else ()),
             ),
         ),
     }

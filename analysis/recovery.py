@@ -22,25 +22,32 @@ def differences(results: Results, activation: str, norm: str | None = None, suff
     its seed, trained on alike.
 
     The unchanged arm has this activation and, where norms vary, this norm; the others are called "norm", "activation",
-    "both" by what they differ in, and `suffix` is added. A diverged run counts as in `analysis.outcomes.outcomes`.
+    "both" by what they differ in; several other activations "gelu -> relu", say. `suffix` is added where something is
+    done to the norms beside, and what changes no norm is left out then. A diverged run counts as in
+    `analysis.outcomes.outcomes`.
     """
     rule, rows = results.experiment, results.rows
     measured = rows[(rows["metric"] == rule["metric"]) & (rows["split"] == rule["split"])]
     found = []
     for step in sorted(measured["step"].unique()):
         ends = outcomes(rows, rule["metric"], rule["split"], int(step))
-        other = ends["activation"] != activation
-        normed = ends["norm"] != norm if "norm" in ends else pd.Series(False, ends.index)
-        ends["change"] = _named(other, normed)
+        ends["change"] = _named(ends, activation, norm)
         table = ends.pivot_table(index="seed", columns="change", values="value")
-        apart = table.drop(columns="").sub(table[""], axis=0).melt(ignore_index=False, value_name="difference")
+        told = set(table) - ({"", "activation"} if suffix else {""})
+        changed = sorted(told, key=lambda name: (name == "both", name != "norm", name))
+        apart = table[changed].sub(table[""], axis=0).melt(ignore_index=False, value_name="difference")
         found.append(apart.reset_index().assign(step=int(step)))
     together = pd.concat(found, ignore_index=True)
     return together.assign(change=together["change"] + suffix)[["change", "seed", "step", "difference"]]
 
 
-def _named(activation: pd.Series, norm: pd.Series) -> np.ndarray:
-    return np.select([activation & norm, activation, norm], ["both", "activation", "norm"], "")
+def _named(ends: pd.DataFrame, activation: str, norm: str | None) -> np.ndarray:
+    """By what each arm differs from the unchanged one, which gets no name."""
+    other = ends["activation"] != activation
+    normed = ends["norm"] != norm if "norm" in ends else pd.Series(False, ends.index)
+    several = ends["activation"].nunique() > 2
+    swapped = f"{activation} -> " + ends["activation"] if several else "activation"
+    return np.select([other & normed, other, normed], ["both", swapped, "norm"], "")
 
 
 def table(rows: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
@@ -76,8 +83,8 @@ def verdicts(rows: pd.DataFrame) -> list[Verdict]:
         Verdict(
             f"{row['change']}: mended by {steps:,} steps",
             {"worse": "no", "better": "yes", "not resolved": "not resolved"}[row["verdict"]],
-            f"difference to the unchanged network {row['at the start']:+.4f} at the start, {row['after']:+.4f} at the "
-            f"end (95 % interval {row['low']:+.4f} to {row['high']:+.4f}, Holm's p {row['p_adjusted']:.2g}, "
+            f"difference to the unchanged network {row['at the start']:+.3g} at the start, {row['after']:+.3g} at the "
+            f"end (95 % interval {row['low']:+.3g} to {row['high']:+.3g}, Holm's p {row['p_adjusted']:.2g}, "
             f"n = {row['n']})",
         )
         for row in table(rows).to_dict(orient="records")
@@ -96,7 +103,7 @@ def drawn(rows: pd.DataFrame) -> Figure:
             axes.plot(one.index, t.mean, label=change, **style)
             if one.shape[1] > 1:
                 axes.fill_between(one.index, t.low, t.high, alpha=0.18, color=style["color"])
-        axes.set(xlabel="step of training on", ylabel="loss, minus the unchanged network's (nats)")
+        axes.set(xlabel="step of training on", ylabel="difference in loss (nats)")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.legend()
     return figure
@@ -110,7 +117,7 @@ def section(rows: pd.DataFrame, title: str = "Training on") -> Section:
         table(rows),
         notes=(
             "every changed network and the unchanged one are trained on alike, from the same weights on the same "
-            "batches; differences are paired by seed",
+            "batches; differences in the loss to the unchanged one are paired by seed",
         ),
         verdicts=tuple(verdicts(rows)),
     )

@@ -1,11 +1,12 @@
-"""What is asked of a trained network whose norm or activation is to be changed: on which text, and trained on how."""
+"""Networks whose norm or activation is changed: on which text they are held against each other, and trained on how."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
-from experiments.experiment import Experiment, Named
+from experiments.experiment import Budget, Experiment, Named, grid
 from experiments.start import Start
 from models.activations import activation
+from models.families import family
 from models.transformer import EncoderDecoder, Transformer
 from probes.centring import centred_model
 from probes.swap import swapped_model
@@ -14,6 +15,8 @@ from tasks.masked import MaskedLanguage
 from tasks.spans import SpanCorruption
 from training.settings import Hyperparameters, Settings
 
+BATCH = 8
+"""Windows on which two networks are compared at once."""
 LONGEST = 128
 """Tokens of a window of text, if the model can take so many: layers drift alike in short and long ones."""
 
@@ -38,21 +41,22 @@ def recovery(
     task: Any,
     model: Any,
     start: Start,
-    changed_to: Named | None,
+    others: tuple[Named, ...],
     norm: str | None,
     seeds: tuple[int, ...],
     settings: Settings,
     hyperparameters: Hyperparameters,
 ) -> Experiment:
-    """The experiment that trains a network on, as it was and with another activation, another norm, and both.
+    """The experiment that trains a network on, as it was and with other activations, another norm, and both.
 
     All arms begin with the weights at `start`, those of (`model`) swapped, and read the same batches. The arms' other
     fields are the same, so that a plain layer beside a gated one has biases too, which begin at 0.
     """
     first = activation(model.activation)
-    arms = tuple(dict.fromkeys([first, activation(changed_to) if changed_to is not None else first]))
+    arms = tuple(dict.fromkeys([first, *map(activation, others)]))
     common = centred_model(model) if start.fold else model
-    common = swapped_model(common, arms[-1], norm).clone(activation=first, norm=model.norm)
+    for arm in arms:
+        common = swapped_model(common, arm, norm).clone(activation=first, norm=model.norm)
     norms = tuple(dict.fromkeys([model.norm, norm or model.norm]))
     return Experiment(
         name=name,
@@ -65,5 +69,70 @@ def recovery(
         start=start,
         baseline=first.name,
         settings=settings,
-        hyperparameters=replace(hyperparameters),
+        hyperparameters=hyperparameters,
+    )
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the networks of a study are, how long they are trained and then trained on, and with how many seeds."""
+
+    d_model: int
+    n_layers: int
+    context: int
+    learning_rate: float
+    steps: int
+    more: int
+    batch_size: int
+    seeds: int
+
+
+SIZES: dict[Budget, Size] = {
+    "smoke": Size(16, 1, context=16, learning_rate=3e-3, steps=10, more=4, batch_size=4, seeds=2),
+    "short": Size(64, 4, context=64, learning_rate=3e-3, steps=500, more=50, batch_size=16, seeds=5),
+    "full": Size(512, 8, context=256, learning_rate=1e-3, steps=4000, more=400, batch_size=64, seeds=5),
+}
+SHARE = 0.1
+"""Peak of training on as a share of that before."""
+
+
+def pretraining(name: str, shape: str, activations: tuple[str, ...], size: Size) -> Experiment:
+    """The experiment that trains a decoder in the manner of GPT-2, or an encoder in that of BERT."""
+    kind: Any = CausalLanguage if shape == "decoder" else MaskedLanguage
+    task = kind(data="stdlib", context=size.context)
+    return Experiment(
+        name=name,
+        question=f"What does the {shape} learn with each activation?",
+        task=task,
+        model=network(shape, task.vocab_size, size),
+        activations=activations,
+        seeds=tuple(range(size.seeds)),
+        settings=Settings(steps=size.steps, batch_size=size.batch_size),
+        hyperparameters=Hyperparameters(learning_rate=size.learning_rate),
+    )
+
+
+def network(shape: str, vocab_size: int, size: Size) -> Any:
+    """GPT-2 or BERT, so small; with a deviation of 0.02 so narrow a network would be almost linear at the start."""
+    own: dict[str, Any] = {"vocab_size": vocab_size, "context": size.context, "initialization": "lecun"}
+    own |= {"d_model": size.d_model, "n_layers": size.n_layers, "n_heads": max(2, size.d_model // 16)}
+    return family("gpt2", "small", **own) if shape == "decoder" else family("bert", "base", **own, token_types=0)
+
+
+def going_on(
+    trained: Experiment, others: tuple[Named, ...], norm: str | None, size: Size, fold: bool = False
+) -> Experiment:
+    """The experiment that goes on from the networks of the first activation, in a folder beside theirs, at a share of
+    their learning rate; `fold` as in `experiments.start.Start`."""
+    first = grid(trained)[0]
+    return recovery(
+        f"{trained.name}_{'folded' if fold else 'on'}",
+        trained.task,
+        first.model,
+        Start(first.name, f"../{trained.name}/cells/{first.name}", fold),
+        others,
+        norm,
+        trained.seeds,
+        Settings(steps=size.more, batch_size=size.batch_size),
+        Hyperparameters(learning_rate=SHARE * size.learning_rate),
     )

@@ -1,13 +1,17 @@
 """A trained network with another activation or norm, and the same weights."""
 
-from typing import Any
+import difflib
+from typing import Any, get_args
 
 import jax.numpy as jnp
 
 from models import activations
 from models.activations import Activation
+from models.normalization import NormKind
 from models.stack import Stack
 from probes.centring import centred, centred_model
+
+NORMS = get_args(NormKind)
 
 
 def swapped(
@@ -66,11 +70,13 @@ def swapped_model(
 
 def _with_norm(model: Stack, norm: str) -> Stack:
     """The model with another norm, which takes the same parameters."""
-    other = model.clone(norm=norm, norm_bias=model.has_norm_bias)
-    other.check()
+    if norm not in NORMS:
+        near = difflib.get_close_matches(norm, NORMS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"norm is {norm!r}, allowed are {', '.join(NORMS)}{hint}")
     if norm != model.norm and "none" in (norm, model.norm):
         raise ValueError(f"norm {model.norm!r} -> {norm!r}: 'none' has no parameters, allowed are layernorm, rmsnorm")
-    return other
+    return model.clone(norm=norm, norm_bias=model.has_norm_bias)
 
 
 def _with_activation(model: Stack, new: Activation) -> Stack:

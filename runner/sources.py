@@ -11,7 +11,7 @@ from experiments.experiment import Cell
 from experiments.start import Start, begun, start_at
 from models import pretrained
 from records.cells import CellDirectory
-from training.settings import Run
+from training.settings import Hyperparameters, Run, Settings
 from training.train import Begin, Dataset
 from training.trained import networks, shapes
 
@@ -22,12 +22,14 @@ Load = Callable[[Any], Dataset]  # the examples of a task
 class Source:
     """The networks of one model in a folder: `parameters` by seed; the only one of a Hugging Face folder has None.
 
-    `task` is what ours were trained on.
+    `task`, `settings` and `hyperparameters` are what ours were trained on and with.
     """
 
     model: Any
-    task: Any
     parameters: Mapping[int | None, dict[str, Any]]
+    task: Any = None
+    settings: Settings | None = None
+    hyperparameters: Hyperparameters | None = None
 
 
 @lru_cache(maxsize=2)  # the arms of an experiment begin with one
@@ -39,7 +41,7 @@ def opened(directory: Path, load: Load) -> Source:
     """
     if not (directory / "cell.json").exists():
         model, params = pretrained.load(directory)
-        return Source(model, None, {None: params})
+        return Source(model, {None: params})
     made = CellDirectory(directory).description()
     task, model, settings = (restored(made[part], ignore=("name",)) for part in ("task", "model", "settings"))
     runs = [Run.of(identity) for wave in CellDirectory(directory).waves() if wave.done for identity in wave.runs]
@@ -51,7 +53,8 @@ def opened(directory: Path, load: Load) -> Source:
             f"{directory} has several networks of seed {twice[0]}: runs that differ by the seed alone are needed"
         )
     found = networks(model, task, settings, runs, directory, load(task))
-    return Source(model, task, {run.seed: variables["params"] for run, variables in found})
+    parameters: dict[int | None, Any] = {run.seed: variables["params"] for run, variables in found}
+    return Source(model, parameters, task, settings, runs[0].hyperparameters)
 
 
 def beginning(cell: Cell, start: Start, directory: Path, load: Load) -> Begin:

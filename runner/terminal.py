@@ -7,7 +7,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from analysis import baselines, comparison, table, tuning
+from analysis import baselines, comparison, drift, table, tuning
 from analysis.speed import speed
 from experiments.experiment import Experiment
 from records.results import Results
@@ -84,3 +84,8 @@ def _readable(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "-", True: "yes", False: "no"}[value]
     return f"{value:,}" if isinstance(value, int) else value
+
+
+def show_drift(rows: pd.DataFrame) -> None:
+    """What each change does to the networks, the table of `analysis.drift.attributed`."""
+    print(drift.attributed(rows).to_string(index=False, float_format="{:.4g}".format, na_rep="-"))

@@ -17,7 +17,7 @@ ALLOWED = {
     "experiments": {"models", "tasks", "training.settings", "training.optimizers", "probes", "analysis", "records"},
     "runner": {
         *("experiments.canonical", "experiments.experiment", "experiments.start", "experiments.study"),
-        *("models.pretrained", "training", "records", "analysis"),
+        *("experiments.swapping", "models.pretrained", "probes", "training", "records", "analysis"),
     },
 }
 WITHOUT_JAX = ("analysis", "records")

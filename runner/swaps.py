@@ -1,0 +1,173 @@
+"""A trained network with another norm or activation: how far it drifts, which change did it, what mends it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import drift, gallery, recovery, report
+from analysis.excerpts import Excerpt, of_results
+from experiments import swapping
+from experiments.experiment import Experiment, Named
+from experiments.start import Start, start_at
+from probes.attribution import FOLDED, attribution, changes
+from probes.swap import swapped_model
+from records.environment import environment
+from records.files import write_json
+from records.results import Results
+from runner.sources import Load, Source, opened
+from training.settings import Hyperparameters, Settings
+from training.train import Dataset
+
+Train = Callable[[Experiment, Path], Results]  # trains what is missing of an experiment in a directory
+RATE = 2e-5
+"""Peak of training a Hugging Face network on: the smallest of the three that Devlin et al. 2018 fine-tune with."""
+
+
+@dataclass(frozen=True)
+class Swap:
+    """What is asked of a trained network."""
+
+    directory: Path
+    """A cell of ours, or a Hugging Face folder."""
+    activation: Named | None = None
+    """The activation that it is to have; its own unless given."""
+    norm: str | None = None
+    """The norm that it is to have; its own unless given."""
+    text: str | None = None
+    """The file of a text to measure on; unless given what the network's own task tests on, and for a Hugging Face
+    folder the test text of the corpus `stdlib`."""
+    steps: int = 0
+    """Steps of training on."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of training on; all that a cell has, of a Hugging Face folder 0, 1 and 2, unless given."""
+    learning_rate: float | None = None
+    """Peak of training on; unless given a tenth of the cell's own, and for a Hugging Face folder `RATE`."""
+
+
+def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.DataFrame:
+    """Measures a swap and writes OUT/index.html, OUT/drift.json and, below OUT, what training on leaves; gives the rows
+    of `probes.attribution.attribution` with the `seed` of each network, -1 for a Hugging Face one.
+
+    Raises ValueError, before anything is computed, for a swap that is not defined for this network, and what
+    `runner.sources.opened` and training raise. A fold that would not be exact is left out, and the page says why.
+    """
+    if asked.activation is None and asked.norm is None:
+        raise ValueError("neither --activation nor --norm is given: say what the network is to have")
+    start = start_at(asked.directory)
+    source = opened(asked.directory.resolve(), load)
+    task = _task(asked, source)
+    todo, left_out = _defined(source.model, changes(source.model, asked.activation, asked.norm))
+    experiments = _recoveries(asked, source, task, start, todo)
+    batches = task.evaluation_batches(_measured_on(asked, load(task)), swapping.BATCH)
+    rows = pd.concat([_rows(task, source.model, *network, todo, batches) for network in source.parameters.items()])
+    results = {suffix: train(one, out / one.name) for suffix, one in experiments.items()}
+    _write(asked, start, source.model, rows, results, left_out, out, command)
+    return rows
+
+
+def _task(asked: Swap, source: Source) -> Any:
+    """What the network is measured and trained on: its own task, or that of its kind on a text."""
+    if source.task is not None:
+        return source.task if asked.text is None else replace(source.task, data=f"text:{asked.text}")
+    data = "stdlib" if asked.text is None else f"text:{asked.text}"
+    return swapping.text_task(source.model, data, str(asked.directory / "tokenizer.json"))
+
+
+def _measured_on(asked: Swap, dataset: Dataset) -> dict[str, np.ndarray]:
+    """The test split; of a text that is given all of it, since none of it was trained on yet."""
+    test = dataset.arrays["test"]
+    if asked.text is None:
+        return test
+    tokens = np.concatenate([dataset.arrays[split]["tokens"] for split in ("train", "validation", "test")])
+    return {"tokens": tokens, "bytes": np.ones(len(tokens), np.int32)}  # drift does not ask for bytes
+
+
+def _defined(model: Any, todo: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The changes that are defined for this model, and of the folds that are not why. Raises ValueError for any other
+    change that is not."""
+    found, left_out = {}, {}
+    for name, one in todo.items():
+        try:
+            swapped_model(model, **one)
+            found[name] = one
+        except ValueError as error:
+            if not name.endswith(FOLDED):
+                raise
+            left_out[name] = str(error)
+    return found, left_out
+
+
+def _rows(
+    task: Any, model: Any, seed: int | None, params: dict[str, Any], todo: Mapping[str, Any], batches: Mapping[str, Any]
+) -> pd.DataFrame:
+    rows = pd.DataFrame(attribution(task, model, params, todo, batches))
+    return rows.assign(seed=-1 if seed is None else seed)
+
+
+def _recoveries(asked: Swap, source: Source, task: Any, start: Start, todo: Mapping[str, Any]) -> dict[str, Experiment]:
+    """The experiments that train on, by what is added to the names of their changes."""
+    if not asked.steps:
+        return {}
+    own = source.settings or Settings(batch_size=swapping.BATCH)
+    hyperparameters = source.hyperparameters or Hyperparameters()
+    peak = swapping.SHARE * float(hyperparameters.learning_rate) if source.hyperparameters else RATE
+    settings = replace(own, steps=asked.steps, evaluate_every=None, warmup_steps=None, decay_steps=None)
+    seeds = asked.seeds or tuple(seed for seed in source.parameters if seed is not None) or (0, 1, 2)
+    folds = [False, True] if any(name.endswith(FOLDED) for name in todo) else [False]
+    made = {
+        FOLDED if fold else "": swapping.recovery(
+            "folded" if fold else "recovery",
+            task,
+            source.model,
+            replace(start, fold=fold),
+            () if asked.activation is None else (asked.activation,),
+            asked.norm,
+            seeds,
+            settings,
+            replace(hyperparameters, learning_rate=peak if asked.learning_rate is None else asked.learning_rate),
+        )
+        for fold in folds
+    }
+    for one in made.values():
+        one.check()
+    return made
+
+
+def _write(
+    asked: Swap,
+    start: Start,
+    model: Any,
+    rows: pd.DataFrame,
+    results: Mapping[str, Results],
+    left_out: Mapping[str, str],
+    out: Path,
+    command: str,
+) -> None:
+    """The page, and drift.json."""
+    old = model.activation.name
+    sections = drift.sections(rows)
+    record: dict[str, Any] = {"attribution": _records(drift.attributed(rows)), "layers": _records(drift.by_layer(rows))}
+    if results:
+        apart = pd.concat([recovery.differences(found, old, model.norm, suffix) for suffix, found in results.items()])
+        sections["recovery"] = recovery.section(apart)
+        record["recovery"] = _records(recovery.table(apart))
+    made = {"command": command, "seconds": 0, "environments": [environment({}, {})]}
+    excerpts = {"drift": Excerpt(rows, made), **{one.experiment["name"]: of_results(one) for one in results.values()}}
+    reports = {one.experiment["name"]: report.parts(one) for one in results.values()}
+    to = {"activation": asked.activation and swapped_model(model, asked.activation).activation.name, "norm": asked.norm}
+    was = {"activation": old, "norm": model.norm}
+    words = ", ".join(f"{field} {was[field]} to {value}" for field, value in to.items() if value)
+    question = f"What changes when the {words}, and where?"
+    gallery.write(out, f"Swap: {words}", sections, excerpts, left_out, question, (), reports)
+    about = {"weights": start.weights, "directory": start.directory, "text": asked.text, "from": was, "to": to}
+    write_json(out / "drift.json", {**about, **record, "made": made})
+
+
+def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The rows of a table as JSON, which has no nan."""
+    rows = table.to_dict(orient="records")
+    return [{name: None if pd.isna(value) else value for name, value in row.items()} for row in rows]
