@@ -38,6 +38,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis import tuning
 from analysis.figures import INK, STYLE, line_styles
@@ -351,6 +352,10 @@ def draw(grid: Grid, gains: pd.DataFrame) -> Figure:
         panels["parameters"].set_xlabel("parameters without embeddings")
         panels["flops"].set_xlabel("FLOPs of training")
         _gains(panels["gain"], grid, gains)
+        for axes in panels.values():
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_minor_formatter(NullFormatter())  # so short an axis has room for few
         figure.legend(*panels["flops"].get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return figure
 
@@ -362,7 +367,6 @@ def _laws(axes: Axes, grid: Grid, x: Float[np.ndarray, "activations sizes"]) -> 
     for k, (name, style) in enumerate(line_styles(list(grid.activations)).items()):
         axes.plot(between[k], laws.at(between)[k], label=name, **style)
         axes.plot(x[k], means[k], "o", color=style["color"], markersize=4)
-    axes.set_xscale("log")
 
 
 def _gains(axes: Axes, grid: Grid, gains: pd.DataFrame) -> None:
@@ -375,7 +379,7 @@ def _gains(axes: Axes, grid: Grid, gains: pd.DataFrame) -> None:
         axes.vlines(x, rows["low"], rows["high"], color=style["color"], linewidth=1.5)
         face = np.where(rows["extrapolated"], "none", style["color"])
         axes.scatter(x, rows["gain"], s=22, facecolors=face, edgecolors=style["color"], zorder=3)
-    axes.set(xscale="log", xlabel="FLOPs of training", ylabel=f"gain over {BASELINE}")
+    axes.set(xlabel="FLOPs of training", ylabel=f"gain over {BASELINE}")
 
 
 study = Scaling()
