@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from models.dense import project
+
+Values = TypeVar("Values")
 
 
 @struct.dataclass
@@ -43,10 +46,11 @@ class Logits:
             y = y + jnp.broadcast_to(self.bias, y.shape)
         return y if self.cap is None else self.cap * jnp.tanh(y / self.cap)
 
-    def map_tokens(self, function: Callable[..., Array], *fields: Array) -> Array:
+    def map_tokens(self, function: Callable[..., Values], *fields: Array) -> Values:
         """`function(logits [chunk, vocab], *fields [chunk]) -> [chunk]` of all tokens, whose fields are [*tokens].
 
-        The backward pass forms the logits again.
+        It may give a tree of such arrays, which are then all made of the logits as they are formed once. The backward
+        pass forms them again.
         """
         tokens = self.hidden.shape[:-1]
         count, rows = math.prod(tokens), self.hidden.reshape(-1, self.hidden.shape[-1])
@@ -57,4 +61,4 @@ class Logits:
 
         parts = (portions(rows), *(portions(field.reshape(-1)) for field in fields))
         values = lax.map(jax.checkpoint(lambda part: function(self.of(part[0]), *part[1:])), parts)
-        return values.reshape(-1)[:count].reshape(tokens)
+        return jax.tree.map(lambda array: array.reshape(-1)[:count].reshape(tokens), values)

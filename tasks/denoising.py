@@ -69,7 +69,7 @@ class Denoising(Windows, ABC):
 
     def loss(self, outputs: Float[Array, "batch length vocab"] | Any, batch: Mapping[str, Array]) -> Float[Array, ""]:
         """The mean cross-entropy of the tokens that are asked for, in nats; 0 if there are none."""
-        nats, count = self.metrics(outputs, batch)["loss"]
+        nats, count = weighted(of_each_token(cross_entropy, outputs, batch["labels"]), batch["weight"])
         return nats / jnp.maximum(count, 1.0)
 
     def metrics(
@@ -77,10 +77,8 @@ class Denoising(Windows, ABC):
     ) -> dict[str, tuple[Float[Array, ""], Float[Array, ""]]]:
         """`loss` and `accuracy` of the tokens that are asked for: the cross-entropy in nats and how many are the most
         likely one, both summed, and their number."""
-        labels, weight = batch["labels"], batch["weight"]
-        nats = of_each_token(cross_entropy, outputs, labels)
-        hits = of_each_token(_hits, outputs, labels)
-        return {"loss": weighted(nats, weight), "accuracy": weighted(hits, weight)}
+        nats, hits = of_each_token(_nats_and_hits, outputs, batch["labels"])
+        return {"loss": weighted(nats, batch["weight"]), "accuracy": weighted(hits, batch["weight"])}
 
     def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
         """The means as they are."""
@@ -92,5 +90,8 @@ def derived(seed: int | Integer[Any, "..."], *numbers: int | Integer[Any, "..."]
     return reduce(partial(drawn, 2**31), numbers, seed)
 
 
-def _hits(logits: Float[Array, "*tokens vocab"], labels: Integer[Array, "*tokens"]) -> Float[Array, "*tokens"]:
-    return (logits.argmax(axis=-1) == labels).astype(jnp.float32)
+def _nats_and_hits(
+    logits: Float[Array, "*tokens vocab"], labels: Integer[Array, "*tokens"]
+) -> tuple[Float[Array, "*tokens"], Float[Array, "*tokens"]]:
+    """-log p(label), and 1 where it is the most likely token."""
+    return cross_entropy(logits, labels), (logits.argmax(axis=-1) == labels).astype(jnp.float32)

@@ -82,7 +82,7 @@ class CausalLanguage(Windows):
 
     def loss(self, outputs: Float[Array, "batch context vocab"] | Any, batch: Mapping[str, Array]) -> Float[Array, ""]:
         """The mean cross-entropy of the next token, in nats."""
-        return _cross_entropy(outputs, batch["tokens"]).mean()
+        return of_each_token(cross_entropy, outputs, _targets(batch)).mean()
 
     def evaluation_batches(
         self, arrays: Mapping[str, Integer[np.ndarray, " n"]], batch_size: int
@@ -110,12 +110,11 @@ class CausalLanguage(Windows):
         and the square of log Z, the logarithm of the sum of exp(logits), all summed; and the targets' number."""
         weight = batch["weight"]
         count = jnp.sum(weight)
-        nats = jnp.sum(weight * _cross_entropy(outputs, batch["tokens"]))
-        squares = jnp.sum(weight * jnp.square(of_each_token(_log_normalizer, outputs)))
+        nats, log_normalizer = of_each_token(_nats_and_log_normalizer, outputs, _targets(batch))
         return {
-            "loss": (nats, count),
+            "loss": (jnp.sum(weight * nats), count),
             "bytes_per_token": (jnp.sum(weight * batch["bytes"]), count),
-            "squared_log_normalizer": (squares, count),
+            "squared_log_normalizer": (jnp.sum(weight * jnp.square(log_normalizer)), count),
         }
 
     def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,13 +132,13 @@ class CausalLanguage(Windows):
         return known
 
 
-def _cross_entropy(
-    logits: Float[Array, "batch context vocab"] | Any, windows: Integer[Array, "batch window"]
-) -> Float[Array, "batch context"]:
-    """-log p(next token) in nats, in f32 whatever the logits are."""
-    return of_each_token(cross_entropy, logits, windows[:, 1:].astype(jnp.int32))
+def _targets(batch: Mapping[str, Array]) -> Int[Array, "batch context"]:
+    """The token after each of the inputs."""
+    return batch["tokens"][:, 1:].astype(jnp.int32)
 
 
-def _log_normalizer(logits: Float[Array, "*tokens vocab"]) -> Float[Array, "*tokens"]:
-    """log Z in f32; of logits that are formed at once XLA computes it once, for the cross-entropy has it too."""
-    return logsumexp(logits.astype(jnp.float32), axis=-1)
+def _nats_and_log_normalizer(
+    logits: Float[Array, "*tokens vocab"], targets: Int[Array, "*tokens"]
+) -> tuple[Float[Array, "*tokens"], Float[Array, "*tokens"]]:
+    """-log p(target) and log Z in f32; XLA computes log Z once, for the cross-entropy has it too."""
+    return cross_entropy(logits, targets), logsumexp(logits.astype(jnp.float32), axis=-1)

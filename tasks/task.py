@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -20,6 +20,8 @@ class Stream(IntEnum):
 
 
 SPLITS = ("train", "validation", "test")
+
+Values = TypeVar("Values")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +92,9 @@ class Task(Protocol):
         ...
 
 
-def of_each_token(function: Callable[..., Array], outputs: Any, *fields: Array) -> Array:
-    """`function(logits [*tokens, vocab], *fields [*tokens]) -> [*tokens]`; a model whose logits are too many to be
-    formed at once has it mapped over portions of them."""
+def of_each_token(function: Callable[..., Values], outputs: Any, *fields: Array) -> Values:
+    """`function(logits [*tokens, vocab], *fields [*tokens]) -> [*tokens]`, or a tree of such arrays; a model whose
+    logits are too many to be formed at once has it mapped over portions of them, each formed once."""
     return outputs.map_tokens(function, *fields) if hasattr(outputs, "map_tokens") else function(outputs, *fields)
 
 

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from synthetic import results
 
-from ablations import study as carry_out
 from analysis.comparison import compare
 from analysis.reproduction import Verdict
 from experiments.activation_zoo import (
@@ -20,7 +19,7 @@ from experiments.activation_zoo import (
     readings,
     study,
 )
-from experiments.study import Findings, check
+from experiments.study import Findings
 from models.activations import ACTIVATIONS
 from records.results import Results
 
@@ -62,11 +61,6 @@ def read(offsets: dict[str, float], **fields) -> dict[str, str]:
 def table(offsets: dict[str, float], size: int = 0) -> pd.DataFrame:
     made = found(offsets, size)
     return bits(made, compare(made))
-
-
-@pytest.mark.parametrize("budget", ["smoke", "short", "full"])
-def test_every_budget_is_allowed(budget):
-    check(study, budget)
 
 
 def test_the_table_is_whole_and_all_of_it_is_trained():
@@ -128,9 +122,3 @@ def test_a_ratio_over_sizes_is_one_of_losses():
     both = over_sizes({"small": one, "large": 2 * one}, 0.95)
     assert both["activation"].tolist() == ["gelu_tanh", "relu"]
     assert both[["ratio", "low", "high"]].to_numpy() == pytest.approx(np.outer([1.0, 1.1], [1, 1, 1]))
-
-
-@pytest.mark.slow
-def test_it_is_carried_out(tmp_path):
-    page = carry_out("activation_zoo", "smoke", tmp_path, quiet=True)
-    assert "Which of the published differences" in page.read_text()

@@ -5,10 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import ablations
+from experiments.experiment import Experiment
+from models.transformer import EncoderDecoder, Transformer
 from tasks.denoising import derived
 from tasks.masked import MaskedLanguage
 from tasks.spans import SpanCorruption
 from tasks.task import Dataset
+from training.settings import Hyperparameters, Settings
 
 TASKS = (MaskedLanguage(context=20), SpanCorruption(context=20, span=1.0))
 of_both = pytest.mark.parametrize("task", TASKS, ids=("masked", "spans"))
@@ -103,3 +107,31 @@ def test_bad_fields_and_a_text_too_short_are_refused(task):
     with pytest.raises(ValueError, match="its validation split has 19 tokens, and a window takes 20 of them"):
         task.check(Dataset({"train": text(), "validation": text(19)}, {}))
     task.check(Dataset({"train": text(20)}, {}))
+
+
+MODELS = (
+    Transformer(architecture="encoder", context=16, d_model=8, n_layers=1, n_heads=2),
+    EncoderDecoder(d_model=8, n_layers=1, n_heads=2, positions="relative"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "model"), list(zip(TASKS, MODELS, strict=True)), ids=("masked", "spans"))
+def test_an_experiment_runs_from_end_to_end(task, model, corpus, tmp_path):
+    task = replace(task, data=corpus, context=16, evaluation_windows=8)
+    experiment = Experiment(
+        name="denoising",
+        question="Does it run?",
+        task=task,
+        model=model.clone(vocab_size=task.vocab_size),
+        activations=("gelu",),
+        seeds=(0, 1),
+        metric="accuracy",
+        settings=Settings(steps=2, batch_size=4),
+        hyperparameters=Hyperparameters(learning_rate=1e-2),
+    )
+    on_device = ablations.run(experiment, tmp_path / "device", quiet=True).rows
+    assert {"loss", "accuracy"} <= set(on_device["metric"])
+    assert np.isfinite(on_device["value"]).all()
+    on_host = ablations.run(experiment, tmp_path / "host", data_on="host", quiet=True).rows
+    np.testing.assert_allclose(on_host["value"], on_device["value"], rtol=1e-5)

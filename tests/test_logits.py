@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from models.generation import generate
+from models.logits import Logits
 from models.transformer import Transformer
 from probes.cost import cost
 from tasks.language import CausalLanguage
+from tasks.masked import MaskedLanguage
 from training import step
 from training.settings import Hyperparameters, Settings
 
@@ -57,6 +59,18 @@ def test_not_all_of_them_are_ever_formed():
     logits = BATCH * LENGTH * VOCAB
     assert max(sizes(whole, parameters)) >= logits
     assert max(sizes(portions, parameters)) < logits
+
+
+@pytest.mark.parametrize("task", [TASK, MaskedLanguage(context=LENGTH)], ids=["causal", "masked"])
+def test_all_metrics_come_from_one_pass_and_are_those_of_the_whole(task):
+    rng = np.random.default_rng(2)
+    text = {"tokens": rng.integers(256, size=50, dtype=np.uint8), "bytes": np.ones(50, np.uint8)}
+    batch = {field: jnp.asarray(rows[0]) for field, rows in task.evaluation_batches(text, BATCH).items()}
+    hidden, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((BATCH, LENGTH, 4), (4, 257)))
+    portions = Logits(hidden, kernel, None, None, 5)
+    assert str(jax.make_jaxpr(task.metrics)(portions, batch)).count("dot_general") == 1
+    expected, actual = (jax.jit(task.metrics)(outputs, batch) for outputs in (jnp.asarray(portions), portions))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), expected, actual)
 
 
 @pytest.mark.slow

@@ -6,12 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, chisquare
 
-import ablations
-from experiments.experiment import Experiment
-from models.transformer import Transformer
 from tasks.masked import MaskedLanguage
 from tasks.task import Task
-from training.settings import Hyperparameters, Settings
 
 TASK: Task = MaskedLanguage(context=20)
 LEVEL = 1e-4  # one false alarm in 10 000, and none in fact: the seeds are fixed
@@ -79,23 +75,3 @@ def test_the_mask_is_one_token_more_than_the_tokenizer_has(tokenizer, corpus, tm
     task.check(dataset)
     batch = task.batch(dataset.arrays["train"], 0, 0, 8)
     assert batch["labels"].max() < task.mask == batch["tokens"].max()
-
-
-@pytest.mark.slow
-def test_an_experiment_runs_from_end_to_end(corpus, tmp_path):
-    experiment = Experiment(
-        name="masked",
-        question="Does it run?",
-        task=MaskedLanguage(corpus, context=16, evaluation_windows=8),
-        model=Transformer(architecture="encoder", vocab_size=257, context=16, d_model=8, n_layers=1, n_heads=2),
-        activations=("gelu",),
-        seeds=(0, 1),
-        metric="accuracy",
-        settings=Settings(steps=2, batch_size=4),
-        hyperparameters=Hyperparameters(learning_rate=1e-2),
-    )
-    on_device = ablations.run(experiment, tmp_path / "device", quiet=True).rows
-    assert {"loss", "accuracy"} <= set(on_device["metric"])
-    assert np.isfinite(on_device["value"]).all()
-    on_host = ablations.run(experiment, tmp_path / "host", data_on="host", quiet=True).rows
-    np.testing.assert_allclose(on_host["value"], on_device["value"], rtol=1e-5)

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from synthetic import results
 
-from ablations import study as carry_out
 from analysis.comparison import compare
 from experiments.noise_floor import (
     AGAIN,
@@ -23,7 +22,6 @@ from experiments.noise_floor import (
     spreads,
     study,
 )
-from experiments.study import check
 from records.results import Results
 
 SEEDS = 20
@@ -64,11 +62,6 @@ def repeated(noise: dict[str, float], shift: float = 0.0) -> Results:
 
 
 BOTH = {"init": 0.02, "order": 0.02}
-
-
-@pytest.mark.parametrize("budget", ["smoke", "short", "full"])
-def test_every_budget_is_allowed(budget):
-    check(study, budget)
 
 
 def test_each_source_has_its_own_spread():
@@ -163,9 +156,3 @@ def test_findings_have_every_part():
     assert list(made.sections) == ["sources", "predictions", "again"]
     assert all(section.figure is not None and len(section.table) for section in made.sections.values())
     assert [verdict.outcome for verdict in made.verdicts][-4:] == ["yes", "yes", "yes", "yes"]
-
-
-@pytest.mark.slow
-def test_it_is_carried_out(tmp_path):
-    page = carry_out("noise_floor", "smoke", tmp_path, quiet=True)
-    assert "A against A" in page.read_text()

@@ -8,12 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-import ablations
-from experiments.experiment import Experiment
 from models.transformer import EncoderDecoder
 from tasks.spans import SpanCorruption
 from tasks.task import Task
-from training.settings import Hyperparameters, Settings
 
 TASK: Task = SpanCorruption(context=40)  # 6 tokens in 2 spans
 LEVEL = 1e-4  # one false alarm in 10 000, and none in fact: the seeds are fixed
@@ -124,24 +121,3 @@ def test_bad_fields_are_refused_when_the_task_is_made():
         SpanCorruption(context=1)
     with pytest.raises(ValueError, match=r"rate 0\.8 and span 1\.0 make 80 spans, but of 100 tokens only 20 stay"):
         SpanCorruption(context=100, rate=0.8, span=1.0)
-
-
-@pytest.mark.slow
-def test_an_experiment_runs_from_end_to_end(corpus, tmp_path):
-    task = SpanCorruption(corpus, context=16, evaluation_windows=8)
-    experiment = Experiment(
-        name="spans",
-        question="Does it run?",
-        task=task,
-        model=EncoderDecoder(vocab_size=task.vocab_size, d_model=8, n_layers=1, n_heads=2, positions="relative"),
-        activations=("gelu",),
-        seeds=(0, 1),
-        metric="accuracy",
-        settings=Settings(steps=2, batch_size=4),
-        hyperparameters=Hyperparameters(learning_rate=1e-2),
-    )
-    on_device = ablations.run(experiment, tmp_path / "device", quiet=True).rows
-    assert {"loss", "accuracy"} <= set(on_device["metric"])
-    assert np.isfinite(on_device["value"]).all()
-    on_host = ablations.run(experiment, tmp_path / "host", data_on="host", quiet=True).rows
-    np.testing.assert_allclose(on_host["value"], on_device["value"], rtol=1e-5)

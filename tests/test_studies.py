@@ -1,0 +1,36 @@
+"""All studies: every budget can be trained, and the smallest ends in a page with all that was found."""
+
+import pytest
+from markup import words_of
+
+import ablations
+from analysis import excerpts
+from experiments import library
+from experiments.study import check
+from records import results
+
+STUDIES = [library.study(name) for name in library.studies()]
+
+every_study = pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+
+
+@every_study
+@pytest.mark.parametrize("budget", ["smoke", "short", "full"])
+def test_every_budget_can_be_trained(study, budget):
+    check(study, budget)
+
+
+@every_study
+@pytest.mark.slow
+def test_a_smoke_run_ends_in_a_page(study, tmp_path):
+    page = ablations.study(study, "smoke", tmp_path, quiet=True)
+    trained = {one.name: results.read(tmp_path / one.name) for one in study.experiments("smoke")}
+    measured = {name: excerpt.rows for name, excerpt in excerpts.read(tmp_path / "measured").items()}
+    findings, words = study.findings(trained, measured), words_of(page)
+    claims = [one.claim for part in (findings, *findings.sections.values()) for one in part.verdicts]
+    assert claims
+    for said in (study.question, *claims, *(section.title for section in findings.sections.values())):
+        assert said in words
+    for name, section in findings.sections.items():
+        assert (tmp_path / f"{name}.svg").exists() == (section.figure is not None)
+        assert (tmp_path / f"{name}.csv").exists() == (section.table is not None)
