@@ -5,12 +5,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, chisquare
+from tokenizers import Tokenizer, models
 
 from tasks.masked import MaskedLanguage
 from tasks.task import Task
 
 TASK: Task = MaskedLanguage(context=20)
 LEVEL = 1e-4  # one false alarm in 10 000, and none in fact: the seeds are fixed
+
+
+@pytest.fixture
+def words(tmp_path):
+    """A tokenizer file that has a mask."""
+    known = {"[UNK]": 0, "the": 1, "cat": 2, "sat": 3, "[MASK]": 4, "down": 5}
+    Tokenizer(models.WordLevel(known, unk_token="[UNK]")).save(str(tmp_path / "words.json"))
+    return str(tmp_path / "words.json")
 
 
 def text(size=1000, seed=0):
@@ -75,3 +84,11 @@ def test_the_mask_is_one_token_more_than_the_tokenizer_has(tokenizer, corpus, tm
     task.check(dataset)
     batch = task.batch(dataset.arrays["train"], 0, 0, 8)
     assert batch["labels"].max() < task.mask == batch["tokens"].max()
+
+
+def test_a_tokenizer_with_a_mask_of_its_own_needs_no_other(words):
+    task = MaskedLanguage(tokenizer=words, context=8)
+    assert (task.mask, task.vocab_size) == (4, 6)
+    fields = task.noised(np.zeros((20, 8), np.int32), np.arange(20))
+    assert set(np.unique(fields["tokens"])) <= set(range(6))
+    assert (fields["tokens"][fields["weight"] == 1] == 4).mean() > 0.5

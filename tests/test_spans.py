@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+from tokenizers import Tokenizer, models
 
 from models.transformer import EncoderDecoder
 from tasks.spans import SpanCorruption
@@ -14,6 +15,14 @@ from tasks.task import Task
 
 TASK: Task = SpanCorruption(context=40)  # 6 tokens in 2 spans
 LEVEL = 1e-4  # one false alarm in 10 000, and none in fact: the seeds are fixed
+
+
+@pytest.fixture
+def sentinels(tmp_path):
+    """A tokenizer file in the manner of T5's."""
+    known = {"<unk>": 0, "<pad>": 1, "</s>": 2, "cat": 3, "<extra_id_2>": 4, "<extra_id_1>": 5, "<extra_id_0>": 6}
+    Tokenizer(models.WordLevel(known, unk_token="<unk>")).save(str(tmp_path / "words.json"))
+    return str(tmp_path / "words.json")
 
 
 def text(size=1000, seed=0):
@@ -121,3 +130,12 @@ def test_bad_fields_are_refused_when_the_task_is_made():
         SpanCorruption(context=1)
     with pytest.raises(ValueError, match=r"rate 0\.8 and span 1\.0 make 80 spans, but of 100 tokens only 20 stay"):
         SpanCorruption(context=100, rate=0.8, span=1.0)
+
+
+def test_a_tokenizer_with_sentinels_of_its_own_needs_no_others(sentinels):
+    task = SpanCorruption(tokenizer=sentinels, context=40)
+    assert (task.start, task.end, task.sentinel, task.vocab_size) == (1, 2, 6, 7)
+    fields = task.noised(np.zeros(40, np.int32), np.int32(3))
+    assert [token for token in fields["tokens"] if token > 3] == [6, 5]
+    assert [token for token in fields["labels"] if token > 3] == [6, 5]
+    assert fields["tokens"][-1] == fields["labels"][-1] == 2
