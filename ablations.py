@@ -430,7 +430,13 @@ def _run(known: argparse.Namespace) -> None:
     from training import hosts
 
     options = _options(RunOptions, known)
-    found = run(**{field.name: getattr(options, field.name) for field in fields(options) if field.name != "axis"})
+    found = run(
+        **{
+            field.name: getattr(options, field.name)
+            for field in fields(options)
+            if field.name not in ("axis", "begin_with")
+        }
+    )
     if not hosts.first():
         return
     try:

@@ -7,13 +7,16 @@ import math
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
+from experiments.start import Start
 from models.activations import Activation
+from models.classifier import Classifier
 from models.convnet import ConvNet
 from models.mlp import MLP
 from models.positions import RopeScaling
 from models.transformer import EncoderDecoder, Transformer
 from models.vision import VisionTransformer
 from models.wide_resnet import WideResNet
+from tasks.classification import TextClassification
 from tasks.images import ImageAutoencoding, ImageClassification
 from tasks.language import CausalLanguage
 from tasks.masked import MaskedLanguage
@@ -26,10 +29,10 @@ from training.settings import Settings
 KNOWN: dict[str, type] = {
     kind.__name__: kind
     for kind in (
-        *(Transformer, EncoderDecoder, VisionTransformer, MLP, ConvNet, WideResNet, RopeScaling),
-        *(CausalLanguage, MaskedLanguage, SpanCorruption, TweetTagging),
+        *(Transformer, EncoderDecoder, Classifier, VisionTransformer, MLP, ConvNet, WideResNet, RopeScaling),
+        *(CausalLanguage, MaskedLanguage, SpanCorruption, TweetTagging, TextClassification),
         *(ImageClassification, ImageAutoencoding, SpokenDigits, Phones),
-        Settings,
+        *(Settings, Start),
     )
 }
 """The types that are made again from their JSON, by name: nothing else that a file names is ever called."""

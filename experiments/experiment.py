@@ -13,7 +13,7 @@ from typing import Any, Literal, get_type_hints
 
 import jax
 
-from experiments.canonical import canonical, field_names
+from experiments.canonical import canonical, field_names, restored
 from experiments.start import Start
 from models.activations import Activation, activation
 from probes.cost import cost
@@ -48,7 +48,7 @@ class Own:
     arm: tuple[tuple[str, Any], ...]
     """The activation and static axes that tell the arm, by the names of their columns."""
     fields: tuple[tuple[str, Any], ...]
-    """Dotted path and value of each of its fields: hyperparameters and settings."""
+    """Dotted path and value of each of its fields: hyperparameters, settings, and the start."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,10 @@ def tuning_of(experiment: Experiment) -> Experiment:
 
 def with_own(experiment: Experiment, choices: Iterable[Mapping[str, Any]]) -> Experiment:
     """The experiment whose arms have fields of their own, given as JSON: `arm` and `fields`, by name."""
-    own = tuple(Own(tuple(choice["arm"].items()), tuple(choice["fields"].items())) for choice in choices)
+    own = tuple(
+        Own(tuple(choice["arm"].items()), tuple((path, restored(value)) for path, value in choice["fields"].items()))
+        for choice in choices
+    )
     return replace(experiment, own=(*experiment.own, *own))
 
 

@@ -24,7 +24,7 @@ class Start:
 
     weights: str
     """What they are: the name of our cell, or the SHA-256 of a Hugging Face folder's tensors."""
-    directory: str = field(compare=False)
+    directory: str = field(default="", compare=False)
     """Where they are: the folder of the cell, or the Hugging Face folder; relative to the folder of the results."""
     fold: bool = False
     """The centring of LayerNorms is folded into the weights first, see `probes.centring`."""

@@ -17,8 +17,8 @@ from models.stack import Given, Stack, check_choices, check_positive
 Architecture = Literal["decoder", "encoder"]
 
 
-class LanguageModel(Stack):
-    """A stack that reads tokens and tells of every token of the vocabulary how likely it is."""
+class Reader(Stack):
+    """A stack that reads tokens."""
 
     vocab_size: int = 256
     """Number of different tokens."""
@@ -28,33 +28,12 @@ class LanguageModel(Stack):
     """Width of the token embedding, if it is another than d_model: projected to it and, in the end, from it."""
     scale_embeddings: bool = False
     """Multiply token embeddings by sqrt(d_model)."""
-    scale_output: bool = False
-    """Multiply the last hidden state by 1/sqrt(d_model)."""
-    tied: bool = True
-    """The output layer is the transposed token embedding."""
-    head_activation: str | activations.Activation | None = None
-    """Activation of a dense layer, with a norm, before the output layer (BERT); None: there is no such layer."""
-    head_bias: bool = False
-    """Bias of the output layer."""
-    logit_cap: float | None = None
-    """Bound of the logits, by tanh."""
-    logit_chunk: int = 0
-    """Form the logits of so many tokens at once, and give them as `Logits`; 0: of all, as an array."""
-
-    def __post_init__(self) -> None:
-        if self.head_activation is not None:
-            self.head_activation = activations.activation(self.head_activation)
-        super().__post_init__()
 
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
         """Raises ValueError, in one sentence, if fields are not allowed or an input of this length does not fit."""
-        check_positive(self, ("vocab_size", "context", "embedding_dim", "logit_cap"))
-        if self.logit_chunk < 0:
-            raise ValueError(f"logit_chunk is {self.logit_chunk}, it must be positive, or 0 for all")
+        check_positive(self, ("vocab_size", "context", "embedding_dim"))
         super().check(length)
-        if self.head_activation is not None and activations.activation(self.head_activation).gated:
-            raise ValueError(f"head_activation is {self.head_activation!r}, which is gated: a pointwise one is needed")
         if length is not None and length > self.context and self.positions == "learned":
             raise ValueError(f"the input is {length} tokens long, but positions are learned for {self.context}")
 
@@ -78,6 +57,38 @@ class LanguageModel(Stack):
         if self.embedding_norm:
             x = self.normalize(f"{prefix}embedding_norm")(x)
         return nn.Dropout(self.dropout, deterministic=not train, name=f"{prefix}dropout")(x)
+
+
+class LanguageModel(Reader):
+    """A stack that reads tokens and tells of every token of the vocabulary how likely it is."""
+
+    scale_output: bool = False
+    """Multiply the last hidden state by 1/sqrt(d_model)."""
+    tied: bool = True
+    """The output layer is the transposed token embedding."""
+    head_activation: str | activations.Activation | None = None
+    """Activation of a dense layer, with a norm, before the output layer (BERT); None: there is no such layer."""
+    head_bias: bool = False
+    """Bias of the output layer."""
+    logit_cap: float | None = None
+    """Bound of the logits, by tanh."""
+    logit_chunk: int = 0
+    """Form the logits of so many tokens at once, and give them as `Logits`; 0: of all, as an array."""
+
+    def __post_init__(self) -> None:
+        if self.head_activation is not None:
+            self.head_activation = activations.activation(self.head_activation)
+        super().__post_init__()
+
+    @nn.nowrap
+    def check(self, length: int | None = None) -> None:
+        """Raises ValueError, in one sentence, if fields are not allowed or an input of this length does not fit."""
+        check_positive(self, ("logit_cap",))
+        if self.logit_chunk < 0:
+            raise ValueError(f"logit_chunk is {self.logit_chunk}, it must be positive, or 0 for all")
+        super().check(length)
+        if self.head_activation is not None and activations.activation(self.head_activation).gated:
+            raise ValueError(f"head_activation is {self.head_activation!r}, which is gated: a pointwise one is needed")
 
     @nn.nowrap
     def logits(
@@ -107,15 +118,51 @@ class LanguageModel(Stack):
         return embed.embedding.T, bias
 
 
-class Transformer(LanguageModel):
-    """A causal decoder (Radford et al. 2019), or an encoder that sees both ways (Devlin et al. 2018)."""
+class SequenceReader(Reader):
+    """A stack that reads one sequence of tokens, of which some may be padding."""
 
-    architecture: Architecture = "decoder"
-    """A decoder's tokens see those before them, an encoder's all."""
     token_types: int = 0
     """Number of kinds of token, each with a learned vector; 0: tokens have no kind."""
     count_padding: bool = True
     """Padding takes a place in the count of positions."""
+
+    @nn.nowrap
+    def hidden(
+        self,
+        embed: nn.Embed,
+        tokens: Integer[Given, "batch length"],
+        mask: Shaped[Given, "batch keys"] | None,
+        token_types: Integer[Given, "batch length"] | None,
+        *,
+        causal: bool = False,
+        positions: Int[Given, "batch length"] | None = None,
+        slot: Any = None,
+        train: bool,
+    ) -> Float[Array, "batch length d_model"]:
+        """What the last layer leaves of every token; see `Transformer` for the arguments."""
+        places = self.counted(tokens.shape[1], mask, slot) if positions is None else jnp.asarray(positions)
+        x = self.vectors(embed, tokens)
+        if self.token_types:
+            types = jnp.zeros_like(tokens) if token_types is None else token_types
+            x = x + self.embedding(self.token_types, "type_embedding")(types)
+        x = self.placed(x, places, train)
+        return self.layers(x, self.sight(places, causal, mask, slot), train=train)
+
+    @nn.nowrap
+    def counted(self, length: int, mask: Given | None, slot: Any) -> Int[Array, "_ length"]:
+        """The positions of the tokens, counted from 0."""
+        start = 0 if slot is None else slot
+        if self.count_padding or mask is None:
+            return (start + jnp.arange(length))[None]
+        real = jnp.maximum(jnp.cumsum((mask != 0).astype(jnp.int32), axis=1) - 1, 0)
+        return real if slot is None else jax.lax.dynamic_slice_in_dim(real, start, length, axis=1)
+
+
+class Transformer(SequenceReader, LanguageModel):
+    """A causal decoder (Radford et al. 2019), or an encoder that sees both ways (Devlin et al. 2018)."""
+
+    architecture: Architecture = "decoder"
+    """A decoder's tokens see those before them, an encoder's all."""
 
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
@@ -143,24 +190,9 @@ class Transformer(LanguageModel):
         `rngs={"dropout": key}`, and only if `train`. Raises ValueError as `check` does.
         """
         self.check(tokens.shape[1])
-        places = self.counted(tokens.shape[1], mask, slot) if positions is None else jnp.asarray(positions)
-        embed = self.token_embedding
-        x = self.vectors(embed, tokens)
-        if self.token_types:
-            types = jnp.zeros_like(tokens) if token_types is None else token_types
-            x = x + self.embedding(self.token_types, "type_embedding")(types)
-        x = self.placed(x, places, train)
-        x = self.layers(x, self.sight(places, self.architecture == "decoder", mask, slot), train=train)
+        embed, causal = self.token_embedding, self.architecture == "decoder"
+        x = self.hidden(embed, tokens, mask, token_types, causal=causal, positions=positions, slot=slot, train=train)
         return self.logits(x, embed)
-
-    @nn.nowrap
-    def counted(self, length: int, mask: Given | None, slot: Any) -> Int[Array, "_ length"]:
-        """The positions of the tokens, counted from 0."""
-        start = 0 if slot is None else slot
-        if self.count_padding or mask is None:
-            return (start + jnp.arange(length))[None]
-        real = jnp.maximum(jnp.cumsum((mask != 0).astype(jnp.int32), axis=1) - 1, 0)
-        return real if slot is None else jax.lax.dynamic_slice_in_dim(real, start, length, axis=1)
 
 
 class EncoderDecoder(LanguageModel):

@@ -4,7 +4,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -22,6 +22,7 @@ from experiments.experiment import (
     field_types,
     with_fields,
 )
+from experiments.fine_tuning import beginning_with
 from training.execution import Kind
 from training.reading import Place
 from training.settings import Traced
@@ -36,6 +37,8 @@ class Options:
     experiment: Annotated[Experiment, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff]
     axis: Annotated[Words, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FIELD VALUE ...")] = ()
     """A further field to vary, and its values: --axis model.norm layernorm rmsnorm (may be repeated)."""
+    begin_with: Path | None = None
+    """Trained networks to begin with: a folder of results, a cell of one, or a Hugging Face folder."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def parse(kind: type[Told], experiment: Experiment, arguments: Sequence[str], pr
     values = _fields(default, [item for item in given if item[0] != "--axis"], program, beside=("--axis",))
     told = with_fields(default, {**values, "experiment.axes": (*experiment.axes, *axes)})
     _check_not_varied(told.experiment, values)
-    return with_fields(told, {"experiment.activations": _own_activations(experiment, told.experiment)})
+    asked = replace(told.experiment, activations=_own_activations(experiment, told.experiment))
+    return replace(told, experiment=beginning_with(asked, told.begin_with) if told.begin_with else asked)
 
 
 def read(default: Tree, arguments: Sequence[str], program: str) -> Tree:

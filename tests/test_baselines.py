@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.data.baselines import MOST_FEATURES, _counts, image_baselines, tag_baselines, text_baselines
+from tasks.data.baselines import (
+    MOST_FEATURES,
+    _counts,
+    image_baselines,
+    label_baselines,
+    tag_baselines,
+    text_baselines,
+)
 from tasks.data.corpora import corpus
 from tasks.data.tweets import tweets
 from tasks.task import Dataset
@@ -129,7 +136,46 @@ def test_the_figures_of_the_tweets(real):
     assert errors == pytest.approx([0.8443, 0.2436, 0.8528, 0.2392], abs=0.003)  # ties may fall either way
 
 
-@pytest.mark.parametrize("baselines", [text_baselines, image_baselines, tag_baselines])
+def labelled(texts, labels):
+    """Texts of tokens 0 to 3, of different lengths, as arrays."""
+    lengths = np.array([len(text) for text in texts])
+    mask = np.arange(lengths.max())[None, :] < lengths[:, None]
+    tokens = np.zeros(mask.shape, np.uint8)
+    tokens[mask] = np.concatenate(texts)
+    return {"tokens": tokens, "mask": mask, "label": np.array(labels, np.int32)}
+
+
+def test_naive_bayes_is_of_the_tokens_counted_and_one_more_of_each():
+    rng = np.random.default_rng(0)
+    draw = {label: rng.dirichlet(np.ones(4)) for label in range(3)}
+    splits, texts = {}, {}
+    for split, n in (("train", 20), ("test", 60)):
+        labels = rng.choice(3, n, p=[0.2, 0.5, 0.3])
+        texts[split] = [rng.choice(4, rng.integers(1, 6), p=draw[label]) for label in labels]
+        splits[split] = labelled(texts[split], labels)
+    train, right = splits["train"]["label"], 0
+    for text, label in zip(texts["test"], splits["test"]["label"], strict=True):
+        evidence = []
+        for candidate in range(3):
+            own = [
+                token for known, held in zip(texts["train"], train, strict=True) if held == candidate for token in known
+            ]
+            evidence.append(math.log((train == candidate).mean()))
+            evidence[-1] += sum(math.log((own.count(token) + 1) / (len(own) + 4)) for token in text)
+        right += evidence.index(max(evidence)) == label
+    scores = label_baselines(Dataset(splits, {"vocabulary": 4}), "test")
+    assert scores == {
+        "most_frequent": pytest.approx((splits["test"]["label"] == np.bincount(train).argmax()).mean()),
+        "naive_bayes": pytest.approx(right / 60),
+    }
+
+
+def test_a_label_that_training_lacks_is_told_of_nothing():
+    splits = {"train": labelled([[0, 0], [1, 1, 1]], [0, 2]), "validation": labelled([[0], [1, 1]], [0, 2])}
+    assert label_baselines(Dataset(splits, {"vocabulary": 2})) == {"most_frequent": 0.5, "naive_bayes": 1.0}
+
+
+@pytest.mark.parametrize("baselines", [text_baselines, image_baselines, tag_baselines, label_baselines])
 def test_an_unknown_split_names_the_nearest(baselines):
     with pytest.raises(ValueError, match=r"split must be .*, not 'valid', did you mean 'validation'\?"):
         baselines(text(train=b"ab", validation=b"ab"), "valid")

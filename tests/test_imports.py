@@ -17,7 +17,15 @@ ALLOWED = {
     "experiments": {"models", "tasks", "training.settings", "training.optimizers", "probes", "analysis", "records"},
     "runner": {
         *("experiments.canonical", "experiments.experiment", "experiments.start", "experiments.study"),
-        *("experiments.swapping", "models.pretrained", "probes", "training", "records", "analysis"),
+        *(
+            "experiments.fine_tuning",
+            "experiments.swapping",
+            "models.pretrained",
+            "probes",
+            "training",
+            "records",
+            "analysis",
+        ),
     },
 }
 WITHOUT_JAX = ("analysis", "records")

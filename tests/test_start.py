@@ -8,9 +8,14 @@ import pytest
 
 import ablations
 from experiments.experiment import Experiment, grid
+from experiments.fine_tuning import beginning_with
 from experiments.start import Start, begun, start_at
 from models import pretrained
+from models.classifier import classifier
+from models.families import family
 from models.transformer import Transformer
+from runner.sources import beginning
+from tasks.classification import TextClassification
 from tasks.language import CausalLanguage
 from training.settings import Hyperparameters, Settings
 
@@ -121,3 +126,55 @@ def test_only_a_head_and_biases_may_be_drawn(trained):
     del small["token_embedding"]
     with pytest.raises(ValueError, match=r"token_embedding/embedding .* lacks it"):
         begun(Start("", ""), model, small, model, drawn)
+
+
+def test_every_arm_may_begin_with_networks_of_its_own_activation(trained, tmp_path):
+    folder, experiment = trained
+    results = folder.parent.parent
+    again = beginning_with(experiment, results)
+    assert [cell.start for cell in grid(again)] == [start_at(folder)]
+    rows = ablations.run(again, tmp_path, quiet=True).rows
+    assert set(rows["activation"]) == {"gelu"}
+    for seed in (0, 1):
+        np.testing.assert_allclose(losses(tmp_path, 0)["gelu", seed], losses(results, 3)["gelu", seed], rtol=1e-6)
+    evaluated = ablations.evaluate(again, lambda cell, run, variables, test: [{"start": cell.start.weights}], tmp_path)
+    assert set(evaluated["start"]) == {folder.name}
+    with pytest.raises(ValueError, match="has no cell of activation 'relu', one is needed; it has gelu"):
+        beginning_with(replace(experiment, activations=("gelu", "relu")), results)
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """A folder of texts with labels."""
+    for label, word in (("cats", "cat "), ("dogs", "dog ")):
+        (tmp_path / "texts" / label).mkdir(parents=True)
+        for index in range(40):
+            (tmp_path / "texts" / label / f"{index}.txt").write_text(word * (3 + index % 5))
+    return f"folder:{tmp_path / 'texts'}"
+
+
+def test_a_classifier_begins_with_an_encoder_and_a_head_of_its_own(tmp_path, labelled):
+    task = TextClassification(data=labelled, classes=2, context=8)
+    sizes = {"vocab_size": 257, "context": 8, "d_model": 8, "n_layers": 1, "n_heads": 2}
+    encoder = family("bert", "base", **sizes)
+    params = encoder.init(jax.random.key(3), np.zeros((1, 8), np.int32))["params"]
+    pretrained.save(tmp_path / "bert", encoder, params)
+    asked = Experiment(
+        name="classes",
+        question="Cat or dog?",
+        task=task,
+        model=classifier(Transformer(architecture="encoder", **sizes), 2, "mean"),
+        activations=("gelu",),
+        seeds=(0,),
+        settings=Settings(steps=1, batch_size=4),
+    )
+    experiment = beginning_with(asked, tmp_path / "bert")
+    assert experiment.model.placement == "post"
+    (cell,) = grid(experiment)
+    begin = beginning(cell, cell.start, tmp_path, lambda task: task.load())
+    drawn = cell.model.init(jax.random.key(0), np.zeros((1, 8), np.int32))["params"]
+    found = begin(cell.runs[0], drawn)
+    np.testing.assert_array_equal(found["token_embedding"]["embedding"], params["token_embedding"]["embedding"])
+    ours, theirs = (tree["layer_0"]["feedforward"]["up"]["kernel"] for tree in (found, params))
+    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(found["head"]["kernel"], drawn["head"]["kernel"])

@@ -21,14 +21,15 @@ def read(pattern: str) -> tuple[dict[str, list[bytes]], dict[str, Any]]:
     )
     if not paths:
         raise FileNotFoundError(f"data 'text:{pattern}' matches no file; give a glob of UTF-8 text files")
-    texts = [_utf8(path) for path in paths]
+    texts = [utf8(path) for path in paths]
     if not any(texts):
         raise ValueError(f"data 'text:{pattern}' matches {len(paths)} files, all of them empty")
     splits = _by_position(b"".join(texts)) if len(texts) < BY_FILE_FROM else _by_file(texts)
     return splits, {"version": None, "files": len(paths)}
 
 
-def _utf8(path: Path) -> bytes:
+def utf8(path: Path) -> bytes:
+    """The text of a file. Raises ValueError when it is not UTF-8."""
     text = path.read_bytes()
     try:
         text.decode()

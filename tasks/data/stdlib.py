@@ -23,7 +23,13 @@ LEFT_OUT = {
 
 
 def read(data_dir: Path | None = None) -> tuple[dict[str, list[bytes]], dict[str, Any]]:
-    """The texts of every split in the order of their paths, and the version: Python's, and of the files themselves.
+    """The texts of every split in the order of their paths, and the version. Raises what `files` raises."""
+    splits, facts = files(data_dir)
+    return {split: list(rows.values()) for split, rows in splits.items()}, facts
+
+
+def files(data_dir: Path | None = None) -> tuple[dict[str, dict[str, bytes]], dict[str, Any]]:
+    """The text of every path, in their order, of every split, and the version: Python's, and of the files themselves.
 
     A file's split depends on its path alone: the sha256 of the path modulo 20 is 0 for validation, 1 for test. What is
     prepared is keyed by Python's version and the sha256 of paths and texts, and compared to the library after reading:
@@ -31,18 +37,17 @@ def read(data_dir: Path | None = None) -> tuple[dict[str, list[bytes]], dict[str
     """
     builder = prepared.prepare(PythonStdlib, data_dir, config=config())
     splits = {
-        split: {example["path"].decode(): example["text"] for example in rows}
+        split: dict(sorted((example["path"].decode(), example["text"]) for example in rows))
         for split, rows in prepared.examples(builder).items()
     }
     if _digest({path: text for rows in splits.values() for path, text in rows.items()}) != _digest(_library()):
         raise ValueError(
             f"the prepared set {builder.data_path} differs from the standard library it was made of; remove the folder"
         )
-    texts = {split: [rows[path] for path in sorted(rows)] for split, rows in splits.items()}
-    return texts, {
+    return splits, {
         "version": f"{builder.builder_config.name}:{builder.version}",
         "python": platform.python_version(),
-        "files": sum(map(len, texts.values())),
+        "files": sum(map(len, splits.values())),
     }
 
 
