@@ -1,8 +1,8 @@
 """From cells to rows: trains the cells of an experiment in this process, beside other runners on the same directory."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,10 @@ from experiments.experiment import Cell
 from records.cells import CellDirectory
 from records.locks import lock
 from runner.plan import cell_directory
-from runner.sources import beginning
+from runner.sources import beginnings
 from training import hosts
 from training.execution import Placement
-from training.train import Dataset, Row, train
+from training.train import Begin, Dataset, Row, train
 
 Watch = Callable[[Cell, int, list[Row]], None]
 
@@ -37,23 +37,23 @@ def dispatch(
     `profile` traces a few steps of each cell that is trained into DIRECTORY/profile/CELL.
 
     No run is trained twice: whoever waited finds it done. Raises what `training.train.train` and
-    `runner.sources.beginning` raise.
+    `runner.sources.beginnings` raise.
     """
-    for cell in cells:
-        if cell.start:
-            beginning(cell, cell.start, directory, load)  # one that does not fit is refused before anything is trained
-    held = [cell for cell in cells if not _cell(cell, directory, placement, retrain, watch, profile, wait=False)]
+    begins = beginnings(cells, directory, load)
+    train_one = partial(_cell, directory=directory, placement=placement, watch=watch, profile=profile, begins=begins)
+    held = [cell for cell in cells if not train_one(cell, retrain=retrain, wait=False)]
     for cell in held:
-        _cell(cell, directory, placement, False, watch, profile, wait=True)
+        train_one(cell, retrain=False, wait=True)
 
 
 def _cell(
     cell: Cell,
     directory: Path,
     placement: Placement,
-    retrain: bool,
     watch: Watch,
     profile: bool,
+    begins: Mapping[str, Begin],
+    retrain: bool,
     wait: bool,
 ) -> bool:
     """Trains one cell under its lock; False if another runner has it."""
@@ -72,7 +72,7 @@ def _cell(
             placement,
             lambda step, rows: watch(cell, step, rows),
             directory / "profile" / cell.name if profile else None,
-            beginning(cell, cell.start, directory, load) if cell.start else None,
+            begins.get(cell.name),
         )
         return True
 

@@ -1,8 +1,7 @@
 """The trained networks in a folder, ours or Hugging Face's, opened; and taken as the start of other runs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,6 @@ class Source:
     hyperparameters: Hyperparameters | None = None
 
 
-@lru_cache(maxsize=2)  # the arms of an experiment begin with one
 def opened(directory: Path, load: Load) -> Source:
     """The networks of a cell's folder at their last step, or that of a Hugging Face folder.
 
@@ -57,25 +55,37 @@ def opened(directory: Path, load: Load) -> Source:
     return Source(model, parameters, task, settings, runs[0].hyperparameters)
 
 
-def beginning(cell: Cell, start: Start, directory: Path, load: Load) -> Begin:
-    """What gives the runs of a cell the parameters that they begin with; `directory` is that of the results.
+def beginnings(cells: Sequence[Cell], directory: Path, load: Load) -> dict[str, Begin]:
+    """By the name of each cell that has a start what gives its runs the parameters that they begin with; `directory` is
+    that of the results. Every folder is opened once.
 
-    Raises ValueError, before anything is compiled, where the folder holds other weights than the start names, a run's
-    seed has no network there, or the network does not fit the cell's model.
+    Raises what `opened` raises and ValueError, before anything is compiled, where a folder holds other weights than the
+    start names, a run's seed has no network there, or the network does not fit the cell's model.
     """
-    folder = (directory / start.directory).resolve()
-    if (found := start_at(folder).weights) != start.weights:
-        raise ValueError(f"{folder} holds the network {found}, not {start.weights}, that the experiment begins with")
-    source = opened(folder, load)
+    sources: dict[str, Source] = {}
+    found = {}
+    for cell in cells:
+        if cell.start is None:
+            continue
+        folder = (directory / cell.start.directory).resolve()
+        if (there := start_at(folder).weights) != cell.start.weights:
+            raise ValueError(f"{folder} holds the network {there}, not {cell.start.weights}, which is to be begun with")
+        if str(folder) not in sources:
+            sources[str(folder)] = opened(folder, load)
+        found[cell.name] = _beginning(cell, cell.start, sources[str(folder)], folder)
+        drawn = shapes(cell.model, cell.task, cell.settings, load(cell.task)).parameters
+        found[cell.name](cell.runs[0], drawn)  # refused now if it does not fit
+    return found
+
+
+def _beginning(cell: Cell, start: Start, source: Source, folder: Path) -> Begin:
     common = source.parameters.get(None)
     if common is None and (lacking := sorted({run.seed for run in cell.runs} - set(source.parameters))):
-        raise ValueError(
-            f"{folder} has no network of seed {lacking[0]}: it has {' '.join(map(str, source.parameters))}"
-        )
+        known = " ".join(map(str, source.parameters))
+        raise ValueError(f"{folder} has no network of seed {lacking[0]}: it has {known}")
 
     def begin(run: Run, drawn: Any) -> Any:
         params = common if common is not None else source.parameters[run.seed]
         return begun(start, source.model, params, cell.model, drawn)
 
-    begin(cell.runs[0], shapes(cell.model, cell.task, cell.settings, load(cell.task)).parameters)
     return begin

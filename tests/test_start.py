@@ -14,7 +14,7 @@ from models import pretrained
 from models.classifier import classifier
 from models.families import family
 from models.transformer import Transformer
-from runner.sources import beginning
+from runner.sources import beginnings
 from tasks.classification import TextClassification
 from tasks.language import CausalLanguage
 from training.settings import Hyperparameters, Settings
@@ -90,7 +90,7 @@ def test_where_the_weights_lie_does_not_name_the_cell(trained):
     ("change", "message"),
     [
         ({"seeds": (0, 1, 2)}, "no network of seed 2: it has 0 1"),
-        ({"start": "other weights"}, "holds the network gelu-[0-9a-f]{8}, not gelu-00000000"),
+        ({"start": "other weights"}, "holds the network gelu-[0-9a-f]{8}, not gelu-00000000, which"),
         ({"model": "wider"}, r"has the shape \(16,\), and the network of gelu-\w+ has the shape \(8,\)"),
         ({"model": "deeper"}, "layer_1/.* lacks it"),
     ],
@@ -171,7 +171,7 @@ def test_a_classifier_begins_with_an_encoder_and_a_head_of_its_own(tmp_path, lab
     experiment = beginning_with(asked, tmp_path / "bert")
     assert experiment.model.placement == "post"
     (cell,) = grid(experiment)
-    begin = beginning(cell, cell.start, tmp_path, lambda task: task.load())
+    begin = beginnings([cell], tmp_path, lambda task: task.load())[cell.name]
     drawn = cell.model.init(jax.random.key(0), np.zeros((1, 8), np.int32))["params"]
     found = begin(cell.runs[0], drawn)
     np.testing.assert_array_equal(found["token_embedding"]["embedding"], params["token_embedding"]["embedding"])
