@@ -1,9 +1,8 @@
 """Learning-rate sensitivity: how much does the wrong learning rate cost with each activation, and what lowers that?
 
 Command:  ablations study lr_sensitivity --budget short
-Cost:     896 runs in 32 cells; computed with 5 s to compile a cell and, of 2 CPU cores, 250,000 tokens a second at
-          width 16 and 90,000 at 48 (between those measured at 32 and 64) 17 minutes (short); and from 3e18 FLOPs at
-          1e14 a second 8 hours of a GPU (full)
+Cost:     2,085 s of processor time (short), 17 minutes of 2 CPU cores that do nothing else: 896 runs in 32 cells. Full:
+          computed 3e18 FLOPs, 8 hours of a GPU that sustains 1e14 a second (not measured)
 Expected: qk-norm and z-loss lower the sensitivity, and wider networks are more sensitive (Wortsman et al. 2023,
           arXiv:2309.14322). All networks there had gelu: what other activations do is not known
 

@@ -1,8 +1,8 @@
 """How much does chance alone move the final loss and the predictions of one network trained again and again?
 
 Command:  ablations study noise_floor --budget short
-Cost:     about 17 minutes on 2 CPU cores (short), computed: 280 runs of 153,600 tokens at 50,000 tokens/s and 13
-          programs of 5 s to compile. Full: 2,600 runs of 1.5 million tokens, an hour or two on a GPU (not measured)
+Cost:     1,216 s of processor time (short), 10 minutes of 2 CPU cores that do nothing else: 280 runs of 153,600 tokens
+          and 13 programs. Full: 2,600 runs of 1.5 million tokens, an hour or two on a GPU (not measured)
 Expected: initial weights and the order of the batches move the loss about as much as each other (Bouthillier et al.
           2021 found neither to be negligible); the machine alone moves nothing on one CPU, and little on a GPU; smooth
           activations predict more alike between seeds than ReLU (Shamir, Lin and Coviello 2020); a network compared

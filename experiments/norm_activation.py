@@ -1,8 +1,8 @@
 """Norm and activation: what becomes unstable when both change, and is ReLU better than GELU where nothing normalizes?
 
 Command:  ablations study norm_activation --budget short
-Cost:     875 runs in 35 cells; computed from measured rates (5 s to compile a cell, 150,000 to 200,000 tokens a second
-          on 2 CPU cores) 14 to 18 minutes (short), and from 3e18 FLOPs at 1e14 a second 8 hours of a GPU (full)
+Cost:     2,356 s of processor time (short), 20 minutes of 2 CPU cores that do nothing else: 875 runs in 35 cells. Full:
+          computed 3e18 FLOPs, 8 hours of a GPU that sustains 1e14 a second (not measured)
 Expected: every norm and placement trains at rates where the network without norms no longer does; post-norm, whose
           gradients are largest at the start, stands less than pre-norm (Xiong et al. 2020, arXiv:2002.04745). Without
           norms ReLU is said to reach a perplexity 8.2 % below GELU's ("ReLU's Revival", 2024)

@@ -1,9 +1,9 @@
 """Does an activation that saves compute in a small network still do so in a larger one?
 
 Command:  ablations study scaling --budget short
-Cost:     about 16 minutes on 2 CPU cores (short), computed: 55 runs of 307,200 tokens a size, at 400,000 tokens/s (16
-          wide) to 50,000 (64 wide), and 50 programs of 5 s to compile. Full: 275 runs, 1.2e19 FLOPs, which is a day and
-          a half on a GPU that sustains 1e14 a second (not measured)
+Cost:     1,882 s of processor time (short), 16 minutes of 2 CPU cores that do nothing else: 55 runs of 307,200 tokens a
+          size and 50 programs. Full: 275 runs, computed 1.2e19 FLOPs, a day and a half on a GPU that sustains 1e14 a
+          second (not measured)
 Expected: gated units and squared ReLU need less compute than GELU, ReLU more (Shazeer 2020, So et al. 2021), by factors
           between 0.8 and 1.5; whether a factor changes with size is what studies of one size leave open. Narang et al.
           (2021) found that few changes to the Transformer keep their gain elsewhere
