@@ -11,7 +11,7 @@ import pandas as pd
 from analysis import drift, gallery, recovery, report
 from analysis.excerpts import Excerpt, of_results
 from experiments import swapping
-from experiments.experiment import Experiment, Named
+from experiments.experiment import Cell, Experiment, Named
 from experiments.start import Start, start_at
 from probes.attribution import FOLDED, attribution, changes
 from probes.swap import swapped_model
@@ -62,7 +62,8 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     task = _task(asked, source)
     todo, left_out = _defined(source.model, changes(source.model, asked.activation, asked.norm))
     experiments = _recoveries(asked, source, task, start, todo)
-    batches = task.evaluation_batches(_measured_on(asked, load(task)), swapping.BATCH)
+    Cell(task, source.model, Settings(), (), ()).check()  # the task's tokens are the model's
+    batches = task.evaluation_batches(_measured_on(asked, task, load(task)), swapping.BATCH)
     rows = pd.concat([_rows(task, source.model, *network, todo, batches) for network in source.parameters.items()])
     results = {suffix: train(one, out / one.name) for suffix, one in experiments.items()}
     _write(asked, start, source.model, rows, results, left_out, out, command)
@@ -77,12 +78,14 @@ def _task(asked: Swap, source: Source) -> Any:
     return swapping.text_task(source.model, data, str(asked.directory / "tokenizer.json"))
 
 
-def _measured_on(asked: Swap, dataset: Dataset) -> dict[str, np.ndarray]:
-    """The test split; of a text that is given all of it, since none of it was trained on yet."""
-    test = dataset.arrays["test"]
+def _measured_on(asked: Swap, task: Any, dataset: Dataset) -> dict[str, np.ndarray]:
+    """The test split; of a text that is given all of it, since none of it was trained on yet. Raises ValueError for a
+    text too short for a window."""
     if asked.text is None:
-        return test
+        return dataset.arrays["test"]
     tokens = np.concatenate([dataset.arrays[split]["tokens"] for split in ("train", "validation", "test")])
+    if len(tokens) < task.window:
+        raise ValueError(f"--text {asked.text} has {len(tokens)} tokens: it must have at least {task.window}, a window")
     return {"tokens": tokens, "bytes": np.ones(len(tokens), np.int32)}  # drift does not ask for bytes
 
 

@@ -42,7 +42,7 @@ def cell(tmp_path_factory):
 
 def words(folder, special=()):
     """A tokenizer.json of a few words."""
-    known = {word: index for index, word in enumerate(["[UNK]", *special, *TEXT.split()])}
+    known = {word: index for index, word in enumerate(dict.fromkeys(["[UNK]", *special, *TEXT.split()]))}
     tokenizer = Tokenizer(models.WordLevel(known, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -105,6 +105,16 @@ def test_a_hugging_face_folder_is_read_with_its_own_tokens(tmp_path, kind, speci
     assert 0 < values["kl"] < 1
     assert 0 < values["loss"] < 20
     assert np.isfinite(rows["value"]).all()
+
+
+def test_a_text_that_is_too_short_and_tokens_that_the_model_lacks_are_refused(tmp_path):
+    folder = hugging_face(tmp_path / "gpt2", "gpt2")
+    (tmp_path / "text.txt").write_text("the quick")
+    with pytest.raises(ValueError, match=r"has 3 tokens: it must have at least 13, a window"):
+        ablations.swap(folder, "gelu", text=tmp_path / "text.txt", out=tmp_path / "out")
+    words(folder, [f"more{index}" for index in range(9)])
+    with pytest.raises(ValueError, match=r"model.vocab_size is \d+: it must be at least"):
+        ablations.swap(folder, "gelu", text=tmp_path / "text.txt", out=tmp_path / "out")
 
 
 def test_a_fold_that_would_not_be_exact_is_left_out_and_said_so(tmp_path):
