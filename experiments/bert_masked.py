@@ -1,11 +1,12 @@
 """Masked language modelling: which activation should a small encoder in the manner of BERT use?
 
 Command:  ablations run bert_masked
-Cost:     about 5 minutes on 2 CPU cores
+Cost:     473 s of processor time, 4 minutes of 2 CPU cores that do nothing else
 Expected: gelu and gelu_tanh not to be told apart: the two differ by less than 0.001 everywhere
 
 The objective is that of Devlin et al. 2018 (arXiv:1810.04805). The dense layer before the output keeps their gelu in
-every arm; only the feed-forward layers differ.
+every arm; only the feed-forward layers differ. The learning rate is the best of 0.001, 0.003 and 0.01 for gelu on the
+seeds 1000 and 1001.
 """
 
 from experiments.experiment import Experiment

@@ -1,11 +1,12 @@
 """Span corruption: which activation should a small encoder-decoder in the manner of T5 use?
 
 Command:  ablations run t5_spans
-Cost:     about 5 minutes on 2 CPU cores
+Cost:     585 s of processor time, 5 minutes of 2 CPU cores that do nothing else
 Expected: the gated activations ahead, relu behind: the order that Shazeer 2020 published for far larger networks
 
 The objective is that of Raffel et al. 2020 (arXiv:1910.10683), the metric that of Shazeer 2020 (arXiv:2002.05202): the
-log-perplexity of the targets, sentinels and end included, on text that was held out.
+log-perplexity of the targets, sentinels and end included, on text that was held out. The learning rate is the best of
+0.001, 0.003 and 0.01 for gelu on the seeds 1000 and 1001.
 """
 
 from experiments.experiment import Experiment
