@@ -1,5 +1,6 @@
 """A trained network with another norm or activation: how far it drifts, which change did it, what mends it."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,9 +65,11 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     experiments = _recoveries(asked, source, task, start, todo)
     Cell(task, source.model, Settings(), (), ()).check()  # the task's tokens are the model's
     batches = task.evaluation_batches(_measured_on(asked, task, load(task)), swapping.BATCH)
+    begin = time.perf_counter()
     rows = pd.concat([_rows(task, source.model, *network, todo, batches) for network in source.parameters.items()])
+    made = {"command": command, "seconds": round(time.perf_counter() - begin), "environments": [environment({}, {})]}
     results = {suffix: train(one, out / one.name) for suffix, one in experiments.items()}
-    _write(asked, start, source.model, rows, results, left_out, out, command)
+    _write(asked, start, source.model, Excerpt(rows, made), results, left_out, out)
     return rows
 
 
@@ -144,22 +147,20 @@ def _write(
     asked: Swap,
     start: Start,
     model: Any,
-    rows: pd.DataFrame,
+    measured: Excerpt,
     results: Mapping[str, Results],
     left_out: Mapping[str, str],
     out: Path,
-    command: str,
 ) -> None:
     """The page, and drift.json."""
-    old = model.activation.name
+    old, rows = model.activation.name, measured.rows
     sections = drift.sections(rows)
     record: dict[str, Any] = {"attribution": _records(drift.attributed(rows)), "layers": _records(drift.by_layer(rows))}
     if results:
         apart = pd.concat([recovery.differences(found, old, model.norm, suffix) for suffix, found in results.items()])
         sections["recovery"] = recovery.section(apart)
         record["recovery"] = _records(recovery.table(apart))
-    made = {"command": command, "seconds": 0, "environments": [environment({}, {})]}
-    excerpts = {"drift": Excerpt(rows, made), **{one.experiment["name"]: of_results(one) for one in results.values()}}
+    excerpts = {"drift": measured, **{one.experiment["name"]: of_results(one) for one in results.values()}}
     reports = {one.experiment["name"]: report.parts(one) for one in results.values()}
     to = {"activation": asked.activation and swapped_model(model, asked.activation).activation.name, "norm": asked.norm}
     was = {"activation": old, "norm": model.norm}
@@ -167,7 +168,7 @@ def _write(
     question = f"What changes when the {words}, and where?"
     gallery.write(out, f"Swap: {words}", sections, excerpts, left_out, question, (), reports)
     about = {"weights": start.weights, "directory": start.directory, "text": asked.text, "from": was, "to": to}
-    write_json(out / "drift.json", {**about, **record, "made": made})
+    write_json(out / "drift.json", {**about, **record, "made": measured.made})
 
 
 def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
