@@ -18,7 +18,7 @@ from training.settings import Hyperparameters, Settings
 BATCH = 8
 """Windows on which two networks are compared at once."""
 LONGEST = 128
-"""Tokens of a window of text, if the model can take so many: layers drift alike in short and long ones."""
+"""Tokens of a window of text, if the model can take so many: of a batch all values of all layers are in memory."""
 
 
 def text_task(model: Any, data: str, tokenizer: str) -> Any:
