@@ -10,8 +10,9 @@ Expected: erf and tanh differ by less than 0.0005 everywhere (Hendrycks and Gimp
 
 A decoder in the manner of GPT-2 and an encoder in that of BERT are trained with each of the three forms; then every
 network computes with each of the other two, with the same weights. The networks trained with the exact form are also
-trained on, with each form, at a tenth of their learning rate. Short: d_model 64, 4 layers, seeds 0 to 4, 500 steps of
-16 windows of 64, and 50 steps more. Full: d_model 512, 8 layers, 4,000 steps of 64 windows of 256, and 400 more.
+trained on, with each form, at a tenth of their learning rate. Short: d_model 64, 2 layers, seeds 0 to 4, 500 steps of
+16 windows of 64, and 50 steps more (an encoder of 4 layers is still at the unigram's loss then). Full: d_model 512, 8
+layers, 4,000 steps of 64 windows of 256, and 400 more.
 """
 
 from collections.abc import Mapping

@@ -11,7 +11,7 @@ Expected: dropping the centring moves the loss little, for the residual stream o
 A decoder in the manner of GPT-2, with LayerNorm and GELU, computes with RMSNorm, with SwiGLU and with both, with the
 same weights (`probes.swap`): the gate has the weights that the layer had, the value is 1; the RMSNorm has scale and
 bias of the LayerNorm, as they are or with the centring folded into the weights before it. Then all are trained on.
-Short: d_model 64, 4 layers, seeds 0 to 4, 500 steps of 16 windows of 64, and 50 steps more. Full: d_model 512, 8
+Short: d_model 64, 2 layers, seeds 0 to 4, 500 steps of 16 windows of 64, and 50 steps more. Full: d_model 512, 8
 layers, 4,000 steps of 64 windows of 256, and 400 more.
 """
 

@@ -89,7 +89,7 @@ class Size:
 
 SIZES: dict[Budget, Size] = {
     "smoke": Size(16, 1, context=16, learning_rate=3e-3, steps=10, more=4, batch_size=4, seeds=2),
-    "short": Size(64, 4, context=64, learning_rate=3e-3, steps=500, more=50, batch_size=16, seeds=5),
+    "short": Size(64, 2, context=64, learning_rate=3e-3, steps=500, more=50, batch_size=16, seeds=5),
     "full": Size(512, 8, context=256, learning_rate=1e-3, steps=4000, more=400, batch_size=64, seeds=5),
 }
 SHARE = 0.1
