@@ -1,9 +1,9 @@
 """Do gated feed-forward layers beat plain ones, and in the order that Shazeer (2020) found?
 
 Command:  ablations study glu_variants --budget short
-Cost:     about 14 minutes on 2 CPU cores (short), computed: 112 runs of 368,640 tokens of the encoder-decoder at
-          100,000 tokens/s, 112 of 327,680 of the decoder at 200,000, and 32 programs of 4 to 8 s to compile. Full: 224
-          runs, 1.7e20 FLOPs, which is 20 days on a GPU that sustains 1e14 a second (not measured)
+Cost:     about 1,450 s of processor time (short), 12 minutes of 2 CPU cores that do nothing else: 256 runs and 32
+          programs; 1,064 s were measured with three rates. Full: computed 2e20 FLOPs, three weeks on a GPU that
+          sustains 1e14 a second (not measured)
 Expected: gated layers ahead of plain ones as a group, SwiGLU and GEGLU ahead of GLU; of the plain ones, ReLU, GELU and
           Swish too near each other to be told apart. After 524,288 steps the paper has one run each
 
