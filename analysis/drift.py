@@ -65,7 +65,7 @@ def verdicts(rows: pd.DataFrame) -> list[Verdict]:
 
 
 def _verdict(row: Mapping[Any, Any]) -> Verdict:
-    claim, apart = f"{row['change']}: the loss is another", "yes"
+    claim, apart = f"{row['change']}: moves the loss", "yes"
     if row["change"] == INTERACTION:
         claim, apart = "the two changes add up", "no"
     if row["n"] < 2:
