@@ -1,8 +1,8 @@
 """LayerNorm became RMSNorm and GELU became SwiGLU in one commit, and the model drifted: which of the two did it?
 
 Command:  ablations study swap_norm_activation --budget short
-Cost:     338 s of processor time (short), 3 minutes of 2 CPU cores that do nothing else: 45 runs and 9 programs. Full: 5
-          runs of 65 million tokens and 40 of 6.5 million, an hour or two on a GPU (not measured)
+Cost:     338 s of processor time (short), 3 minutes of 2 CPU cores that do nothing else: 45 runs and 9 programs. Full:
+          5 runs of 65 million tokens and 40 of 6.5 million, an hour or two on a GPU (not measured)
 Expected: dropping the centring moves the loss little, for the residual stream of a trained decoder has a mean near 0
           (Jiang et al. 2023, arXiv:2305.14858), and folding it into the weights moves nothing; the gate is what drifts,
           since SwiGLU with a value of 1 is SiLU and not GELU; training on mends most of it soon
