@@ -22,7 +22,8 @@ class SpanCorruption(Denoising):
     token into so many parts. A window begins with a token that stays and ends with a span. An encoder reads what stays,
     a sentinel for each span, and the end; a decoder is asked for each sentinel, its span, and the end. The ids after
     the tokenizer's are the start, which the decoder reads first, the end, and the sentinels, of which the first span
-    has the highest; a tokenizer of T5's has all of them of its own. Raises what `Denoising` raises, and ValueError where the spans do not fit.
+    has the highest; a tokenizer of T5's has all of them of its own. Raises what `Denoising` raises, and ValueError
+    where the spans do not fit.
     """
 
     span: float = 3.0
