@@ -303,6 +303,7 @@ def test_recordings_are_split_by_number_and_the_archive_is_recorded(registered, 
         assert ((fields["audio"] != 0).sum(axis=1) <= fields["length"]).all()
 
 
+@pytest.mark.slow
 @needs_data
 def test_the_spoken_digits_are_the_registered_ones(real):
     dataset = spoken_digits(real)

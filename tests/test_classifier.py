@@ -43,6 +43,7 @@ ENCODERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
 def test_the_body_is_that_of_the_encoder_path_by_path(encoder):
     model = classifier(encoder, classes=5)

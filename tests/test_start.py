@@ -58,6 +58,7 @@ def test_runs_go_on_from_the_networks_of_their_seeds_as_they_were_or_swapped(tra
         assert losses(tmp_path, 3)["gelu", seed] < begins["gelu", seed]
 
 
+@pytest.mark.slow
 def test_a_hugging_face_folder_is_the_start_of_every_seed(trained, tmp_path):
     _, experiment = trained
     model = experiment.model.clone(feedforward_bias=None, activation="gelu_tanh", norm="layernorm", bias=True)

@@ -35,7 +35,7 @@ def trained(model, seed=2):
     [
         ("decoder", ("swiglu",), "rmsnorm", False),
         ("decoder", ("swiglu",), "rmsnorm", True),
-        ("encoder", ("gelu_tanh", "relu"), None, False),
+        pytest.param("encoder", ("gelu_tanh", "relu"), None, False, marks=pytest.mark.slow),
     ],
 )
 def test_every_arm_begins_as_the_swap_of_the_network(shape, others, norm, fold):

@@ -92,8 +92,8 @@ def test_training_on_is_paired_with_the_unchanged_network(cell, tmp_path):
     ("kind", "special", "activation"),
     [
         ("gpt2", (), "gelu"),
-        ("bert", ("[MASK]",), "relu"),
-        ("t5", ("<pad>", "</s>", "<extra_id_1>", "<extra_id_0>"), "silu"),
+        pytest.param("bert", ("[MASK]",), "relu", marks=pytest.mark.slow),
+        pytest.param("t5", ("<pad>", "</s>", "<extra_id_1>", "<extra_id_0>"), "silu", marks=pytest.mark.slow),
     ],
 )
 def test_a_hugging_face_folder_is_read_with_its_own_tokens(tmp_path, kind, special, activation):
