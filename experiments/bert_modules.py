@@ -2,8 +2,8 @@
 
 Command:  ablations run bert_modules --begin-with results/bert_masked   (without --begin-with: from scratch)
 Cost:     about 5 minutes on 2 CPU cores, computed
-Expected: an accuracy of 0.33 on validation, of relu, gelu and gelu_tanh alike (measured, five seeds each, begun with the
-          networks of `bert_masked`); naive Bayes, which counts bytes, has 0.37 and is not beaten in so few steps
+Expected: an accuracy of 0.33 on validation, of relu, gelu and gelu_tanh alike (measured, five seeds each, begun with
+          the networks of `bert_masked`); naive Bayes, which counts bytes, has 0.37 and is not beaten in so few steps
 
 64 bytes of source are told their module, one of the ten largest of the standard library, by the network of
 `bert_masked`. Bytes have no [CLS], so the class is told from the mean of all of them.
