@@ -87,6 +87,7 @@ def test_padding_has_no_influence(pooling):
     assert (np.asarray(slopes(np.ones_like(MASK))[1:, 10]) != 0).any(axis=1).all()
 
 
+@pytest.mark.slow
 def test_a_padded_text_is_told_as_it_is_alone():
     model = classifier(BERT, 5, "mean")
     params = {"params": made(model)}
@@ -109,6 +110,7 @@ def test_the_class_is_told_from_the_pooled_vector(pooling):
     assert np.isfinite(apply({"params": params}, TOKENS, np.zeros_like(MASK))[0]).all()
 
 
+@pytest.mark.slow
 def test_the_pooled_vector_is_dropped_in_training_alone():
     model = classifier(BERT, 5).clone(dropout=0.5)
     params = made(model)

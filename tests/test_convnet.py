@@ -104,6 +104,7 @@ def test_the_last_convolutions_of_cifar10_see_36_places():
     assert shapes == [(1, 32, 32, 96)] * 3 + [(1, 16, 16, 192)] * 3 + [(1, 6, 6, 192)] * 3
 
 
+@pytest.mark.slow
 def test_noise_falls_on_the_images_in_training_alone():
     model = SMALL.clone(input_noise=0.5)
     variables = drawn(model)

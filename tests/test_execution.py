@@ -74,6 +74,7 @@ def test_statistics_are_those_of_the_whole_batch(experiment):
     assert chosen(Counting(True), task, TOKENS) == 1
 
 
+@pytest.mark.slow
 def test_parts_give_the_numbers_of_the_whole(experiment):
     cell = grid(with_fields(experiment, {"settings.batch_size": 6, "model": Bigram()}))[0]
     dataset = cell.task.load()

@@ -21,6 +21,7 @@ def size(name: str, d_ff: int, d_model: int, bias: bool) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 200), st.integers(1, 50), st.booleans())
 def test_no_other_gated_width_has_nearer_to_the_plain_parameters(d_ff, d_model, bias):

@@ -232,6 +232,7 @@ def test_an_excerpt_comes_back_small(networks, tmp_path):
     np.testing.assert_allclose(merged["value_x"], merged["value_y"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_figure_is_made_by_one_command_into_a_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert ablations.main(["figures", "gelu_paper", "--only", "definitions", "--out", "page"]) == 0

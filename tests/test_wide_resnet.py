@@ -73,6 +73,7 @@ def test_the_stages_halve_height_and_width():
     assert found["last"]["hidden"][0].shape == (1, 8, 8, 256)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(("prelu",), ("gelu", "swiglu", "prelu")))
 def test_training_normalizes_by_the_batch_and_evaluation_by_running_averages(name):
     model = SMALL.clone(activation=activation(name))
