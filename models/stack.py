@@ -416,11 +416,16 @@ class Stack(nn.Module):
 def check_choices(model: Any, choices: dict[str, Any]) -> None:
     """Raises ValueError where a field's value is not one of its choices, which are Literal types."""
     for field, kinds in choices.items():
-        value, allowed = getattr(model, field), get_args(kinds)
-        if value not in allowed:
-            near = difflib.get_close_matches(str(value), allowed, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ValueError(f"{field} is '{value}', allowed are {', '.join(allowed)}{hint}")
+        check_choice(field, getattr(model, field), kinds)
+
+
+def check_choice(field: str, value: Any, kinds: Any) -> None:
+    """Raises ValueError, naming the nearest, where the value of a field is none of a Literal type's."""
+    allowed = get_args(kinds)
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), allowed, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ValueError(f"{field} is '{value}', allowed are {', '.join(allowed)}{hint}")
 
 
 def check_positive(model: Any, fields: tuple[str, ...]) -> None:

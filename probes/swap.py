@@ -1,17 +1,14 @@
 """A trained network with another activation or norm, and the same weights."""
 
-import difflib
-from typing import Any, get_args
+from typing import Any
 
 import jax.numpy as jnp
 
 from models import activations
 from models.activations import Activation
 from models.normalization import NormKind
-from models.stack import Stack
+from models.stack import Stack, check_choice
 from probes.centring import centred, centred_model
-
-NORMS = get_args(NormKind)
 
 
 def swapped(
@@ -70,10 +67,7 @@ def swapped_model(
 
 def _with_norm(model: Stack, norm: str) -> Stack:
     """The model with another norm, which takes the same parameters."""
-    if norm not in NORMS:
-        near = difflib.get_close_matches(norm, NORMS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"norm is {norm!r}, allowed are {', '.join(NORMS)}{hint}")
+    check_choice("norm", norm, NormKind)
     if norm != model.norm and "none" in (norm, model.norm):
         raise ValueError(f"norm {model.norm!r} -> {norm!r}: 'none' has no parameters, allowed are layernorm, rmsnorm")
     return model.clone(norm=norm, norm_bias=model.has_norm_bias)

@@ -64,15 +64,15 @@ def other_commits(directory: Path, cells: list[Cell]) -> dict[str, set[str]]:
     return {name: commits for name, commits in found.items() if commits}
 
 
-def check_folder(directory: Path) -> None:
-    """Raises ValueError for a folder that holds something else than results."""
-    if _foreign(directory):
+def check_folder(directory: Path, ours: Sequence[str] = OURS) -> None:
+    """Raises ValueError for a folder that holds something else than results, of which any of `ours` tells."""
+    if _foreign(directory, ours):
         raise ValueError(f"{directory} is not empty and holds no results: choose another --out")
 
 
-def _foreign(directory: Path) -> bool:
+def _foreign(directory: Path, ours: Sequence[str]) -> bool:
     """Whether a folder has files, but none of a runner's; one killed at the very start leaves a lock and leftovers."""
-    if not directory.exists() or any((directory / name).exists() for name in OURS):
+    if not directory.exists() or any((directory / name).exists() for name in ours):
         return False
     return any(path.name != "lock" and not path.match(LEFTOVERS) for path in directory.iterdir())
 

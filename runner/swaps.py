@@ -19,11 +19,13 @@ from probes.swap import swapped_model
 from records.environment import environment
 from records.files import write_json
 from records.results import Results
+from runner import plan
 from runner.sources import Load, Source, opened
 from training.settings import Hyperparameters, Settings
 from training.train import Dataset
 
 Train = Callable[[Experiment, Path], Results]  # trains what is missing of an experiment in a directory
+OURS = ("drift.json", "recovery", "folded")  # any of them tells a folder of a swap
 RATE = 2e-5
 """Peak of training a Hugging Face network on: the smallest of the three that Devlin et al. 2018 fine-tune with."""
 
@@ -58,6 +60,7 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     """
     if asked.activation is None and asked.norm is None:
         raise ValueError("neither --activation nor --norm is given: say what the network is to have")
+    plan.check_folder(out, OURS)
     start = start_at(asked.directory)
     source = opened(asked.directory.resolve(), load)
     task = _task(asked, source)

@@ -13,7 +13,7 @@ from tasks.data import checksums
 from tasks.data.corpora import corpus
 from tasks.data.labelled_texts import MODULES, check_labelled, labelled_texts
 from tasks.data.tokenizers import TRAINED, check_tokenizer, cut, token_type, tokenizer_of, vocabulary_size
-from tasks.examples import Examples, check_outputs, cross_entropy, weighted
+from tasks.examples import Examples, classified, cross_entropy
 from tasks.task import SPLITS, Dataset
 
 Row = tuple[np.ndarray, int]
@@ -108,10 +108,7 @@ class TextClassification(Examples):
 
         Raises ValueError when the model tells of another number of classes.
         """
-        labels, weight = batch["label"], batch["weight"]
-        check_outputs(outputs, (*labels.shape, self.classes))
-        right = (outputs.argmax(axis=-1) == labels).astype(jnp.float32)
-        return {"loss": weighted(cross_entropy(outputs, labels), weight), "accuracy": weighted(right, weight)}
+        return classified(outputs, batch, self.classes)
 
     def _tokenizer(self, text: Dataset, data_dir: Path | None) -> Tokenizer | None:
         """Of the standard library that of the whole corpus, which networks of other tasks have too."""

@@ -54,6 +54,17 @@ def weighted(values: Float[Array, "*examples"], weight: Float[Array, "*examples"
     return jnp.sum(weight * values), jnp.sum(weight)
 
 
+def classified(
+    outputs: Float[Array, "batch classes"], batch: Mapping[str, Array], classes: int
+) -> dict[str, tuple[Array, Array]]:
+    """Of an evaluation batch with a `label` an example: `loss`, the cross-entropy in nats, and `accuracy`, the share
+    whose class is the likeliest one. Raises ValueError when the model tells of another number of classes."""
+    labels, weight = batch["label"], batch["weight"]
+    check_outputs(outputs, (*labels.shape, classes))
+    right = (outputs.argmax(axis=-1) == labels).astype(jnp.float32)
+    return {"loss": weighted(cross_entropy(outputs, labels), weight), "accuracy": weighted(right, weight)}
+
+
 def check_outputs(outputs: Array, shape: tuple[int, ...]) -> None:
     """Raises ValueError when a model's outputs have not this shape, that of what the task compares them with."""
     if outputs.shape != shape:

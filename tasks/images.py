@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Integer
 from tasks.augmentation import mirror_crop
 from tasks.data import checksums
 from tasks.data.images import check_images, images
-from tasks.examples import Examples, check_outputs, cross_entropy, weighted
+from tasks.examples import Examples, check_outputs, classified, cross_entropy, weighted
 from tasks.order import places
 from tasks.preparation import centring, whitening
 from tasks.task import SPLITS, Dataset
@@ -119,10 +119,7 @@ class ImageClassification(Images):
 
         Raises ValueError when the model tells of another number of classes.
         """
-        labels, weight = batch["label"], batch["weight"]
-        check_outputs(outputs, (*labels.shape, self.classes))
-        right = (outputs.argmax(axis=-1) == labels).astype(jnp.float32)
-        return {"loss": weighted(cross_entropy(outputs, labels), weight), "accuracy": weighted(right, weight)}
+        return classified(outputs, batch, self.classes)
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,13 @@ def test_a_hugging_face_folder_is_read_with_its_own_tokens(tmp_path, kind, speci
     assert np.isfinite(rows["value"]).all()
 
 
+def test_a_folder_that_holds_something_else_is_left_alone(cell, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is not empty and holds no results: choose another --out"):
+        ablations.swap(cell, "relu", out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
 def test_a_text_that_is_too_short_and_tokens_that_the_model_lacks_are_refused(tmp_path):
     folder = hugging_face(tmp_path / "gpt2", "gpt2")
     (tmp_path / "text.txt").write_text("the quick")
