@@ -5,7 +5,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
 from experiments.start import Start
 from models.activations import Activation
@@ -73,22 +73,17 @@ def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
     kind = KNOWN.get(str(form.get("type")))
     if kind is None:
         raise ValueError(f"type '{form.get('type')}' is not known: known are {', '.join(KNOWN)}")
-    known, hints = inspect.signature(kind).parameters, get_type_hints(kind)
+    known = inspect.signature(kind).parameters
     fields = {name: value for name, value in form.items() if name not in ("type", *ignore)}
     for name in fields:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise ValueError(f"{kind.__name__} has no field '{name}'{hint}")
-    return kind(**{name: _number(restored(value), hints.get(name)) for name, value in fields.items()})
+    return kind(**{name: restored(value) for name, value in fields.items()})
 
 
 def field_names(value: Any) -> list[str]:
     """Of the fields that equal values share; of a Flax module without the two that Flax adds."""
     added = ("parent", "name") if hasattr(value, "parent") else ()
     return [item.name for item in dataclasses.fields(value) if item.compare and item.name not in added]
-
-
-def _number(value: Any, declared: Any) -> Any:
-    """A float that JSON cannot hold was written as a word."""
-    return float(value) if declared is float and isinstance(value, str) else value
