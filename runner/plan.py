@@ -80,7 +80,7 @@ def _foreign(directory: Path, ours: Sequence[str]) -> bool:
 def _check_activations(experiment: Experiment, directory: Path) -> None:
     """Raises ValueError where results of an activation with the same name, but another source, are there already."""
     asked = {cell.activation.name: canonical(cell.activation) for cell in grid(experiment)}
-    for path in directory.glob("cells/*/cell.json"):
+    for path in sorted(directory.glob("cells/*/cell.json")):
         made = read_json(path)
         if asked.get(made["activation"], made["model"]["activation"]) != made["model"]["activation"]:
             raise ValueError(
@@ -93,7 +93,7 @@ def _check_own(experiment: Experiment, known: list[dict[str, Any]], directory: P
     """Raises ValueError where an arm that is there already was trained with other fields of its own than it has now,
     such as another tuned learning rate, or none."""
     asked = [_as_json([("activation", cell.activation), *cell.axes]) for cell in grid(experiment)]
-    for path in directory.glob("cells/*/cell.json"):
+    for path in sorted(directory.glob("cells/*/cell.json")):
         made = read_json(path)
         arm = {"activation": made["model"]["activation"], **made["axes"]}
         before, now = _fields_of(made["activation"], arm, known), _fields_of(made["activation"], arm, _own(experiment))
