@@ -48,10 +48,9 @@ class NothingIsCompiled:
 
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path, monkeypatch):
-    """Commands run in an empty folder and leave the user's compilation cache alone."""
+    """Commands run in an empty folder."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr("training.runs.use_compilation_cache", lambda: None)
 
 
 @pytest.fixture

@@ -47,17 +47,14 @@ def question(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Programs come from the tests' cache; figures, half a second each, are not drawn."""
-    monkeypatch.setattr(runs, "use_compilation_cache", lambda: None)
+    """Figures, half a second each, are not drawn."""
     monkeypatch.setattr("analysis.report.svg", lambda figure, title: "<svg></svg>")
 
 
 @pytest.fixture(scope="module")
 def finished(question, tmp_path_factory):
     directory = tmp_path_factory.mktemp("finished") / "results"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "use_compilation_cache", lambda: None)
-        ablations.run(question, directory, quiet=True)
+    ablations.run(question, directory, quiet=True)
     return directory
 
 

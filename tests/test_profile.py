@@ -25,8 +25,7 @@ def small(experiment):
     return replace(experiment, model=Bigram(), activations=("gelu",), seeds=(0, 1))
 
 
-def test_a_trace_of_each_trained_cell_and_the_same_numbers(small, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("training.runs.use_compilation_cache", lambda: None)
+def test_a_trace_of_each_trained_cell_and_the_same_numbers(small, tmp_path, capsys):
     (cell,) = grid(small)
     ablations.run(small, tmp_path / "out", profile=True)
     (file,) = (tmp_path / "out" / "profile" / cell.name).glob("plugins/profile/*/perfetto_trace.json.gz")

@@ -113,8 +113,7 @@ def test_what_cannot_be_tuned_is_refused(experiment, fields, sentence):
 
 
 @pytest.mark.slow
-def test_an_experiment_tunes_first_and_is_then_run_at_what_was_chosen(experiment, tmp_path, monkeypatch):
-    monkeypatch.setattr("training.runs.use_compilation_cache", lambda: None)
+def test_an_experiment_tunes_first_and_is_then_run_at_what_was_chosen(experiment, tmp_path):
     arms, grid_of_rates = ("gelu", "relu"), Tuning((1e-3, 0.1), seeds=(7, 8))
     asked = replace(experiment, model=Bigram(), activations=arms, tuning=grid_of_rates)
     found = ablations.run(asked, tmp_path / "out", quiet=True)
