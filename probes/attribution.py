@@ -44,8 +44,8 @@ def attribution(
     much it is larger then. Raises what `swapped` and `drift` raise.
     """
     rows: list[dict[str, Any]] = []
-    for change, asked in changes.items():
-        found = drift(task, model, params, *swapped(model, params, **asked), batches)
+    others = [swapped(model, params, **asked) for asked in changes.values()]
+    for change, found in zip(changes, drift(task, model, params, others, batches), strict=True):
         whole = {"kl": found.kl, "agreement": found.agreement, "loss": found.loss}
         whole["loss_difference"] = found.other_loss - found.loss
         rows += [{"change": change, "measure": measure, "value": value} for measure, value in whole.items()]

@@ -1,6 +1,6 @@
-"""How far two networks of one shape are apart on the same examples: layer by layer, and in what they say."""
+"""How far networks of one shape are apart on the same examples: layer by layer, and in what they say."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any, NamedTuple
@@ -46,25 +46,23 @@ def drift(
     task: Any,
     model: Any,
     params: Mapping[str, Any],
-    other: Any,
-    other_params: Mapping[str, Any],
+    others: Sequence[tuple[Any, Mapping[str, Any]]],
     batches: Mapping[str, Shaped[Any, "batches batch_size *_"]],
-) -> Drift:
-    """How far the network (other, other_params) is from (model, params) on a task's evaluation batches.
+) -> list[Drift]:
+    """How far each of other networks, (model, params) too, is from this one on a task's evaluation batches.
 
     `task` is a `tasks.task.Task` that tells classes or tokens, and `batches` are as its `evaluation_batches` gives
     them. The networks compute in their own dtypes, float32 in full precision, and are compared in float32, batch by
-    batch: all values of both for one are in memory at once.
+    batch: all values of the reference and of one other for one are in memory at once.
 
     Raises ValueError, naming the field, for what is no Transformer and for networks of different shapes.
     """
-    _check(model, other)
+    for other, _ in others:
+        _check(model, other)
     with jax.default_matmul_precision("float32"):
-        found = [_compared(task, model, other, params, other_params, batch) for batch in _each(batches)]
+        found = [_compared(task, model, params, others, batch) for batch in _each(batches)]
     sums = reduce(partial(jax.tree.map, jnp.add), found)
-    said, *layers = jax.tree.map(_divided, sums, is_leaf=lambda node: isinstance(node, Mean))
-    places = [{"stack": stack, "layer": layer} for stack, layer, _ in _layers(model)]
-    return Drift(tuple({**place, **row} for place, row in zip(places, layers, strict=True)), **said)
+    return [_told(model, one) for one in jax.tree.map(_divided, sums, is_leaf=lambda node: isinstance(node, Mean))]
 
 
 def _check(model: Any, other: Any) -> None:
@@ -85,6 +83,12 @@ def _divided(mean: Mean) -> float:
     return float(mean.total / mean.weight)
 
 
+def _told(model: Any, found: list[dict[str, float]]) -> Drift:
+    said, *layers = found
+    places = [{"stack": stack, "layer": layer} for stack, layer, _ in _layers(model)]
+    return Drift(tuple({**place, **row} for place, row in zip(places, layers, strict=True)), **said)
+
+
 def _layers(model: Any) -> list[tuple[str, int, str]]:
     """Stack, number and name of every layer."""
     if hasattr(model, "n_encoder_layers"):
@@ -95,13 +99,16 @@ def _layers(model: Any) -> list[tuple[str, int, str]]:
 
 
 def _compared(
-    task: Any, model: Any, other: Any, params: Any, other_params: Any, batch: dict[str, Array]
-) -> list[dict[str, Mean]]:
-    """Of one batch what the networks say, and of every layer how far apart its sites are."""
-    loss, outputs, sites = _seen(task, model, params, batch)
-    other_loss, other_outputs, other_sites = _seen(task, other, other_params, batch)
-    said, *layers = _held_together(batch, (outputs, sites), (other_outputs, other_sites))
-    return [{**said, "loss": loss, "other_loss": other_loss}, *layers]
+    task: Any, model: Any, params: Any, others: Sequence[tuple[Any, Any]], batch: dict[str, Array]
+) -> list[list[dict[str, Mean]]]:
+    """Of one batch and each other network what both say, and of every layer how far apart its sites are."""
+    loss, *reference = _seen(task, model, params, batch)
+    found = []
+    for other, other_params in others:
+        other_loss, *seen = _seen(task, other, other_params, batch)
+        said, *layers = _held_together(batch, reference, seen)
+        found.append([{**said, "loss": loss, "other_loss": other_loss}, *layers])
+    return found
 
 
 @partial(jax.jit, static_argnums=(0, 1))

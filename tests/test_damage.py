@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from bigram import Bigram
+from marks import slow_but
 
 import ablations
 from experiments.experiment import Experiment
@@ -113,14 +114,17 @@ def done(result):
 
 @pytest.mark.parametrize(
     "pattern",
-    [
-        "experiment.json",
-        "cells/*/cell.json",
-        "cells/*/*/runs.json",
-        "cells/*/*/environment.json",
-        "cells/*/*/metrics.parquet",
-        "cells/*/*/timing.parquet",
-    ],
+    slow_but(
+        ["experiment.json", "cells/*/*/metrics.parquet"],
+        [
+            "experiment.json",
+            "cells/*/cell.json",
+            "cells/*/*/runs.json",
+            "cells/*/*/environment.json",
+            "cells/*/*/metrics.parquet",
+            "cells/*/*/timing.parquet",
+        ],
+    ),
 )
 def test_a_damaged_file_is_named_and_made_again_once_it_is_deleted(directory, finished, command, pattern):
     path = first(directory, pattern)

@@ -247,6 +247,7 @@ print(sum(map(len, stdlib.read(directory)[0]["train"])))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_prepare_a_set_once(tmp_path):
     commands = [[sys.executable, "-c", PREPARE_AND_COUNT, str(tmp_path), str(index)] for index in range(2)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]

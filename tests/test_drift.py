@@ -50,7 +50,8 @@ def task_of(model):
 
 
 def apart(model, params, other, others, fields=None):
-    return drift(task_of(model), model, params, other, others, fields or batches(task_of(model)))
+    (found,) = drift(task_of(model), model, params, [(other, others)], fields or batches(task_of(model)))
+    return found
 
 
 def with_down(params, layer, factor):
@@ -66,9 +67,9 @@ PARAMS = trained(MODEL)
     ("model", "places"),
     [
         (MODEL, [("decoder", 0), ("decoder", 1)]),
-        (MODEL.clone(scan=True, remat=True), [("decoder", 0), ("decoder", 1)]),
-        (MODEL.clone(logit_chunk=3), [("decoder", 0), ("decoder", 1)]),
-        (ENCODER, [("encoder", 0), ("encoder", 1)]),
+        pytest.param(MODEL.clone(scan=True, remat=True), [("decoder", 0), ("decoder", 1)], marks=pytest.mark.slow),
+        pytest.param(MODEL.clone(logit_chunk=3), [("decoder", 0), ("decoder", 1)], marks=pytest.mark.slow),
+        pytest.param(ENCODER, [("encoder", 0), ("encoder", 1)], marks=pytest.mark.slow),
         (T5, [("encoder", 0), ("encoder", 1), ("decoder", 0)]),
     ],
     ids=["decoder", "scanned", "chunked", "encoder", "encoder-decoder"],

@@ -166,6 +166,7 @@ def networks(tmp_path_factory):
         yield small, folder, ablations.run(small, folder, quiet=True)
 
 
+@pytest.mark.slow
 def test_without_noise_networks_are_as_good_as_training_recorded(networks):
     experiment, folder, results = networks
     rows = ablations.evaluate(experiment, robustness.under_noise, folder, robustness.without_dropout)

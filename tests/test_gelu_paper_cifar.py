@@ -63,17 +63,17 @@ STEPS = 80
 SHORTER = {"widths": (8, 8), "kernels": (3, 1), "padding": (0, 0), "pool_after": (1,), "classes": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "shape", "model"),
     [
         pytest.param(declared(Cifar10())[1], (28, 28, 1), SHORTER | {"channels": 1}, id="fashion_mnist"),
-        pytest.param(declared(Cifar10())[1], (32, 32, 3), SHORTER, id="cifar10", marks=pytest.mark.slow),
+        pytest.param(declared(Cifar10())[1], (32, 32, 3), SHORTER, id="cifar10"),
         pytest.param(
             declared(Cifar100())[0],
             (32, 32, 3),
             {"depth": 10, "widening": 1, "stem": 4, "classes": 4},
             id="cifar100",
-            marks=pytest.mark.slow,
         ),
     ],
 )

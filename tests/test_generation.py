@@ -56,7 +56,7 @@ def test_without_a_key_it_is_the_likeliest_token_each_time(name):
     assert len(np.unique(tokens)) > 3
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("side", slow_but(["left"], ["left", "right"]))
 @pytest.mark.parametrize("name", slow_but(("learned",), ("learned", "alibi")))
 def test_padding_on_either_side_changes_nothing(name, side):
     model, pad = MODELS[name], jnp.full((2, 3), 7)
@@ -75,6 +75,7 @@ def test_an_encoder_decoder_reads_the_prompt_and_writes_from_start_on():
     np.testing.assert_array_equal(tokens, jnp.argmax(logits, axis=-1))
 
 
+@pytest.mark.slow
 def test_a_key_draws_and_the_same_key_draws_the_same():
     draws = [generate(SMALL, params(SMALL), PROMPT, 8, key=jax.random.key(seed)) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(draws[0], draws[1])

@@ -170,6 +170,7 @@ def test_kills_at_random_moments_change_nothing(start, folder, experiment, tmp_p
         list(pool.map(kill, range(2)))
 
 
+@pytest.mark.slow
 def test_two_runners_share_the_work(start, folder, experiment, tmp_path):
     shared = tmp_path / "shared"
     both = [start(shared), start(shared)]
@@ -181,6 +182,7 @@ def test_two_runners_share_the_work(start, folder, experiment, tmp_path):
     assert trained.groupby("cell").size().tolist() == [STEPS, STEPS]
 
 
+@pytest.mark.slow
 def test_a_runner_killed_while_it_holds_a_cell_blocks_nobody(start, folder, experiment, tmp_path):
     out = tmp_path / "out"
     first = start(out)

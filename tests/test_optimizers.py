@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from marks import slow_but
 
 from models.transformer import Transformer
 from training.optimizers import decayed, optimizer, unit_schedule
@@ -188,7 +189,7 @@ def test_b1_may_change_after_half_of_the_steps(parameters, gradients):
     np.testing.assert_allclose(result["kernel"], expected(*(np.float64(leaf) for leaf in one)), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("scan", slow_but([True], [False, True]))
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_without_a_gradient_only_matrices_and_tables_shrink(name, scan, parameters, gradients):
     rates = HYPERPARAMETERS.learning_rate * shares(SETTINGS)
@@ -216,7 +217,7 @@ def test_scanned_layers_are_updated_as_separate_ones(name, parameters, gradients
     chex.assert_trees_all_close(together, separate, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", slow_but(["adamw", "muon"], OPTIMIZERS))
 def test_one_trace_serves_runs_that_differ_in_every_hyperparameter(name, parameters, gradients):
     parameters, gradients = (tree["layer_0"]["feedforward"] for tree in (parameters, gradients))
     other = Hyperparameters(3e-3, 0.0, 0.9, 0.99, 1e-6, 1.0)

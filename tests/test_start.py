@@ -129,6 +129,7 @@ def test_only_a_head_and_biases_may_be_drawn(trained):
         begun(Start("", ""), model, small, model, drawn)
 
 
+@pytest.mark.slow
 def test_every_arm_may_begin_with_networks_of_its_own_activation(trained, tmp_path):
     folder, experiment = trained
     results = folder.parent.parent

@@ -34,7 +34,7 @@ def trained(model, seed=2):
     ("shape", "others", "norm", "fold"),
     [
         ("decoder", ("swiglu",), "rmsnorm", False),
-        ("decoder", ("swiglu",), "rmsnorm", True),
+        pytest.param("decoder", ("swiglu",), "rmsnorm", True, marks=pytest.mark.slow),
         pytest.param("encoder", ("gelu_tanh", "relu"), None, False, marks=pytest.mark.slow),
     ],
 )

@@ -124,6 +124,7 @@ def test_a_text_that_is_too_short_and_tokens_that_the_model_lacks_are_refused(tm
         ablations.swap(folder, "gelu", text=tmp_path / "text.txt", out=tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_fold_that_would_not_be_exact_is_left_out_and_said_so(tmp_path):
     folder = hugging_face(tmp_path / "bert", "bert", ("[MASK]",))
     (tmp_path / "text.txt").write_text(TEXT * 20)

@@ -117,6 +117,7 @@ def test_byte_pairs_are_trained_on_the_training_split_alone(tmp_path):
     assert arrays["validation"]["tokens"].size == 400
 
 
+@pytest.mark.slow
 def test_training_is_deterministic(tmp_path):
     text = corpus("stdlib")
     short = text_of(text.arrays["test"]["tokens"][:200_000].tobytes())

@@ -84,6 +84,7 @@ def test_a_cell_is_traced_once(cell, tmp_path, monkeypatch):
     train(cell.model, cell.task, settings, cell.runs, tmp_path / "cell", cell.task.load())
 
 
+@pytest.mark.slow
 def test_shared_parameters_start_equal_for_a_seed(experiment):
     wide = replace(experiment, activations=("gelu", "relu", "prelu", "swiglu"))
     data, hyperparameters = {"train": jax.device_put(grid(wide)[0].task.load().arrays["train"])}, Hyperparameters()
@@ -104,7 +105,7 @@ def test_seeds_differ(cell):
     assert not np.allclose(kernels[0], kernels[1])
 
 
-@pytest.mark.parametrize("data_on", ["device", "host"])
+@pytest.mark.parametrize("data_on", slow_but(["device"], ["device", "host"]))
 def test_initial_weights_and_batches_can_have_one_seed_for_all_runs(cell, data_on):
     def kernels(**seeds):
         settings, dataset = replace(cell.settings, **seeds), cell.task.load()
@@ -260,6 +261,7 @@ class Normalized(nn.Module):
         return nn.Dense(256, name="head")(self.activation(x))
 
 
+@pytest.mark.slow
 def test_other_collections_are_carried_along(cell):
     state, _ = trained(replace(cell, model=Normalized()))
     means = state.collections["batch_stats"]["norm"]["mean"]
@@ -276,7 +278,9 @@ def test_z_loss_pulls_the_log_normaliser_to_zero():
     assert step._z_loss(logits, 0.0) == 0.0
 
 
-@pytest.mark.parametrize(("recorded", "differs"), [("without_dropout", False), ("with_dropout", True)])
+@pytest.mark.parametrize(
+    ("recorded", "differs"), [("without_dropout", False), pytest.param("with_dropout", True, marks=pytest.mark.slow)]
+)
 def test_the_training_loss_may_be_recorded_without_dropout_and_before_the_update(recorded, differs):
     draw = np.random.default_rng(0)
     images = {"image": draw.integers(0, 256, (8, 2, 2, 1), np.uint8), "label": draw.integers(0, 10, 8).astype(np.int32)}

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 from models.activations import activation
 from models.attention import attend
@@ -55,7 +56,7 @@ def influence(model):
     "model",
     [
         SMALL.clone(positions="rotary", n_kv_heads=2, qk_norm=True, activation="swiglu"),
-        DEEP.clone(positions="alibi", placement="post", scan=True),
+        pytest.param(DEEP.clone(positions="alibi", placement="post", scan=True), marks=pytest.mark.slow),
     ],
 )
 def test_no_position_sees_a_later_one_and_all_see_the_earlier(model):
@@ -68,7 +69,7 @@ def test_an_encoders_tokens_all_see_each_other(positions):
     assert np.all(influence(SMALL.clone(architecture="encoder", positions=positions))(None) > 0)
 
 
-@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("scan", slow_but([True], [False, True]))
 def test_a_window_ends_where_it_says_and_layers_take_turns(scan):
     seen = influence(DEEP.clone(positions="none", windows=(2, 1), scan=scan))(None) > 0
     distance = np.subtract.outer(np.arange(LENGTH), np.arange(LENGTH))
@@ -193,20 +194,16 @@ def test_a_placement_normalizes_what_it_says(placement):
         {"norm": "rmsnorm", "placement": "post", "positions": "alibi", "bias": False, "initialization": "lecun"},
         {"norm": "none", "positions": "sinusoidal", "activation": "prelu", "initialization": "normal"},
         {
-            **{
-                "positions": "relative",
-                "placement": "input",
-                "residual": "parallel",
-                "embedding_dim": 6,
-                "qk_norm": True,
-            },
-            **{
-                "head_activation": "gelu",
-                "head_bias": True,
-                "embedding_norm": True,
-                "token_types": 1,
-                "logit_cap": 5.0,
-            },
+            "positions": "relative",
+            "placement": "input",
+            "residual": "parallel",
+            "embedding_dim": 6,
+            "qk_norm": True,
+            "head_activation": "gelu",
+            "head_bias": True,
+            "embedding_norm": True,
+            "token_types": 1,
+            "logit_cap": 5.0,
         },
     ],
 )

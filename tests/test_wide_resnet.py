@@ -98,6 +98,7 @@ def test_dropout_falls_in_training_alone():
     assert (first != second).any()
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_weights_whatever_the_activation():
     first, second = (
         SMALL.clone(activation=activation(name)).init(jax.random.key(3), IMAGES) for name in ("relu", "elu")
