@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from training.reading import Place
     from training.settings import Run
 
-OURS = "ablations|analysis|experiments|models|probes|records|runner|tasks|training"
+OURS = "ablations|analysis|choices|experiments|models|probes|records|runner|tasks|training"
 
 
 def run(
@@ -231,7 +231,7 @@ def figures(
     """
     from dataclasses import fields
 
-    from experiments.experiment import check_choice
+    from choices import check_choice
     from experiments.library import paper as find_paper
     from runner import studies
 

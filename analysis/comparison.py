@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from analysis.improvement import probability_of_improvement
 from analysis.outcomes import axis_columns, higher_is_better, outcomes, plain
 from analysis.sequential import repeated_interval, repeated_p
 from analysis.statistics import PairedDifference, holm, paired_difference, pairs_needed, smallest_resolvable
+from choices import nearest
 
 if TYPE_CHECKING:
     from records.results import Results
@@ -271,17 +271,16 @@ def _last_common_step(measured: pd.DataFrame, axes: list[str]) -> int:
 def _recorded_step(step: int, measured: pd.DataFrame) -> int:
     recorded = np.sort(measured["step"].unique())
     if step not in recorded:
-        nearest = recorded[np.abs(recorded - step).argmin()]
-        raise ValueError(f"step is {step}, but the nearest one recorded is {nearest}")
+        near = recorded[np.abs(recorded - step).argmin()]
+        raise ValueError(f"step is {step}, but the nearest one recorded is {near}")
     return int(step)
 
 
 def _known(field: str, value: str | None, column: pd.Series) -> str:
     allowed = sorted(column.unique())
     if value not in allowed:
-        nearest = difflib.get_close_matches(str(value), allowed, n=1)
-        hint = f", did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"{field} is {value!r}, but the rows have {', '.join(allowed) or 'none'}{hint}")
+        has = ", ".join(allowed) or "none"
+        raise ValueError(f"{field} is '{value}', but the rows have {has}{nearest(value, allowed)}")
     return str(value)
 
 

@@ -1,12 +1,12 @@
 """Frozen values as JSON, and back: what a result is a result of, and what its name is made from."""
 
 import dataclasses
-import difflib
 import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from choices import nearest
 from experiments.start import Start
 from models.activations import Activation
 from models.classifier import Classifier
@@ -77,9 +77,7 @@ def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
     fields = {name: value for name, value in form.items() if name not in ("type", *ignore)}
     for name in fields:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ValueError(f"{kind.__name__} has no field '{name}'{hint}")
+            raise ValueError(f"{kind.__name__} has no field '{name}'{nearest(name, known)}")
     return kind(**{name: restored(value) for name, value in fields.items()})
 
 

@@ -1,7 +1,6 @@
 """Experiment, Cell and grid: what is asked, as frozen values with a canonical form."""
 
 import dataclasses
-import difflib
 import hashlib
 import itertools
 import json
@@ -13,6 +12,7 @@ from typing import Any, Literal, get_type_hints
 
 import jax
 
+from choices import check_choice, nearest
 from experiments.canonical import canonical, field_names, restored
 from experiments.start import Start
 from models.activations import Activation, activation
@@ -290,15 +290,6 @@ def field_types(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", types[name]
 
 
-def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
-    """Raises ValueError, naming what is allowed and the nearest of it, where `value` is none of that."""
-    allowed = list(allowed)
-    if value not in allowed:
-        near = difflib.get_close_matches(value, allowed, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise ValueError(f"{name} is '{value}': allowed are {', '.join(allowed)}{hint}")
-
-
 def _cell(experiment: Experiment, arm: Activation, values: dict[str, Any]) -> Cell:
     axes = tuple((_leaf(path), value) for path, value in values.items())
     known = {"activation": arm.name, **{name: canonical(value) for name, value in axes}}
@@ -362,9 +353,8 @@ def _check_axes(experiment: Experiment) -> None:
         if path in OWN_FIELD:
             raise ValueError(f"axis {path} has a field of its own: use {OWN_FIELD[path]}")
         if path not in fields:
-            near = difflib.get_close_matches(path, fields, n=1)
-            hint = f"did you mean {near[0]}?" if near else "allowed are those of task, model, settings, hyperparameters"
-            raise ValueError(f"axis {path} is no field of the experiment: {hint}")
+            hint = nearest(path, fields) or ": allowed are those of task, model, settings, hyperparameters"
+            raise ValueError(f"axis {path} is no field of the experiment{hint}")
         _check_values(f"axis {path}", list(values))
     paths = [path for path, _ in experiment.axes]
     _check_values("axes", paths, empty=True)

@@ -1,13 +1,13 @@
 """Finding experiments, those of this folder by name and a user's own by path, studies, and papers."""
 
 import ast
-import difflib
 import importlib
 import runpy
 from pathlib import Path
 from typing import Any
 
-from experiments.experiment import Experiment, check_choice
+from choices import check_choice, nearest
+from experiments.experiment import Experiment
 
 FOLDER = Path(__file__).parent
 
@@ -58,9 +58,8 @@ def find(name: str) -> Experiment:
         return _from_file(Path(name))
     known = catalogue()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-        raise ValueError(f"no experiment is called '{name}': {hint}")
+        hint = nearest(name, known) or f": there are {', '.join(known)}"
+        raise ValueError(f"no experiment is called '{name}'{hint}")
     return importlib.import_module(f"experiments.{name}").experiment
 
 

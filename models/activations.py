@@ -7,7 +7,6 @@ Formulas are evaluated in float32 (or wider) and rounded once to the dtype of th
 where the usual forms return 0 or nan. At a kink the gradient is the left derivative: relu'(0) = 0, as in PyTorch.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from choices import nearest
 from models.formulas import Values
 from models.formulas.normalized import log_softmax, polynorm, softmax
 from models.formulas.periodic import cosid, minsin, snake, square_relax, triangle_relax
@@ -111,9 +111,8 @@ def activation(name: str | Activation) -> Activation:
         return name
     built_in = _BUILT_IN.get(_ALIASES.get(name, name))
     if built_in is None:
-        nearest = difflib.get_close_matches(str(name), [*_BUILT_IN, *_ALIASES], n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(_BUILT_IN)}"
-        raise ValueError(f"activation {name!r} is unknown: {hint}")
+        hint = nearest(name, [*_BUILT_IN, *_ALIASES]) or f": known are {', '.join(_BUILT_IN)}"
+        raise ValueError(f"activation {name!r} is unknown{hint}")
     return built_in
 
 

@@ -6,10 +6,10 @@ is 0. Sources of the conventions: the authors' papers and released code, named b
 """
 
 import dataclasses
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from choices import check_choice
 from models.activations import activation
 from models.positions import RopeScaling
 from models.stack import Stack
@@ -246,22 +246,14 @@ def family(name: str, size: str, **fields: Any) -> Stack:
 
     Raises ValueError, naming the nearest, for an unknown family, size or field.
     """
-    kind, conventions, sizes = FAMILIES[_known("family", name, FAMILIES)]
-    own = {**conventions, **sizes[_known(f"size of {name}", size, sizes)]}
+    check_choice("family", name, FAMILIES)
+    kind, conventions, sizes = FAMILIES[name]
+    check_choice(f"size of {name}", size, sizes)
+    own = {**conventions, **sizes[size]}
     names = [field.name for field in dataclasses.fields(kind)]
     for field in fields:
-        _known(f"field of {name}", field, names)
+        check_choice(f"field of {name}", field, names)
     gated = activation(own["activation"]).gated
     if gated and fields.get("match") != "width":
         own["d_ff"] = own["d_ff"] * 3 // 2
     return kind(**{**own, **fields})
-
-
-def _known(what: str, value: str, allowed: Iterable[str]) -> str:
-    """The value. Raises ValueError, naming the nearest, if it is not allowed."""
-    allowed = list(allowed)
-    if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise ValueError(f"{what} is '{value}', allowed are {', '.join(allowed)}{hint}")
-    return value

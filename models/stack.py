@@ -1,6 +1,5 @@
 """A stack of attention and feed-forward layers on a residual stream: what all Transformers here have in common."""
 
-import difflib
 import re
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
+from choices import check_choice
 from models import activations
 from models.attention import Attention, Sight, allowed_pairs
 from models.dense import Initialization, deviation, initializer
@@ -416,16 +416,7 @@ class Stack(nn.Module):
 def check_choices(model: Any, choices: dict[str, Any]) -> None:
     """Raises ValueError where a field's value is not one of its choices, which are Literal types."""
     for field, kinds in choices.items():
-        check_choice(field, getattr(model, field), kinds)
-
-
-def check_choice(field: str, value: Any, kinds: Any) -> None:
-    """Raises ValueError, naming the nearest, where the value of a field is none of a Literal type's."""
-    allowed = get_args(kinds)
-    if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise ValueError(f"{field} is '{value}', allowed are {', '.join(allowed)}{hint}")
+        check_choice(field, getattr(model, field), get_args(kinds))
 
 
 def check_positive(model: Any, fields: tuple[str, ...]) -> None:

@@ -1,13 +1,14 @@
 """A trained network with another activation or norm, and the same weights."""
 
-from typing import Any
+from typing import Any, get_args
 
 import jax.numpy as jnp
 
+from choices import check_choice
 from models import activations
 from models.activations import Activation
 from models.normalization import NormKind
-from models.stack import Stack, check_choice
+from models.stack import Stack
 from probes.centring import centred, centred_model
 
 
@@ -67,7 +68,7 @@ def swapped_model(
 
 def _with_norm(model: Stack, norm: str) -> Stack:
     """The model with another norm, which takes the same parameters."""
-    check_choice("norm", norm, NormKind)
+    check_choice("norm", norm, get_args(NormKind))
     if norm != model.norm and "none" in (norm, model.norm):
         raise ValueError(f"norm {model.norm!r} -> {norm!r}: 'none' has no parameters, allowed are layernorm, rmsnorm")
     return model.clone(norm=norm, norm_bias=model.has_norm_bias)

@@ -1,6 +1,5 @@
 """Fields as command-line options, one spelling for both: --settings.batch-size 8."""
 
-import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import tyro
 
+from choices import check_choice, nearest
 from experiments.experiment import (
     Activation,
     Axis,
@@ -18,7 +18,6 @@ from experiments.experiment import (
     Experiment,
     Named,
     activation,
-    check_choice,
     field_types,
     with_fields,
 )
@@ -160,9 +159,8 @@ def _split(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 
 def _find(option: str, known: dict[str, tuple[str, Any]], program: str, beside: tuple[str, ...]) -> tuple[str, Any]:
     if option not in known:
-        near = difflib.get_close_matches(option, [*known, *beside], n=1)
-        hint = f"did you mean {near[0]}?" if near else f"see {program} --help"
-        raise ValueError(f"there is no option {option}: {hint}")
+        hint = nearest(option, [*known, *beside]) or f": see {program} --help"
+        raise ValueError(f"there is no option {option}{hint}")
     return known[option]
 
 

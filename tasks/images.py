@@ -1,6 +1,5 @@
 """Images: telling their class, and making them again."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer
 
+from choices import check_choice
 from tasks.augmentation import mirror_crop
 from tasks.data import checksums
 from tasks.data.images import check_images, images
@@ -63,7 +63,7 @@ class ImageClassification(Images):
     def __post_init__(self) -> None:
         super().__post_init__()
         for field, choices in (("preparation", Preparation), ("augmentation", Augmentation)):
-            _check_choice(field, getattr(self, field), get_args(choices))
+            check_choice(field, getattr(self, field), get_args(choices))
 
     @property
     def name(self) -> str:
@@ -176,10 +176,3 @@ def _with_all(dataset: Dataset) -> Dataset:
         "test": taken["test"],
     }
     return Dataset(arrays, {**dataset.provenance, "taken": slices, "splits": checksums.described(arrays)})
-
-
-def _check_choice(field: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        near = difflib.get_close_matches(value, allowed, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{field} must be {', '.join(allowed)}, not {value!r}{hint}")

@@ -1,6 +1,5 @@
 """Language modelling: what a model of text is asked to predict."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from jax.nn import logsumexp
 from jaxtyping import Array, Float, Int, Integer
 
+from choices import check_choice
 from tasks.data.tokenizers import boundary_token
 from tasks.examples import cross_entropy
 from tasks.task import of_each_token
@@ -36,10 +36,7 @@ class CausalLanguage(Windows):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.documents not in DOCUMENTS:
-            near = difflib.get_close_matches(self.documents, DOCUMENTS, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"documents must be {', '.join(DOCUMENTS)}, not {self.documents!r}{hint}")
+        check_choice("documents", self.documents, DOCUMENTS)
 
     @property
     def name(self) -> str:

@@ -352,7 +352,7 @@ def test_names():
     assert activation(activation("gelu")) is activation("gelu")
     assert repr(activation("gelu")) == "Activation('gelu')"
     assert len(set(ACTIVATIONS)) == len(ACTIVATIONS) == 85
-    with pytest.raises(ValueError, match="activation 'gelo' is unknown: did you mean 'gelu'"):
+    with pytest.raises(ValueError, match="activation 'gelo' is unknown; did you mean 'gelu'"):
         activation("gelo")
     for name in ("", "Cube", "a/b", "a b", "../a"):
         with pytest.raises(ValueError, match="activation name"):

@@ -177,7 +177,7 @@ def test_a_label_that_training_lacks_is_told_of_nothing():
 
 @pytest.mark.parametrize("baselines", [text_baselines, image_baselines, tag_baselines, label_baselines])
 def test_an_unknown_split_names_the_nearest(baselines):
-    with pytest.raises(ValueError, match=r"split must be .*, not 'valid', did you mean 'validation'\?"):
+    with pytest.raises(ValueError, match=r"split is 'valid': allowed are .*; did you mean 'validation'\?"):
         baselines(text(train=b"ab", validation=b"ab"), "valid")
 
 

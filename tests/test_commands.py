@@ -93,7 +93,7 @@ def refusal(capsys):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("--activations gelu geluu", "activation 'geluu' is unknown: did you mean 'gelu'?"),
+        ("--activations gelu geluu", "activation 'geluu' is unknown; did you mean 'gelu'?"),
         ("--activations gelu cub", "activation 'cub' is unknown: "),
         ("--activations gelu gelu", "activations repeats gelu: each value may be given once"),
         ("--activations", "--activations needs a value"),
@@ -102,7 +102,7 @@ def refusal(capsys):
         ("--seeds 1 1", "seeds repeats 1: each value may be given once"),
         ("--settings.steps 0", "settings.steps is 0: it must be at least 1"),
         ("--settings.batch-size -4", "settings.batch_size is -4: it must be at least 1"),
-        ("--settings.stepps 3", "there is no option --settings.stepps: did you mean --settings.steps?"),
+        ("--settings.stepps 3", "there is no option --settings.stepps; did you mean '--settings.steps'?"),
         ("--settings.steps x", "--settings.steps is 'x': it must be a whole number"),
         ("--settings.steps 1 --settings.steps 2", "--settings.steps is given twice"),
         ("--model.n-heads 3", "n_heads is 3, it must divide d_model, which is 8"),
@@ -122,7 +122,7 @@ def refusal(capsys):
             "--metric los",
             "metric is 'los': allowed are bits_per_byte, bytes_per_token, log_normalizer, loss, perplexity;",
         ),
-        ("--axis model.nrm none", "axis model.nrm is no field of the experiment: did you mean model.norm?"),
+        ("--axis model.nrm none", "axis model.nrm is no field of the experiment; did you mean 'model.norm'?"),
         ("--axis model.norm none --axis model.norm none", "axes repeats model.norm: each value may be given once"),
         ("--axis model.activation relu", "axis model.activation has a field of its own: use activations"),
         ("stray", "'stray' is no option: options begin with --"),
@@ -139,7 +139,7 @@ def test_bad_options_are_refused(refusal, file, command, line, sentence):
         ("rnu", "argument COMMAND: invalid choice: 'rnu'"),
         ("run", "ablations run needs the name of an experiment or a file (see ablations list)"),
         ("run --settings.steps 3", "ablations run takes no '--settings.steps' (see ablations run --help)"),
-        ("run quikstart", "no experiment is called 'quikstart': did you mean 'quickstart'?"),
+        ("run quikstart", "no experiment is called 'quikstart'; did you mean 'quickstart'?"),
         ("describe zzz", "no experiment is called 'zzz': there are "),
         ("run nowhere.py", "there is no experiment file nowhere.py"),
         ("run quickstart --execution gpu", "--execution is 'gpu': allowed are auto, vmap, map"),
@@ -249,7 +249,7 @@ def test_a_users_activation_trains_and_keeps_its_name(file, capsys, monkeypatch)
     pd.testing.assert_frame_equal(ablations.load("there"), rows)
 
     for words, sentence in (
-        (["--baseline", "cub"], "baseline is 'cub', but the rows have cube, gelu, did you mean 'cube'?"),
+        (["--baseline", "cub"], "baseline is 'cub', but the rows have cube, gelu; did you mean 'cube'?"),
         (["--metric", "los"], "metric is 'los', but the rows have"),
     ):
         assert ablations.main(["compare", "there", *words]) == 2

@@ -149,7 +149,7 @@ def test_a_seed_gives_the_same_weights_whatever_the_activation():
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"match": "flops"}, "match is 'flops', allowed are parameters, width"),
+        ({"match": "flops"}, "match is 'flops': allowed are parameters, width"),
         ({"initialization": "lecunn"}, "did you mean 'lecun'"),
         ({"kernels": (3,)}, r"kernels is \(3,\), it must be 2 numbers from 1 on"),
         ({"padding": (1, -1)}, r"padding is \(1, -1\), it must be 2 numbers from 0 on"),

@@ -149,6 +149,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(directory, fin
     equal(table(directory), table(finished))
 
 
+@pytest.mark.slow
 def test_what_a_truncated_checkpoint_gives_is_refused_or_right(tmp_path):
     checkpoints.save(tmp_path / "whole", 1, STATE, [1, 2])
     paths = [path for path in (tmp_path / "whole" / "1").rglob("*") if path.is_file()]

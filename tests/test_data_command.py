@@ -99,8 +99,8 @@ def test_files_of_ones_own_can_be_checked(command, tmp_path):
     ("arguments", "sentence"),
     [
         (["check", "tiny_shakespeare"], "tiny_shakespeare is not prepared in .*: ablations data prepare tiny_shak"),
-        (["prepare", "tiny_shakespear"], "not 'tiny_shakespear', did you mean 'tiny_shakespeare'"),
-        (["prepare", "fasion-mnist"], "not 'fasion-mnist', did you mean 'fashion_mnist'"),
+        (["prepare", "tiny_shakespear"], "; did you mean 'tiny_shakespeare'"),
+        (["prepare", "fasion-mnist"], "; did you mean 'fashion_mnist'"),
         (["prepare"], "ablations data is followed by list, prepare NAME or check NAME"),
         (["list", "mnist"], "ablations data is followed by list, prepare NAME or check NAME"),
         (["lits"], "invalid choice: 'lits'"),

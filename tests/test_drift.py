@@ -107,6 +107,7 @@ def test_an_output_of_twice_the_size_is_off_by_all_of_it():
     assert 0 < second["residual_error"] < 1
 
 
+@pytest.mark.slow
 def test_scanned_layers_give_the_same_rows():
     networks = MODEL, PARAMS, *swapped(MODEL, PARAMS, "silu", "rmsnorm")
     scanned = [tree if i % 2 else tree.clone(scan=True) for i, tree in enumerate(networks)]
@@ -128,7 +129,7 @@ def in_numpy(model, params):
     return [np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*found, strict=True)]
 
 
-@pytest.mark.parametrize("model", [MODEL, ENCODER], ids=["decoder", "encoder"])
+@pytest.mark.parametrize("model", [MODEL, pytest.param(ENCODER, marks=pytest.mark.slow)], ids=["decoder", "encoder"])
 def test_what_is_said_is_as_in_numpy(model):
     params = trained(model)
     other, others = swapped(model, params, "relu", "rmsnorm")
@@ -188,6 +189,7 @@ def test_only_what_is_asked_for_is_changed():
     assert list(changes(MODEL.clone(norm="rmsnorm"), norm="layernorm")) == ["norm"]
 
 
+@pytest.mark.slow
 def test_hidden_values_of_other_widths_are_not_compared():
     other = MODEL.clone(d_ff=20)
     row = apart(MODEL, PARAMS, other, trained(other)).layers[0]

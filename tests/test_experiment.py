@@ -157,7 +157,7 @@ def test_the_baseline_may_be_given_by_its_other_name(experiment):
     [
         ({"activations": ()}, "activations is empty"),
         ({"activations": ("swish", "silu", "gelu")}, "activations repeats silu"),
-        ({"activations": ("gelu", "geluu")}, "activation 'geluu' is unknown: did you mean 'gelu'"),
+        ({"activations": ("gelu", "geluu")}, "activation 'geluu' is unknown; did you mean 'gelu'"),
         ({"seeds": ()}, "seeds is empty"),
         ({"seeds": (0, 0.5)}, "seeds are 0 0.5: each must be a whole number"),
         ({"seeds": (2**32,)}, "seeds are 4294967296: each must be a whole number in 0 to"),
@@ -167,7 +167,7 @@ def test_the_baseline_may_be_given_by_its_other_name(experiment):
         ({"split": "valid"}, "split is 'valid': allowed are train, validation, test; did you mean 'validation'?"),
         ({"level": 95}, "level is 95: it must lie between 0 and 1"),
         ({"name": "../up"}, "name is '../up': it names a folder"),
-        ({"axes": (("model.nrm", ("none",)),)}, "axis model.nrm is no field .*: did you mean model.norm?"),
+        ({"axes": (("model.nrm", ("none",)),)}, "axis model.nrm is no field .*; did you mean 'model.norm'"),
         ({"axes": (("model.n_heads", (2, 3)),)}, "n_heads is 3, it must divide d_model"),
         ({"axes": (("model.norm", ()),)}, "axis model.norm is empty"),
         ({"axes": (("seeds", (1,)),)}, "axis seeds is no field"),

@@ -160,10 +160,10 @@ def test_the_two_bert_releases_differ_in_their_activation():
 @pytest.mark.parametrize(
     ("name", "size", "fields", "sentence"),
     [
-        ("gpt-2", "small", {}, "family is 'gpt-2', allowed are bert, .*; did you mean 'gpt2'?"),
-        ("gpt2", "samll", {}, "size of gpt2 is 'samll', allowed are small, .*; did you mean 'small'?"),
-        ("gpt2", "small", {"activaton": "relu"}, "field of gpt2 is 'activaton', .*; did you mean 'activation'?"),
-        ("gpt2", "small", {"activation": "gelo"}, "activation 'gelo' is unknown: did you mean 'gelu'?"),
+        ("gpt-2", "small", {}, "family is 'gpt-2': allowed are bert, .*; did you mean 'gpt2'?"),
+        ("gpt2", "samll", {}, "size of gpt2 is 'samll': allowed are small, .*; did you mean 'small'?"),
+        ("gpt2", "small", {"activaton": "relu"}, "field of gpt2 is 'activaton': .*; did you mean 'activation'?"),
+        ("gpt2", "small", {"activation": "gelo"}, "activation 'gelo' is unknown; did you mean 'gelu'?"),
     ],
 )
 def test_what_is_unknown_is_refused_with_the_nearest(name, size, fields, sentence):

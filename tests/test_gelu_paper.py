@@ -176,6 +176,7 @@ def test_without_noise_networks_are_as_good_as_training_recorded(networks):
     np.testing.assert_allclose(both["value_x"], both["value_y"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_noise_makes_them_worse_and_is_the_same_for_all_networks_of_a_seed(networks):
     experiment, folder, _ = networks
     rows = ablations.evaluate(experiment, robustness.under_noise, folder, robustness.without_dropout)
@@ -243,6 +244,7 @@ def test_a_figure_is_made_by_one_command_into_a_page(tmp_path, monkeypatch, caps
     assert "reproduced" in (tmp_path / "page" / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_figure_without_data_is_left_out_with_a_sentence(tmp_path, monkeypatch):
     def missing(task):
         raise FileNotFoundError("mnist is not on this machine")
@@ -260,7 +262,7 @@ def test_a_figure_without_data_is_left_out_with_a_sentence(tmp_path, monkeypatch
         ("gelu_paper --budget shrt", "--budget is 'shrt': allowed are smoke, short, full; did you mean 'short'?"),
         ("gelu_paper --only mnits", "--only is 'mnits': allowed are definitions, mnist, "),
         ("gelu_paper --mnist.tuned-by end", "--mnist.tuned-by is 'end': allowed are last, best"),
-        ("gelu_paper --mnist.tune last", "there is no option --mnist.tune: did you mean --mnist.tuned-by?"),
+        ("gelu_paper --mnist.tune last", "there is no option --mnist.tune; did you mean '--mnist.tuned-by'?"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(tmp_path, monkeypatch, capsys, line, sentence):

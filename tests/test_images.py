@@ -213,8 +213,12 @@ def test_bad_fields_are_refused():
     with pytest.raises(ValueError, match="fashion_mnist"):
         ImageClassification("fashion_mnst")
     for field, value, sentence in (
-        ("preparation", "pca", "preparation must be none, zca, mean, not 'pca', did you mean 'zca'"),
-        ("augmentation", "mirror", "augmentation must be none, mirror_crop, not 'mirror', did you mean 'mirror_crop'"),
+        ("preparation", "pca", "preparation is 'pca': allowed are none, zca, mean; did you mean 'zca'"),
+        (
+            "augmentation",
+            "mirror",
+            "augmentation is 'mirror': allowed are none, mirror_crop; did you",
+        ),
     ):
         task = dataclasses.replace(CLASSIFICATION)
         object.__setattr__(task, field, value)  # past the type checks that tests have and users have not

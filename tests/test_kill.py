@@ -14,7 +14,6 @@ import chex
 import jax
 import pandas as pd
 import pytest
-from marks import slow_but
 
 import ablations
 from experiments.experiment import grid
@@ -23,6 +22,8 @@ from records.results import Results, read
 from runner.plan import cell_directory
 from tasks.language import CausalLanguage
 from training import checkpoints, step
+
+pytestmark = pytest.mark.slow
 
 STEPS = 5
 SOURCE = """
@@ -139,7 +140,7 @@ def check_readable(directory: Path) -> None:
             raise
 
 
-@pytest.mark.parametrize("kills", slow_but((), (20, 100)))
+@pytest.mark.parametrize("kills", [20, 100])
 def test_kills_at_random_moments_change_nothing(start, folder, experiment, tmp_path, kills):
     """`pytest -m slow tests/test_kill.py` kills 20 and 100 times."""
     clock = time.perf_counter()
@@ -170,7 +171,6 @@ def test_kills_at_random_moments_change_nothing(start, folder, experiment, tmp_p
         list(pool.map(kill, range(2)))
 
 
-@pytest.mark.slow
 def test_two_runners_share_the_work(start, folder, experiment, tmp_path):
     shared = tmp_path / "shared"
     both = [start(shared), start(shared)]
@@ -182,7 +182,6 @@ def test_two_runners_share_the_work(start, folder, experiment, tmp_path):
     assert trained.groupby("cell").size().tolist() == [STEPS, STEPS]
 
 
-@pytest.mark.slow
 def test_a_runner_killed_while_it_holds_a_cell_blocks_nobody(start, folder, experiment, tmp_path):
     out = tmp_path / "out"
     first = start(out)
@@ -193,7 +192,7 @@ def test_a_runner_killed_while_it_holds_a_cell_blocks_nobody(start, folder, expe
     same(out, folder / "whole", experiment)
 
 
-@pytest.mark.parametrize("number", slow_but((signal.SIGTERM,), (signal.SIGINT, signal.SIGTERM)))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_runner_says_how_to_go_on(start, folder, experiment, tmp_path, number):
     out = tmp_path / "out"
     process = start(out)
@@ -221,7 +220,6 @@ def prepare(directory: Path) -> None:
     (directory / "sha256").write_text(stdlib.provenance["sha256"])
 
 
-@pytest.mark.slow
 def test_kills_while_a_corpus_is_prepared_change_nothing(tmp_path):
     def start(directory):
         process = processes.Process(target=prepare, args=(directory,))

@@ -42,6 +42,7 @@ def test_it_is_the_formula(name):
     np.testing.assert_allclose(model.apply(variables, X), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_all_axes_before_the_input_are_examples():
     variables = drawn(SMALL)
     together = SMALL.apply(variables, jnp.stack([X, 2 * X]))
@@ -147,7 +148,7 @@ def test_the_bottleneck_of_an_autoencoder_keeps_its_place():
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"match": "params"}, "match is 'params', allowed are .* did you mean 'parameters'"),
+        ({"match": "params"}, "match is 'params': allowed are .* did you mean 'parameters'"),
         ({"initialization": "unit"}, "initialization is 'unit'"),
         ({"widths": ()}, r"widths is \(\), it must be"),
         ({"widths": (4, 0)}, r"widths is \(4, 0\)"),

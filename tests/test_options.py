@@ -99,10 +99,10 @@ def test_any_dataclass_of_plain_values_has_options(experiment):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("--settings.stepps 3", "there is no option --settings.stepps: did you mean --settings.steps?"),
+        ("--settings.stepps 3", "there is no option --settings.stepps; did you mean '--settings.steps'?"),
         ("--zzz 3", "there is no option --zzz: see ablations run tiny --help"),
         ("--model.name x", "there is no option --model.name"),
-        ("--axes x", "there is no option --axes: did you mean --axis?"),
+        ("--axes x", "there is no option --axes; did you mean '--axis'?"),
         ("stray", "'stray' is no option: options begin with --"),
         ("--settings.steps", "--settings.steps needs a value"),
         ("--seeds", "--seeds needs a value"),

@@ -48,7 +48,8 @@ def test_what_is_saved_is_loaded_again(kind, tmp_path):
         assert {path.name for path in (tmp_path / case.name).iterdir()} == {"config.json", "model.safetensors"}
 
 
-@pytest.mark.parametrize("kind", slow_but(("t5",), ("gpt2", "gemma2", "t5")))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["gpt2", "gemma2", "t5"])
 def test_scanned_layers_are_loaded_stacked_and_saved_apart(kind, tmp_path):
     model, params = pretrained.load(of(kind))
     scanned, stacked = pretrained.load(of(kind), scan=True)
@@ -147,7 +148,7 @@ DAMAGES = {
     "unknown type": (lambda f: set_config(f, model_type="gpt5"), "model_type is 'gpt5', supported are gpt2, bert"),
     "unknown activation": (
         lambda f: set_config(f, activation_function="gelu_nwe"),
-        "activation_function is 'gelu_nwe', supported are .*; did you mean gelu_new?",
+        "activation_function is 'gelu_nwe', supported are .*; did you mean 'gelu_new'?",
     ),
     "clipped activation": (lambda f: set_config(f, activation_function="gelu_10"), "activation_function is 'gelu_10'"),
     "unknown key": (lambda f: set_config(f, mixture=4), "mixture is 4, and what that does to the model is not known"),

@@ -25,6 +25,7 @@ def small(experiment):
     return replace(experiment, model=Bigram(), activations=("gelu",), seeds=(0, 1))
 
 
+@pytest.mark.slow
 def test_a_trace_of_each_trained_cell_and_the_same_numbers(small, tmp_path, capsys):
     (cell,) = grid(small)
     ablations.run(small, tmp_path / "out", profile=True)

@@ -155,7 +155,7 @@ def test_an_rmsnorm_with_a_bias_is_not_written_as_one_without(tmp_path):
     [
         ({"activation": "geglu"}, {"activation": "gelu"}, "'geglu' -> 'gelu': a gated one has two inputs"),
         ({}, {"activation": "swiglu_clamped"}, "'gelu_tanh' -> 'swiglu_clamped': no constant value"),
-        ({}, {"activation": "gellu"}, "'gellu' is unknown: did you mean 'gelu'"),
+        ({}, {"activation": "gellu"}, "'gellu' is unknown; did you mean 'gelu'"),
         ({}, {"norm": "none"}, "'layernorm' -> 'none': 'none' has no parameters"),
         ({"norm": "none"}, {"norm": "rmsnorm"}, "'none' -> 'rmsnorm': 'none' has no parameters"),
         (

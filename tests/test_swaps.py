@@ -138,7 +138,7 @@ def test_a_fold_that_would_not_be_exact_is_left_out_and_said_so(tmp_path):
     [
         ([], "neither --activation nor --norm is given"),
         (["--activation", "gelo"], "gelu"),
-        (["--norm", "layrnorm"], "norm is 'layrnorm', allowed are layernorm, rmsnorm, none; did you mean 'layernorm'?"),
+        (["--norm", "layrnorm"], "norm is 'layrnorm': allowed are layernorm, rmsnorm, none; did you mean 'layernorm'?"),
         (["--norm", "none"], "'none' has no parameters"),
         (["--activation", "swiglu_clamped"], "no constant value"),
         (["--activation", "relu", "--text", "nowhere.txt"], "nowhere.txt"),

@@ -105,7 +105,8 @@ def test_seeds_differ(cell):
     assert not np.allclose(kernels[0], kernels[1])
 
 
-@pytest.mark.parametrize("data_on", slow_but(["device"], ["device", "host"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("data_on", ["device", "host"])
 def test_initial_weights_and_batches_can_have_one_seed_for_all_runs(cell, data_on):
     def kernels(**seeds):
         settings, dataset = replace(cell.settings, **seeds), cell.task.load()
@@ -278,9 +279,8 @@ def test_z_loss_pulls_the_log_normaliser_to_zero():
     assert step._z_loss(logits, 0.0) == 0.0
 
 
-@pytest.mark.parametrize(
-    ("recorded", "differs"), [("without_dropout", False), pytest.param("with_dropout", True, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("recorded", "differs"), [("without_dropout", False), ("with_dropout", True)])
 def test_the_training_loss_may_be_recorded_without_dropout_and_before_the_update(recorded, differs):
     draw = np.random.default_rng(0)
     images = {"image": draw.integers(0, 256, (8, 2, 2, 1), np.uint8), "label": draw.integers(0, 10, 8).astype(np.int32)}

@@ -1,11 +1,12 @@
 """What is fixed when a program is compiled (`Settings`) and what may differ between its runs (`Hyperparameters`)."""
 
-import difflib
 import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from flax import struct
+
+from choices import check_choice
 
 Optimizer = Literal["adamw", "adam", "sgd", "adafactor", "lion", "muon"]
 Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "wsd"]
@@ -82,11 +83,7 @@ class Settings:
     def check(self) -> None:
         """Raises ValueError, naming field, value and what is allowed, where a field is out of range."""
         for name, choices in CHOICES.items():
-            value, allowed = getattr(self, name), get_args(choices)
-            if value not in allowed:
-                near = difflib.get_close_matches(str(value), allowed, n=1)
-                hint = f"; did you mean '{near[0]}'?" if near else ""
-                raise ValueError(f"settings.{name} is '{value}': allowed are {', '.join(allowed)}{hint}")
+            check_choice(f"settings.{name}", getattr(self, name), get_args(choices))
         for name in ("steps", "batch_size", "accumulate", "decay_steps", "evaluate_every", "checkpoint_every"):
             value = getattr(self, name)
             if value is not None and value < 1:

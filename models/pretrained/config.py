@@ -1,9 +1,9 @@
 """A config.json read key by key, so that what is not understood is refused and not overlooked."""
 
-import difflib
 import math
 from typing import Any
 
+from choices import nearest
 from models.activations import Activation, activation, glu_of
 from models.positions import RopeScaling
 
@@ -120,10 +120,8 @@ class Config:
 
     def unsupported(self, name: str, value: Any, allowed: tuple[Any, ...]) -> ValueError:
         """The error for a value that is not supported."""
-        words = [str(item) for item in allowed]
-        near = difflib.get_close_matches(str(value), words, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return ValueError(f"{self.place}: {name} is {value!r}, supported are {', '.join(words)}{hint}")
+        words = ", ".join(map(str, allowed))
+        return ValueError(f"{self.place}: {name} is {value!r}, supported are {words}{nearest(value, allowed)}")
 
     def rope(self, context: int, theta: float = 10_000.0, fraction: float = 1.0) -> dict[str, Any]:
         """Fields of rotary positions, from `rope_parameters` (transformers 5) or `rope_scaling` (4)."""

@@ -1,11 +1,11 @@
 """What needs no network: the scores that a trained model must beat, of texts, images, tags and labels of texts."""
 
-import difflib
 import gzip
 import lzma
 
 import numpy as np
 
+from choices import check_choice
 from tasks.task import SPLITS, Dataset
 
 RIDGE = 1.0  # on pixels from 0 to 1
@@ -114,11 +114,8 @@ def label_baselines(dataset: Dataset, split: str = "validation") -> Scores:
 
 def check_split(split: str) -> str:
     """The split's name. Raises ValueError, naming the nearest, when there is none of this name."""
-    if split in SPLITS:
-        return split
-    nearest = difflib.get_close_matches(split, SPLITS, n=1)
-    hint = f", did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"split must be {', '.join(SPLITS)}, not {split!r}{hint}")
+    check_choice("split", split, SPLITS)
+    return split
 
 
 def _counts(tokens: np.ndarray, block: int = 2**24) -> tuple[np.ndarray, np.ndarray]:

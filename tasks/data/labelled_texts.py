@@ -1,6 +1,5 @@
 """Labelled texts: modules of the standard library, and one's own folders of files, in three splits."""
 
-import difflib
 import hashlib
 import math
 from collections import Counter
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from choices import nearest
 from tasks.data import checksums
 from tasks.data.own_files import utf8
 from tasks.task import SPLITS, Dataset
@@ -27,10 +27,8 @@ def check_labelled(name: str) -> None:
     """Raises ValueError, naming the nearest, when these are no labelled texts."""
     if name == MODULES or (name.startswith(FOLDER) and name != FOLDER):
         return
-    allowed = (MODULES, f"{FOLDER}DIR")
-    near = difflib.get_close_matches(name, allowed, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"data must be {MODULES} or {FOLDER}DIR (DIR/LABEL/*.txt), not {name!r}{hint}")
+    hint = nearest(name, (MODULES, f"{FOLDER}DIR"))
+    raise ValueError(f"data is '{name}': allowed are {MODULES} and {FOLDER}DIR (DIR/LABEL/*.txt){hint}")
 
 
 def labelled_texts(name: str, classes: int, data_dir: Path | None = None) -> Dataset:

@@ -1,6 +1,5 @@
 """Any text or image set of TFDS by its name, prepared by its own builder: only that needs TensorFlow."""
 
-import difflib
 import functools
 import importlib.util
 import re
@@ -10,6 +9,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from choices import nearest
 from tasks.data import kept, prepared
 from tasks.task import SPLITS
 
@@ -29,10 +29,9 @@ def check(name: str, ours: Sequence[str], kind: str) -> None:
     registered = tfds.list_builders(with_community_datasets=False)
     if base and (base in registered or any((kept.data_directory(None) / base).rglob("dataset_info.json"))):
         return
-    nearest = difflib.get_close_matches(base, [*ours, *registered], n=1)
-    hint = f", did you mean {nearest[0]!r}?" if nearest else ""
     more = "" if has_tensorflow() else " (most of which it knows only where TensorFlow is installed)"
-    raise ValueError(f"data must be {', '.join(ours)} or another {kind} set of TFDS{more}, not {name!r}{hint}")
+    allowed = f"{', '.join(ours)} and other {kind} sets of TFDS{more}"
+    raise ValueError(f"data is '{name}': allowed are {allowed}{nearest(base, [*ours, *registered])}")
 
 
 def has_tensorflow() -> bool:

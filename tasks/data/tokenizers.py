@@ -1,6 +1,5 @@
 """Tokenizers: a corpus of bytes as a corpus of tokens, and the bytes that each token stands for."""
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import Int, Integer
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from choices import nearest
 from tasks.data import checksums, kept, streams
 from tasks.task import Dataset
 
@@ -35,9 +35,8 @@ def check_tokenizer(name: str, vocabulary: int, boundaries: bool) -> None:
     `name` is one of NAMES or the path of a `tokenizer.json`; see `tokenized` for the rest.
     """
     if name not in NAMES and not name.endswith(".json"):
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"tokenizer must be {', '.join(NAMES)} or the path of a tokenizer.json, not {name!r}{hint}")
+        known = f"{', '.join(NAMES)} and the path of a tokenizer.json"
+        raise ValueError(f"tokenizer is '{name}': allowed are {known}{nearest(name, NAMES)}")
     if name not in TRAINED and vocabulary:
         raise ValueError(f"vocabulary is {vocabulary}, but tokenizer {name!r} has its own: leave it 0")
     if vocabulary < TRAINED.get(name, 0):
