@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Int, Integer
+from jaxtyping import Array, Int, Integer, Shaped
 
-from tasks.data.tokenizers import special_token
+from tasks.data.tokenizers import added_tokens, special_token
 from tasks.denoising import Denoising, derived
 from tasks.order import drawn, shuffled
 
@@ -21,8 +21,15 @@ class MaskedLanguage(Denoising):
 
     A share `rate` of the positions is chosen, as many in every window. Of the chosen tokens 80 % become [MASK], the
     tokenizer's own if it has one, else one more at the end of the vocabulary; 10 % become a random token and 10 % stay.
-    The loss is of the chosen ones alone. Raises what `Denoising` raises.
+    The loss is of the chosen ones alone. What a tokenizer.json adds to a text, [CLS] and [SEP], say, is added to every
+    window and never chosen. Raises what `Denoising` raises, and ValueError where that leaves no room for text.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stride < 1:
+            added = f"{self.context - self.stride}, what {self.tokenizer!r} adds to a text"
+            raise ValueError(f"context is {self.context}: it must be above {added}")
 
     @property
     def name(self) -> str:
@@ -41,26 +48,40 @@ class MaskedLanguage(Denoising):
         return super().vocab_size if own is None else own
 
     @property
+    def stride(self) -> int:
+        """Tokens of the text in a window: what the tokenizer adds leaves room for."""
+        return self.context - sum(map(len, added_tokens(self.tokenizer)))
+
+    @property
     def chosen(self) -> int:
         """How many tokens of a window are chosen: at least one."""
-        return max(1, round(self.rate * self.context))
+        return max(1, round(self.rate * self.stride))
 
     @property
     def tokens_per_example(self) -> int:
         """Tokens that a model reads in one example, of which it is asked for few."""
         return self.context
 
-    def noised(self, windows: Int[Any, "*rows context"], seeds: Integer[Any, "*rows"]) -> dict[str, Any]:
+    def noised(self, windows: Int[Any, "*rows stride"], seeds: Integer[Any, "*rows"]) -> dict[str, Any]:
         """`tokens`, `labels` and `weight` of windows, [*rows, context] each: see `Denoising`."""
         xp = windows.__array_namespace__()
-        seeds, places = seeds[..., None], np.broadcast_to(np.arange(self.context), windows.shape)
-        asked = shuffled(places, self.context, seeds, 0) < self.chosen
+        seeds, places = seeds[..., None], np.broadcast_to(np.arange(self.stride), windows.shape)
+        asked = shuffled(places, self.stride, seeds, 0) < self.chosen
         fate = drawn(FATES, derived(seeds, 0), places)
         other = drawn(super().vocab_size, derived(seeds, 1), places)
         changed = xp.where(fate < MASKED, self.mask, xp.where(fate < REPLACED, other, windows))
         tokens = xp.where(asked, changed, windows).astype(np.int32)
-        return {"tokens": tokens, "labels": windows, "weight": asked.astype(np.float32)}
+        before, after = added_tokens(self.tokenizer)
+        weight = _framed(asked.astype(np.float32), [0.0] * len(before), [0.0] * len(after))
+        return {"tokens": _framed(tokens, before, after), "labels": _framed(windows, before, after), "weight": weight}
 
     def inputs(self, batch: Mapping[str, Array]) -> tuple[Int[Array, "batch context"]]:
         """The window with its chosen tokens changed."""
         return (batch["tokens"],)
+
+
+def _framed(rows: Shaped[Any, "*rows stride"], before: list, after: list) -> Shaped[Any, "*rows context"]:
+    """The rows with values before and behind each."""
+    xp = rows.__array_namespace__()
+    ends = [xp.broadcast_to(xp.asarray(end, dtype=rows.dtype), (*rows.shape[:-1], len(end))) for end in (before, after)]
+    return xp.concat([ends[0], rows, ends[1]], axis=-1)

@@ -49,9 +49,14 @@ class Windows:
         return vocabulary_size(self.tokenizer, self.vocabulary, self._boundaries)
 
     @property
+    def stride(self) -> int:
+        """Tokens from the start of a window to that of the next."""
+        return self.context
+
+    @property
     def window(self) -> int:
-        """Tokens of a window."""
-        return self.context + self.overlap
+        """Tokens of the text in a window."""
+        return self.stride + self.overlap
 
     @property
     def _boundaries(self) -> bool:
@@ -85,18 +90,18 @@ class Windows:
         """Where the windows of a training step begin in a text of so many tokens, a function of (seed, step): see
         `Task.batch`.
 
-        In an epoch every window comes up once, in an order of its own. All are moved by a number below the context that
+        In an epoch every window comes up once, in an order of its own. All are moved by a number below the stride that
         is drawn for the epoch; those that would pass the end of the text are moved back.
         """
         position, epoch = places(step, batch_size, count := self._count(size))
-        starts = shuffled(position, count, seed, epoch) * self.context + drawn(self.context, seed, epoch)
+        starts = shuffled(position, count, seed, epoch) * self.stride + drawn(self.stride, seed, epoch)
         return starts.clip(max=size - self.window)
 
     def evaluation_starts(self, size: int) -> Int[np.ndarray, " windows"]:
         """Where the evaluated windows of a text of so many tokens begin; the last may pass its end."""
         available = self._count(size)
         count = min(self.evaluation_windows or available, available)
-        return self.context * (np.arange(count) * available // count)
+        return self.stride * (np.arange(count) * available // count)
 
     def positions(self, starts: Int[Any, "*shape"]) -> Int[Any, "*shape window"]:
         """Where the tokens of windows lie."""
@@ -104,7 +109,7 @@ class Windows:
 
     def _count(self, size: int) -> int:
         """How many windows hold all tokens of a text of so many."""
-        return math.ceil((size - self.overlap) / self.context)
+        return math.ceil((size - self.overlap) / self.stride)
 
 
 def in_batches(fields: dict[str, np.ndarray], batch_size: int) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, chisquare
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, processors
 
 from tasks.masked import MaskedLanguage
 from tasks.task import Task
@@ -84,6 +84,32 @@ def test_the_mask_is_one_token_more_than_the_tokenizer_has(tokenizer, corpus, tm
     task.check(dataset)
     batch = task.batch(dataset.arrays["train"], 0, 0, 8)
     assert batch["labels"].max() < task.mask == batch["tokens"].max()
+
+
+@pytest.fixture
+def framing(tmp_path):
+    """A tokenizer file that puts two tokens before a text and one behind it."""
+    known = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[MASK]": 3, "x": 4, "y": 5, "z": 6}
+    tokenizer = Tokenizer(models.WordLevel(known, unk_token="[UNK]"))
+    added = [(token, known[token]) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] [CLS] $A [SEP]", special_tokens=added)
+    tokenizer.save(str(tmp_path / "framing.json"))
+    return str(tmp_path / "framing.json")
+
+
+def test_what_the_tokenizer_adds_stands_around_every_window_and_is_not_asked_for(framing):
+    task = MaskedLanguage(tokenizer=framing, context=23, evaluation_windows=0)
+    arrays = {"tokens": np.random.default_rng(0).integers(4, 7, 97).astype(np.uint8)}
+    batch = task.evaluation_batches(arrays, 5)
+    whole = np.concatenate([batch["labels"][0, :4, 2:-1].ravel(), batch["labels"][0, 4, 5:-1]])
+    np.testing.assert_array_equal(whole, arrays["tokens"])  # end to end, the last moved back into the text
+    for fields in (task.batch(arrays, 0, 3, 4), {name: rows[0] for name, rows in batch.items()}):
+        for name in ("tokens", "labels"):
+            np.testing.assert_array_equal(fields[name][:, [0, 1, -1]], np.tile([1, 1, 2], (len(fields[name]), 1)))
+        assert not fields["weight"][:, [0, 1, -1]].any()
+        np.testing.assert_array_equal(fields["weight"].sum(axis=1), 3)  # 15 % of 20
+    with pytest.raises(ValueError, match=r"context is 3: it must be above 3, what '.*framing\.json' adds to a text"):
+        MaskedLanguage(tokenizer=framing, context=3)
 
 
 def test_a_tokenizer_with_a_mask_of_its_own_needs_no_other(words):

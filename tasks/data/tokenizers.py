@@ -72,6 +72,17 @@ def special_token(name: str, *spellings: str) -> int | None:
     return next((token for token in found if token is not None), None)
 
 
+def added_tokens(name: str) -> tuple[list[int], list[int]]:
+    """The tokens that a `tokenizer.json` adds before and behind a text, such as [CLS] and [SEP]; none for any other
+    tokenizer."""
+    if name == "bytes" or name in TRAINED:
+        return [], []
+    found = _file(name).encode("a")
+    added = [token for token, own in zip(found.ids, found.special_tokens_mask, strict=True) if own]
+    before = found.special_tokens_mask.index(0)
+    return added[:before], added[before:]
+
+
 def tokenized(text: Dataset, name: str, vocabulary: int, boundaries: bool, data_dir: Path | None) -> Dataset:
     """A corpus of bytes (fields `tokens` and `ends`, the end of every document) as one of tokens.
 
