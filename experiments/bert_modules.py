@@ -25,6 +25,6 @@ experiment = Experiment(
     model=classifier(masked.model, TASK.classes, pooling="mean"),
     activations=("relu", "gelu", "gelu_tanh", "swiglu", "geglu"),
     seeds=(0, 1, 2, 3, 4),
-    settings=Settings(steps=400, batch_size=16),
+    settings=Settings(steps=1600, batch_size=16),
     hyperparameters=Hyperparameters(learning_rate=3e-3),
 )
