@@ -49,11 +49,11 @@ def drift(
     others: Sequence[tuple[Any, Mapping[str, Any]]],
     batches: Mapping[str, Shaped[Any, "batches batch_size *_"]],
 ) -> list[Drift]:
-    """How far each of other networks, (model, params) too, is from this one on a task's evaluation batches.
+    """How far other networks, models with their parameters, are from (model, params) on a task's evaluation batches.
 
     `task` is a `tasks.task.Task` that tells classes or tokens, and `batches` are as its `evaluation_batches` gives
     them. The networks compute in their own dtypes, float32 in full precision, and are compared in float32, batch by
-    batch: all values of the reference and of one other for one are in memory at once.
+    batch: in memory are all values of the reference for one batch, and those of one other network.
 
     Raises ValueError, naming the field, for what is no Transformer and for networks of different shapes.
     """
