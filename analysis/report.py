@@ -34,8 +34,9 @@ MEANINGS = {
     "xz": "the measured text alone, compressed",
     "nearest_mean": "the class whose mean training image is nearest",
     "ridge": "least squares from pixels to classes, with a penalty on the weights",
-    "most_frequent": "the most frequent tag of the training words",
+    "most_frequent": "the most frequent class in training",
     "most_frequent_of_word": "the most frequent tag of the word in training",
+    "naive_bayes": "a multinomial classifier of the tokens' counts",
 }
 
 
