@@ -52,7 +52,7 @@ class Task(Protocol):
 
     @property
     def tokens_per_example(self) -> int:
-        """How many predictions one example trains, the unit of throughput."""
+        """What throughput counts in one example: the tokens that are read, or where an example is one thing, itself."""
         ...
 
     def load(self, data_dir: Path | None = None) -> Dataset:
