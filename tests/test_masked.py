@@ -114,6 +114,12 @@ def test_what_the_tokenizer_adds_stands_around_every_window_and_is_not_asked_for
         MaskedLanguage(tokenizer=framing, context=3)
 
 
+def test_a_tokenizer_without_any_letter_is_refused(tmp_path):
+    Tokenizer(models.BPE({"1": 0}, [])).save(str(tmp_path / "digits.json"))
+    with pytest.raises(ValueError, match=r"digits\.json' has no token for the letter a, nor one for what is unknown"):
+        MaskedLanguage(tokenizer=str(tmp_path / "digits.json"), context=3)
+
+
 def test_a_tokenizer_with_a_mask_of_its_own_needs_no_other(words):
     task = MaskedLanguage(tokenizer=words, context=8)
     assert (task.mask, task.vocab_size) == (4, 6)

@@ -74,10 +74,12 @@ def special_token(name: str, *spellings: str) -> int | None:
 
 def added_tokens(name: str) -> tuple[list[int], list[int]]:
     """The tokens that a `tokenizer.json` adds before and behind a text, such as [CLS] and [SEP]; none for any other
-    tokenizer."""
+    tokenizer. Raises ValueError where that cannot be told, since it has no token for a letter."""
     if name == "bytes" or name in TRAINED:
         return [], []
     found = _file(name).encode("a")
+    if 0 not in found.special_tokens_mask:
+        raise ValueError(f"tokenizer {name!r} has no token for the letter a, nor one for what is unknown")
     added = [token for token, own in zip(found.ids, found.special_tokens_mask, strict=True) if own]
     before = found.special_tokens_mask.index(0)
     return added[:before], added[before:]
