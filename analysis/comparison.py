@@ -280,7 +280,7 @@ def _known(field: str, value: str | None, column: pd.Series) -> str:
     allowed = sorted(column.unique())
     if value not in allowed:
         has = ", ".join(allowed) or "none"
-        raise ValueError(f"{field} is '{value}', but the rows have {has}{nearest(value, allowed)}")
+        raise ValueError(f"{field} is {value!r}, but the rows have {has}{nearest(value, allowed)}")
     return str(value)
 
 

@@ -176,7 +176,7 @@ def test_dictionary_is_json_with_exactly_these_fields():
     ("arguments", "message"),
     [
         ({"baseline": "geluu"}, "baseline is 'geluu', .*did you mean 'gelu'"),
-        ({}, "baseline is 'None', but the rows have geglu, gelu"),
+        ({}, "baseline is None, but the rows have geglu, gelu"),
         ({"baseline": "gelu", "metric": "los"}, "metric is 'los', .*did you mean 'loss'"),
         ({"baseline": "gelu", "split": "test"}, "split is 'test', but the rows have train, validation"),
         ({"baseline": "gelu", "step": 1999}, "step is 1999, but the nearest one recorded is 2000"),
