@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +14,7 @@ from choices import check_choice
 from tasks.data.tokenizers import boundary_token
 from tasks.examples import cross_entropy
 from tasks.task import of_each_token
-from tasks.windows import Windows, in_batches
+from tasks.windows import Windows, framed, in_batches
 
 DOCUMENTS = ("joined", "packed", "masked")
 LARGEST_LOSS = 88.0  # nats: the perplexity of more is infinite in f32, and infinite numbers mark a run as diverged
@@ -25,11 +25,10 @@ class CausalLanguage(Windows):
     """Predict every token of a text from the tokens before it.
 
     Documents are `joined` as they are; or `packed`, with a token of its own before each, which ends the one before; or
-    also `masked`: batches then have `segments`, and attention is to stay within one. Raises what `Windows` raises, and
-    ValueError for another way.
+    also `masked`: batches then have `segments`, and attention is to stay within one. Joined windows begin with the
+    token that a tokenizer.json puts before a text, as for LLaMA and Gemma, which never saw a window without it. Raises
+    what `Windows` raises, and ValueError for another way.
     """
-
-    overlap: ClassVar[int] = 1  # a window's last token is only predicted, and the first of the next
 
     documents: str = "joined"
     """How documents lie in a window: joined, packed (a token between two) or masked (attention stays within one)."""
@@ -49,6 +48,16 @@ class CausalLanguage(Windows):
         return self.context
 
     @property
+    def overlap(self) -> int:
+        """A window's last token is only predicted, and the first of the next, unless that begins with another."""
+        return 1 - len(self._start)
+
+    @property
+    def _start(self) -> list[int]:
+        """The token before the text of every window, or none."""
+        return [] if self._boundaries else self._added[0][-1:]
+
+    @property
     def _boundaries(self) -> bool:
         return self.documents != "joined"
 
@@ -63,7 +72,7 @@ class CausalLanguage(Windows):
         and if masked `segments`, int32 [batch_size, context]."""
         tokens = arrays["tokens"]
         starts = self.training_starts(tokens.size, seed, step, batch_size)
-        return self._with_segments({"tokens": tokens[self.positions(starts)]})
+        return self._with_segments({"tokens": framed(tokens[self.positions(starts)], self._start, [])})
 
     def _with_segments(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields of windows, and if masked the number of the document in its window of each input."""
@@ -88,15 +97,16 @@ class CausalLanguage(Windows):
         `weight`, f32 [n_batches, batch_size, context], 1 for a target and 0 for padding. If masked also `segments`.
 
         Windows lie end to end, the last token of one being the first of the next, and the last may be partly padding:
-        all of them together predict every token of the split but the first exactly once.
+        all of them together predict every token of the split exactly once, except the first, which is predicted only
+        where a token is put before it.
         """
         last = arrays["tokens"].size - 1
         positions = self.positions(self.evaluation_starts(last + 1))
-        real = np.minimum(positions, last)
+        targets = positions[:, self.overlap :]
         fields = {
-            "tokens": arrays["tokens"][real],
-            "bytes": arrays["bytes"][real[:, 1:]].astype(np.float32),
-            "weight": (positions[:, 1:] <= last).astype(np.float32),
+            "tokens": framed(arrays["tokens"][np.minimum(positions, last)], self._start, []),
+            "bytes": arrays["bytes"][np.minimum(targets, last)].astype(np.float32),
+            "weight": (targets <= last).astype(np.float32),
         }
         return in_batches(self._with_segments(fields), batch_size)
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Int, Integer, Shaped
+from jaxtyping import Array, Int, Integer
 
-from tasks.data.tokenizers import added_tokens, special_token
+from tasks.data.tokenizers import special_token
 from tasks.denoising import Denoising, derived
 from tasks.order import drawn, shuffled
+from tasks.windows import framed
 
 FATES = 10
 MASKED, REPLACED = 8, 9  # of ten fates the first eight are the mask and the ninth a random token; the tenth stays
@@ -50,7 +51,7 @@ class MaskedLanguage(Denoising):
     @property
     def stride(self) -> int:
         """Tokens of the text in a window: what the tokenizer adds leaves room for."""
-        return self.context - sum(map(len, added_tokens(self.tokenizer)))
+        return self.context - sum(map(len, self._added))
 
     @property
     def chosen(self) -> int:
@@ -71,17 +72,10 @@ class MaskedLanguage(Denoising):
         other = drawn(super().vocab_size, derived(seeds, 1), places)
         changed = xp.where(fate < MASKED, self.mask, xp.where(fate < REPLACED, other, windows))
         tokens = xp.where(asked, changed, windows).astype(np.int32)
-        before, after = added_tokens(self.tokenizer)
-        weight = _framed(asked.astype(np.float32), [0.0] * len(before), [0.0] * len(after))
-        return {"tokens": _framed(tokens, before, after), "labels": _framed(windows, before, after), "weight": weight}
+        before, after = self._added
+        weight = framed(asked.astype(np.float32), [0.0] * len(before), [0.0] * len(after))
+        return {"tokens": framed(tokens, before, after), "labels": framed(windows, before, after), "weight": weight}
 
     def inputs(self, batch: Mapping[str, Array]) -> tuple[Int[Array, "batch context"]]:
         """The window with its chosen tokens changed."""
         return (batch["tokens"],)
-
-
-def _framed(rows: Shaped[Any, "*rows stride"], before: list, after: list) -> Shaped[Any, "*rows context"]:
-    """The rows with values before and behind each."""
-    xp = rows.__array_namespace__()
-    ends = [xp.broadcast_to(xp.asarray(end, dtype=rows.dtype), (*rows.shape[:-1], len(end))) for end in (before, after)]
-    return xp.concat([ends[0], rows, ends[1]], axis=-1)

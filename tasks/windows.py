@@ -1,15 +1,17 @@
 """Examples that are windows of a text: where they lie, in training and in evaluation, and what tokens they hold."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Integer
+from jaxtyping import Int, Integer, Shaped
 
 from tasks.data.corpora import check_corpus, corpus
-from tasks.data.tokenizers import check_tokenizer, tokenized, vocabulary_size
+from tasks.data.tokenizers import added_tokens, check_tokenizer, tokenized, vocabulary_size
 from tasks.order import drawn, places, shuffled
 from tasks.task import Dataset
 
@@ -21,8 +23,6 @@ class Windows:
     Windows lie end to end, but for `overlap` tokens that a window shares with the one after it. Raises ValueError for
     an unknown name or a number out of range, FileNotFoundError for a tokenizer file that is not there.
     """
-
-    overlap: ClassVar[int] = 0
 
     data: str = "stdlib"
     """Corpus, or one's own files as text:GLOB; see tasks.data.corpora."""
@@ -49,6 +49,11 @@ class Windows:
         return vocabulary_size(self.tokenizer, self.vocabulary, self._boundaries)
 
     @property
+    def overlap(self) -> int:
+        """Tokens of the text that a window shares with the next."""
+        return 0
+
+    @property
     def stride(self) -> int:
         """Tokens from the start of a window to that of the next."""
         return self.context
@@ -62,6 +67,11 @@ class Windows:
     def _boundaries(self) -> bool:
         """Whether a token of its own stands before each document."""
         return False
+
+    @cached_property
+    def _added(self) -> tuple[list[int], list[int]]:
+        """What a tokenizer.json adds before and behind a text; kept, for its file may be large."""
+        return added_tokens(self.tokenizer)
 
     def load(self, data_dir: Path | None = None) -> Dataset:
         """The corpus in tokens: every split with `tokens` [n], validation and test also with `bytes` [n], how many each
@@ -110,6 +120,15 @@ class Windows:
     def _count(self, size: int) -> int:
         """How many windows hold all tokens of a text of so many."""
         return math.ceil((size - self.overlap) / self.stride)
+
+
+def framed(
+    rows: Shaped[Any, "*rows length"], before: Sequence[float | int], after: Sequence[float | int]
+) -> Shaped[Any, "*rows longer"]:
+    """The rows with values before and behind each, of their type; in NumPy the same as in JAX."""
+    xp = rows.__array_namespace__()
+    ends = [xp.broadcast_to(xp.asarray(end, dtype=rows.dtype), (*rows.shape[:-1], len(end))) for end in (before, after)]
+    return xp.concat([ends[0], rows, ends[1]], axis=-1)
 
 
 def in_batches(fields: dict[str, np.ndarray], batch_size: int) -> dict[str, np.ndarray]:

@@ -114,8 +114,12 @@ def test_what_the_tokenizer_adds_stands_around_every_window_and_is_not_asked_for
         MaskedLanguage(tokenizer=framing, context=3)
 
 
-def test_a_tokenizer_without_any_letter_is_refused(tmp_path):
-    Tokenizer(models.BPE({"1": 0}, [])).save(str(tmp_path / "digits.json"))
+def test_a_tokenizer_that_adds_tokens_and_has_no_letter_is_refused(tmp_path):
+    tokenizer = Tokenizer(models.BPE({"1": 0, "[CLS]": 1}, []))
+    tokenizer.save(str(tmp_path / "digits.json"))
+    assert MaskedLanguage(tokenizer=str(tmp_path / "digits.json"), context=3).stride == 3
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 1)])
+    tokenizer.save(str(tmp_path / "digits.json"))
     with pytest.raises(ValueError, match=r"digits\.json' has no token for the letter a, nor one for what is unknown"):
         MaskedLanguage(tokenizer=str(tmp_path / "digits.json"), context=3)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from tasks.data import tokenizers
 from tasks.data.corpora import corpus
@@ -270,3 +270,30 @@ def test_a_tokenizer_without_a_boundary_packs_nothing(tmp_path, words):
     check_tokenizer(plain, 0, False)
     with pytest.raises(ValueError, match="has no token for the end of a document: none of "):
         CausalLanguage(tokenizer=plain, documents="packed")
+
+
+@pytest.fixture
+def beginning(tmp_path):
+    """A tokenizer file that puts a token before a text, as LLaMA's, and one behind it."""
+    tokenizer = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "[UNK]": 2, "x": 3}, unk_token="[UNK]"))
+    added = [("<s>", 0), ("</s>", 1)]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=added)
+    tokenizer.save(str(tmp_path / "beginning.json"))
+    return str(tmp_path / "beginning.json")
+
+
+def test_a_decoders_windows_begin_with_what_the_tokenizer_puts_before_a_text(beginning):
+    task = CausalLanguage(tokenizer=beginning, context=8, evaluation_windows=0)
+    arrays = {"tokens": np.arange(2, 31, dtype=np.uint8), "bytes": np.arange(29)}
+    batch = task.evaluation_batches(arrays, 4)
+    assert batch["tokens"].shape == (1, 4, 9)
+    assert not batch["tokens"][..., 0].any()
+    asked = batch["weight"].astype(bool)
+    np.testing.assert_array_equal(batch["tokens"][..., 1:][asked], arrays["tokens"])  # the first one too
+    np.testing.assert_array_equal(batch["bytes"][asked], arrays["bytes"])
+    windows = task.batch({"tokens": np.arange(100, dtype=np.uint8)}, 0, 3, 13)["tokens"]
+    assert not windows[:, 0].any()
+    np.testing.assert_array_equal(windows[:, 1:], windows[:, 1:2] + np.arange(8))
+    np.testing.assert_array_equal(np.diff(np.sort(windows[:, 1]))[:-2], 8)  # but for those that are moved back
+    packed = CausalLanguage(tokenizer=beginning, context=8, documents="packed")
+    np.testing.assert_array_equal(np.diff(packed.batch(arrays, 0, 3, 3)["tokens"]), 1)

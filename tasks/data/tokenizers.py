@@ -74,8 +74,8 @@ def special_token(name: str, *spellings: str) -> int | None:
 
 def added_tokens(name: str) -> tuple[list[int], list[int]]:
     """The tokens that a `tokenizer.json` adds before and behind a text, such as [CLS] and [SEP]; none for any other
-    tokenizer. Raises ValueError where that cannot be told, since it has no token for a letter."""
-    if name == "bytes" or name in TRAINED:
+    tokenizer. Raises ValueError where it adds some and their place cannot be told, for it has no token for a letter."""
+    if name == "bytes" or name in TRAINED or not _file(name).num_special_tokens_to_add(False):
         return [], []
     found = _file(name).encode("a")
     if 0 not in found.special_tokens_mask:
