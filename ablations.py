@@ -135,6 +135,7 @@ def _started(
 
     def train(one: Experiment, folder: Path, looks: Sequence[int] = ()) -> Results:
         cells = grid(one)
+        hosts.once(lambda: plan.check_data(cells, folder, dispatch.load, mode.retrain))
         hosts.once(lambda: plan.prepare(one, folder, command, baselines, looks))
         for name, commits in ({} if mode.retrain else plan.other_commits(folder, cells)).items():
             console.print(f"{name}: made by commit {', '.join(commits)}, this is {commit()}; --retrain makes it again")

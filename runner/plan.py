@@ -1,6 +1,7 @@
 """What a results directory still needs: it belongs to one experiment, whose grid may grow but not change."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from records.cells import CellDirectory, first_difference
 from records.environment import commit
 from records.files import LEFTOVERS, read_json, sweep, write_json
 from records.locks import lock
+from training.train import Dataset
 
 OURS = ("experiment.json", "cells", "tuning", "matched.json")  # any of them tells a folder of results
 
@@ -42,6 +44,34 @@ def prepare(
         _check_activations(experiment, directory)
         _check_own(experiment, known.get("own", []), directory)
         write_json(path, _record(experiment, known, command, baselines or {}, list(looks)))
+
+
+def check_data(cells: Sequence[Cell], directory: Path, load: Callable[[Any], Dataset], retrain: bool) -> None:
+    """Raises ValueError where a directory holds runs of the same tasks that were trained on other data than is there
+    now, such as files that were edited since: arms and seeds are compared in pairs. With `retrain` those of the cells
+    asked for do not count, since they are made again."""
+    again = {cell.name for cell in cells} if retrain else set()
+    now = {_key(cell.canonical["task"]): load(cell.task).provenance for cell in cells}
+    for path in sorted(directory.glob("cells/*/cell.json")):
+        task = {name: value for name, value in read_json(path)["task"].items() if name != "name"}
+        if path.parent.name in again or (facts := now.get(_key(task))) is None:
+            continue
+        made = [one["data"] for wave in CellDirectory(path.parent).waves() for one in wave.environments]
+        for before in made:
+            if difference := first_difference(_content(before), _content(facts)):
+                raise ValueError(
+                    f"{path.parent} was trained on other data than is there now ({difference}): choose another --out, "
+                    f"or delete it"
+                )
+
+
+def _key(value: dict[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _content(provenance: dict[str, Any]) -> dict[str, Any]:
+    """What tells the content of a data set."""
+    return {name: provenance[name] for name in ("splits", "tokenizer") if name in provenance}
 
 
 def results_lock(directory: Path) -> Path:

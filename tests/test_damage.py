@@ -14,10 +14,10 @@ from bigram import Bigram
 from marks import slow_but
 
 import ablations
-from experiments.experiment import Experiment
+from experiments.experiment import Experiment, grid
 from records import environment, files
 from records.results import read
-from runner import plan
+from runner import dispatch, plan
 from tasks.language import CausalLanguage
 from training import checkpoints, runs
 from training.settings import Hyperparameters, Settings
@@ -235,6 +235,22 @@ def test_another_question_under_the_same_name_is_refused(directory, question, co
     was = getattr(getattr(question, part), field)
     changed = replace(question, **{part: replace(getattr(question, part), **{field: value})})
     refused(command("run", "damaged", "--out", directory, asked=changed), f"{path} {was}, not {value}", "--out")
+
+
+def test_runs_on_other_data_are_neither_completed_nor_compared(directory, question, command):
+    path = first(directory, "cells/relu-*/*/environment.json")
+    cell, (made,) = path.parents[1], files.read_json(path)
+    splits = {**made["data"]["splits"], "train": {"bytes": 7, "sha256": "c0ffee"}}
+    files.write_json(path, [{**made, "data": {**made["data"], "splits": splits}}])
+    asked = replace(question, activations=("gelu", "silu"))
+    before = sorted(directory.rglob("*"))
+    refused(command("run", "damaged", "--out", directory, asked=asked), cell, "splits.train.bytes 7, not ", "--out")
+    assert sorted(directory.rglob("*")) == before
+    longer = replace(question, task=replace(question.task, context=9))
+    for cells, retrain in ((grid(question), True), (grid(longer), False)):  # made again; another task
+        plan.check_data(cells, directory, dispatch.load, retrain)
+    with pytest.raises(ValueError, match="was trained on other data"):
+        plan.check_data(grid(asked), directory, dispatch.load, True)
 
 
 def test_a_folder_of_something_else_is_left_alone(question, tmp_path, command):
