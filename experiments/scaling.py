@@ -20,11 +20,12 @@ there, over the ratio of the FLOPs spent. Where that is beyond GELU's largest ne
 Intervals are t intervals over seeds, of jackknife pseudo-values of the logarithm; percentiles of so few resampled seeds
 would cover too little. They hold what the seeds leave open, not whether a power law is right.
 
-Every activation has at every size the best of three learning rates by two seeds of their own. Smoke: gelu and swiglu,
-3 sizes, 3 seeds, one rate. Short: relu, gelu, swiglu, geglu and relu2; seeds 0 to 4; five sizes of 3,000 to 98,000
-parameters, 600 steps of 8 windows of 64 bytes: every size sees the same 307,200 tokens, so that the law is one of size
-alone. Full: five sizes of 0.8 to 38 million parameters, 20 tokens (bytes of books) a parameter, which Hoffmann et al.
-(2022) found best, so that x goes along the frontier of compute.
+Every activation has at every size the best of three learning rates (short: four, of which the largest was added after
+the small networks had chosen the largest of three) by two seeds of their own. Smoke: gelu and swiglu, 3 sizes, 3 seeds,
+one rate. Short: relu, gelu, swiglu, geglu and relu2; seeds 0 to 4; five sizes of 3,000 to 98,000 parameters, 600 steps
+of 8 windows of 64 bytes: every size sees the same 307,200 tokens, so that the law is one of size alone. Full: five
+sizes of 0.8 to 38 million parameters, 20 tokens (bytes of books) a parameter, which Hoffmann et al. (2022) found best,
+so that x goes along the frontier of compute.
 """
 
 import itertools
@@ -89,7 +90,7 @@ TASKS: dict[Budget, CausalLanguage] = {
 }
 BATCH: dict[Budget, int] = {"smoke": 8, "short": 8, "full": 64}
 SEEDS: dict[Budget, int] = {"smoke": 3, "short": 5, "full": 5}
-RATES: dict[Budget, tuple[float, ...]] = {"smoke": (), "short": (2e-3, 6e-3, 2e-2), "full": (3e-4, 1e-3, 3e-3)}
+RATES: dict[Budget, tuple[float, ...]] = {"smoke": (), "short": (2e-3, 6e-3, 2e-2, 6e-2), "full": (3e-4, 1e-3, 3e-3)}
 
 
 @dataclass(frozen=True)
