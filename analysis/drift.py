@@ -15,7 +15,7 @@ from analysis.gallery import Section
 from analysis.reproduction import Verdict
 from analysis.statistics import paired_t
 
-WHOLE = ("kl", "loss_difference", "agreement")
+WHOLE = ("kl", "loss", "loss_difference", "agreement")
 SITES = {"hidden": "hidden values", "output": "feed-forward output", "residual": "residual stream"}
 INTERACTION = "interaction"
 HUES = {"norm": "#0072b2", "activation": "#d55e00", "both": "#009e73", INTERACTION: "#888888"}
@@ -32,19 +32,23 @@ def line_style(change: str) -> dict[str, Any]:
 
 
 def attributed(rows: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """A row a change: n networks, KL, loss difference with its t interval over the networks, top-1 agreement.
+    """A row a change: n networks, KL, the loss with this change, its difference to the loss without it with a t
+    interval over the networks, top-1 agreement.
 
     `rows` have `seed`, `change`, `measure` and `value`, as `probes.attribution.attribution` gives them for every
     network. The interaction is what both changes do beyond the sum of each alone, network by network: 0 where they add
-    up. It has no agreement, which does not add up.
+    up. It has no loss and no agreement, which do not add up.
     """
     table = []
     for change, values in _by_change(rows):
         t = paired_t(values["loss_difference"].to_numpy(), level)
         spread = {"low": float(t.low), "high": float(t.high)} if len(values) > 1 else {"low": np.nan, "high": np.nan}
         means = values.mean()
-        row = {"change": change, "n": len(values), "kl": means["kl"], "loss_difference": means["loss_difference"]}
-        table.append({**row, **spread, "agreement": means["agreement"]})
+        difference = means["loss_difference"]
+        loss = {"loss": means["loss"] + difference, "loss_difference": difference}
+        table.append(
+            {"change": change, "n": len(values), "kl": means["kl"], **loss, **spread, "agreement": means["agreement"]}
+        )
     return pd.DataFrame(table)
 
 
@@ -56,7 +60,7 @@ def _by_change(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     yield from ((change, table[change]) for change in changes)
     if {"norm", "activation", "both"} <= set(changes):
         beyond = table["both"] - table["norm"] - table["activation"]
-        yield INTERACTION, beyond.assign(agreement=np.nan)
+        yield INTERACTION, beyond.assign(loss=np.nan, agreement=np.nan)
 
 
 def verdicts(rows: pd.DataFrame) -> list[Verdict]:
@@ -128,8 +132,9 @@ def sections(rows: pd.DataFrame, title: str = "What each change does") -> dict[s
             title,
             table=table,
             notes=(
-                "without training; kl and loss_difference in nats; agreement: the share of places where both find the "
-                "same token or class likeliest; low and high: 95 % t interval of the loss difference over the networks",
+                "without training, in nats: kl, the loss with each change, and its difference to the loss without any, "
+                "whose 95 % t interval over the networks is low to high; agreement: the share of places where both "
+                "find the same token or class likeliest",
                 *(adds_up if INTERACTION in table["change"].to_numpy() else ()),
             ),
             verdicts=tuple(verdicts(rows)),

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import synthetic
 
+from analysis import drift
 from experiments import swap_gelu, swap_norm_activation
 from experiments.experiment import grid
 from experiments.start import begun
@@ -120,7 +121,7 @@ def test_findings_tell_of_every_change_and_of_what_training_on_left():
     measured = [
         row
         for change, size in changes.items()
-        for measure in ("kl", "loss_difference", "agreement")
+        for measure in drift.WHOLE
         for row in rows_of(change, measure, size + np.array([0.0, 0.01, 0.02]))
     ]
     measured += [

@@ -66,6 +66,8 @@ def test_each_change_is_measured_on_every_network_and_written(cell, tmp_path):
     assert table.loc["activation", "kl"] < 1e-6 < table.loc["norm", "kl"]
     assert table.loc["norm, centring folded", "kl"] < 1e-6
     np.testing.assert_allclose(table.loc["interaction", "loss_difference"], 0, atol=1e-5)
+    before = (table["loss"] - table["loss_difference"]).dropna()
+    np.testing.assert_allclose(before, rows.loc[rows["measure"] == "loss", "value"].mean(), rtol=1e-6)
     record = json.loads((tmp_path / "drift.json").read_text())
     assert record["from"] == {"activation": "gelu", "norm": "layernorm"}
     assert [row["change"] for row in record["attribution"]] == list(table.index)
@@ -188,6 +190,6 @@ def test_the_interaction_is_what_both_do_beyond_each_network_by_network():
     last = drift.attributed(rows).iloc[-1]
     assert (last["change"], last["n"]) == ("interaction", 2)
     np.testing.assert_allclose(last["loss_difference"], (0.05 + 0.1) / 2)
-    assert np.isnan(last["agreement"])
+    assert np.isnan(last[["loss", "agreement"]].astype(float)).all()
     outcomes = [verdict.outcome for verdict in drift.verdicts(rows)]
     assert outcomes[-1] == "not resolved"
