@@ -2,8 +2,8 @@
 
 Command:  ablations study scaling --budget short
 Cost:     683 s of processor time (short) on an AMD EPYC, 7 minutes of 2 cores; about 20 on a Xeon of 2.5 GHz: 65 runs
-          of 307,200 tokens a size and 50 programs. Full: 275 runs, computed 1.2e19 FLOPs, a day and a half on a GPU that
-          sustains 1e14 a second (not measured)
+          of 307,200 tokens a size and 50 programs. Full: 275 runs, computed 1.2e19 FLOPs, a day and a half on a GPU
+          that sustains 1e14 a second (not measured)
 Expected: gated units and squared ReLU need less compute than GELU, ReLU more (Shazeer 2020, So et al. 2021), by factors
           between 0.8 and 1.5; whether a factor changes with size is what studies of one size leave open. Narang et al.
           (2021) found that few changes to the Transformer keep their gain elsewhere
