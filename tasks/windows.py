@@ -125,10 +125,17 @@ class Windows:
 def framed(
     rows: Shaped[Any, "*rows length"], before: Sequence[float | int], after: Sequence[float | int]
 ) -> Shaped[Any, "*rows longer"]:
-    """The rows with values before and behind each, of their type; in NumPy the same as in JAX."""
+    """The rows with values before and behind each, of their type; in NumPy the same as in JAX.
+
+    Without values nothing is put there: of constants without elements the compiler of jax 0.11.2 dies, in programs of
+    several devices.
+    """
     xp = rows.__array_namespace__()
-    ends = [xp.broadcast_to(xp.asarray(end, dtype=rows.dtype), (*rows.shape[:-1], len(end))) for end in (before, after)]
-    return xp.concat([ends[0], rows, ends[1]], axis=-1)
+
+    def end(values: Sequence[float | int]) -> list[Any]:
+        return [xp.broadcast_to(xp.asarray(values, dtype=rows.dtype), (*rows.shape[:-1], len(values)))]
+
+    return xp.concat([*(end(before) if before else ()), rows, *(end(after) if after else ())], axis=-1)
 
 
 def in_batches(fields: dict[str, np.ndarray], batch_size: int) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -295,5 +296,8 @@ def test_a_decoders_windows_begin_with_what_the_tokenizer_puts_before_a_text(beg
     assert not windows[:, 0].any()
     np.testing.assert_array_equal(windows[:, 1:], windows[:, 1:2] + np.arange(8))
     np.testing.assert_array_equal(np.diff(np.sort(windows[:, 1]))[:-2], 8)  # but for those that are moved back
+    for one in (task, CausalLanguage(context=8)):
+        traced = jax.make_jaxpr(lambda arrays, one=one: one.batch(arrays, 0, 3, 2))(arrays)
+        assert all(const.size for const in traced.consts)  # of empty ones the compiler of jax 0.11.2 dies
     packed = CausalLanguage(tokenizer=beginning, context=8, documents="packed")
     np.testing.assert_array_equal(np.diff(packed.batch(arrays, 0, 3, 3)["tokens"]), 1)
