@@ -19,7 +19,7 @@ from tasks.task import Dataset, Task
 from training import hosts, memory, reading, step
 from training.execution import Execution
 from training.settings import Hyperparameters, Run, Settings
-from training.sharding import DATA, RUNS, SplitInputs, shardings
+from training.sharding import DATA, RUNS, shardings, with_split_inputs
 
 # How arrays lie on the devices, whose mesh has the axes `runs` and `data`.
 WHOLE = PartitionSpec()
@@ -91,7 +91,7 @@ class Program:
         """Traces each function once and compiles them side by side: XLA works outside Python's lock."""
         task, axis = self._task, 0 if self.data_on == "host" else None
         settings = replace(self._settings, accumulate=self._settings.accumulate * self.execution.parts)
-        spread = SplitInputs(task) if self.execution.shards > 1 else task
+        spread = with_split_inputs(task) if self.execution.shards > 1 else task
         init = self._jit(partial(step.init, model, task, settings), (0, 0, axis))
         train = self._jit(
             partial(step.train_interval, model, spread, settings), (0, None, None, 0, 0, axis), donate=True

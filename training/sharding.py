@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
-
-from tasks.task import Task
 
 Rule = tuple[str, PartitionSpec]  # a pattern that is searched in the path, and how such an array is split
 
@@ -49,15 +48,13 @@ def split(path: str, shape: Sequence[int], shards: int, rules: Sequence[Rule] = 
     return PartitionSpec(*[DATA if axis == longest else None for axis in range(longest + 1)])
 
 
-class SplitInputs:
-    """A task whose examples are split over the devices of a run wherever the model meets them."""
+def with_split_inputs(task: Any) -> Any:
+    """A task (a `tasks.task.Task`) whose examples are split over the devices of a run wherever the model meets them."""
+    kind = type(task)
 
-    def __init__(self, task: Task):
-        self._task = task
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._task, name)
-
-    def inputs(self, batch: Mapping[str, Array]) -> tuple[Array, ...]:
+    def inputs(self: Any, batch: Mapping[str, Array]) -> tuple[Array, ...]:
         """The model's positional inputs; each device of a run has its part of the batch."""
-        return jax.lax.with_sharding_constraint(self._task.inputs(batch), PartitionSpec(DATA))
+        return jax.lax.with_sharding_constraint(kind.inputs(self, batch), PartitionSpec(DATA))
+
+    split = type(f"Split{kind.__name__}", (kind,), {"inputs": inputs})
+    return split(**{field.name: getattr(task, field.name) for field in fields(task)})
