@@ -14,6 +14,7 @@ from analysis.excerpts import Excerpt, of_results
 from experiments import swapping
 from experiments.experiment import Cell, Experiment, Named
 from experiments.start import Start, start_at
+from models.activations import activation
 from probes.attribution import FOLDED, attribution, changes
 from probes.swap import swapped_model
 from records.environment import environment
@@ -55,14 +56,15 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     """Measures a swap and writes OUT/index.html, OUT/drift.json and, below OUT, what training on leaves; gives the rows
     of `probes.attribution.attribution` with the `seed` of each network, -1 for a Hugging Face one.
 
-    Raises ValueError, before anything is computed, for a swap that is not defined for this network, and what
-    `runner.sources.opened` and training raise. A fold that would not be exact is left out, and the page says why.
+    Raises ValueError, before anything is computed, for a swap that is not defined for this network or changes nothing, and
+    what `runner.sources.opened` and training raise. A fold that would not be exact is left out, and the page says why.
     """
     if asked.activation is None and asked.norm is None:
         raise ValueError("neither --activation nor --norm is given: say what the network is to have")
     plan.check_folder(out, OURS)
     start = start_at(asked.directory)
     source = opened(asked.directory.resolve(), load)
+    _check_new(asked, source.model)
     task = _task(asked, source)
     todo, left_out = _defined(source.model, changes(source.model, asked.activation, asked.norm))
     experiments = _recoveries(asked, source, task, start, todo)
@@ -74,6 +76,14 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     results = {suffix: train(one, out / one.name) for suffix, one in experiments.items()}
     _write(asked, start, source.model, Excerpt(rows, made), results, left_out, out)
     return rows
+
+
+def _check_new(asked: Swap, model: Any) -> None:
+    """Raises ValueError where the network has the activation or the norm that is asked for."""
+    if asked.activation is not None and activation(asked.activation) == model.activation:
+        raise ValueError(f"--activation is '{model.activation.name}', as the network's is already: give another")
+    if asked.norm == model.norm:
+        raise ValueError(f"--norm is '{model.norm}', as the network's is already: give another, or leave it out")
 
 
 def _task(asked: Swap, source: Source) -> Any:

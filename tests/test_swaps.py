@@ -142,6 +142,8 @@ def test_a_fold_that_would_not_be_exact_is_left_out_and_said_so(tmp_path):
         (["--activation", "gelo"], "gelu"),
         (["--norm", "layrnorm"], "norm is 'layrnorm': allowed are layernorm, rmsnorm, none; did you mean 'layernorm'?"),
         (["--norm", "none"], "'none' has no parameters"),
+        (["--norm", "layernorm", "--activation", "relu"], "--norm is 'layernorm', as the network's is already"),
+        (["--activation", "gelu"], "--activation is 'gelu', as the network's is already"),
         (["--activation", "swiglu_clamped"], "no constant value"),
         (["--activation", "relu", "--text", "nowhere.txt"], "nowhere.txt"),
         (["--activation", "relu", "--steps", "-1"], "steps is -1"),
