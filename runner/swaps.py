@@ -56,8 +56,9 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     """Measures a swap and writes OUT/index.html, OUT/drift.json and, below OUT, what training on leaves; gives the rows
     of `probes.attribution.attribution` with the `seed` of each network, -1 for a Hugging Face one.
 
-    Raises ValueError, before anything is computed, for a swap that is not defined for this network or changes nothing, and
-    what `runner.sources.opened` and training raise. A fold that would not be exact is left out, and the page says why.
+    Raises ValueError, before anything is computed, for a swap that is not defined for this network or changes nothing,
+    and what `runner.sources.opened` and training raise. A fold that would not be exact is left out, and the page says
+    why.
     """
     if asked.activation is None and asked.norm is None:
         raise ValueError("neither --activation nor --norm is given: say what the network is to have")
