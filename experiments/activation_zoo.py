@@ -120,6 +120,7 @@ class ActivationZoo:
         """What the seeds resolve at each size, and whether it is what was published."""
         by_size = {name.removeprefix(f"{self.name}_"): found for name, found in results.items()}
         compared = {size: compare(found) for size, found in by_size.items()}
+        of_table = {size: compare(published_only(found)) for size, found in by_size.items()}
         values = {size: bits(found, compared[size]) for size, found in by_size.items()}
         both = over_sizes(values, next(iter(compared.values())).level)
         published = PUBLISHED[["bits_per_byte"]]
@@ -127,7 +128,7 @@ class ActivationZoo:
         correlations[" and ".join(values)] = correlation(*values.values())
         return Findings(
             verdicts=(
-                *(one for size, found in compared.items() for one in readings(size, found)),
+                *(one for size, found in compared.items() for one in readings(size, found, of_table[size])),
                 *(agreement(between, found) for between, found in correlations.items()),
                 leaders(both, compared),
             ),
@@ -155,6 +156,11 @@ class ActivationZoo:
                 },
             },
         )
+
+
+def published_only(found: Results) -> Results:
+    """The arms that were published: a family of their own, as the question about them is."""
+    return replace(found, rows=found.rows[found.rows["activation"].isin(PUBLISHED.index)])
 
 
 def bits(found: Results, compared: Comparison) -> pd.DataFrame:
@@ -185,46 +191,52 @@ def typical_sd(compared: Comparison) -> float:
     return float(np.median([group.sd for group in (*compared.baselines, *compared.arms)]))
 
 
-def readings(size: str, compared: Comparison) -> list[Verdict]:
-    """Of one size: whether anything differs, whether the published range is more than noise, whether GELU leads."""
-    sd, n = typical_sd(compared), compared.baselines[0].n
-    means = [group.mean for group in (*compared.baselines, *compared.arms)]
-    resolvable = float(np.median([arm.resolvable for arm in compared.arms]))
-    spread = f"sd over {n} seeds {sd:.4f} (median of arms)"
+def readings(size: str, compared: Comparison, of_table: Comparison) -> list[Verdict]:
+    """Of one size: whether anything differs; of the published arms, compared among themselves, whether the published
+    range is more than noise, whether GELU leads."""
+    groups = (*compared.baselines, *compared.arms)
+    spread = f"sd over {groups[0].n} seeds {typical_sd(compared):.4f} (median of arms)"
     differ = Verdict(
         f"{size}: activations differ by more than seeds do",
         "yes" if any(arm.verdict in ("better", "worse") for arm in compared.arms) else "not resolved",
-        f"means of {len(means)} arms span {np.ptp(means):.4f} bits/byte, {spread}; {counted(compared.arms)} (Holm over "
-        f"{len(compared.arms)} arms, which finds differences of {resolvable:.4f} with probability 0.8, median of arms)",
+        f"means of {len(groups)} arms span {np.ptp([group.mean for group in groups]):.4f} bits/byte, {spread}; "
+        f"{counted(compared.arms)} (Holm over {len(compared.arms)} arms, which finds differences of "
+        f"{resolvable(compared):.4f} with probability 0.8, median of arms)",
     )
-    return [differ, _noise(size, sd, spread, resolvable), _lead(size, compared)]
+    return [differ, _noise(size, of_table), _lead(size, of_table)]
 
 
-def _noise(size: str, sd: float, spread: str, resolvable: float) -> Verdict:
+def resolvable(compared: Comparison) -> float:
+    """The difference that pairs of so many seeds find with probability 0.8: the median of the arms."""
+    return float(np.median([arm.resolvable for arm in compared.arms]))
+
+
+def _noise(size: str, of_table: Comparison) -> Verdict:
     """Whether so many equal networks, of our noise and one run each, would span less than the published range."""
     claim = f"{size}: the published range of {RANGE:.4f} bits/byte is more than our noise"
+    sd = typical_sd(of_table)
     if not np.isfinite(sd):
         return Verdict(claim, "no verdict", "one seed has no sd")
     span = range_of_equals(len(PUBLISHED)) * sd
     reason = (
         f"{len(PUBLISHED)} equal networks, one run each, would span up to {span:.4f} in 95 of 100 such tables if they "
-        f"vary as ours do, {spread}; larger networks, trained longer, may vary less; our own pairs find differences of "
-        f"{resolvable:.4f}"
+        f"vary as ours do, sd over {of_table.baselines[0].n} seeds {sd:.4f} (median of arms); larger networks, trained "
+        f"longer, may vary less; our own pairs find differences of {resolvable(of_table):.4f}"
     )
     return Verdict(claim, "yes" if span < RANGE else "not resolved", reason)
 
 
-def _lead(size: str, compared: Comparison) -> Verdict:
+def _lead(size: str, of_table: Comparison) -> Verdict:
     """Whether every published activation is behind GELU here too."""
-    arms = [arm for arm in compared.arms if arm.activation in PUBLISHED.index]
-    verdicts = {arm.verdict for arm in arms}
+    verdicts = {arm.verdict for arm in of_table.arms}
     outcome = "no" if "better" in verdicts else "yes" if verdicts == {"worse"} else "not resolved"
-    ahead = [f"{arm.activation} {interval(arm)}" for arm in arms if arm.verdict == "better"]
+    ahead = [f"{arm.activation} {interval(arm)}" for arm in of_table.arms if arm.verdict == "better"]
     named = f"; better: {', '.join(ahead)}" if ahead else ""
     return Verdict(
         f"{size}: GELU is ahead of all others published",
         outcome,
-        f"of {len(arms)} published behind it, {counted(arms)}{named} (n = {compared.baselines[0].n})",
+        f"of {len(of_table.arms)} published behind it, {counted(of_table.arms)}{named} (Holm over these alone, n = "
+        f"{of_table.baselines[0].n})",
     )
 
 
