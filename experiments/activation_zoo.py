@@ -13,11 +13,11 @@ the Pile for 10,000 steps, once with each of 30 activations; its author says tha
 the variance. `activation_zoo_published.csv` is its table. Its GELU is the tanh approximation (EleutherAI/gpt-neo,
 models/activations.py), which is therefore the baseline here.
 
-All that there are here are trained, plain and gated; those that were published are compared among themselves too. Smoke:
-three of them. Short: seeds 0 to 4; two sizes (32 wide and 1 layer; 64 wide and 2 layers); WikiText-2 in bytes, 300
-steps of 8 windows of 64: 153,600 tokens a run; learning rate 3e-3 for all. Full: each at the best of three rates by two
-seeds of its own; two sizes (256 wide and 4 layers; 512 and 8), English novels, 4,000 steps of 64 windows of 256: 65.5
-million tokens a run.
+Every activation there is here is trained, plain and gated, and the published ones are compared among themselves too.
+Smoke: three of them. Short: seeds 0 to 4; two sizes (32 wide and 1 layer; 64 wide and 2 layers); WikiText-2 in bytes,
+300 steps of 8 windows of 64: 153,600 tokens a run; learning rate 3e-3 for all. Full: each at the best of three rates
+by two seeds of its own; two sizes (256 wide and 4 layers; 512 and 8), English novels, 4,000 steps of 64 windows of
+256: 65.5 million tokens a run.
 """
 
 from collections.abc import Mapping, Sequence
