@@ -51,18 +51,18 @@ def check_data(cells: Sequence[Cell], directory: Path, load: Callable[[Any], Dat
     now, such as files that were edited since: arms and seeds are compared in pairs. With `retrain` those of the cells
     asked for do not count, since they are made again."""
     again = {cell.name for cell in cells} if retrain else set()
-    now = {_key(cell.canonical["task"]): load(cell.task).provenance for cell in cells}
+    tasks = {_key(cell.canonical["task"]): cell.task for cell in cells}
     for path in sorted(directory.glob("cells/*/cell.json")):
-        task = {name: value for name, value in read_json(path)["task"].items() if name != "name"}
-        if path.parent.name in again or (facts := now.get(_key(task))) is None:
+        key = _key({name: value for name, value in read_json(path)["task"].items() if name != "name"})
+        if path.parent.name in again or key not in tasks:
             continue
-        made = [one["data"] for wave in CellDirectory(path.parent).waves() for one in wave.environments]
-        for before in made:
-            if difference := first_difference(_content(before), _content(facts)):
-                raise ValueError(
-                    f"{path.parent} was trained on other data than is there now ({difference}): choose another --out, "
-                    f"or delete it"
-                )
+        now = _content(load(tasks[key]).provenance)
+        made = [_content(one["data"]) for wave in CellDirectory(path.parent).waves() for one in wave.environments]
+        if difference := next(filter(None, (first_difference(before, now) for before in made)), None):
+            raise ValueError(
+                f"{path.parent} was trained on other data than is there now ({difference}): choose another --out, or "
+                f"delete it"
+            )
 
 
 def _key(value: dict[str, Any]) -> str:
