@@ -15,6 +15,7 @@ from experiments.activation_zoo import (
     agreement,
     bits,
     correlation,
+    gating,
     over_sizes,
     published_only,
     readings,
@@ -104,6 +105,19 @@ def test_the_published_arms_are_a_family_of_their_own():
     assert alone["silu"].p_adjusted == pytest.approx(whole["silu"].p_adjusted * 7 / 9)  # Holm: the smallest of 7, of 9
     _, _, lead = readings("small", compare(made), compare(published_only(made)))
     assert lead.reason.startswith("of 7 published behind it")
+
+
+@pytest.mark.parametrize(("offset", "outcome"), [(-0.1, "yes"), (0.1, "no"), (0.0, "not resolved")])
+def test_gated_units_are_held_against_the_functions_that_gate_them(offset, outcome):
+    rng = np.random.default_rng(0)
+    names = ["relu", "reglu", "silu", "swiglu", "identity", "bilinear", "tanh", "mish_glu", "swiglu_clamped"]
+    there = pd.DataFrame(3 + rng.normal(0, 0.01, (len(names), 5)), index=names)
+    there.loc[["reglu", "swiglu", "bilinear"]] += offset
+    there.loc[["tanh", "mish_glu"]] += 1  # there one way only
+    (found,) = gating("small", there, 0.95)
+    assert found.outcome == outcome
+    assert "mean of 3 functions, of which " in found.reason
+    assert gating("small", there.loc[["relu", "silu"]], 0.95) == []
 
 
 def test_the_published_range_is_held_against_our_noise():
