@@ -14,7 +14,6 @@ from analysis.excerpts import Excerpt, of_results
 from experiments import swapping
 from experiments.experiment import Cell, Experiment, Named
 from experiments.start import Start, start_at
-from models.activations import activation
 from probes.attribution import FOLDED, attribution, changes
 from probes.swap import swapped_model
 from records.environment import environment
@@ -65,7 +64,6 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     plan.check_folder(out, OURS)
     start = start_at(asked.directory)
     source = opened(asked.directory.resolve(), load)
-    _check_new(asked, source.model)
     task = _task(asked, source)
     todo, left_out = _defined(source.model, changes(source.model, asked.activation, asked.norm))
     experiments = _recoveries(asked, source, task, start, todo)
@@ -77,14 +75,6 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     results = {suffix: train(one, out / one.name) for suffix, one in experiments.items()}
     _write(asked, start, source.model, Excerpt(rows, made), results, left_out, out)
     return rows
-
-
-def _check_new(asked: Swap, model: Any) -> None:
-    """Raises ValueError where the network has the activation or the norm that is asked for."""
-    if asked.activation is not None and activation(asked.activation) == model.activation:
-        raise ValueError(f"--activation is '{model.activation.name}', as the network's is already: give another")
-    if asked.norm == model.norm:
-        raise ValueError(f"--norm is '{model.norm}', as the network's is already: give another, or leave it out")
 
 
 def _task(asked: Swap, source: Source) -> Any:
@@ -108,17 +98,25 @@ def _measured_on(asked: Swap, task: Any, dataset: Dataset) -> dict[str, np.ndarr
 
 def _defined(model: Any, todo: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """The changes that are defined for this model, and of the folds that are not why. Raises ValueError for any other
-    change that is not."""
-    found, left_out = {}, {}
+    change that is not, and for one to what the model has."""
+    own, found, left_out = _own(model), {}, {}
     for name, one in todo.items():
         try:
-            swapped_model(model, **one)
-            found[name] = one
+            changed = swapped_model(model, **one)
         except ValueError as error:
             if not name.endswith(FOLDED):
                 raise
             left_out[name] = str(error)
+            continue
+        if name in own and _own(changed)[name] == own[name]:
+            raise ValueError(f"--{name} is '{own[name]}', as the network's is already: give another")
+        found[name] = one
     return found, left_out
+
+
+def _own(model: Any) -> dict[str, str]:
+    """The names of what a swap may change."""
+    return {"activation": model.activation.name, "norm": model.norm}
 
 
 def _rows(
@@ -167,17 +165,18 @@ def _write(
     out: Path,
 ) -> None:
     """The page, and drift.json."""
-    old, rows = model.activation.name, measured.rows
+    was, rows = _own(model), measured.rows
     sections = drift.sections(rows)
     record: dict[str, Any] = {"attribution": _records(drift.attributed(rows)), "layers": _records(drift.by_layer(rows))}
     if results:
-        apart = pd.concat([recovery.differences(found, old, model.norm, suffix) for suffix, found in results.items()])
+        apart = pd.concat(
+            [recovery.differences(found, was["activation"], was["norm"], suffix) for suffix, found in results.items()]
+        )
         sections["recovery"] = recovery.section(apart)
         record["recovery"] = _records(recovery.table(apart))
     excerpts = {"drift": measured, **{one.experiment["name"]: of_results(one) for one in results.values()}}
     reports = {one.experiment["name"]: report.parts(one) for one in results.values()}
     to = {"activation": asked.activation and swapped_model(model, asked.activation).activation.name, "norm": asked.norm}
-    was = {"activation": old, "norm": model.norm}
     words = ", ".join(f"{field} {was[field]} to {value}" for field, value in to.items() if value)
     question = f"What changes when the {words}, and where?"
     gallery.write(out, f"Swap: {words}", sections, excerpts, left_out, question, (), reports)

@@ -246,6 +246,7 @@ def test_runs_on_other_data_are_neither_completed_nor_compared(directory, questi
     before = sorted(directory.rglob("*"))
     refused(command("run", "damaged", "--out", directory, asked=asked), cell, "splits.train.bytes 7, not ", "--out")
     assert sorted(directory.rglob("*")) == before
+    refused(command("run", "damaged", "--out", directory), cell)
     longer = replace(question, task=replace(question.task, context=9))
     for cells, retrain in ((grid(question), True), (grid(longer), False)):  # made again; another task
         plan.check_data(cells, directory, dispatch.load, retrain)

@@ -18,7 +18,7 @@ from records.cells import CellDirectory
 from training.execution import Execution, Placement
 from training.runs import Program
 from training.settings import Settings
-from training.sharding import DATA, split
+from training.sharding import DATA, RUNS, split, with_split_inputs
 from training.train import train
 
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
@@ -58,6 +58,18 @@ def trained(cell, execution, data_on="device"):
     program = Program(cell.model, cell.task, cell.settings, list(cell.runs), cell.task.load(), execution, data_on)
     state, metrics = program.train_interval(program.init(), 0, 4)
     return (program.host(state), {**metrics, **program.evaluate(state, "validation")}), state, program
+
+
+def test_each_device_of_a_run_has_its_part_of_the_batch(cell):
+    task = with_split_inputs(cell.task)
+    assert isinstance(task, type(cell.task))
+    assert asdict(task) == asdict(cell.task)
+    batch = jax.tree.map(jax.numpy.asarray, task.batch(cell.task.load().arrays["train"], 0, 0, 8))
+    auto = (jax.sharding.AxisType.Auto,) * 2
+    with jax.set_mesh(jax.make_mesh((1, 4), (RUNS, DATA), axis_types=auto)):
+        (inputs,) = jax.jit(task.inputs)(batch)
+    np.testing.assert_array_equal(inputs, *cell.task.inputs(batch))
+    assert [shard.data.shape for shard in inputs.addressable_shards] == 4 * [(2, cell.task.context)]
 
 
 @pytest.mark.parametrize(
