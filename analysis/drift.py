@@ -44,11 +44,8 @@ def attributed(rows: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
         t = paired_t(values["loss_difference"].to_numpy(), level)
         spread = {"low": float(t.low), "high": float(t.high)} if len(values) > 1 else {"low": np.nan, "high": np.nan}
         means = values.mean()
-        difference = means["loss_difference"]
-        loss = {"loss": means["loss"] + difference, "loss_difference": difference}
-        table.append(
-            {"change": change, "n": len(values), "kl": means["kl"], **loss, **spread, "agreement": means["agreement"]}
-        )
+        nats = {name: means[name] for name in ("kl", "loss", "loss_difference")}
+        table.append({"change": change, "n": len(values), **nats, **spread, "agreement": means["agreement"]})
     return pd.DataFrame(table)
 
 

@@ -40,13 +40,13 @@ def attribution(
     """What each change does to a network without training, on a task's evaluation batches (see `drift`): rows of
     `change`, `measure` and `value`, those of a layer also with its `stack` and `layer`.
 
-    Measures of the whole are `kl`, `agreement`, `loss`, that of the network as it was, and `loss_difference`, by how
-    much it is larger then. Raises what `swapped` and `drift` raise.
+    Measures of the whole are `kl`, `agreement`, `loss`, that of the changed network, and `loss_difference`, by how much
+    it is larger than that of the network as it was. Raises what `swapped` and `drift` raise.
     """
     rows: list[dict[str, Any]] = []
     others = [swapped(model, params, **asked) for asked in changes.values()]
     for change, found in zip(changes, drift(task, model, params, others, batches), strict=True):
-        whole = {"kl": found.kl, "agreement": found.agreement, "loss": found.loss}
+        whole = {"kl": found.kl, "agreement": found.agreement, "loss": found.other_loss}
         whole["loss_difference"] = found.other_loss - found.loss
         rows += [{"change": change, "measure": measure, "value": value} for measure, value in whole.items()]
         for layer in found.layers:

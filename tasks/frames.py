@@ -1,5 +1,6 @@
 """Frames: each of a recording is told its class, from it and its neighbours, as in the GELU paper (2016)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ NONE = -1
 
 
 @dataclass(frozen=True)
-class Frames(Examples):
+class Frames(Examples, ABC):
     """Examples that are recordings (Hendrycks and Gimpel 2016, section 3.4), with fields as `stacked` makes them.
 
     Raises ValueError for a number out of range.
@@ -32,9 +33,9 @@ class Frames(Examples):
             raise ValueError(f"frames must be at least 1, not {self.frames}")
 
     @property
+    @abstractmethod
     def classes(self) -> int:
         """Number of outputs that a model has for a frame."""
-        raise NotImplementedError
 
     @property
     def tokens_per_example(self) -> int:

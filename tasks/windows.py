@@ -133,9 +133,10 @@ def framed(
     xp = rows.__array_namespace__()
 
     def end(values: Sequence[float | int]) -> list[Any]:
-        return [xp.broadcast_to(xp.asarray(values, dtype=rows.dtype), (*rows.shape[:-1], len(values)))]
+        shape = (*rows.shape[:-1], len(values))
+        return [xp.broadcast_to(xp.asarray(values, dtype=rows.dtype), shape)] if values else []
 
-    return xp.concat([*(end(before) if before else ()), rows, *(end(after) if after else ())], axis=-1)
+    return xp.concat([*end(before), rows, *end(after)], axis=-1)
 
 
 def in_batches(fields: dict[str, np.ndarray], batch_size: int) -> dict[str, np.ndarray]:

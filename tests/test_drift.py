@@ -171,6 +171,7 @@ def test_every_change_is_told_of_as_if_it_were_the_only_one():
     rows = attribution(CAUSAL, MODEL, PARAMS, asked, batches(CAUSAL))
     alone = apart(MODEL, PARAMS, *swapped(MODEL, PARAMS, norm="rmsnorm"))
     assert values(rows, "kl")["norm"] == alone.kl
+    assert values(rows, "loss")["norm"] == alone.other_loss
     assert values(rows, "loss_difference")["norm"] == alone.other_loss - alone.loss
     errors = [row["value"] for row in rows if row["change"] == "norm" and row["measure"] == "output_error"]
     assert errors == [layer["output_error"] for layer in alone.layers]

@@ -56,5 +56,5 @@ def with_split_inputs(task: Any) -> Any:
         """The model's positional inputs; each device of a run has its part of the batch."""
         return jax.lax.with_sharding_constraint(kind.inputs(self, batch), PartitionSpec(DATA))
 
-    split = type(f"Split{kind.__name__}", (kind,), {"inputs": inputs})
-    return split(**{field.name: getattr(task, field.name) for field in fields(task)})
+    split_kind = type(f"Split{kind.__name__}", (kind,), {"inputs": inputs})
+    return split_kind(**{field.name: getattr(task, field.name) for field in fields(task)})

@@ -1,5 +1,6 @@
 """A published text as a set of TFDS: one example a split, whose sha256 is known beforehand."""
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,9 +16,9 @@ class PublishedText(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
     SHA256: ClassVar[dict[str, str]]
     """Split -> sha256 of its text."""
 
+    @abstractmethod
     def texts(self, dl_manager: Any) -> dict[str, bytes]:
         """Split -> text, of checked files."""
-        raise NotImplementedError
 
     def _info(self) -> Any:
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({"text": tfds.features.Text()}))
