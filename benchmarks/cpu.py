@@ -19,6 +19,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 import ablations
 from analysis.figures import BLUE, GREY, ORANGE, STYLE
@@ -210,6 +211,8 @@ def figure(sizes: dict[str, Any]) -> Figure:
             target = row["target"]["ratio"] * np.median(rates[EAGER]) if EAGER in rates else None
             measure.dots(axes, rates, colours, target)
             axes.set(title=f"width {name}", xlabel="tokens a second", xlim=(0, None))
+            axes.xaxis.set_major_locator(MaxNLocator(4))  # so narrow a panel has room for few
+            axes.xaxis.set_major_formatter("{x:,.0f}")
             if axes is not panels[0]:
                 axes.tick_params(labelleft=False)
     return whole
