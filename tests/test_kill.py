@@ -204,7 +204,7 @@ def test_an_interrupted_runner_says_how_to_go_on(start, folder, experiment, tmp_
 
 def began(out: Path) -> None:
     """Waits for the first checkpoint; the cell is then locked and in training."""
-    limit = time.monotonic() + 100
+    limit = time.monotonic() + 600
     while not any(out.glob("cells/*/*/checkpoints/*")):
         assert time.monotonic() < limit
         time.sleep(0.01)

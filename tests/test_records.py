@@ -105,7 +105,7 @@ def test_a_lock_is_exclusive_and_dies_with_its_holder(tmp_path):
     held = processes.Event()
     holder = processes.Process(target=hold, args=(tmp_path / "lock", held))
     holder.start()
-    assert held.wait(30)
+    assert held.wait(300)
     with lock(tmp_path / "lock") as mine:
         assert not mine
     holder.kill()
