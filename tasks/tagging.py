@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from tasks.data.tweets import TAGS, tweets
+from tasks.data.tweets import tweets
 from tasks.examples import Examples, check_outputs, cross_entropy, weighted
 from tasks.task import Dataset
 
 WORDS = 3941
 """Words that the training split has, with the unknown one; the id after them stands beyond the ends of a tweet."""
+TAGS = 25
+"""Parts of speech, those of Twitter's own (hashtags, addresses) among them."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,11 @@ class TweetTagging(Examples):
         return Dataset(arrays, dataset.provenance)
 
     def check(self, dataset: Dataset) -> None:
-        """Raises ValueError when the vocabulary is another."""
+        """Raises ValueError when the vocabulary is another, or the tags."""
         if (found := dataset.provenance["vocabulary"]) != WORDS:
             raise ValueError(f"the vocabulary of the tweets has {found} words, not {WORDS}")
+        if (tags := len(dataset.provenance["tags"])) != TAGS:
+            raise ValueError(f"the words of the tweets have {tags} tags, not {TAGS}")
 
     def inputs(self, batch: Mapping[str, Array]) -> tuple[Int[Array, "batch context"]]:
         """The ids of the words in sight."""
@@ -70,7 +74,7 @@ class TweetTagging(Examples):
         Raises ValueError when the model tells of another number of tags.
         """
         tags, weight = batch["tag"], batch["weight"]
-        check_outputs(outputs, (*tags.shape, len(TAGS)))
+        check_outputs(outputs, (*tags.shape, TAGS))
         wrong = (outputs.argmax(axis=-1) != tags).astype(jnp.float32)
         return {"loss": weighted(cross_entropy(outputs, tags), weight), "token_error": weighted(wrong, weight)}
 

@@ -22,7 +22,8 @@ from tasks.data import speech as speech_module
 from tasks.data.corpora import corpus
 from tasks.data.images import images, in_range, stacked
 from tasks.data.speech import spoken_digits
-from tasks.data.tweets import TAGS, UNKNOWN, tweets, vocabulary
+from tasks.data.tweet_pos import TAGS
+from tasks.data.tweets import UNKNOWN, tweets, vocabulary
 from tasks.data.wikitext2 import WikiText2
 from tasks.task import SPLITS
 
@@ -264,7 +265,7 @@ def recordings(count):
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
         for digit in range(10):
-            for who, speaker in enumerate(speech_module.SPEAKERS[:2]):
+            for who, speaker in enumerate(spoken_digit.SPEAKERS[:2]):
                 for number in range(count):
                     sound = io.BytesIO()
                     with wave.open(sound, "wb") as file:

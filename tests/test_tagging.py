@@ -4,9 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.data.tweets import TAGS
-from tasks.tagging import WORDS, TweetTagging, neighbours
-from tasks.task import Task
+from tasks.tagging import TAGS, WORDS, TweetTagging, neighbours
+from tasks.task import Dataset, Task
 
 DOWNLOADS = Path(__file__).resolve().parents[2] / "shared" / "data" / "downloads"
 needs_tweets = pytest.mark.skipif(not DOWNLOADS.exists(), reason="the tweets are not beside the repository")
@@ -50,6 +49,15 @@ def test_bad_fields_and_models_are_refused():
         TASK.metrics(jnp.zeros((1, 10)), {"tag": jnp.zeros(1, jnp.int32), "weight": jnp.ones(1)})
 
 
+@pytest.mark.parametrize(
+    ("words", "tags", "sentence"),
+    [(7, TAGS, "the vocabulary of the tweets has 7 words, not 3941"), (WORDS, 3, "have 3 tags, not 25")],
+)
+def test_other_tweets_are_refused(words, tags, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        TASK.check(Dataset({}, {"vocabulary": words, "tags": ["N"] * tags}))
+
+
 @needs_tweets
 def test_the_tweets_have_their_words_tags_and_vocabulary(tmp_path):
     (tmp_path / "downloads").symlink_to(DOWNLOADS)
@@ -61,4 +69,4 @@ def test_the_tweets_have_their_words_tags_and_vocabulary(tmp_path):
     assert train.max() == WORDS == TASK.vocab_size - 1
     assert (train[:, 1] < WORDS).all()
     assert ((train[:, 0] == WORDS).sum(), (train[:, 2] == WORDS).sum()) == (1000, 1000)
-    assert {int(fields["tag"].max()) for fields in dataset.arrays.values()} == {len(TAGS) - 1}
+    assert {int(fields["tag"].max()) for fields in dataset.arrays.values()} == {TAGS - 1}

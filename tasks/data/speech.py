@@ -9,15 +9,8 @@ from tasks.task import SPLITS, Dataset
 
 RATE = 8000
 """Samples a second."""
-SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")
 SHA256 = "0113b50ecbb1745c3e4269dead077ec7b0d8adcc11ec9b7b07c202ea046d91f2"
 """`checksums.of_splits` of the arrays."""
-
-
-def split_of(number: int) -> str:
-    """The split of a recording: 0 to 4 are the official test set (the set's README); of the others, 5 to 49, the first
-    five are for validation."""
-    return SPLITS[2] if number < 5 else SPLITS[1] if number < 10 else SPLITS[0]
 
 
 def spoken_digits(data_dir: Path | None = None) -> Dataset:
@@ -25,10 +18,10 @@ def spoken_digits(data_dir: Path | None = None) -> Dataset:
 
     - `audio`: int16 [n, 18262], mono at `RATE`, followed by zeros up to the longest recording of all;
     - `length`: int32 [n], the number of samples;
-    - `label`: int32 [n], the digit; `speaker`: int32 [n], the place in `SPEAKERS`.
+    - `label`: int32 [n], the digit; `speaker`: int32 [n], the place in `spoken_digit.SPEAKERS`.
 
-    The splits go by the number of the recording (`split_of`). The provenance has `archive_sha256`: that of the
-    archive which TFDS registers, or of the one with nothing but the recordings. Raises FileNotFoundError when
+    The splits go by the number of the recording (`spoken_digit.split_of`). The provenance has `archive_sha256`: that
+    of the archive which TFDS registers, or of the one with nothing but the recordings. Raises FileNotFoundError when
     there is neither on this machine and none to be downloaded, and ValueError when the archive or the prepared set has
     another sha256.
     """
