@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shlex
 import signal
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
 
     import numpy as np
     import pandas as pd
-    from rich.console import Console
 
     from analysis.comparison import Comparison
     from experiments.experiment import Budget, Cell, Experiment, Named
     from records.results import Results
     from runner.mode import Mode
     from runner.options import Told
+    from runner.session import Session
     from training.execution import Kind
     from training.reading import Place
     from training.settings import Run
@@ -62,16 +63,16 @@ def run(
     `training.hosts.join`), all compute and the first writes. Raises ValueError for bad input, before anything is
     compiled, and OSError where the results cannot be written.
     """
-    from experiments.library import find
     from runner import matching, sequential, tuning
     from runner.mode import Mode
     from training.execution import Placement
 
-    asked = find(experiment) if isinstance(experiment, str) else experiment
+    asked = _found(experiment)
     if until_resolved:
         sequential.check(asked)
     mode = Mode(Placement(execution, shards, data_on), retrain, track, profile, quiet)
-    _, directory, train = _started(asked, out, mode)
+    session = _session(asked, out, mode)
+    directory, train = session.directory, session.train
     chosen, _ = tuning.tuned(matching.matched(asked, directory), directory, train)
     return sequential.until_resolved(chosen, directory, train) if until_resolved else train(chosen, directory)
 
@@ -81,15 +82,14 @@ def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: boo
 
     `run` does this too where the experiment tunes. Raises ValueError where it does not, and what `run` raises.
     """
-    from experiments.library import find
     from runner import tuning
     from runner.mode import Mode
 
-    asked = find(experiment) if isinstance(experiment, str) else experiment
+    asked = _found(experiment)
     if not asked.tuning.learning_rates:
         raise ValueError(f"{asked.name} tunes nothing: give --tuning.learning-rates, the grid for every arm")
-    _, directory, train = _started(asked, out, Mode(quiet=quiet))
-    _, table = tuning.tuned(asked, directory, train)
+    session = _session(asked, out, Mode(quiet=quiet))
+    _, table = tuning.tuned(asked, session.directory, session.train)
     assert table is not None  # it tunes
     return table
 
@@ -100,98 +100,27 @@ def match(experiment: Experiment | str, out: str | Path | None = None) -> list[d
     from runner import matching
     from runner.mode import Mode
 
-    mode = Mode()
-    asked, directory, _ = _started(experiment, out, mode)
-    return matching.match(asked, directory, mode.placement)
+    session = _session(_found(experiment), out, Mode())
+    return matching.match(session.experiment, session.directory, session.mode.placement)
 
 
-def _started(
-    experiment: Experiment | str, out: str | Path | None, mode: Mode
-) -> tuple[Experiment, Path, Callable[..., Results]]:
-    """The experiment asked for, checked; the folder of its results, prepared; and what trains an experiment there."""
-    from rich.console import Console
-
-    from experiments.experiment import grid
-    from experiments.library import find
-    from probes.machine import matmul_rate
-    from records import results
-    from records.environment import commit
-    from runner import dispatch, plan, tracking
-    from runner.progress import Progress
-    from training import hosts
-    from training.runs import use_all_cores, use_compilation_cache
-
-    hosts.join()
-    use_all_cores()
-    use_compilation_cache()
-    asked = find(experiment) if isinstance(experiment, str) else experiment
-    asked.check(dispatch.load)
-    if mode.track:
-        tracking.check()
-    for cell in grid(asked):
-        mode.placement.check(cell.settings)
-    console = Console(quiet=mode.quiet or not hosts.first(), stderr=True)
-    baselines, command = _baselines(asked, console), _command()
-
-    def train(one: Experiment, folder: Path, looks: Sequence[int] = ()) -> Results:
-        cells = grid(one)
-        hosts.once(lambda: plan.check_data(cells, folder, dispatch.load, mode.retrain))
-        hosts.once(lambda: plan.prepare(one, folder, command, baselines, looks))
-        for name, commits in ({} if mode.retrain else plan.other_commits(folder, cells)).items():
-            console.print(f"{name}: made by commit {', '.join(commits)}, this is {commit()}; --retrain makes it again")
-        peak = matmul_rate() if console.is_terminal else None
-        with Progress(cells, console, folder if hosts.first() else None, peak) as progress:
-            watch = tracking.tracked(progress, folder) if mode.track and hosts.first() else progress
-            dispatch.dispatch(cells, folder, mode.placement, mode.retrain, watch, mode.profile)
-        if mode.profile:
-            console.print(_traces(folder))
-        hosts.once(lambda: _finish(folder, mode.track))
-        return results.read(folder)
-
-    directory = Path(out) if out is not None else Path("results") / asked.name
-    plan.check_folder(directory)
-    return asked, directory, train
-
-
-def _traces(directory: Path) -> str:
-    """Where the profile is, and what opens it."""
-    folder = directory / "profile"
-    if not folder.exists():
-        return "no profile: nothing was left to train (--retrain trains again)"
-    return (
-        f"profile: open {folder}/*/plugins/profile/*/perfetto_trace.json.gz at https://ui.perfetto.dev, "
-        f"or tensorboard --logdir {folder} (pip install xprof)"
-    )
-
-
-def _finish(directory: Path, track: bool) -> None:
-    """Writes what is made of all cells together."""
-    from analysis import report as html
-    from probes.machine import matmul_rate
-    from records import results
-    from records.locks import lock
-    from runner import plan, tracking
-
-    with lock(plan.results_lock(directory), wait=True):
-        found = results.read(directory)
-        if track:
-            tracking.write(found)
-        html.write(found, peak=matmul_rate())
-
-
-def _baselines(asked: Experiment, console: Console) -> dict[str, Any]:
-    """What a network must beat, of each task; where that cannot be known, a run is worth as much without it."""
-    from experiments.experiment import grid
-    from runner import dispatch
+def _session(asked: Experiment, out: str | Path | None, mode: Mode) -> Session:
+    """The experiment checked, and ready to be trained in the folder of its results."""
+    from runner import session
     from tasks.data import catalogue
 
-    found = {}
-    for task in {cell.task.name: cell.task for cell in grid(asked)}.values():
-        try:
-            found[task.name] = catalogue.to_beat(dispatch.load(task), asked.split)
-        except (OSError, ValueError) as error:
-            console.print(f"{task.name}: no baselines ({error})")
-    return found
+    return session.start(asked, _folder(asked, out), mode, _command(), catalogue.to_beat)
+
+
+def _found(experiment: Experiment | str) -> Experiment:
+    """The experiment itself, or the one of that name or file."""
+    from experiments.library import find
+
+    return find(experiment) if isinstance(experiment, str) else experiment
+
+
+def _folder(asked: Experiment, out: str | Path | None) -> Path:
+    return Path(out) if out is not None else Path("results") / asked.name
 
 
 def _command() -> str:
@@ -301,12 +230,10 @@ def evaluate(
     it, `test` are the arrays of the test split. Each row is preceded by the network's activation, axes, seed and
     learning rate. `where(cell, run)` chooses networks. Raises ValueError for a network that is not trained yet.
     """
-    from experiments.library import find
     from runner.networks import evaluated
 
-    asked = find(experiment) if isinstance(experiment, str) else experiment
-    directory = Path(out) if out is not None else Path("results") / asked.name
-    return evaluated(asked, directory, function, where)
+    asked = _found(experiment)
+    return evaluated(asked, _folder(asked, out), function, where)
 
 
 def describe(experiment: Experiment | str) -> pd.DataFrame:
@@ -316,27 +243,31 @@ def describe(experiment: Experiment | str) -> pd.DataFrame:
 
     Raises ValueError for bad input.
     """
-    from experiments.library import find
     from probes.machine import matmul_rate
     from runner import dispatch
     from runner.estimate import estimate
     from training.runs import use_all_cores
 
     use_all_cores()
-    asked = find(experiment) if isinstance(experiment, str) else experiment
+    asked = _found(experiment)
     asked.check(dispatch.load)
     return estimate(asked, matmul_rate())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Gives the exit code: 0, 2 for bad input (one sentence on stderr), 130 when interrupted."""
+    """The command line. Gives the exit code: 0, 2 for bad input (one sentence on stderr), 130 when interrupted,
+    141 when nobody reads what it prints."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a scheduler says Ctrl-C
     try:
         known, rest = _parser().parse_known_args(arguments)
         if rest:
             raise ValueError(f"ablations {known.command} takes no '{rest[0]}' (see ablations {known.command} --help)")
         known.function(known)
+        sys.stdout.flush()
         return 0
+    except BrokenPipeError:  # whoever reads has enough: `ablations list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in the buffer goes nowhere
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print("ablations: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130

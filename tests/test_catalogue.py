@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-import ablations
-from runner import plan
+from runner import plan, session
 from tasks.data import catalogue
 from tasks.data.baselines import text_baselines
 from tasks.data.corpora import corpus as read
@@ -60,7 +59,7 @@ def test_other_data_has_nothing_to_beat(provenance, tmp_path):
 
 
 def test_results_keep_what_their_network_must_beat(experiment, tmp_path):
-    baselines = ablations._baselines(experiment, Console(file=io.StringIO()))
+    baselines = session.baselines_of(experiment, catalogue.to_beat, Console(file=io.StringIO()))
     assert set(baselines) == {experiment.task.name}
     plan.prepare(experiment, tmp_path / "out", "", baselines)
     plan.prepare(experiment, tmp_path / "out", "")
@@ -75,5 +74,5 @@ def test_a_run_does_without_baselines_that_cannot_be_kept(experiment, monkeypatc
 
     monkeypatch.setattr(catalogue.kept, "values", full)
     console = Console(file=io.StringIO())
-    assert ablations._baselines(experiment, console) == {}
+    assert session.baselines_of(experiment, catalogue.to_beat, console) == {}
     assert "no baselines (No space left on device)" in " ".join(console.file.getvalue().split())

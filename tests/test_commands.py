@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -196,6 +197,15 @@ def test_the_error_of_a_library_keeps_its_trace(monkeypatch):
     monkeypatch.setattr(results, "read", lambda directory: json.loads("{"))
     with pytest.raises(ValueError, match="Expecting property name"):
         ablations.main(["compare", "somewhere"])
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    command = [sys.executable, "-m", "ablations", "list"]
+    root = Path(ablations.__file__).parent
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
 
 
 def test_heavy_libraries_are_imported_where_they_are_needed():

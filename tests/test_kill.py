@@ -52,6 +52,7 @@ processes.set_forkserver_preload(
 
 def run(file: Path, out: Path, cache: Path) -> None:
     """What the processes do: `ablations run FILE --out OUT 2>> OUT.err`, with programs compiled fast and kept."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest is a shell's background job
     os.dup2(os.open(f"{out}.err", os.O_CREAT | os.O_APPEND | os.O_WRONLY), 2)
     os.environ["XDG_CACHE_HOME"] = str(cache)
     jax.config.update("jax_disable_most_optimizations", True)

@@ -11,6 +11,7 @@ from bigram import Bigram
 import ablations
 from experiments.experiment import grid
 from records.cells import CellDirectory
+from runner import session
 from runner.plan import cell_directory
 from training.train import train
 
@@ -40,4 +41,4 @@ def test_a_trace_of_each_trained_cell_and_the_same_numbers(small, tmp_path, caps
 
 
 def test_where_nothing_is_trained_it_says_so(tmp_path):
-    assert "nothing was left to train" in ablations._traces(tmp_path)
+    assert "nothing was left to train" in session.traces(tmp_path)
