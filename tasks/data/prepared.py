@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from tasks.data import checksums, kept
+from tasks.task import Dataset
 
 UrlInfo = tfds.core.download.checksums.UrlInfo
 """What a builder registers of a url in `url_infos`: size in bytes, sha256, name of the file."""
@@ -60,6 +62,18 @@ def examples(builder: Any, splits: Mapping[str, str] | None = None, **options: A
             f"{builder.data_path} was prepared in a format that only TensorFlow reads; remove it, or set "
             f"TFDS_DATA_DIR to another folder"
         ) from None
+
+
+def dataset(builder: Any, splits: dict[str, dict[str, np.ndarray]], registered: str, **facts: Any) -> Dataset:
+    """The arrays made of a prepared set. The provenance has name, version, their `sha256`, the `splits`, and `facts`.
+
+    Raises ValueError when the arrays have not the registered sha256 (see `checksums.of_splits`).
+    """
+    sha256 = checksums.of_splits(splits)
+    if sha256 != registered:
+        raise ValueError(f"the prepared set {builder.data_path} does not have the registered sha256; remove the folder")
+    described = {"version": str(builder.version), "sha256": sha256, "splits": checksums.described(splits)}
+    return Dataset(splits, {"name": builder.name, **facts, **described})
 
 
 def downloaded(builder: Any, dl_manager: Any, url: str) -> Path:

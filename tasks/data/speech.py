@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.data import checksums
 from tasks.task import SPLITS, Dataset
 
 RATE = 8000
@@ -40,16 +39,4 @@ def spoken_digits(data_dir: Path | None = None) -> Dataset:
         }
         for split in SPLITS
     }
-    sha256 = checksums.of_splits(splits)
-    if sha256 != SHA256:
-        raise ValueError(f"the prepared set {builder.data_path} does not have the registered sha256; remove the folder")
-    return Dataset(
-        arrays=splits,
-        provenance={
-            "name": builder.name,
-            "version": str(builder.version),
-            "archive_sha256": builder.info.metadata["archive_sha256"],
-            "sha256": sha256,
-            "splits": checksums.described(splits),
-        },
-    )
+    return prepared.dataset(builder, splits, SHA256, archive_sha256=builder.info.metadata["archive_sha256"])

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tasks.data import checksums
 from tasks.task import SPLITS, Dataset
 
 UNKNOWN = 0
@@ -27,24 +26,14 @@ def tweets(data_dir: Path | None = None) -> Dataset:
     of word ids, and `tags`. Raises FileNotFoundError when the files are neither on this machine nor to be downloaded,
     and ValueError when a file or the prepared set has not the registered sha256.
     """
+    from tasks.data import prepared
+
     builder, rows = _read(data_dir)
     words = _vocabulary(rows["train"])
     ids = {word: index for index, word in enumerate(words)}
     splits = {split: _fields(rows[split], ids) for split in SPLITS}
-    sha256 = checksums.of_splits(splits)
-    if sha256 != SHA256:
-        raise ValueError(f"the prepared set {builder.data_path} does not have the registered sha256; remove the folder")
-    return Dataset(
-        arrays=splits,
-        provenance={
-            "name": builder.name,
-            "version": str(builder.version),
-            "sha256": sha256,
-            "vocabulary": len(words),
-            "tags": builder.info.features["tags"].feature.names,
-            "splits": checksums.described(splits),
-        },
-    )
+    tags = builder.info.features["tags"].feature.names
+    return prepared.dataset(builder, splits, SHA256, vocabulary=len(words), tags=tags)
 
 
 def vocabulary(data_dir: Path | None = None) -> tuple[str, ...]:
