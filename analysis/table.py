@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from records.results import Results
 
 VERDICT_STYLES = {"better": "green", "worse": "red", "same": "cyan", "not resolved": "dim", "baseline": "bold"}
+LARGE = 1e6
+"""From here on a loss is a matter of its order of magnitude."""
 
 
 def ranked(results: Results, comparison: Comparison) -> pd.DataFrame:
@@ -87,10 +89,12 @@ def decimals(comparison: Comparison) -> int:
 
 
 def number(value: float | None, digits: int, sign: bool = False) -> str:
-    """A number with a true minus sign; nothing where there is none (the baseline's difference to itself)."""
+    """A number with a true minus sign; nothing where there is none (the baseline's difference to itself). Losses of
+    networks that burst have too many digits to be read, of which three remain."""
     if value is None or math.isnan(value):
         return ""
-    text = "∞" if math.isinf(value) else f"{abs(value):.{digits}f}"
+    size = abs(value)
+    text = "∞" if math.isinf(size) else f"{size:.3g}" if size >= LARGE else f"{size:.{digits}f}"
     return ("−" if value < 0 else "+" if sign else "") + text
 
 

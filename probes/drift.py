@@ -29,7 +29,8 @@ class Drift:
     layers: a row a layer: its `stack`, encoder or decoder, its number `layer` from 0 on, and of the feed-forward
     layer's `hidden` values, of its `output` and of the `residual` stream behind it `<site>_error`, the mean of
     ||other - reference|| / ||reference||, and `<site>_cosine`, the mean cosine, over all places of an example but its
-    padding. Those of hidden values of different widths are nan.
+    padding. Hidden values of different widths have neither (nan); a place where the reference alone is zero, as where
+    all units of a ReLU are silent, has no relative error, and is left out of its mean.
     kl: mean KL divergence of the other's distribution from the reference's, KL(reference || other), in nats.
     agreement: share of the places at which both find the same class or token likeliest.
     loss, other_loss: the task's loss, in nats.
@@ -159,14 +160,16 @@ def _apart(
     for site, x in reference.items():
         y = other[site]
         error, cosine = _distance(x, y) if x.shape == y.shape else jnp.full((2, *real.shape), jnp.nan)
-        row |= {f"{site}_error": _mean(error, real), f"{site}_cosine": _mean(cosine, real)}
+        has_error = real * ((jnp.linalg.norm(x, axis=-1) != 0) | (error == 0))
+        row |= {f"{site}_error": _mean(error, has_error), f"{site}_cosine": _mean(cosine, real)}
     return row
 
 
 def _distance(
     x: Float[Array, "batch_size length features"], y: Float[Array, "batch_size length features"]
 ) -> tuple[Float[Array, "batch_size length"], Float[Array, "batch_size length"]]:
-    """||y - x|| / ||x|| and the cosine of each two vectors: 0 and 1 of equal ones, also of zeros."""
+    """||y - x|| / ||x|| and the cosine of each two vectors: 0 and 1 of equal ones, also of zeros; infinite and 0 where
+    x alone is zero."""
     norm = partial(jnp.linalg.norm, axis=-1)
     equal, product = (x == y).all(axis=-1), norm(x) * norm(y)
     cosine = jnp.where(product > 0, (x * y).sum(axis=-1) / product, 0.0)

@@ -107,6 +107,23 @@ def test_an_output_of_twice_the_size_is_off_by_all_of_it():
     assert 0 < second["residual_error"] < 1
 
 
+def test_places_without_a_reference_have_no_relative_error():
+    """Where all units see a sum s, relu and gelu differ by 1 - Phi(s) < 1/2 if it is positive; else relu is silent."""
+    model = MODEL.clone(activation="relu")
+    kernel = jnp.tile(PARAMS["layer_0"]["feedforward"]["up"]["kernel"][:, :1], 24)
+
+    def first_layer(bias):
+        up = {"kernel": kernel, "bias": jnp.full(24, bias)}
+        feedforward = {**PARAMS["layer_0"]["feedforward"], "up": up}
+        params = {**PARAMS, "layer_0": {**PARAMS["layer_0"], "feedforward": feedforward}}
+        return apart(model, params, *swapped(model, params, "gelu")).layers[0]
+
+    some, silent = first_layer(2.0), first_layer(-9.0)
+    np.testing.assert_allclose(some["hidden_cosine"], 0.75, rtol=1e-6)  # a quarter has nothing in common
+    assert 0 < some["hidden_error"] < 0.5
+    assert np.isnan(silent["hidden_error"])
+
+
 @pytest.mark.slow
 def test_scanned_layers_give_the_same_rows():
     networks = MODEL, PARAMS, *swapped(MODEL, PARAMS, "silu", "rmsnorm")

@@ -99,6 +99,7 @@ def test_numbers_are_short_and_signed():
     assert compact(None) == ""
     assert [number(x, 2, sign=True) for x in (-0.123, 0.5, np.inf, -np.inf)] == ["−0.12", "+0.50", "+∞", "−∞"]
     assert number(np.nan, 2) == ""
+    assert [number(x, 3) for x in (999_999.5, 8_113_043.0, -2e8)] == ["999999.500", "8.11e+06", "−2e+08"]
 
 
 def test_an_activation_has_one_colour_and_a_gated_one_that_of_its_gate():
