@@ -219,8 +219,10 @@ def _cross_last_values(axes: Axes, rows: pd.DataFrame, one: pd.DataFrame, color:
 
 
 def _zoom(axes: Axes, evaluated: pd.DataFrame) -> None:
-    """Shows the last third of the steps, and of the values what the seeds span there."""
+    """Shows the last third of the steps, and of the values what the seeds span there, if there are any."""
     end = evaluated["step"].max()
+    if not end > 0:  # nothing is finite, or no run got beyond its first value
+        return
     values = evaluated.loc[evaluated["step"] >= 2 / 3 * end, "value"]
     margin = 0.06 * np.ptp(values) or 1.0
     axes.set(xlim=(2 / 3 * end, end), ylim=(values.min() - margin, values.max() + margin))

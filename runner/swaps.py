@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -56,16 +58,16 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     of `probes.attribution.attribution` with the `seed` of each network, -1 for a Hugging Face one.
 
     Raises ValueError, before anything is computed, for a swap that is not defined for this network or changes nothing,
-    and what `runner.sources.opened` and training raise. A fold that would not be exact is left out, and the page says
-    why.
+    for networks that all diverged, and what `runner.sources.opened` and training raise. Networks that diverged are left
+    out, as is a fold that would not be exact, and the page says why.
     """
     if asked.activation is None and asked.norm is None:
         raise ValueError("neither --activation nor --norm is given: say what the network is to have")
     plan.check_folder(out, OURS)
     start = start_at(asked.directory)
-    source = opened(asked.directory.resolve(), load)
+    source, diverged = _sound(opened(asked.directory.resolve(), load), asked.directory)
     task = _task(asked, source)
-    todo, left_out = _defined(source.model, changes(source.model, asked.activation, asked.norm))
+    todo, inexact = _defined(source.model, changes(source.model, asked.activation, asked.norm))
     experiments = _recoveries(asked, source, task, start, todo)
     Cell(task, source.model, Settings(), (), ()).check()  # the task's tokens are the model's
     batches = task.evaluation_batches(_measured_on(asked, task, load(task)), swapping.BATCH)
@@ -73,8 +75,21 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     rows = pd.concat([_rows(task, source.model, *network, todo, batches) for network in source.parameters.items()])
     made = {"command": command, "seconds": round(time.perf_counter() - begin), "environments": [environment({}, {})]}
     results = {suffix: train(one, out / one.name) for suffix, one in experiments.items()}
-    _write(asked, start, source.model, Excerpt(rows, made), results, left_out, out)
+    _write(asked, start, source.model, Excerpt(rows, made), results, diverged | inexact, out)
     return rows
+
+
+def _sound(source: Source, directory: Path) -> tuple[Source, dict[str, str]]:
+    """The networks that can be held against others, and why the rest cannot. Raises ValueError where none can."""
+    sound = {seed: params for seed, params in source.parameters.items() if _finite(params)}
+    if not sound:
+        raise ValueError(f"{directory} holds no network whose parameters are all finite: they diverged in training")
+    diverged = {f"seed {seed}": "its network diverged in training" for seed in source.parameters if seed not in sound}
+    return replace(source, parameters=sound), diverged
+
+
+def _finite(params: dict[str, Any]) -> bool:
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
 
 
 def _task(asked: Swap, source: Source) -> Any:
@@ -185,6 +200,6 @@ def _write(
 
 
 def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
-    """The rows of a table as JSON, which has no nan."""
-    rows = table.to_dict(orient="records")
+    """The rows of a table as JSON, which has no nan and nothing infinite."""
+    rows = table.replace([np.inf, -np.inf], np.nan).to_dict(orient="records")
     return [{name: None if pd.isna(value) else value for name, value in row.items()} for row in rows]

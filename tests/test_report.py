@@ -1,6 +1,7 @@
 """Table, figures and report say what the comparison found, in files that need nothing else."""
 
 import io
+import itertools
 import re
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -329,6 +330,18 @@ def test_each_setting_has_its_own_curves(tmp_path):
     path = write(results, tmp_path / "report.html")
     assert Page(path.read_text()).tags.count("svg") == 3
     assert "norm=layer" in words_of(path)
+
+
+@pytest.mark.parametrize("setting", [{"layer"}, {"layer", "rms"}])
+def test_settings_in_which_nothing_is_finite_do_not_stop_the_report(tmp_path, setting):
+    rows = synthetic.rows(["gelu", "relu"], axes={"norm": ["rms", "layer"]})
+    for activation, seed in itertools.product(["gelu", "relu"], range(5)):
+        broken = synthetic.diverge(rows[rows["norm"].isin(setting)], activation, seed, 0)
+        rows = pd.concat([rows[~rows["norm"].isin(setting)], broken], ignore_index=True)
+    path = write(synthetic.results(rows), tmp_path / "report.html")
+    assert Page(path.read_text()).tags.count("svg") == 4 - len(setting)
+    words = words_of(path)
+    assert "diverged" in words
 
 
 def test_one_seed_makes_a_report_without_intervals(tmp_path):

@@ -1,8 +1,10 @@
 """A swap of a trained network is told of as it is, refused where there is none, and recovers if it is trained on."""
 
 import json
+from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,8 +14,10 @@ import ablations
 from analysis import drift, recovery
 from experiments.experiment import Experiment, grid
 from models import pretrained
+from models.activations import Activation
 from models.families import family
 from models.transformer import Transformer
+from runner import swaps
 from tasks.language import CausalLanguage
 from training.settings import Hyperparameters, Settings
 
@@ -156,6 +160,36 @@ def test_what_is_not_defined_is_refused_by_name_and_leaves_nothing(cell, tmp_pat
     assert message in said
     assert said.count("\n") == 1
     assert not (tmp_path / "out" / "index.html").exists()
+
+
+@pytest.mark.parametrize("diverged", [{1}, {0, 1}])
+def test_networks_that_diverged_are_left_out_and_said_so(cell, tmp_path, capsys, monkeypatch, diverged):
+    def broken(*arguments):
+        source = opened(*arguments)
+        own = source.parameters
+        return replace(source, parameters=own | {seed: jax.tree.map(lambda x: x * np.inf, own[0]) for seed in diverged})
+
+    opened = swaps.opened
+    monkeypatch.setattr(swaps, "opened", broken)
+    code = ablations.main(["swap", str(cell), "--activation", "relu", "--out", str(tmp_path / "out")])
+    if len(diverged) == 2:
+        assert code == 2
+        assert "holds no network whose parameters are all finite" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+        return
+    assert "seed 1: its network diverged in training" in (tmp_path / "out" / "index.html").read_text()
+    (row,) = json.loads((tmp_path / "out" / "drift.json").read_text())["attribution"]
+    assert row["n"] == 1
+    assert np.isfinite(row["kl"])
+
+
+def test_a_change_that_bursts_a_network_is_written_and_said_so(cell, tmp_path):
+    burst = Activation("burst", lambda x: x * jnp.inf)
+    table = drift.attributed(ablations.swap(cell, burst, out=tmp_path))
+    assert not np.isfinite(table["loss_difference"]).any()
+    (row,) = json.loads((tmp_path / "drift.json").read_text())["attribution"]
+    assert row["loss_difference"] is None
+    assert "a loss is no longer finite" in (tmp_path / "index.html").read_text()
 
 
 def apart(changes, steps=(0, 10), seeds=range(4)):
