@@ -301,7 +301,7 @@ def test_a_grown_grid_trains_only_what_is_missing(directory, question, command, 
 def test_results_of_another_commit_are_used_with_a_warning_and_retrained_on_demand(
     directory, finished, command, monkeypatch
 ):
-    for module in (plan, environment):
+    for module in (plan, session, environment):
         monkeypatch.setattr(module, "commit", lambda: "beef")
     for path in directory.glob("cells/*/*/environment.json"):
         files.write_json(path, [{**made, "commit": "cafe"} for made in files.read_json(path)])
