@@ -17,7 +17,7 @@ import ablations
 from experiments.experiment import Experiment, grid
 from records import environment, files
 from records.results import read
-from runner import dispatch, plan
+from runner import dispatch, plan, session
 from tasks.language import CausalLanguage
 from training import checkpoints, runs
 from training.settings import Hyperparameters, Settings
