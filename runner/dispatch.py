@@ -39,11 +39,17 @@ def dispatch(
     No run is trained twice: whoever waited finds it done. Raises what `training.train.train` and
     `runner.sources.beginnings` raise.
     """
-    begins = beginnings(cells, directory, load)
+    lacking = hosts.once(lambda: [cell.name for cell in cells if retrain or _lacks_runs(cell, directory)])
+    begins = beginnings([cell for cell in cells if cell.name in lacking], directory, load)
     train_one = partial(_cell, directory=directory, placement=placement, watch=watch, profile=profile, begins=begins)
     held = [cell for cell in cells if not train_one(cell, retrain=retrain, wait=False)]
     for cell in held:
         train_one(cell, retrain=False, wait=True)
+
+
+def _lacks_runs(cell: Cell, directory: Path) -> bool:
+    """Whether there is anything to train: else what the cell began with is not needed any more."""
+    return bool(cell_directory(directory, cell).missing([run.identity for run in cell.runs]))
 
 
 def _cell(

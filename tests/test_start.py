@@ -1,5 +1,6 @@
 """A run begins with a trained network, as it was or swapped; what does not fit is refused before training."""
 
+import shutil
 from dataclasses import replace
 
 import jax
@@ -56,6 +57,20 @@ def test_runs_go_on_from_the_networks_of_their_seeds_as_they_were_or_swapped(tra
         np.testing.assert_allclose(begins["geglu", seed], ended["gelu", seed], rtol=1e-5)
         assert abs(begins["relu", seed] - ended["gelu", seed]) > 1e-4
         assert losses(tmp_path, 3)["gelu", seed] < begins["gelu", seed]
+
+
+@pytest.mark.slow
+def test_what_is_trained_does_not_need_its_start_any_more(trained, tmp_path):
+    folder, experiment = trained
+    shutil.copytree(folder, tmp_path / "moved")
+    again = replace(experiment, start=start_at(tmp_path / "moved"))
+    ablations.run(again, tmp_path / "out", quiet=True)
+    shutil.rmtree(tmp_path / "moved")
+    assert len(ablations.run(again, tmp_path / "out", quiet=True).cells) == 1
+    with pytest.raises(FileNotFoundError, match="moved is no trained network"):
+        ablations.run(replace(again, seeds=(0, 1, 2)), tmp_path / "out", quiet=True)
+    with pytest.raises(FileNotFoundError, match="moved is no trained network"):
+        ablations.run(again, tmp_path / "out", retrain=True, quiet=True)
 
 
 @pytest.mark.slow
