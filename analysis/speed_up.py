@@ -20,6 +20,7 @@ def speed_ups(results: Results, comparison: Comparison) -> pd.DataFrame:
 
     Targets are the median baseline's values at shares of its training, or the experiment's own. `steps` are medians
     over the n paired seeds, inf where half of the runs missed; the speed-up has a bootstrap interval over the pairs.
+    Where half of the baseline's runs have diverged there is no target.
     Arms whose curves were evaluated at other steps than the baseline's compare all the same.
     """
     sign = -1.0 if higher_is_better(comparison.metric) else 1.0
@@ -33,7 +34,7 @@ def speed_ups(results: Results, comparison: Comparison) -> pd.DataFrame:
         steps, losses = reference.columns.to_numpy(), sign * reference.to_numpy()
         asked = results.experiment.get("target")
         aims = targets(steps, losses, BUDGETS) if asked is None else np.array([sign * asked])
-        for aim in aims:
+        for aim in aims[np.isfinite(aims)]:
             theirs = time_to_target(steps, losses, aim)
             ours = time_to_target(own.columns.to_numpy(), sign * own.to_numpy(), aim)
             rows.append({**_about(arm), "target": sign * aim, **_times(theirs, ours, max(steps[-1], own.columns[-1]))})
