@@ -164,6 +164,8 @@ def test_results_do_not_go_where_something_else_is(refusal, file, tmp_path):
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "letter.txt").write_text("mine")
     assert "is not empty and holds no results" in refusal("run", file, "--out", tmp_path / "foreign")
+    tune = ("tune", file, "--tuning.learning-rates", "1e-3", "--tuning.seeds", "7")
+    assert "is not empty and holds no results" in refusal(*tune, "--out", tmp_path / "foreign")
     assert "holds no results" in refusal("compare", tmp_path / "foreign")
     assert "Not a directory" in refusal("run", file, "--out", tmp_path / "foreign" / "letter.txt")
     assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["letter.txt"]
@@ -199,8 +201,10 @@ def test_the_error_of_a_library_keeps_its_trace(monkeypatch):
         ablations.main(["compare", "somewhere"])
 
 
-def test_a_reader_that_has_enough_is_no_error():
-    command = [sys.executable, "-m", "ablations", "list"]
+@pytest.mark.parametrize("words", ["few", "words " * 10_000])  # what waits in a buffer, and what does not fit into one
+def test_a_reader_that_has_enough_is_no_error(words):
+    code = f"import sys, ablations as a; a._list = lambda known: print({words!r}); sys.exit(a.main(['list']))"
+    command = [sys.executable, "-c", code]
     root = Path(ablations.__file__).parent
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()

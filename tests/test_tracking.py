@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import synthetic
 
+import ablations
 from experiments.experiment import grid
 from records.results import read
 from runner import dispatch, plan, tracking
@@ -125,7 +126,8 @@ def test_a_resumed_run_has_each_point_once(experiment, tmp_path, monkeypatch):
     assert sorted(points(after[1])) == sorted(recorded(found.rows[found.rows["seed"] == 1]))
 
 
-def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch):
+def test_without_the_extra_one_sentence_says_what_to_install(experiment, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ValueError, match=r"pip install 'activation-ablations\[track\]'"):
-        tracking.check()
+        ablations.run(experiment, tmp_path / "out", track=True, quiet=True)
+    assert not (tmp_path / "out").exists()
