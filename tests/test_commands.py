@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -205,8 +206,9 @@ def test_the_error_of_a_library_keeps_its_trace(monkeypatch):
 def test_a_reader_that_has_enough_is_no_error(words):
     code = f"import sys, ablations as a; a._list = lambda known: print({words!r}); sys.exit(a.main(['list']))"
     command = [sys.executable, "-c", code]
+    buffered, pipe = {**os.environ, "PYTHONUNBUFFERED": ""}, subprocess.PIPE
     root = Path(ablations.__file__).parent
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, cwd=root, env=buffered, stdout=pipe, stderr=pipe) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 128 + signal.SIGPIPE
