@@ -70,8 +70,7 @@ def _verdict(row: Mapping[Any, Any]) -> Verdict:
     if row["change"] == INTERACTION:
         claim, apart = "the two changes add up", "no"
     if not np.isfinite(row["loss_difference"]):
-        broken = row["change"] != INTERACTION
-        return Verdict(claim, "yes" if broken else "no verdict", "a loss is no longer finite")
+        return Verdict(claim, "no verdict", "a loss is not finite")  # the network's own, or that of the changed one
     if row["n"] < 2:
         return Verdict(claim, "no verdict", f"{row['loss_difference']:+.3g} nats, KL {row['kl']:.3g}, one network")
     resolved = row["low"] > 0 or row["high"] < 0
