@@ -1,11 +1,9 @@
 """How often one arm beats another: the probability of improvement, its interval and what it means."""
 
-import math
 from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from analysis.resampling import Estimate
 from analysis.statistics import check_probability
@@ -33,28 +31,15 @@ def probability_of_improvement(differences: Float[np.ndarray, "*batch n"], level
     return Estimate((wins + ties / 2) / n, low, high)
 
 
-def verdict(improvement: Estimate, meaningful: float = MEANINGFUL) -> str:
-    """Bouthillier's verdict on one arm: not significant, significant but not meaningful, significant and meaningful.
+def verdict(low: float, high: float, meaningful: float = MEANINGFUL) -> str:
+    """Bouthillier's verdict by the interval of one arm: not significant, significant but not meaningful, significant
+    and meaningful.
 
     Significant is an interval above 1/2, meaningful one that reaches above the given probability.
     """
-    if improvement.low <= 0.5:
+    if low <= 0.5:
         return "not significant"
-    return "significant and meaningful" if improvement.high > meaningful else "significant but not meaningful"
-
-
-def runs_needed(probability: float = MEANINGFUL, level: float = 0.95, power: float = 0.95) -> int:
-    """Noether's (1987) number of runs of each arm that finds a probability of improvement above 1/2, one-sided.
-
-    It is that of the rank-sum test, as Bouthillier et al. recommend; a sign test of pairs needs 1.5 times as many.
-    Raises ValueError if the probability is not in (0.5, 1), or level or power not in (0, 1).
-    """
-    check_probability("level", level)
-    check_probability("power", power)
-    if not 0.5 < probability < 1:
-        raise ValueError(f"probability is {probability}, but it must lie between 0.5 and 1, such as 0.75")
-    quantiles = stats.norm.ppf(level) + stats.norm.ppf(power)
-    return math.ceil(quantiles**2 / (6 * (probability - 0.5) ** 2))
+    return "significant and meaningful" if high > meaningful else "significant but not meaningful"
 
 
 @lru_cache(maxsize=1024)

@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from analysis import improvement
 from analysis.comparison import Arm, Comparison, Group
 from analysis.outcomes import higher_is_better, run_columns
 
@@ -124,11 +125,13 @@ def plus_minus(row: pd.Series, digits: int) -> str:
 
 def _finding(group: Group) -> dict[str, Any]:
     names = ("difference", "low", "high", "p", "p_adjusted", "same_p", "sign_flip_p", "resolvable", "pairs_needed")
-    wins = ("wins", "wins_low", "wins_high")
-    if isinstance(group, Arm):
-        found = {name: getattr(group, name) for name in names}
-        return found | dict(zip(wins, group.improvement, strict=True)) | {"verdict": group.verdict}
-    return dict.fromkeys((*names, *wins), math.nan) | {"verdict": "baseline"}
+    bca, wins = ("bca_low", "bca_high"), ("wins", "wins_low", "wins_high")
+    if not isinstance(group, Arm):
+        return dict.fromkeys((*names, *bca, *wins), math.nan) | {"wins_verdict": "", "verdict": "baseline"}
+    found = {name: getattr(group, name) for name in names}
+    found |= dict(zip(bca, group.bca or (math.nan, math.nan), strict=True))
+    found |= dict(zip(wins, group.improvement, strict=True))
+    return found | {"wins_verdict": improvement.verdict(*group.improvement[1:]), "verdict": group.verdict}
 
 
 def _caption(table: pd.DataFrame, comparison: Comparison) -> str:

@@ -1,10 +1,9 @@
-"""The probability of improvement: wins and ties, the bootstrap without resampling, the verdicts, the sizes."""
+"""The probability of improvement: wins and ties, the bootstrap without resampling, the verdicts."""
 
 import numpy as np
 import pytest
 
-from analysis.improvement import probability_of_improvement, runs_needed, verdict
-from analysis.resampling import Estimate
+from analysis.improvement import probability_of_improvement, verdict
 
 
 def test_lower_losses_win_and_ties_count_half():
@@ -33,16 +32,14 @@ def test_every_row_is_counted_by_itself():
 
 
 def test_verdicts_of_bouthillier():
-    assert verdict(Estimate(0.7, 0.5, 0.9)) == "not significant"
-    assert verdict(Estimate(0.6, 0.55, 0.75)) == "significant but not meaningful"
-    assert verdict(Estimate(0.8, 0.55, 0.76)) == "significant and meaningful"
-    assert verdict(Estimate(0.8, 0.55, 0.76), meaningful=0.9) == "significant but not meaningful"
-    assert verdict(probability_of_improvement(np.full(5, -1.0))) == "significant and meaningful"
-    assert verdict(probability_of_improvement(np.full(5, 1.0))) == "not significant"
-
-
-def test_noethers_sizes():
-    assert [runs_needed(), runs_needed(power=0.8), runs_needed(0.9), runs_needed(0.9, power=0.8)] == [29, 17, 12, 7]
+    assert verdict(0.5, 0.9) == "not significant"
+    assert verdict(0.55, 0.75) == "significant but not meaningful"
+    assert verdict(0.55, 0.76) == "significant and meaningful"
+    assert verdict(0.55, 0.76, meaningful=0.9) == "significant but not meaningful"
+    _, *ends = probability_of_improvement(np.full(5, -1.0))
+    assert verdict(*ends) == "significant and meaningful"
+    _, *ends = probability_of_improvement(np.full(5, 1.0))
+    assert verdict(*ends) == "not significant"
 
 
 def test_bad_input_is_refused_in_one_sentence():
@@ -52,5 +49,3 @@ def test_bad_input_is_refused_in_one_sentence():
         probability_of_improvement(np.array([1.0, np.nan]))
     with pytest.raises(ValueError, match="level is 95"):
         probability_of_improvement(np.ones(3), 95)
-    with pytest.raises(ValueError, match=r"probability is 0\.5"):
-        runs_needed(0.5)

@@ -347,6 +347,22 @@ def test_settings_in_which_nothing_is_finite_do_not_stop_the_report(tmp_path, se
         assert not (tmp_path / "targets.csv").exists()
 
 
+def test_further_methods_stand_beside_the_t_test_where_there_are_pairs_enough(tmp_path):
+    heads = ("p of sign flips", "BCa interval")
+    for n, there in ((5, ()), (8, heads[:1]), (20, heads)):
+        found = synthetic.results(synthetic.rows(["gelu", "swiglu", "relu"], seeds=range(n)))
+        words = words_of(write(found, tmp_path / "report.html"))
+        assert [head for head in heads if head in words] == list(there)
+        table = pd.read_csv(tmp_path / "ranking.csv").set_index("arm")
+        assert table.loc["swiglu", "wins_verdict"] == "significant and meaningful"
+        assert table.loc["relu", "wins_verdict"] == "not significant"
+        assert "significant and meaningful" in words
+    arm = next(arm for arm in compare(found).arms if arm.activation == "swiglu")
+    assert tuple(table.loc["swiglu", ["sign_flip_p", "bca_low", "bca_high"]]) == pytest.approx(
+        (arm.sign_flip_p, *arm.bca)
+    )
+
+
 def test_one_seed_makes_a_report_without_intervals(tmp_path):
     words = words_of(write(synthetic.results(synthetic.rows(seeds=[0])), tmp_path / "report.html"))
     assert "over 1 paired seed " in words
