@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, chisquare
 from tokenizers import Tokenizer, models, processors
 
+from models.transformer import Transformer
 from tasks.masked import MaskedLanguage
 from tasks.task import Task
 
@@ -74,6 +75,25 @@ def test_what_was_behind_a_mask_is_not_seen():
     np.testing.assert_array_equal(changed["tokens"], batch["tokens"])
     (read,) = task.inputs(jax.tree.map(jnp.asarray, batch))
     np.testing.assert_array_equal(read, batch["tokens"])
+
+
+def test_what_is_told_has_no_gradient_by_what_is_behind_a_mask():
+    """The vectors of just the tokens that are read have a gradient; of 40 different bytes none stands twice."""
+    task = MaskedLanguage(context=40, rate=0.5)
+    batch = jax.tree.map(jnp.asarray, task.batch({"tokens": np.arange(40, dtype=np.uint8)}, 0, 0, 1))
+    model = Transformer(
+        vocab_size=257, architecture="encoder", context=40, d_model=8, n_layers=1, n_heads=2, tied=False
+    )
+    params = model.init(jax.random.key(0), *task.inputs(batch))["params"]
+
+    def loss(table):
+        own = {**params, "token_embedding": {"embedding": table}}
+        return task.loss(model.apply({"params": own}, *task.inputs(batch)), batch)
+
+    slopes = jax.jit(jax.grad(loss))(params["token_embedding"]["embedding"])
+    read = set(np.asarray(batch["tokens"]).ravel().tolist())
+    assert len(set(range(40)) - read) > 10
+    assert set(np.flatnonzero(np.abs(slopes).sum(axis=1)).tolist()) == read
 
 
 @pytest.mark.parametrize("tokenizer", ["bytes", "characters", "bpe"])

@@ -98,6 +98,24 @@ def test_the_decoder_reads_what_it_has_been_asked_for_and_nothing_later():
         assert (changed[:, place + 1] != logits[:, place + 1]).any()
 
 
+def test_what_is_told_has_a_gradient_by_what_was_read_and_nothing_later():
+    """At every place the vectors of just the encoder's tokens and of the decoder's so far; no byte stands twice."""
+    batch = jax.tree.map(jnp.asarray, TASK.batch({"tokens": np.arange(40, dtype=np.uint8)}, 0, 0, 1))
+    tokens, before = TASK.inputs(batch)
+    model = EncoderDecoder(vocab_size=TASK.vocab_size, d_model=8, n_layers=1, n_heads=2, tied=False)
+    params = model.init(jax.random.key(0), tokens, before)["params"]
+
+    def told(table):
+        own = {**params, "token_embedding": {"embedding": table}}
+        return model.apply({"params": own}, tokens, before)[0] @ jnp.sin(jnp.arange(TASK.vocab_size))
+
+    slopes = np.abs(jax.jit(jax.jacrev(told))(params["token_embedding"]["embedding"])).sum(axis=-1)
+    seen, said = set(batch["tokens"].ravel().tolist()), [TASK.start, *batch["labels"].ravel().tolist()]
+    for place, slope in enumerate(slopes):
+        assert set(np.flatnonzero(slope).tolist()) == seen | set(said[: place + 1])
+    assert set(said) - seen
+
+
 def test_what_is_cut_out_is_not_seen_by_the_encoder():
     arrays = {"tokens": np.arange(40, dtype=np.uint8)}
     batch = TASK.batch(arrays, 0, 0, 1)
