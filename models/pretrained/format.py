@@ -90,11 +90,6 @@ def round_to_float32(value: float) -> float:
     return float(f"{value:.7g}")
 
 
-def same_width(theirs: int, model: Any) -> dict[str, Any]:
-    """Fields of a feed-forward layer of a given hidden width."""
-    return {"d_ff": theirs, "match": "width"}
-
-
 def inverse_square(scale: float) -> float | int:
     """The number whose inverse square root is `scale`: a whole number if it is within rounding."""
     value = scale**-2
