@@ -58,7 +58,7 @@ def run(
     `out`/tuning; `out`/matched.json, if it is there (see `match`), gives every arm its steps. `until_resolved` trains
     the seeds in turn, until every arm is resolved or all seeds are used (see `lab.runner.sequential`). `execution` of
     the run axis is "auto", "vmap" or "map"; a single run is spread over `shards` devices. Training data lies `data_on`
-    the "device", or the "host", which reads ahead; "auto" is by its size. `track` also writes the curves for TensorBoard,
+    the "device" or the "host", which reads ahead; "auto" is by its size. `track` also writes TensorBoard files,
     `profile` a trace of a few steps of every cell, below the results. Started on several hosts (see
     `lab.training.distributed.join`), all compute and the first writes. Raises ValueError for bad input, before anything
     is compiled, and OSError where the results cannot be written.
@@ -78,7 +78,7 @@ def run(
 
 
 def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: bool = False) -> pd.DataFrame:
-    """Trains the grid of every arm on its tuning seeds, in `out`/tuning; the table is that of `lab.comparison.tuning.tuned`.
+    """Trains the grid of every arm on its tuning seeds, in `out`/tuning (table: `lab.comparison.tuning.tuned`).
 
     `run` does this too where the experiment tunes. Raises ValueError where it does not, and what `run` raises.
     """
