@@ -263,7 +263,7 @@ def test_report_is_one_file_that_begins_with_the_answer(diverged, tmp_path):
     assert "Against gelu, by validation loss at step 2000, over 5 paired seeds" in words
     assert "Better: geglu −0.0260 (−0.0326 to −0.0194); swiglu −0.0186" in words
     assert "Worse: relu +0.0303" in words
-    assert "Not resolved: silu" in words
+    assert "Inconclusive: silu" in words
     assert words.index("Better:") < words.index("Ranking")
     assert "Training time, relative to gelu: geglu ×1.10, swiglu ×1.10." in words
     assert "silu, seed 3: at step 1500" in words
