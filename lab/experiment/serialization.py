@@ -41,14 +41,17 @@ KNOWN: dict[str, type] = {
 def canonical(value: Any) -> Any:
     """A value as JSON: a dataclass or a Flax module becomes its type's name and its fields, an activation its name.
 
-    Fields that two equal values may differ in are left out. A user's own activation also carries the hash of its
+    Fields that two equal values may differ in are left out, and newer ones that are as before there was the field: so
+    results that are older have the form, and the name, that they were made with. A user's own activation also carries the hash of its
     source. Raises TypeError for what has no such form.
     """
     if isinstance(value, Activation):
         return value.name if value.source_hash is None else {"name": value.name, "source": value.source_hash}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {name: canonical(getattr(value, name)) for name in field_names(value)}
-        return {"type": type(value).__name__, **fields}
+        before = _before(type(value))
+        fields = {name: getattr(value, name) for name in field_names(value)}
+        kept = {name: canonical(own) for name, own in fields.items() if name not in before or own != before[name]}
+        return {"type": type(value).__name__, **kept}
     if isinstance(value, (list, tuple)):
         return [canonical(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
@@ -59,7 +62,8 @@ def canonical(value: Any) -> Any:
 
 
 def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
-    """The value that has this canonical form; fields that it lacks, since they are newer, are as by default.
+    """The value that has this canonical form; fields that it lacks, since they are newer, are as before there were
+    any, else as by default.
 
     `ignore` are keys beside the fields. Raises ValueError, naming it, for a type or field that is not known here, and
     for an activation that is a user's own: its function is not in the file.
@@ -78,7 +82,12 @@ def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
     for name in fields:
         if name not in known:
             raise ValueError(f"{kind.__name__} has no field '{name}'{nearest(name, known)}")
-    return kind(**{name: restored(value) for name, value in fields.items()})
+    return kind(**{**_before(kind), **{name: restored(value) for name, value in fields.items()}})
+
+
+def _before(kind: type) -> dict[str, Any]:
+    """The fields that are newer than some results, with the value that stands for how it was without them."""
+    return {item.name: item.metadata["before"] for item in dataclasses.fields(kind) if "before" in item.metadata}
 
 
 def field_names(value: Any) -> list[str]:
