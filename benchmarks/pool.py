@@ -39,6 +39,7 @@ TABLE = Path(__file__).parent / "results" / "pool.parquet"
 
 
 def main() -> None:
+    """Trains what is missing of the pool, and writes its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=64, help="seeds of every arm")
     parser.add_argument("--out", type=Path, default=Path("results/pool"), help="folder of the windows' losses")
@@ -126,7 +127,7 @@ def table(pool: Iterator[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
             row |= {f"document_{number}": mean(one, seed) for number, one in final.groupby("document")}
             rows.append(row)
     found = pd.DataFrame(rows).sort_values(["activation", "seed"], ignore_index=True)
-    return found.astype({column: np.float32 for column in found.columns[2:]})
+    return found.astype(dict.fromkeys(found.columns[2:], np.float32))
 
 
 def spread(size: int, count: int) -> np.ndarray:

@@ -100,8 +100,9 @@ def tokenized(text: Dataset, name: str, vocabulary: int, boundaries: bool, data_
     Every split has `tokens` [n], of the smallest of uint8, uint16 and int32. Validation and test also have `bytes` [n]:
     the bytes between the end of the token before and its own, so that they add up to those of the text (but for a text
     that is encoded as no token at all), and `ends`, the byte at which every document ends. It is prepared once under
-    `data_dir`, in a folder named by the content of text and tokenizer, and memory-mapped; bytes without boundaries are the text as it is. Raises ValueError when a prepared
-    file is damaged, and OSError when the disk is full.
+    `data_dir`, in a folder named by the content of text and tokenizer, and memory-mapped; bytes without
+    boundaries are the text as it is. Raises ValueError when a prepared file is damaged, and OSError when the disk is
+    full.
     """
     if name == "bytes" and not boundaries:
         plain = {split: {"tokens": fields["tokens"]} for split, fields in text.arrays.items()}

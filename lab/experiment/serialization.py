@@ -42,8 +42,8 @@ def canonical(value: Any) -> Any:
     """A value as JSON: a dataclass or a Flax module becomes its type's name and its fields, an activation its name.
 
     Fields that two equal values may differ in are left out, and newer ones that are as before there was the field: so
-    results that are older have the form, and the name, that they were made with. A user's own activation also carries the hash of its
-    source. Raises TypeError for what has no such form.
+    results that are older have the form, and the name, that they were made with. A user's own activation also carries
+    the hash of its source. Raises TypeError for what has no such form.
     """
     if isinstance(value, Activation):
         return value.name if value.source_hash is None else {"name": value.name, "source": value.source_hash}

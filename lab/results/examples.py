@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 CURVE = "validation_curve"
-"""The split of a curve's last point, on the examples that all its others are on, where the last evaluation is on more."""
+"""The split of a curve's last point, on the examples of all its others, where the last evaluation is on more."""
 RUN = "run_"
 """Before the number of a run in its wave: the columns of values."""
 

@@ -111,9 +111,7 @@ class Settings:
             if value is not None and not 0 <= value < 2**32:
                 raise ValueError(f"settings.{name} is {value}: it must be a whole number in 0 to 2**32 - 1")
         if not 0 <= self.final_evaluation < float("inf"):
-            raise ValueError(
-                f"settings.final_evaluation is {self.final_evaluation}: it must be a share of training's cost, 0 or more"
-            )
+            raise ValueError(f"settings.final_evaluation is {self.final_evaluation}: it must be zero or positive")
         if not 0 <= self.z_loss < float("inf"):
             raise ValueError(f"settings.z_loss is {self.z_loss}: it must be zero or positive")
         self._check_rule()
