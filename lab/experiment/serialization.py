@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from lab.experiment.fields import field_names
 from lab.experiment.init_from import InitFrom
 from lab.files.choices import nearest
 from lab.tasks.classification import TextClassification
@@ -88,9 +89,3 @@ def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
 def _before(kind: type) -> dict[str, Any]:
     """The fields that are newer than some results, with the value that stands for how it was without them."""
     return {item.name: item.metadata["before"] for item in dataclasses.fields(kind) if "before" in item.metadata}
-
-
-def field_names(value: Any) -> list[str]:
-    """Of the fields that equal values share; of a Flax module without the two that Flax adds."""
-    added = ("parent", "name") if hasattr(value, "parent") else ()
-    return [item.name for item in dataclasses.fields(value) if item.compare and item.name not in added]
