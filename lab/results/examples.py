@@ -30,6 +30,10 @@ class Examples(Measured):
 
     runs: pd.DataFrame
 
+    def of(self, index: Int[np.ndarray, " chosen"]) -> "Examples":
+        """Those of some runs, in this order."""
+        return Examples(self.values[index], self.weight, self.document, self.runs.iloc[index])
+
 
 def encoded(measured: Mapping[str, Mapping[str, Measured]]) -> bytes:
     """Split -> metric -> values, as the Parquet file that `decoded` reads: a row an example, with the columns split,
@@ -56,12 +60,12 @@ def decoded(table: pd.DataFrame, split: str, metric: str) -> Measured | None:
 def joined(waves: Sequence[tuple[Sequence[Mapping[str, Any]], Measured | None]]) -> Examples | None:
     """The examples of several waves of one cell, each with its runs; those of waves that have none are left out. None
     where none has, or they were measured on different ones."""
-    waves = [(runs, one) for runs, one in waves if one is not None]
-    if not waves or not all(same_examples(waves[0][1], one) for _, one in waves):
+    known = [(runs, one) for runs, one in waves if one is not None]
+    if not known or not all(same_examples(known[0][1], one) for _, one in known):
         return None
-    first = waves[0][1]
-    runs = pd.DataFrame([run for identities, _ in waves for run in identities])
-    return Examples(np.concatenate([one.values for _, one in waves]), first.weight, first.document, runs)
+    first = known[0][1]
+    runs = pd.DataFrame([run for identities, _ in known for run in identities])
+    return Examples(np.concatenate([one.values for _, one in known]), first.weight, first.document, runs)
 
 
 def same_examples(one: Measured, other: Measured) -> bool:

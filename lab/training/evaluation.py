@@ -79,7 +79,7 @@ def total(parts: Iterable[Sums]) -> Sums:
     """The sums and weights of portions, added."""
     first, *others = parts
     for other in others:
-        first = {name: tuple(np.add(*pair) for pair in zip(first[name], other[name], strict=True)) for name in first}
+        first = {name: (first[name][0] + other[name][0], first[name][1] + other[name][1]) for name in first}
     return first
 
 
