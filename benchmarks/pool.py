@@ -119,11 +119,11 @@ def windows(folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
 def table(pool: Iterator[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     """A row a run: activation, seed, its validation loss in each evaluation, nan where there was none (`curve`,
     `final`, `whole`, `initial`, and with averages of the weights), and on the windows of each document of `final`."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for arm, losses in pool:
         final = losses[losses["evaluation"] == "final"]
         for seed in [column for column in losses.columns if column.isdigit()]:
-            of_evaluations = {name: mean(one, seed) for name, one in losses.groupby("evaluation")}
+            of_evaluations = {str(name): mean(one, seed) for name, one in losses.groupby("evaluation")}
             of_documents = {f"document_{number}": mean(one, seed) for number, one in final.groupby("document")}
             rows.append({"activation": arm, "seed": int(seed), **of_evaluations, **of_documents})
     found = pd.DataFrame(rows).sort_values(["activation", "seed"], ignore_index=True)
