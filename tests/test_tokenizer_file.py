@@ -8,8 +8,8 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import decoders as decode
 
-from tasks.data import tokenizer_file, tokenizers
-from tasks.language import CausalLanguage
+from lab.data import tokenizer_file, tokenizers
+from lab.tasks.language import CausalLanguage
 
 TEXT = "the fox, the number 3  \u00e9\u4e2d\U0001f600 had linds.\n"
 MERGES = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"], "unk_token": "a"}

@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
-from choices import nearest
+from lab.files.choices import nearest
 from models.activations import Activation, activation, glu_of
-from models.positions import RopeScaling
+from models.layers.positions import RopeScaling
 
 # Hugging Face's names of activations, the one that is written first.
 ACTIVATIONS = {

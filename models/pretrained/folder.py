@@ -14,11 +14,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save_file
 
-from models.pretrained import apertus, bert, bloom, gemma, gpt2, gpt_neox, llama, nemotron, opt, t5, vit
+from models.layers.stack import Stack, stacked, unstacked
 from models.pretrained.config import Config
 from models.pretrained.format import Format, function
+from models.pretrained.formats import apertus, bert, bloom, gemma, gpt2, gpt_neox, llama, nemotron, opt, t5, vit
 from models.pretrained.tensors import SINGLE, TRANSPOSED, Tensor, Tensors, read_json
-from models.stack import Stack, stacked, unstacked
 
 FORMATS = {
     form.model_type: form

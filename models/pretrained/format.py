@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from models.layers.stack import Stack
 from models.pretrained.config import Config
 from models.pretrained.tensors import Tensor
-from models.stack import Stack
 
 
 @dataclass(frozen=True)
