@@ -3,6 +3,7 @@ import glob
 import hashlib
 import http.server
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -334,6 +335,15 @@ def test_a_prepared_set_that_is_not_the_registered_text_is_refused(tmp_path, mon
     monkeypatch.setattr(prepared, "downloaded", lambda *_: other)
     with pytest.raises(ValueError, match="does not have the registered sha256; remove the folder"):
         corpus("tiny_shakespeare", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["stdlib", "tfds:mnist"])
+def test_a_set_that_is_not_prepared_leaves_nothing_in_the_temporary_directory(name, tmp_path):
+    (tmp_path / "tmp").mkdir()
+    code = "import sys; from lab.data import catalogue; catalogue._builder(sys.argv[1], sys.argv[2])"
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    subprocess.run([sys.executable, "-c", code, name, str(tmp_path / "data")], check=True, env=environment)
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 # One's own files

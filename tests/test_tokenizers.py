@@ -1,3 +1,4 @@
+import io
 import json
 import subprocess
 import sys
@@ -236,6 +237,27 @@ def test_a_line_without_white_space_trains_in_linear_time(line):
     trained = tokenizers._tokenizer("bpe", 300, [line.encode()])
     assert time.perf_counter() - start < 2  # 120 kB in one word took 4 to 12 seconds
     assert trained.decode(trained.encode(line).ids) == line
+
+
+def test_progress_of_a_long_text_is_shown_to_somebody_who_looks_on(tmp_path, monkeypatch, capfd):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    encoded("characters", 20, False, tmp_path / "short")
+    assert not terminal.getvalue()
+    monkeypatch.setattr(tokenizers, "LONG_WAIT", len(TEXT))
+    encoded("characters", 20, False, tmp_path / "long")
+    assert "own as tokens: characters" in terminal.getvalue()
+    assert "100%" in terminal.getvalue()
+
+
+def test_nothing_is_shown_where_nobody_looks_on(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(tokenizers, "LONG_WAIT", 0)
+    encoded("bpe", 300, False, tmp_path)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_byte_pairs_of_ordinary_text_are_those_of_the_library():

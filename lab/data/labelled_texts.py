@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def labelled_texts(name: str, classes: int, data_dir: Path | None = None) -> Dat
     if name == MODULES:
         splits, labels, facts = _modules(classes, data_dir)
     else:
-        folder = Path(name.removeprefix(FOLDER)).expanduser()
+        folder = Path(os.path.expanduser(name.removeprefix(FOLDER)))
         splits, facts = _folder(folder), {"version": None}
         labels = sorted({label for _, label in splits["train"]})
         if len(labels) != classes:

@@ -37,7 +37,7 @@ def read(pattern: str) -> tuple[dict[str, list[bytes]], dict[str, Any]]:
     and 5 parts of 100. Raises FileNotFoundError when nothing matches, ValueError when all files are empty, and what
     `text_of` raises.
     """
-    paths = sorted(path for path in set(_matching(Path(pattern).expanduser())) if path.is_file())
+    paths = sorted(path for path in set(_matching(Path(os.path.expanduser(pattern)))) if path.is_file())
     if not paths:
         raise FileNotFoundError(
             f"data 'text:{pattern}' matches no file; give a file, a folder or a glob of UTF-8 text files"

@@ -24,6 +24,9 @@ UrlInfo = tfds.core.download.checksums.UrlInfo
 PROBE_SECONDS = 3.0
 
 tfds.disable_progress_bar()
+# For every set that is not prepared, TFDS makes a folder in the temporary directory to hold what a bucket knows of the
+# set. The bucket is closed for good (`gcs_utils._is_gcs_disabled`), and the empty folder would stay.
+tfds.core.DatasetInfo.initialize_from_bucket = lambda self: None
 
 
 def prepare(builder: Callable[..., Any], data_dir: Path | None, **options: Any) -> Any:

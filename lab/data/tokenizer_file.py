@@ -1,6 +1,7 @@
 """A `tokenizer.json` of the `tokenizers` library: read, and refused in one sentence where it cannot encode a text."""
 
 import json
+import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +23,7 @@ def read(path: str) -> Tokenizer:
     what is unknown.
     """
     try:
-        return _parsed(path, Path(path).expanduser().read_bytes())
+        return _parsed(path, Path(os.path.expanduser(path)).read_bytes())
     except OSError as error:
         raise FileNotFoundError(f"tokenizer {path!r} cannot be read: {error.strerror}") from None
 

@@ -2,13 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Integer
+from rich.console import Console
+from rich.progress import Progress
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lab.data import kept, streams, tokenizer_file
@@ -29,6 +33,8 @@ WORD = 1000
 """Characters of a word that byte pairs are learned from at once: 3 MB of DNA in one line train in 3 seconds."""
 LONG = re.compile("|".join(rf"{kind}{{{WORD}}}" for kind in (r"[^\W\d_]", r"\d", r"(?:[^\w\s]|_)", r"\s")))
 """Letters, digits, punctuation or white space: a word is a run of one of them."""
+LONG_WAIT = 2**24
+"""Bytes from which on progress is shown on a terminal: some seconds of a core."""
 PIECES = 16
 """Pieces in memory; an encoded byte takes up to 100 bytes there."""
 
@@ -172,19 +178,27 @@ def _fields(split: str) -> tuple[str, ...]:
 
 def _prepare(folder: Path, text: Dataset, name: str, size: int, boundaries: bool) -> dict[str, Any]:
     """Writes the files of a folder and gives its facts, which are written last: with them the folder is complete."""
-    tokenizer = _tokenizer(name, size, _documents(text, "train"))
+    tokenizer = _tokenizer(name, size, _documents(text, "train"), _is_shown(text.arrays["train"]["tokens"].size))
     definition = (tokenizer.to_str(pretty=True) if tokenizer else name).encode()
     types = {"tokens": token_type(size), "bytes": np.dtype(np.int32)}
     boundary = boundary_token(name) if boundaries else None
+    sizes = {split: len(_fields(split)) * fields["tokens"].size for split, fields in text.arrays.items()}
     written: dict[str, Any] = {}
-    for split in text.arrays:
-        for field in _fields(split):
-            pieces = _encoded(tokenizer, _documents(text, split), boundary, field)
-            written[f"{split}.{field}"] = streams.write(folder / f"{split}.{field}.npy", pieces, types[field])
+    with Progress(console=Console(stderr=True), transient=True, disable=not _is_shown(sum(sizes.values()))) as shown:
+        bar = shown.add_task(f"{text.provenance['name']} as tokens: {name}", total=sum(sizes.values()))
+        for split in text.arrays:
+            for field in _fields(split):
+                pieces = _encoded(tokenizer, _documents(text, split), boundary, field, partial(shown.advance, bar))
+                written[f"{split}.{field}"] = streams.write(folder / f"{split}.{field}.npy", pieces, types[field])
     if tokenizer:
         with kept.whole(folder / "tokenizer.json") as file:
             file.write(definition)
     return {"name": name, "vocabulary": size, "sha256": checksums.of_bytes(definition), "files": written}
+
+
+def _is_shown(size: int) -> bool:
+    """Whether somebody waits for so many bytes and looks on."""
+    return size >= LONG_WAIT and sys.stderr.isatty()
 
 
 def _documents(text: Dataset, split: str) -> Iterator[bytes]:
@@ -223,14 +237,22 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _encoded(
-    tokenizer: Tokenizer | None, documents: Iterable[bytes], boundary: int | None, field: str
+    tokenizer: Tokenizer | None,
+    documents: Iterable[bytes],
+    boundary: int | None,
+    field: str,
+    advance: Callable[[int], None] = lambda size: None,
 ) -> Iterator[Integer[np.ndarray, " _"]]:
-    """A field of the tokens of all documents, piece by piece; a boundary is an empty piece until it is encoded."""
+    """A field of the tokens of all documents, piece by piece; a boundary is an empty piece until it is encoded.
+
+    `advance` is called with the bytes that were encoded.
+    """
     begin = [b""] if boundary is not None else []
     pieces = (piece for document in documents for piece in (*begin, *_pieces(document)))
     while group := list(islice(pieces, PIECES)):
         for piece, encoded in zip(group, _encode(tokenizer, group, field), strict=True):
             yield encoded if piece else np.array([boundary if field == "tokens" else 0])
+        advance(sum(map(len, group)))
 
 
 def _encode(tokenizer: Tokenizer | None, pieces: list[bytes], field: str) -> list[Integer[np.ndarray, " _"]]:
@@ -270,34 +292,34 @@ def _text(piece: bytes) -> str:
     return re.sub("[\udc80-\udcff]", "\ufffd", _characters(piece))
 
 
-def _tokenizer(name: str, size: int, documents: Iterable[bytes]) -> Tokenizer | None:
-    """The tokenizer, trained on documents where it is to be trained; None for bytes."""
+def _tokenizer(name: str, size: int, documents: Iterable[bytes], shown: bool = False) -> Tokenizer | None:
+    """The tokenizer, trained on documents where it is to be trained, with its progress if `shown`; None for bytes."""
     if name == "bytes":
         return None
     if name not in TRAINED:
         return tokenizer_file.read(name)
-    tokenizer, trainer = _character_level(size) if name == "characters" else _byte_level(size)
+    tokenizer, trainer = (_character_level if name == "characters" else _byte_level)(size, shown)
     pieces = (_text(piece) for document in documents for piece in _pieces(document))
     tokenizer.train_from_iterator((words for piece in pieces for words in _words(piece)), trainer)
     return tokenizer_file.as_text(tokenizer)
 
 
-def _character_level(size: int) -> tuple[Tokenizer, trainers.Trainer]:
+def _character_level(size: int, shown: bool = False) -> tuple[Tokenizer, trainers.Trainer]:
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     return tokenizer, trainers.WordLevelTrainer(
-        vocab_size=size, special_tokens=[UNKNOWN, BOUNDARY], show_progress=False
+        vocab_size=size, special_tokens=[UNKNOWN, BOUNDARY], show_progress=shown
     )
 
 
-def _byte_level(size: int) -> tuple[Tokenizer, trainers.Trainer]:
+def _byte_level(size: int, shown: bool = False) -> tuple[Tokenizer, trainers.Trainer]:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     return tokenizer, trainers.BpeTrainer(
-        vocab_size=size, special_tokens=[BOUNDARY], initial_alphabet=alphabet, show_progress=False
+        vocab_size=size, special_tokens=[BOUNDARY], initial_alphabet=alphabet, show_progress=shown
     )
 
 
