@@ -28,6 +28,7 @@ from lab.data.sets.wikitext2 import WikiText2
 from lab.data.speech import spoken_digits
 from lab.data.tweets import UNKNOWN, tweets, vocabulary
 from lab.files import checksums
+from lab.tasks.language import CausalLanguage
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "downloads"
 needs_data = pytest.mark.skipif(not SHARED.exists(), reason="the real data are not beside the repository")
@@ -524,20 +525,33 @@ def test_a_full_disk_names_the_folder_and_leaves_nothing_half_prepared(tensorflo
     assert text_of(corpus("ablation_documents", tmp_path))["test"] == b"d27\nd28\nd29"
 
 
-def test_kept_files_are_whole_or_absent(tmp_path):
-    path = tmp_path / "new" / "file"
+@pytest.mark.parametrize("keep", [kept.values, kept.arrays])
+def test_what_cannot_be_kept_is_made_each_time(keep, tmp_path):
+    (tmp_path / "file").write_text("a file where a folder is needed")
+    for _ in range(2):
+        assert keep(tmp_path / "file" / "kept", lambda: {"value": np.float64(0.5)}) == {"value": 0.5}
 
-    def full(file):
-        file.write(b"half")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(OSError, match="No space left") as error, kept.whole(path) as file:
-        full(file)
-    assert error.value.filename == str(path)
-    assert not list(path.parent.iterdir())
-    with kept.whole(path) as file:
-        file.write(b"all")
-    assert path.read_bytes() == b"all"
+@pytest.mark.parametrize("name", ["HOME", "TFDS_DATA_DIR"])
+def test_a_data_directory_that_cannot_be_written_is_refused_with_the_variable_that_gives_another(
+    name, tmp_path, monkeypatch
+):
+    place = tmp_path / "file.txt"
+    place.write_text("a file where a folder is needed")
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    monkeypatch.setenv(name, str(place))
+    own_text = CausalLanguage(f"text:{place}", tokenizer="bpe", vocabulary=300)
+    for prepare in (lambda: corpus("stdlib"), own_text.load):
+        with pytest.raises(OSError, match="TFDS_DATA_DIR") as error:
+            prepare()
+        assert str(place) in str(error.value)
+
+
+def test_without_a_home_directory_the_variable_is_asked_for(monkeypatch):
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(FileNotFoundError, match="TFDS_DATA_DIR"):
+        kept.data_directory(None)
 
 
 def test_kept_values_are_computed_once_and_again_when_damaged(tmp_path):

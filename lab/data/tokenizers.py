@@ -17,7 +17,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from lab.data import kept, streams, tokenizer_file
 from lab.data.dataset import Dataset
-from lab.files import checksums
+from lab.files import atomic, checksums
 from lab.files.choices import nearest
 
 NAMES = ("bytes", "characters", "bpe")
@@ -178,6 +178,7 @@ def _fields(split: str) -> tuple[str, ...]:
 
 def _prepare(folder: Path, text: Dataset, name: str, size: int, boundaries: bool) -> dict[str, Any]:
     """Writes the files of a folder and gives its facts, which are written last: with them the folder is complete."""
+    kept.folder(folder)
     tokenizer = _tokenizer(name, size, _documents(text, "train"), _is_shown(text.arrays["train"]["tokens"].size))
     definition = (tokenizer.to_str(pretty=True) if tokenizer else name).encode()
     types = {"tokens": token_type(size), "bytes": np.dtype(np.int32)}
@@ -191,8 +192,7 @@ def _prepare(folder: Path, text: Dataset, name: str, size: int, boundaries: bool
                 pieces = _encoded(tokenizer, _documents(text, split), boundary, field, partial(shown.advance, bar))
                 written[f"{split}.{field}"] = streams.write(folder / f"{split}.{field}.npy", pieces, types[field])
     if tokenizer:
-        with kept.whole(folder / "tokenizer.json") as file:
-            file.write(definition)
+        atomic.write_bytes(folder / "tokenizer.json", definition)
     return {"name": name, "vocabulary": size, "sha256": checksums.of_bytes(definition), "files": written}
 
 
