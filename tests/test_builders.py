@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from lab.data import images as images_module
-from lab.data import kept, prepared, stock
+from lab.data import kept, prepared, registry, stock
 from lab.data import speech as speech_module
 from lab.data.corpora import corpus
 from lab.data.dataset import SPLITS
@@ -75,7 +75,7 @@ def small_mnist(tmp_path, monkeypatch):
         contents[f"{mnist.MNIST.URL}{word}-images-idx3-ubyte.gz"] = idx(pixels)
         contents[f"{mnist.MNIST.URL}{word}-labels-idx1-ubyte.gz"] = idx((np.arange(n) % 10).astype(np.uint8))
     cache(tmp_path, mnist.MNIST, monkeypatch, contents)
-    monkeypatch.setattr(images_module, "SHA256", {})
+    monkeypatch.delattr(mnist.MNIST, "ARRAYS_SHA256")
     return tmp_path
 
 
@@ -112,7 +112,7 @@ def test_images_are_decoded_once(small_mnist, monkeypatch):
 def test_kept_arrays_that_are_damaged_or_others_are_refused(small_mnist, monkeypatch):
     images("mnist", small_mnist)
     (path,) = small_mnist.rglob("arrays.npz")
-    monkeypatch.setattr(images_module, "SHA256", {"mnist": "0" * 64})
+    monkeypatch.setattr(mnist.MNIST, "ARRAYS_SHA256", "0" * 64, raising=False)
     with pytest.raises(ValueError, match="does not have the registered sha256; remove the folder"):
         images("mnist", small_mnist)
     content = bytearray(path.read_bytes())
@@ -502,7 +502,7 @@ def test_the_stock_builder_prepares_the_same_text(real):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_the_stock_builder_prepares_the_same_images(name, real):
-    assert images(f"tfds:{name}", real).provenance["sha256"] == images_module.SHA256[name]
+    assert images(f"tfds:{name}", real).provenance["sha256"] == registry.builder(name).ARRAYS_SHA256
 
 
 # Disks

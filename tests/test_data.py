@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from lab.data import kept, prepared
-from lab.data.corpora import CORPORA, check_corpus, corpus
+from lab.data import kept, prepared, registry
+from lab.data.corpora import check_corpus, corpus
 from lab.data.dataset import SPLITS
 from lab.data.sets import stdlib, tiny_shakespeare
 
@@ -106,7 +106,7 @@ def test_the_splits_hold_every_file_of_the_library_once(library_directory):
         and not path.name.startswith("_sysconfigdata")
         and not any(part.startswith("config-") for part in path.relative_to(root).parts)
     }
-    examples = prepared.examples(prepared.prepare(stdlib.PythonStdlib, library_directory, config=stdlib.config()))
+    examples = prepared.examples(prepared.prepare(stdlib.PythonStdlib, library_directory))
     found = [(row["path"].decode(), row["text"]) for rows in examples.values() for row in rows]
     assert set(examples) == set(SPLITS)
     assert len(found) == len(wanted)
@@ -230,7 +230,7 @@ def test_a_set_that_was_not_finished_is_prepared_again(tmp_path, monkeypatch):
 PREPARE_AND_COUNT = """
 import sys, time
 from pathlib import Path
-from lab.data import stdlib
+from lab.data.sets import stdlib
 directory = Path(sys.argv[1])
 stdlib._library = lambda: {f"{index}.py": b"x" for index in range(100)}
 generate = stdlib.PythonStdlib._split_generators
@@ -243,7 +243,7 @@ stdlib.PythonStdlib._split_generators = slow
 (directory / f"ready{sys.argv[2]}").touch()
 while len(list(directory.glob("ready*"))) < 2:
     time.sleep(0.01)
-print(sum(map(len, stdlib.read(directory)[0]["train"])))
+print(sum(map(len, stdlib.PythonStdlib.documents(directory)[0]["train"])))
 """
 
 
@@ -400,7 +400,7 @@ def test_nothing_to_read_is_refused(tmp_path):
 
 
 def test_an_unknown_corpus_names_the_nearest():
-    for name in CORPORA:
+    for name in registry.names("text"):
         check_corpus(name)
     with pytest.raises(ValueError, match=r"'tiny-shakespear'.*; did you mean 'tiny_shakespeare'"):
         corpus("tiny-shakespear")

@@ -1,42 +1,19 @@
 """The data sets by name, whatever their kind: what they are, and whether they are what they should be."""
 
-import importlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.data import kept, reference_predictors
+from lab.data import kept, reference_predictors, registry
 from lab.data.corpora import OWN_FILES, corpus
 from lab.data.dataset import SPLITS, Dataset
 from lab.data.images import images
+from lab.data.registry import SETS
 from lab.data.speech import spoken_digits
 from lab.data.tweets import tweets
 from lab.files import checksums
 
-
-@dataclass(frozen=True)
-class Entry:
-    """A set of ours: kind (text, image, tags, speech), licence, builder (`module.Class` in `lab.data.sets`) and
-    the sizes of train, validation and test (bytes of text, else examples; none when they depend on the machine)."""
-
-    kind: str
-    licence: str
-    builder: str
-    sizes: tuple[int, ...] = ()
-
-
-ENTRIES = {
-    "eltec_eng": Entry("text", "public domain", "eltec_eng.EltecEng", (56_232_180, 2_649_829, 2_922_595)),
-    "fashion_mnist": Entry("image", "MIT", "mnist.FashionMNIST", (55_000, 5000, 10_000)),
-    "mnist": Entry("image", "CC BY-SA 3.0", "mnist.MNIST", (55_000, 5000, 10_000)),
-    "spoken_digit": Entry("speech", "CC BY-SA 4.0", "spoken_digit.SpokenDigit", (2000, 250, 250)),
-    "stdlib": Entry("text", "PSF-2.0", "stdlib.PythonStdlib"),
-    "tiny_shakespeare": Entry("text", "public domain", "tiny_shakespeare.TinyShakespeare", (1_003_854, 55_770, 55_770)),
-    "tweet_pos": Entry("tags", "CC BY 3.0", "tweet_pos.TweetPos", (14_619, 4823, 7152)),
-    "wikitext2": Entry("text", "CC BY-SA 3.0", "wikitext2.WikiText2", (10_797_148, 1_121_681, 1_256_449)),
-}
 UNITS = {"text": "bytes", "image": "images", "tags": "words", "speech": "recordings"}
 BASELINES: dict[str, Callable[[Dataset, str], dict[str, float]]] = {
     "text": reference_predictors.text_baselines,
@@ -54,7 +31,7 @@ def listed(data_dir: Path | None = None) -> list[dict[str, Any]]:
     """A row a set of ours: `name`, `kind`, `licence`, `download` (bytes), `train`, `validation`, `test` (sizes, None
     when they depend on the machine), their `unit`, and `prepared`: whether it lies under `data_dir`."""
     rows = []
-    for name, entry in ENTRIES.items():
+    for name, entry in SETS.items():
         builder = _builder(name, data_dir)
         rows.append(
             {
@@ -72,13 +49,13 @@ def listed(data_dir: Path | None = None) -> list[dict[str, Any]]:
 
 def kind(name: str, data_dir: Path | None = None) -> str:
     """text, image, tags or speech. Raises ValueError, naming the nearest set, when there is none of this name."""
-    if name in ENTRIES:
-        return ENTRIES[name].kind
+    if name in SETS:
+        return SETS[name].kind
     if name.startswith(OWN_FILES):
         return "text"
     from lab.data import stock
 
-    stock.check(name, tuple(ENTRIES), "text or image")
+    stock.check(name, tuple(SETS), "text or image")
     return stock.kind(name, data_dir)
 
 
@@ -168,7 +145,7 @@ def described(name: str, data_dir: Path | None = None) -> list[str]:
     """Lines on a set that was just checked: version, licence, files, splits and baselines. Raises what `check` does."""
     files, dataset = check(name, data_dir)
     facts = dataset.provenance
-    licence = f", licence {ENTRIES[name].licence}" if name in ENTRIES else ""
+    licence = f", licence {SETS[name].licence}" if name in SETS else ""
     lines = [f"{name}, version {facts['version']}{licence}"]
     lines += [f"file {sha256} {path}" for path, sha256 in files.items()]
     for split, found in facts["splits"].items():
@@ -183,12 +160,8 @@ def described(name: str, data_dir: Path | None = None) -> list[str]:
 def _builder(name: str, data_dir: Path | None) -> Any:
     """The builder of a set; its `data_path` exists when the set is prepared."""
     from lab.data import prepared, stock
-    from lab.data.sets import stdlib
 
-    if name not in ENTRIES:
+    if name not in SETS:
         return stock.find(name, data_dir)
-    module, attribute = ENTRIES[name].builder.split(".")
-    builder_class = getattr(importlib.import_module(f"lab.data.sets.{module}"), attribute)
-    options = {"config": stdlib.config()} if name == "stdlib" else {}
     with prepared.quiet():
-        return builder_class(data_dir=kept.data_directory(data_dir), **options)
+        return registry.builder(name)(data_dir=kept.data_directory(data_dir))
