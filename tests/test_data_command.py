@@ -86,7 +86,7 @@ def test_a_corpus_needs_one_file_and_one_line(command, monkeypatch):
 
 
 @needs_data
-def test_prepare_and_check_show_files_splits_and_baselines(command, downloaded):
+def test_prepare_and_check_show_files_splits_and_predictors(command, downloaded):
     code, lines, err = command("prepare", "tiny_shakespeare")
     assert (code, err) == (0, "")
     sha256 = tiny_shakespeare.SHA256
@@ -97,7 +97,7 @@ def test_prepare_and_check_show_files_splits_and_baselines(command, downloaded):
         f"validation {sha256['validation']} 55,770 bytes",
         f"test {sha256['test']} 55,770 bytes",
     ]
-    assert "baseline bigram 3.5686" in lines
+    assert "reference predictor bigram 3.5686" in lines
     assert command("check", "tiny_shakespeare") == (0, lines, "")
     (row,) = (row for row in catalogue.listed() if row["name"] == "tiny_shakespeare")
     assert row["prepared"] is True

@@ -50,7 +50,7 @@ def show_matched(arms: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_comparison(found: Results, baseline: str | None = None, metric: str | None = None) -> None:
-    """The ranked table, and which baselines that are no networks were beaten.
+    """The ranked table, and which reference predictors were beaten.
 
     Raises ValueError where there is nothing to compare: see `lab.comparison.comparison.compare`.
     """
