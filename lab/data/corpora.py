@@ -10,7 +10,7 @@ from lab.data.dataset import SPLITS, Dataset
 from lab.files import checksums
 
 OWN_FILES = "text:"
-"""Before a glob, it names one's own files: `text:notes/**/*.md`."""
+"""Before a file, a folder or a glob, it names one's own files: `text:notes/**/*.md`."""
 
 
 def check_corpus(name: str) -> None:
@@ -20,7 +20,7 @@ def check_corpus(name: str) -> None:
     # Imported when needed: TensorFlow Datasets takes 1 s to import, and nothing else here needs it.
     from lab.data import stock
 
-    stock.check(name, (*registry.names("text"), f"{OWN_FILES}GLOB (one's own files)"), "text")
+    stock.check(name, (*registry.names("text"), f"{OWN_FILES}PATH (one's own files)"), "text")
 
 
 def corpus(name: str, data_dir: Path | None = None) -> Dataset:
@@ -30,7 +30,7 @@ def corpus(name: str, data_dir: Path | None = None) -> Dataset:
     - `tiny_shakespeare`: 1 115 394 bytes, split 90/5/5 as TFDS does (`lab.data.sets.tiny_shakespeare`).
     - `wikitext2`: 13 175 278 bytes of Wikipedia in words, in the published splits (`lab.data.sets.wikitext2`).
     - `eltec_eng`: 61 804 604 bytes of English novels, split by author (`lab.data.sets.eltec_eng`).
-    - `text:GLOB`: one's own UTF-8 files (`lab.data.own_files`).
+    - `text:PATH`: one's own UTF-8 files, a file, a folder or a glob (`lab.data.own_files`).
     - any text set of TFDS by its name, `lm1b` or `wiki40b/en`, through its own builder (`lab.data.stock`).
 
     All but one's own files are prepared once under `data_dir` (None: `TFDS_DATA_DIR`, else `~/tensorflow_datasets`) and

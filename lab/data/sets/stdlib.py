@@ -94,7 +94,7 @@ def _library() -> dict[str, bytes]:
     if {_split(path) for path in library} != set(SPLITS):
         raise FileNotFoundError(
             f"data 'stdlib' needs the standard library's source, and {root} has {len(library)} .py files: use another "
-            f"Python, or data 'text:GLOB' with files of your own"
+            f"Python, or data 'text:PATH' with files of your own"
         )
     return library
 
