@@ -138,7 +138,7 @@ def test_files_of_ones_own_can_be_checked(command, tmp_path):
         (["prepare", "fasion-mnist"], "; did you mean 'fashion_mnist'"),
         (["prepare"], "ablations data is followed by list, prepare NAME or check NAME"),
         (["list", "mnist"], "ablations data is followed by list, prepare NAME or check NAME"),
-        (["lits"], "invalid choice: 'lits'"),
+        (["lits"], "'lits'.*did you mean 'list'"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(arguments, sentence, command):
