@@ -233,9 +233,9 @@ def test_a_damaged_file_is_named(tmp_path):
     ids=["letters", "code", "blanks", "digits", "signs", "marks"],
 )
 def test_a_line_without_white_space_trains_in_linear_time(line):
-    start = time.perf_counter()
+    start = time.process_time()
     trained = tokenizers._tokenizer("bpe", 300, [line.encode()])
-    assert time.perf_counter() - start < 2  # 120 kB in one word took 4 to 12 seconds
+    assert time.process_time() - start < 2  # 120 kB in one word took 4 to 12 seconds
     assert trained.decode(trained.encode(line).ids) == line
 
 
