@@ -5,8 +5,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from models.pretrained.config import Config, activation_name
+from models.pretrained.config import Config
 from models.pretrained.format import Format
+from models.pretrained.names import activation_name
 from models.pretrained.tensors import Layout, Tensor, dense, learned_activation, norm
 from models.transformer import Transformer
 
@@ -14,27 +15,25 @@ from models.transformer import Transformer
 def model(config: Config) -> Transformer:
     """The model of a config, with the head of masked language modelling."""
     config.expect("is_decoder", False)
-    config.expect("position_embedding_type", "absolute")
-    config.ignore("directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers")
-    config.ignore("pooler_size_per_head", "pooler_type")  # of the pooler, which these outputs do not need
-    activation = config.activation("hidden_act", default="gelu")
+    config.expect("add_cross_attention", False)
+    activation = config.activation("hidden_act")
     return Transformer(
         architecture="encoder",
-        vocab_size=config.take("vocab_size", default=30522),
-        context=config.take("max_position_embeddings", default=512),
-        token_types=config.take("type_vocab_size", default=2),
-        d_model=config.take("hidden_size", default=768),
-        n_layers=config.take("num_hidden_layers", default=12),
-        n_heads=config.take("num_attention_heads", default=12),
-        d_ff=config.take("intermediate_size", default=3072),
+        vocab_size=config.take("vocab_size"),
+        context=config.take("max_position_embeddings"),
+        token_types=config.take("type_vocab_size"),
+        d_model=config.take("hidden_size"),
+        n_layers=config.take("num_hidden_layers"),
+        n_heads=config.take("num_attention_heads"),
+        d_ff=config.take("intermediate_size"),
         match="width",
         activation=activation,
         head_activation=activation,
         head_bias=True,
-        norm_epsilon=config.take("layer_norm_eps", default=1e-12),
+        norm_epsilon=config.take("layer_norm_eps"),
         placement="post",
         embedding_norm=True,
-        tied=config.take("tie_word_embeddings", default=True),
+        tied=config.take("tie_word_embeddings"),
         initialization="truncated",
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from models.pretrained.config import Config
 from models.pretrained.tensors import Tensor
-from models.stack import Stack
+from models.stack import Stack, in_turn
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ _NOT_THE_FUNCTION = {
         "n_kv_heads",
         "final_norm",
         "windows",
+        "rope_thetas",
+        "source",
         "attention_scale",
     ),
     *("bias", "qkv_bias", "output_bias", "feedforward_bias", "norm_bias"),
@@ -56,7 +58,8 @@ _NOT_THE_FUNCTION = {
 
 def function(model: Any) -> dict[str, Any]:
     """What the model computes from given parameters: fields, resolved where one means what another says."""
-    windows = [model.windows[i % len(model.windows)] for i in range(model.n_layers)] if model.windows else []
+    windows = in_turn(model.windows, model.n_layers)
+    thetas = in_turn(model.rope_thetas or (model.rope_theta,), model.n_layers)
     fields = {name: getattr(model, name) for name in model.__dataclass_fields__ if name not in _NOT_THE_FUNCTION}
     biases = ("qkv_bias", "output_bias", "feedforward_bias")
     fields |= {
@@ -66,6 +69,7 @@ def function(model: Any) -> dict[str, Any]:
         "n_kv_heads": model.n_kv_heads or model.n_heads,
         "final_norm": model.has_final_norm,
         "windows": windows if any(windows) else [],
+        "rope_theta": thetas,
         "attention_scale": round_to_float32(model.attention_scale or model.width**-0.5),
         "norm_bias": model.norm_scale and model.has_norm_bias,
         **{name: model.has_bias(name) for name in biases},

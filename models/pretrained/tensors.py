@@ -101,18 +101,40 @@ def _joined(xs: tuple[Any, ...]) -> Any:
     return jnp.concatenate(xs, axis=-1)
 
 
-def three_by_head(heads: int) -> Layout:
-    """Queries, keys and values of each head beside each other, [heads * 3 * head_dim, ...]."""
+def by_group(heads: int, groups: int) -> Layout:
+    """The queries of each group of heads, then its key and its value, [groups * (heads / groups + 2) * head_dim, ...]."""
+    queries = heads // groups
 
     def read(x: Any) -> tuple[Any, ...]:
-        by_head = x.reshape(heads, 3, -1, *x.shape[1:])
-        return tuple(by_head[:, i].reshape(-1, *x.shape[1:]).T for i in range(3))
+        grouped = x.reshape(groups, queries + 2, -1, *x.shape[1:])
+        parts = grouped[:, :queries], grouped[:, queries], grouped[:, queries + 1]
+        return tuple(part.reshape(-1, *x.shape[1:]).T for part in parts)
 
     def write(*xs: Any) -> Any:
-        by_head = jnp.stack([x.T.reshape(heads, -1, *x.T.shape[1:]) for x in xs], axis=1)
-        return by_head.reshape(-1, *xs[0].T.shape[1:])
+        shapes = ((groups, n, -1, *xs[0].T.shape[1:]) for n in (queries, 1, 1))
+        grouped = jnp.concatenate([x.T.reshape(shape) for x, shape in zip(xs, shapes, strict=True)], axis=1)
+        return grouped.reshape(-1, *xs[0].T.shape[1:])
 
     return Layout(read, write)
+
+
+def stacked_rows(*sizes: int) -> Layout:
+    """Kernels of as many features below each other, [sum of sizes, inner]."""
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+    return Layout(
+        lambda x: tuple(part.T for part in np.split(x, ends)), lambda *xs: jnp.concatenate([x.T for x in xs])
+    )
+
+
+def interleaved(heads: int, features: int) -> Layout:
+    """A kernel of queries or keys whose first `features` of each head are rotated as pairs (2 i, 2 i + 1)."""
+
+    def reordered(x: Any, order: Any) -> Any:
+        by_head = x.reshape(heads, -1, x.shape[-1])
+        return by_head[:, [*order, *range(features, by_head.shape[1])]].reshape(x.shape)
+
+    order = [*range(0, features, 2), *range(1, features, 2)]
+    return Layout(lambda x: (reordered(x, order).T,), lambda x: reordered(x.T, np.argsort(order)))
 
 
 @dataclass(frozen=True)
@@ -124,9 +146,9 @@ class Tensor:
     layout: Layout = PLAIN
 
 
-def dense(name: str, path: str, bias: bool) -> list[Tensor]:
+def dense(name: str, path: str, bias: bool, kernels: Layout = TRANSPOSED) -> list[Tensor]:
     """A dense layer, whose kernel PyTorch keeps as [outer, inner]."""
-    kernel = [Tensor(f"{name}.weight", (f"{path}/kernel",), TRANSPOSED)]
+    kernel = [Tensor(f"{name}.weight", (f"{path}/kernel",), kernels)]
     return kernel + ([Tensor(f"{name}.bias", (f"{path}/bias",))] if bias else [])
 
 
