@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from analysis.comparison import Comparison
-    from experiments.experiment import Budget, Cell, Experiment, Named
-    from records.results import Results
-    from runner.mode import Mode
-    from runner.options import Told
-    from runner.session import Session
-    from training.execution import Kind
-    from training.reading import Place
-    from training.settings import Run
+    from lab.cli.options import Told
+    from lab.comparison.comparison import Comparison
+    from lab.experiment.experiment import Budget, Cell, Experiment, Named
+    from lab.results.results import Results
+    from lab.runner.mode import Mode
+    from lab.runner.session import Session
+    from lab.training.execution import Kind
+    from lab.training.reading import Place
+    from lab.training.settings import Run
 
-OURS = "ablations|analysis|choices|experiments|models|probes|records|runner|tasks|training"
+OURS = "ablations|experiments|lab|models"
 
 
 def run(
@@ -56,16 +56,16 @@ def run(
 
     Results go to `out`, results/<name> unless given. An experiment that tunes trains the grid of every arm first, in
     `out`/tuning; `out`/matched.json, if it is there (see `match`), gives every arm its steps. `until_resolved` trains
-    the seeds in turn, until every arm is resolved or all seeds are used (see `runner.sequential`). `execution` of the
-    run axis is "auto", "vmap" or "map"; a single run is spread over `shards` devices. Training data lies `data_on` the
-    "device", or the "host", which reads ahead; "auto" is by its size. `track` also writes the curves for TensorBoard,
+    the seeds in turn, until every arm is resolved or all seeds are used (see `lab.runner.sequential`). `execution` of
+    the run axis is "auto", "vmap" or "map"; a single run is spread over `shards` devices. Training data lies `data_on`
+    the "device" or the "host", which reads ahead; "auto" is by its size. `track` also writes TensorBoard files,
     `profile` a trace of a few steps of every cell, below the results. Started on several hosts (see
-    `training.hosts.join`), all compute and the first writes. Raises ValueError for bad input, before anything is
-    compiled, and OSError where the results cannot be written.
+    `lab.training.distributed.join`), all compute and the first writes. Raises ValueError for bad input, before anything
+    is compiled, and OSError where the results cannot be written.
     """
-    from runner import matching, sequential, tuning
-    from runner.mode import Mode
-    from training.execution import Placement
+    from lab.runner import matching, sequential, tuning
+    from lab.runner.mode import Mode
+    from lab.training.execution import Placement
 
     asked = _found(experiment)
     if until_resolved:
@@ -78,12 +78,12 @@ def run(
 
 
 def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: bool = False) -> pd.DataFrame:
-    """Trains the grid of every arm on its tuning seeds, in `out`/tuning: see `analysis.tuning.tuned` for the table.
+    """Trains the grid of every arm on its tuning seeds, in `out`/tuning (table: `lab.comparison.tuning.tuned`).
 
     `run` does this too where the experiment tunes. Raises ValueError where it does not, and what `run` raises.
     """
-    from runner import tuning
-    from runner.mode import Mode
+    from lab.runner import tuning
+    from lab.runner.mode import Mode
 
     asked = _found(experiment)
     if not asked.tuning.learning_rates:
@@ -96,9 +96,9 @@ def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: boo
 
 def match(experiment: Experiment | str, out: str | Path | None = None) -> list[dict[str, Any]]:
     """Measures a training step of every arm and writes `out`/matched.json, by which `run` then gives each arm as many
-    steps as take the baseline's time: see `runner.matching.match`. Raises what `run` raises."""
-    from runner import matching
-    from runner.mode import Mode
+    steps as take the baseline's time: see `lab.runner.matching.match`. Raises what `run` raises."""
+    from lab.runner import matching
+    from lab.runner.mode import Mode
 
     session = _session(_found(experiment), out, Mode())
     return matching.match(session.experiment, session.directory, session.mode.placement)
@@ -106,15 +106,15 @@ def match(experiment: Experiment | str, out: str | Path | None = None) -> list[d
 
 def _session(asked: Experiment, out: str | Path | None, mode: Mode) -> Session:
     """The experiment checked, and ready to be trained in the folder of its results."""
-    from runner import session
-    from tasks.data import catalogue
+    from lab.data import catalogue
+    from lab.runner import session
 
     return session.start(asked, _folder(asked, out), mode, _command(), catalogue.to_beat)
 
 
 def _found(experiment: Experiment | str) -> Experiment:
     """The experiment itself, or the one of that name or file."""
-    from experiments.library import find
+    from lab.experiment.library import find
 
     return find(experiment) if isinstance(experiment, str) else experiment
 
@@ -136,15 +136,15 @@ def load(directory: str | Path) -> pd.DataFrame:
 
     Raises FileNotFoundError if the directory holds no results, ValueError if a file in it is damaged.
     """
-    from records import results
+    from lab.results import results
 
     return results.read(Path(directory)).rows
 
 
 def compare(directory: str | Path, baseline: str | None = None, metric: str | None = None) -> Comparison:
-    """The paired comparison of all activations with the baseline: see `analysis.comparison.compare`."""
-    from analysis import comparison
-    from records import results
+    """The paired comparison of all activations with the baseline: see `lab.comparison.comparison.compare`."""
+    from lab.comparison import comparison
+    from lab.results import results
 
     return comparison.compare(results.read(Path(directory)), baseline, metric)
 
@@ -152,7 +152,7 @@ def compare(directory: str | Path, baseline: str | None = None, metric: str | No
 def figures(
     paper: Any, budget: Budget = "short", only: Sequence[str] = (), out: str | Path | None = None, quiet: bool = False
 ) -> Path:
-    """Makes the figures of a paper (a name, or the value that `experiments.library.paper` gives) and their page.
+    """Makes the figures of a paper (a name, or the value that `lab.experiment.library.paper` gives) and their page.
 
     What is missing is trained first, below `out`/experiments; killed, the same call goes on. `out` is
     results/NAME/BUDGET unless given. Beside the page index.html are every figure (svg) with its table (csv), and in
@@ -161,9 +161,9 @@ def figures(
     """
     from dataclasses import fields
 
-    from choices import check_choice
-    from experiments.library import paper as find_paper
-    from runner import studies
+    from lab.experiment.library import paper as find_paper
+    from lab.files.choices import check_choice
+    from lab.runner import studies
 
     asked = find_paper(paper) if isinstance(paper, str) else paper
     names = [field.name for field in fields(asked)]
@@ -175,13 +175,13 @@ def figures(
 
 
 def study(asked: Any, budget: Budget = "short", out: str | Path | None = None, quiet: bool = False) -> Path:
-    """Carries out a study (a name, or a value as `experiments.study.Study` has it) and writes its page, which it gives.
+    """Carries out a study (a name, or a `lab.experiment.study.Study`) and writes its page; returns the path.
 
     Every experiment is trained in a folder of its own below `out`, results/NAME/BUDGET unless given; killed, the same
     call goes on. Raises what `run` raises.
     """
-    from experiments.library import study as find_study
-    from runner import studies
+    from lab.experiment.library import study as find_study
+    from lab.runner import studies
 
     asked = find_study(asked) if isinstance(asked, str) else asked
     folder = Path(out) if out is not None else Path("results") / asked.name / budget
@@ -203,11 +203,11 @@ def swap(
     the drift without training: rows of seed, change, measure and value, those of a layer also with stack and layer.
 
     `out`, results/swap unless given, gets the page index.html and drift.json. With `steps`, the changed networks and
-    the unchanged one are trained on alike, below `out`. For the rest see `runner.swaps.Swap`; raises what
-    `runner.swaps.swap` raises.
+    the unchanged one are trained on alike, below `out`. For the rest see `lab.runner.swaps.Swap`; raises what
+    `lab.runner.swaps.swap` raises.
     """
-    from runner import dispatch, swaps
-    from training.runs import use_all_cores, use_compilation_cache
+    from lab.runner import dispatch, swaps
+    from lab.training.runs import use_all_cores, use_compilation_cache
 
     use_all_cores()
     use_compilation_cache()
@@ -230,7 +230,7 @@ def evaluate(
     it, `test` are the arrays of the test split. Each row is preceded by the network's activation, axes, seed and
     learning rate. `where(cell, run)` chooses networks. Raises ValueError for a network that is not trained yet.
     """
-    from runner.networks import evaluated
+    from lab.runner.networks import evaluated
 
     asked = _found(experiment)
     return evaluated(asked, _folder(asked, out), function, where)
@@ -243,10 +243,10 @@ def describe(experiment: Experiment | str) -> pd.DataFrame:
 
     Raises ValueError for bad input.
     """
-    from probes.machine import matmul_rate
-    from runner import dispatch
-    from runner.estimate import estimate
-    from training.runs import use_all_cores
+    from lab.probes.machine import matmul_rate
+    from lab.runner import dispatch
+    from lab.runner.estimate import estimate
+    from lab.training.runs import use_all_cores
 
     use_all_cores()
     asked = _found(experiment)
@@ -347,8 +347,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _list(known: argparse.Namespace) -> None:
-    from experiments.library import catalogue, papers, studies
-    from runner import terminal
+    from lab.cli import terminal
+    from lab.experiment.library import catalogue, papers, studies
 
     terminal.show_names({"experiments (run)": catalogue(), "studies (study)": studies(), "papers (figures)": papers()})
 
@@ -356,10 +356,10 @@ def _list(known: argparse.Namespace) -> None:
 def _run(known: argparse.Namespace) -> None:
     from dataclasses import fields
 
-    from probes.machine import matmul_rate
-    from runner import terminal
-    from runner.options import RunOptions
-    from training import hosts
+    from lab.cli import terminal
+    from lab.cli.options import RunOptions
+    from lab.probes.machine import matmul_rate
+    from lab.training import distributed
 
     options = _options(RunOptions, known)
     found = run(
@@ -369,7 +369,7 @@ def _run(known: argparse.Namespace) -> None:
             if field.name not in ("axis", "begin_with")
         }
     )
-    if not hosts.first():
+    if not distributed.first():
         return
     try:
         terminal.show_comparison(found)
@@ -380,24 +380,24 @@ def _run(known: argparse.Namespace) -> None:
 
 
 def _tune(known: argparse.Namespace) -> None:
-    from runner import terminal
-    from runner.options import StoredOptions
+    from lab.cli import terminal
+    from lab.cli.options import StoredOptions
 
     options = _options(StoredOptions, known)
     terminal.show_tuning(tune(options.experiment, options.out))
 
 
 def _match(known: argparse.Namespace) -> None:
-    from runner import terminal
-    from runner.options import StoredOptions
+    from lab.cli import terminal
+    from lab.cli.options import StoredOptions
 
     options = _options(StoredOptions, known)
     terminal.show_matched(match(options.experiment, options.out))
 
 
 def _describe(known: argparse.Namespace) -> None:
-    from runner import terminal
-    from runner.options import Options
+    from lab.cli import terminal
+    from lab.cli.options import Options
 
     asked = _options(Options, known).experiment
     terminal.show_cells(asked, describe(asked))
@@ -407,15 +407,15 @@ def _compare(known: argparse.Namespace) -> None:
     if known.json:
         print(json.dumps(compare(known.directory, known.baseline, known.metric).to_dict(), indent=2, allow_nan=False))
         return
-    from records import results
-    from runner import terminal
+    from lab.cli import terminal
+    from lab.results import results
 
     terminal.show_comparison(results.read(known.directory), known.baseline, known.metric)
 
 
 def _report(known: argparse.Namespace) -> None:
-    from analysis import contrast, report
-    from records import results
+    from lab.report import contrast, report
+    from lab.results import results
 
     first = results.read(known.directory)
     if known.other is None:
@@ -425,8 +425,8 @@ def _report(known: argparse.Namespace) -> None:
 
 
 def _figures(known: argparse.Namespace) -> None:
-    from experiments.library import paper, papers
-    from runner.options import FigureOptions, read
+    from lab.cli.options import FigureOptions, read
+    from lab.experiment.library import paper, papers
 
     if known.name is None:
         raise ValueError(f"ablations figures needs the name of a paper: {', '.join(papers())}")
@@ -435,8 +435,8 @@ def _figures(known: argparse.Namespace) -> None:
 
 
 def _calibrate(known: argparse.Namespace) -> None:
-    from analysis import calibration, calibration_page
-    from runner import terminal
+    from lab.cli import terminal
+    from lab.report import calibration, calibration_page
 
     if known.experiments < 100:
         raise ValueError(f"--experiments is {known.experiments}: a rate takes at least 100")
@@ -451,7 +451,7 @@ def _study(known: argparse.Namespace) -> None:
 
 
 def _swap(known: argparse.Namespace) -> None:
-    from runner import terminal
+    from lab.cli import terminal
 
     asked = {name: value for name, value in vars(known).items() if name not in ("command", "function")}
     terminal.show_drift(swap(**asked))
@@ -459,8 +459,8 @@ def _swap(known: argparse.Namespace) -> None:
 
 
 def _data(known: argparse.Namespace) -> None:
-    from runner import terminal
-    from tasks.data import catalogue
+    from lab.cli import terminal
+    from lab.data import catalogue
 
     if (known.name is None) != (known.action == "list"):
         raise ValueError("ablations data is followed by list, prepare NAME or check NAME")
@@ -474,8 +474,8 @@ def _data(known: argparse.Namespace) -> None:
 
 def _options(kind: type[Told], known: argparse.Namespace) -> Told:
     """The experiment that a command names, with the fields that the rest of the line sets."""
-    from experiments.library import find
-    from runner.options import parse
+    from lab.cli.options import parse
+    from lab.experiment.library import find
 
     command = f"ablations {known.command}"
     if known.name is None:

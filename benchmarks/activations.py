@@ -16,8 +16,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figures import STYLE, colour
 from benchmarks import measure
+from lab.report.figures import STYLE, colour
 from models.activations import ACTIVATIONS, activation
 
 TYPES = ("float32", "bfloat16")

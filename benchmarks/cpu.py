@@ -22,12 +22,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import ablations
-from analysis.figures import BLUE, GREY, ORANGE, STYLE
 from benchmarks import measure, worker, workload
 from benchmarks.worker import Worker
 from benchmarks.workload import Size
-from probes.machine import CPU_SHAPES, matmul_rate
-from training.runs import use_all_cores
+from lab.probes.machine import CPU_SHAPES, matmul_rate
+from lab.report.figures import BLUE, GREY, ORANGE, STYLE
+from lab.training.runs import use_all_cores
 
 SEEDS = 8
 SPECIAL = 2  # tokens of a character vocabulary that are no characters

@@ -18,14 +18,14 @@ import numpy as np
 from jax import lax
 from matplotlib.figure import Figure
 
-from analysis.figures import BLUE, STYLE
 from benchmarks import measure, workload
 from benchmarks.workload import Size
-from experiments.experiment import grid, with_fields
-from models.activations import gelu
-from models.attention import attend
-from models.dense import project
-from training.runs import use_all_cores
+from lab.experiment.experiment import grid, with_fields
+from lab.report.figures import BLUE, STYLE
+from lab.training.runs import use_all_cores
+from models.activations.formulas.self_gated import gelu
+from models.layers.attention import attend
+from models.layers.dense import project
 
 SIZE = Size(d_model=128, n_layers=4, n_heads=4, context=64, batch_size=12)
 SEEDS = 4

@@ -26,13 +26,13 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from analysis.figures import BLUE, STYLE, colour
 from benchmarks import activations, measure, worker, workload
 from benchmarks.worker import Worker
 from benchmarks.workload import Size
-from models.attention import attend
-from models.logits import Logits
-from tasks.task import of_each_token
+from lab.report.figures import BLUE, STYLE, colour
+from lab.tasks.task import of_each_token
+from models.layers.attention import attend
+from models.layers.logits import Logits
 
 Rows = Iterator[dict[str, Any]]
 
@@ -133,7 +133,7 @@ def attention(scale: Scale) -> Rows:
         return attend(query, key, value, allowed=seen).swapaxes(1, 2)
 
     ways = {f"jax.nn {kind}": partial(_jax_attention, kind) for kind in ("xla", "cudnn")}
-    yield from _passes({"models.attention": ours, **ways}, arrays[:3], arrays[3], scale)
+    yield from _passes({"models.layers.attention": ours, **ways}, arrays[:3], arrays[3], scale)
 
 
 def cross_entropy(scale: Scale) -> Rows:

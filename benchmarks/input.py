@@ -17,17 +17,18 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figures import BLUE, ORANGE, STYLE
 from benchmarks import measure
 from experiments.char_shakespeare import experiment as char_shakespeare
-from experiments.experiment import Cell, Experiment, grid
 from experiments.fashion_vit import experiment as fashion_vit
 from experiments.quickstart import experiment as quickstart
-from tasks.language import CausalLanguage
-from tasks.task import Dataset, Task
-from training import reading
-from training.runs import Execution, Program, use_all_cores
-from training.settings import Run
+from lab.data.dataset import Dataset
+from lab.experiment.experiment import Cell, Experiment, grid
+from lab.report.figures import BLUE, ORANGE, STYLE
+from lab.tasks.language import CausalLanguage
+from lab.tasks.task import Task
+from lab.training import reading
+from lab.training.runs import Execution, Program, use_all_cores
+from lab.training.settings import Run
 
 EXPERIMENTS = {experiment.name: experiment for experiment in (quickstart, char_shakespeare, fashion_vit)}
 STREAMS = ((12, 64), (64, 256))  # batch size, context
@@ -42,7 +43,7 @@ class Fixed:
     task: Task
 
     def batch(self, arrays: Mapping[str, Any], seed: Any, step: Any, batch_size: int) -> dict[str, Any]:
-        """The first rows of the batch; `training.step.init` takes but one."""
+        """The first rows of the batch; `lab.training.step.init` takes but one."""
         return {field: rows[:batch_size] for field, rows in arrays.items()}
 
     def __getattr__(self, name: str) -> Any:

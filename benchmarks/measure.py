@@ -15,9 +15,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import INK, svg
-from records.environment import environment
-from records.files import write_bytes
+from lab.files.atomic import write_bytes
+from lab.report.figures import INK, svg
+from lab.results.environment import environment
 
 Shape = tuple[int, int, int]  # m, k, n of [m, k] @ [k, n]
 

@@ -16,10 +16,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import BLUE, INK, ORANGE, STYLE, TEAL
 from benchmarks import measure, workload
 from benchmarks.workload import Size
-from training.runs import use_all_cores
+from lab.report.figures import BLUE, INK, ORANGE, STYLE, TEAL
+from lab.training.runs import use_all_cores
 
 CPU = Size(d_model=64, n_layers=2, n_heads=4, context=64, batch_size=8)
 ACCELERATOR = Size(d_model=256, n_layers=4, n_heads=4, context=128, batch_size=8, dtype="bfloat16")

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import ablations
-from analysis.speed import speed
 from benchmarks import input as reading
 from benchmarks import measure, scaling
 from experiments.quickstart import experiment as quickstart
+from lab.comparison.speed import speed
 
 
 def first_steps(steps: int, activations: tuple[str, ...]) -> str:

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from analysis.speed import TRAINING_PASSES
 from benchmarks import measure
-from experiments.experiment import Cell, Experiment, grid
-from models.stack import ComputeType
+from lab.comparison.speed import TRAINING_PASSES
+from lab.data.dataset import Dataset
+from lab.experiment.experiment import Cell, Experiment, grid
+from lab.tasks.language import CausalLanguage
+from lab.training.execution import Execution, Kind
+from lab.training.runs import Program
+from lab.training.settings import Hyperparameters, Settings
+from models.layers.stack import ComputeType
 from models.transformer import Transformer
-from tasks.language import CausalLanguage
-from tasks.task import Dataset
-from training.execution import Execution, Kind
-from training.runs import Program
-from training.settings import Hyperparameters, Settings
 
 CHARACTERS = 65  # of the small Shakespeare text
 

@@ -9,10 +9,10 @@ every arm; only the feed-forward layers differ. The learning rate is the best of
 seeds 1000 and 1001.
 """
 
-from experiments.experiment import Experiment
+from lab.experiment.experiment import Experiment
+from lab.tasks.masked import MaskedLanguage
+from lab.training.settings import Hyperparameters, Settings
 from models.families import family
-from tasks.masked import MaskedLanguage
-from training.settings import Hyperparameters, Settings
 
 TASK = MaskedLanguage(data="stdlib", context=64, evaluation_windows=256)
 

@@ -11,10 +11,10 @@ Expected: begun with the networks of `bert_masked` swiglu and geglu are better t
 
 from experiments.bert_masked import TASK as MASKED
 from experiments.bert_masked import experiment as masked
-from experiments.experiment import Experiment
+from lab.experiment.experiment import Experiment
+from lab.tasks.classification import TextClassification
+from lab.training.settings import Hyperparameters, Settings
 from models.classifier import classifier
-from tasks.classification import TextClassification
-from training.settings import Hyperparameters, Settings
 
 TASK = TextClassification(data="stdlib", classes=10, context=MASKED.context, evaluation_texts=512)
 

@@ -8,10 +8,10 @@ The training text is nanoGPT's, the first 90 % of the play; of its validation te
 validation here and the second half is test. Both are evaluated whole.
 """
 
-from experiments.experiment import Experiment
+from lab.experiment.experiment import Experiment
+from lab.tasks.language import CausalLanguage
+from lab.training.settings import Hyperparameters, Settings
 from models.transformer import Transformer
-from tasks.language import CausalLanguage
-from training.settings import Hyperparameters, Settings
 
 VOCABULARY = 67  # the 65 characters of the text, and the two tokens that every character vocabulary has
 

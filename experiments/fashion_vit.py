@@ -5,10 +5,10 @@ Cost:     about 10 minutes on 2 CPU cores
 Expected: an accuracy of about 0.86 with gelu on validation (one seed)
 """
 
-from experiments.experiment import Experiment
+from lab.experiment.experiment import Experiment
+from lab.tasks.images import ImageClassification
+from lab.training.settings import Hyperparameters, Settings
 from models.vision import VisionTransformer
-from tasks.images import ImageClassification
-from training.settings import Hyperparameters, Settings
 
 experiment = Experiment(
     name="fashion_vit",

@@ -5,10 +5,10 @@ Cost:     about 3 minutes on 2 CPU cores
 Expected: gated activations ahead of gelu, relu behind; the README has the table
 """
 
-from experiments.experiment import Experiment
+from lab.experiment.experiment import Experiment
+from lab.tasks.language import CausalLanguage
+from lab.training.settings import Hyperparameters, Settings
 from models.transformer import Transformer
-from tasks.language import CausalLanguage
-from training.settings import Hyperparameters, Settings
 
 experiment = Experiment(
     name="quickstart",

@@ -9,10 +9,10 @@ frames of 26 numbers, five hidden layers, batches of 64 recordings. The layers a
 dropout. A recording is decided by the mean log-probability of its frames.
 """
 
-from experiments.experiment import Experiment
+from lab.experiment.experiment import Experiment
+from lab.tasks.speech import SpokenDigits
+from lab.training.settings import Hyperparameters, Settings
 from models.mlp import MLP
-from tasks.speech import SpokenDigits
-from training.settings import Hyperparameters, Settings
 
 EPOCH = 32  # steps
 

@@ -9,10 +9,10 @@ log-perplexity of the targets, sentinels and end included, on text that was held
 0.001, 0.003 and 0.01 for gelu on the seeds 1000 and 1001.
 """
 
-from experiments.experiment import Experiment
+from lab.experiment.experiment import Experiment
+from lab.tasks.spans import SpanCorruption
+from lab.training.settings import Hyperparameters, Settings
 from models.families import family
-from tasks.spans import SpanCorruption
-from training.settings import Hyperparameters, Settings
 
 TASK = SpanCorruption(data="stdlib", context=64, evaluation_windows=256)
 

@@ -9,10 +9,10 @@ Hendrycks and Gimpel (2016, arXiv:1606.08415, section 3.3) report a test error o
 here they are learned from the 14,619 words of the training split, so the errors are larger.
 """
 
-from experiments.experiment import Experiment
+from lab.experiment.experiment import Experiment
+from lab.tasks.tagging import TweetTagging
+from lab.training.settings import Hyperparameters, Settings
 from models.mlp import MLP
-from tasks.tagging import TweetTagging
-from training.settings import Hyperparameters, Settings
 
 task = TweetTagging()
 EPOCH = 914  # steps

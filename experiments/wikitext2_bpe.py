@@ -5,10 +5,10 @@ Cost:     about 4 minutes on 2 CPU cores
 Expected: about 2.46 bits a byte with gelu on validation (one seed)
 """
 
-from experiments.experiment import Experiment
+from lab.experiment.experiment import Experiment
+from lab.tasks.language import CausalLanguage
+from lab.training.settings import Hyperparameters, Settings
 from models.transformer import Transformer
-from tasks.language import CausalLanguage
-from training.settings import Hyperparameters, Settings
 
 experiment = Experiment(
     name="wikitext2_bpe",

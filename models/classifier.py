@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, Shaped
 
-from models.dense import Dense
-from models.stack import Given, check_choices, check_positive
+from models.layers.dense import Dense
+from models.layers.stack import Given, check_choices, check_positive
 from models.transformer import SequenceReader, Transformer
 
 Pooling = Literal["first", "mean"]

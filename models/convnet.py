@@ -9,11 +9,11 @@ import jax
 from jaxtyping import Array, Float
 
 from models import activations
-from models.batch_normalization import BatchNormalized
-from models.dense import Dense
-from models.hidden import Hidden, kernel_initializer, matched_widths
+from models.layers.batch_normalization import BatchNormalized
+from models.layers.dense import Dense
+from models.layers.hidden import Hidden, kernel_initializer, matched_widths
+from models.layers.stack import check_choices, check_positive
 from models.mlp import Initialization
-from models.stack import check_choices, check_positive
 
 Normalization = Literal["none", "batch"]
 CHOICES = {

@@ -9,10 +9,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from choices import check_choice
+from lab.files.choices import check_choice
 from models.activations import activation
-from models.positions import RopeScaling
-from models.stack import Stack
+from models.layers.positions import RopeScaling
+from models.layers.stack import Stack
 from models.transformer import EncoderDecoder, Transformer
 from models.vision import VisionTransformer
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Shaped
 
-from models.stack import Given
+from models.layers.stack import Given
 from models.transformer import EncoderDecoder, LanguageModel, Transformer
 
 

@@ -8,10 +8,10 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from models import activations
-from models.dense import Dense
-from models.feedforward import Match
-from models.hidden import Hidden, kernel_initializer, matched_widths
-from models.stack import check_choices, check_positive
+from models.layers.dense import Dense
+from models.layers.feedforward import Match
+from models.layers.hidden import Hidden, kernel_initializer, matched_widths
+from models.layers.stack import check_choices, check_positive
 
 Initialization = Literal["unit_norm", "lecun", "xavier"]
 

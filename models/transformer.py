@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer, Shaped
 
 from models import activations
-from models.attention import Sight
-from models.dense import Dense
-from models.logits import Logits
-from models.stack import Given, Stack, check_choices, check_positive
+from models.layers.attention import Sight
+from models.layers.dense import Dense
+from models.layers.logits import Logits
+from models.layers.stack import Given, Stack, check_choices, check_positive
 
 Architecture = Literal["decoder", "encoder"]
 

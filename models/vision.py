@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from models.dense import Dense
-from models.stack import Given, Stack, check_positive
+from models.layers.dense import Dense
+from models.layers.stack import Given, Stack, check_positive
 
 
 class VisionTransformer(Stack):

@@ -8,10 +8,10 @@ from jaxtyping import Array, Float
 
 from models import activations
 from models.activations import Activation
-from models.batch_normalization import BatchNormalized, batch_norm
-from models.dense import Dense
-from models.hidden import Hidden, matched_widths
-from models.stack import check_choices, check_positive
+from models.layers.batch_normalization import BatchNormalized, batch_norm
+from models.layers.dense import Dense
+from models.layers.hidden import Hidden, matched_widths
+from models.layers.stack import check_choices, check_positive
 
 STAGES = (1, 2, 4)
 """Channels of the stages, as multiples; each but the first halves height and width."""

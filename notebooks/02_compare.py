@@ -29,8 +29,8 @@ from IPython.display import HTML, Markdown
 from scipy import stats
 
 import ablations
-from analysis import figures
 from experiments.quickstart import experiment
+from lab.report import figures
 from models.transformer import Transformer
 
 DIRECTORY = Path(ablations.__file__).parent / "results" / "quickstart"

@@ -30,13 +30,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from lab.probes.cost import parameters
+from lab.tasks.language import CausalLanguage
+from lab.training import step
+from lab.training.settings import Hyperparameters, Settings
 from models import pretrained
 from models.families import FAMILIES, family
 from models.generation import generate
-from probes.cost import parameters
-from tasks.language import CausalLanguage
-from training import step
-from training.settings import Hyperparameters, Settings
 
 FOLDER = os.environ.get("PRETRAINED_FOLDER")
 

@@ -28,10 +28,10 @@ from pathlib import Path
 import pandas as pd
 
 import ablations
-from analysis import drift, recovery
-from experiments.experiment import grid
-from experiments.swapping import SIZES, pretraining
-from records import results
+from lab.experiment.experiment import grid
+from lab.experiment.swapping import SIZES, pretraining
+from lab.report import drift, recovery
+from lab.results import results
 
 FOLDER = Path(tempfile.mkdtemp())
 size = replace(SIZES["short"], d_model=32, n_layers=2, steps=200, seeds=3)

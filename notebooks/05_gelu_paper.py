@@ -25,9 +25,10 @@ import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 import ablations
-from analysis import excerpts, figures, gallery
 from experiments.gelu_paper import SAVED
 from experiments.gelu_paper import figures as paper
+from lab.report import figures, study_page
+from lab.results import excerpts
 
 MADE = Path(ablations.__file__).parent / "results" / "gelu_paper"
 known = [MADE / budget / "saved" for budget in ("full", "short")]
@@ -63,7 +64,7 @@ for one in made.values():
 
 # %%
 for one in made.values():
-    words = {column: [gallery.shown(column, value) for value in one.table[column]] for column in one.table}
+    words = {column: [study_page.shown(column, value) for value in one.table[column]] for column in one.table}
     display(Markdown(f"### {one.title}"), pd.DataFrame(words).style.hide())
 
 # %% [markdown]

@@ -15,11 +15,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)  # compiles much faster; nothing is timed
 jax.devices()  # from here on the number of devices is fixed
 
-from experiments.experiment import Experiment
+from lab.experiment.experiment import Experiment
+from lab.tasks.language import CausalLanguage
+from lab.training.runs import use_compilation_cache
+from lab.training.settings import Hyperparameters, Settings
 from models.transformer import Transformer
-from tasks.language import CausalLanguage
-from training.runs import use_compilation_cache
-from training.settings import Hyperparameters, Settings
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -23,11 +23,20 @@ import torch
 import transformers
 from transformers.modeling_rope_utils import RotaryEmbeddingConfigMixin
 
-from models.pretrained.folder import FORMATS
+from models.pretrained.registry import FORMATS
 
 HERE = Path(__file__).parent
-SHARED = {"quantization_config", "per_layer_config", "is_causal", "sliding_window", "attention_chunk_size"}
+SHARED = {"quantization_config", "per_layer_config", "is_causal"}
 """Keys of which the code that all models share asks every config (masking_utils, modeling_utils)."""
+OTHERS = {
+    **dict.fromkeys(("head_dim", "n_embed", "sliding_window_pattern"), "int|null"),
+    **dict.fromkeys(("is_gated_act", "scale_decoder_outputs", "tie_word_embeddings"), "bool|null"),
+    **dict.fromkeys(("rope_theta", "rope_local_base_freq", "partial_rotary_factor"), "float|int|null"),
+    **{"rope_scaling": "dict|null", "dense_act_fn": "str|null", "is_causal": "bool|null"},
+}
+"""The JSON types of keys that are no fields; of the rest nothing but null is supported."""
+NEVER_NULL = {"layer_norm_eps", "layer_norm_epsilon", "activation"}
+"""Fields whose annotation allows null, with which there is no network."""
 ROPE = {"rope_scaling", "rope_theta", "partial_rotary_factor"}
 KINDS = {int: "int", float: "float", bool: "bool", str: "str", list: "list", tuple: "list", dict: "dict"}
 
@@ -70,9 +79,12 @@ def reference(kind: str) -> dict[str, Any]:
     """The keys that the config class of a model type reads, each with its JSON types and default; and other names."""
     config = transformers.models.auto.configuration_auto.CONFIG_MAPPING[kind]
     hints = typing.get_type_hints(config, localns={"torch": torch})
-    keys = {field.name: ["|".join(sorted(kinds(hints[field.name]))), default(field)] for field in fields(config)}
+    keys = {}
+    for field in fields(config):
+        allowed = kinds(hints[field.name]) - ({"null"} if field.name in NEVER_NULL else set())
+        keys[field.name] = ["|".join(sorted(allowed)), default(field)]
     for name in sorted((taken(config) | SHARED) - keys.keys() - config.attribute_map.keys()):
-        keys[name] = ["any", None]
+        keys[name] = [OTHERS.get(name, "any"), None]
     made = config()
     rope = getattr(made, "rope_parameters", None) or {}
     for name, values in (("rope_theta", rope), ("partial_rotary_factor", rope)):

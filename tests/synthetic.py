@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from records.results import Results
+from lab.results.results import Results
 
 STEPS = (0, 250, 500, 750, 1000, 1250, 1500, 1750, 2000)
 OFFSETS = {"gelu": 0.0, "relu": 0.03, "swiglu": -0.02, "silu": 0.002, "geglu": -0.025}  # nats at the last step

@@ -7,9 +7,7 @@ import pandas as pd
 import pytest
 from synthetic import results
 
-from analysis.comparison import compare
-from analysis.reproduction import Verdict
-from experiments.activation_zoo import (
+from experiments.studies.activation_zoo import (
     ARMS,
     PUBLISHED,
     agreement,
@@ -21,9 +19,11 @@ from experiments.activation_zoo import (
     readings,
     study,
 )
-from experiments.study import Findings
+from lab.comparison.comparison import compare
+from lab.experiment.study import Findings
+from lab.report.reproduction import Verdict
+from lab.results.results import Results
 from models.activations import ACTIVATIONS
-from records.results import Results
 
 SOME = ("gelu_tanh", "relu", "silu", "elu", "softmax", "abs", "softplus", "triangle_relax", "relu2", "swiglu")
 

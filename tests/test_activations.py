@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from marks import slow_but
 
-from analysis.figures import HUES, line_styles
+from lab.report.figures import HUES, line_styles
 from models.activations import ACTIVATIONS, Activation, activation, glu_of
 
 mpmath.mp.dps = 40
@@ -450,7 +450,7 @@ def test_source_hash_changes_with_what_is_computed_only(one, same, other):
     assert len(first) == 64
 
 
-PUBLISHED = Path(__file__).parent.parent / "experiments" / "activation_zoo_published.csv"
+PUBLISHED = Path(__file__).parent.parent / "experiments" / "studies" / "activation_zoo_published.csv"
 
 
 def test_every_activation_of_the_published_ablation_is_built_in():

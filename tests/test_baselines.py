@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.data.baselines import (
+from lab.data.corpora import corpus
+from lab.data.dataset import Dataset
+from lab.data.reference_predictors import (
     MOST_FEATURES,
     _counts,
     image_baselines,
@@ -16,9 +18,7 @@ from tasks.data.baselines import (
     tag_baselines,
     text_baselines,
 )
-from tasks.data.corpora import corpus
-from tasks.data.tweets import tweets
-from tasks.task import Dataset
+from lab.data.tweets import tweets
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "downloads"
 needs_data = pytest.mark.skipif(not SHARED.exists(), reason="the real data are not beside the repository")

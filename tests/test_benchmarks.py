@@ -13,8 +13,8 @@ import pytest
 from benchmarks import activations, cpu, formulations, gpu, measure, scaling, tpu, worker, workload
 from benchmarks import input as reading
 from benchmarks.workload import Size
-from experiments.experiment import grid
-from training import step
+from lab.experiment.experiment import grid
+from lab.training import step
 
 SMALL = Size(d_model=16, n_layers=2, n_heads=2, context=8, batch_size=4, vocab_size=17)
 
@@ -145,7 +145,7 @@ def test_gpu_targets():
 def test_a_way_that_fails_says_why_and_the_others_are_timed():
     rows = {row["way"]: row for row in gpu.attention(gpu.TINY)}
     assert "cudnn" in rows.pop("jax.nn cudnn")["failed"].lower()
-    assert list(rows) == ["models.attention", "jax.nn xla"]
+    assert list(rows) == ["models.layers.attention", "jax.nn xla"]
     assert all(len(row["ms"]) == gpu.TINY.rounds for row in rows.values())
 
 

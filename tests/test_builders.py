@@ -16,16 +16,18 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tasks.data import checksums, eltec_eng, kept, mnist, prepared, spoken_digit, stock, tweet_pos
-from tasks.data import images as images_module
-from tasks.data import speech as speech_module
-from tasks.data.corpora import corpus
-from tasks.data.images import images, in_range, stacked
-from tasks.data.speech import spoken_digits
-from tasks.data.tweet_pos import TAGS
-from tasks.data.tweets import UNKNOWN, tweets, vocabulary
-from tasks.data.wikitext2 import WikiText2
-from tasks.task import SPLITS
+from lab.data import images as images_module
+from lab.data import kept, prepared, stock
+from lab.data import speech as speech_module
+from lab.data.corpora import corpus
+from lab.data.dataset import SPLITS
+from lab.data.images import images, in_range, stacked
+from lab.data.sets import eltec_eng, mnist, spoken_digit, tweet_pos
+from lab.data.sets.tweet_pos import TAGS
+from lab.data.sets.wikitext2 import WikiText2
+from lab.data.speech import spoken_digits
+from lab.data.tweets import UNKNOWN, tweets, vocabulary
+from lab.files import checksums
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "downloads"
 needs_data = pytest.mark.skipif(not SHARED.exists(), reason="the real data are not beside the repository")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import calibration
-from analysis.calibration import DISTRIBUTIONS, PAIRS, calibrate, draw
-from analysis.statistics import paired_t
+from lab.report import calibration
+from lab.report.calibration import DISTRIBUTIONS, PAIRS, calibrate, draw
+from lab.statistics.paired import paired_t
 
 EXPERIMENTS = 200
 

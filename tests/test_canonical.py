@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from experiments import library
-from experiments.canonical import canonical, restored
-from experiments.experiment import grid
+from lab.experiment import library
+from lab.experiment.experiment import grid
+from lab.experiment.serialization import canonical, restored
+from lab.training.settings import Settings
 from models.activations import Activation
 from models.transformer import Transformer
-from training.settings import Settings
 
 EXPERIMENTS = [library.find(name) for name in library.catalogue()]
 STUDIED = [one for name in library.studies() for one in library.study(name).experiments("smoke")]

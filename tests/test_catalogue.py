@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from runner import plan, session
-from tasks.data import catalogue
-from tasks.data.baselines import text_baselines
-from tasks.data.corpora import corpus as read
-from tasks.language import CausalLanguage
-from tasks.task import Dataset
+from lab.data import catalogue
+from lab.data.corpora import corpus as read
+from lab.data.dataset import Dataset
+from lab.data.reference_predictors import text_baselines
+from lab.runner import plan, session
+from lab.tasks.language import CausalLanguage
 
 
 @pytest.fixture

@@ -10,15 +10,17 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 import ablations
 from experiments.bert_masked import TASK as MASKED
 from experiments.bert_modules import experiment as bert_modules
-from experiments.experiment import Experiment
+from lab.data import catalogue
+from lab.data.dataset import SPLITS
+from lab.data.labelled_texts import HELD_OUT, labelled_texts
+from lab.data.sets import stdlib
+from lab.experiment.experiment import Experiment
+from lab.tasks.classification import TextClassification
+from lab.tasks.masked import MaskedLanguage
+from lab.tasks.task import Task
+from lab.training.settings import Hyperparameters, Settings
 from models.classifier import classifier
 from models.transformer import Transformer
-from tasks.classification import TextClassification
-from tasks.data import catalogue, stdlib
-from tasks.data.labelled_texts import HELD_OUT, labelled_texts
-from tasks.masked import MaskedLanguage
-from tasks.task import SPLITS, Task
-from training.settings import Hyperparameters, Settings
 
 TASK: Task = TextClassification()
 

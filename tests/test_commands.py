@@ -15,18 +15,18 @@ import pytest
 from rich.console import Console
 
 import ablations
-from experiments.experiment import Tuning, grid
-from records import results
-from runner.progress import Pace, Progress
-from training import train
+from lab.experiment.experiment import Tuning, grid
+from lab.results import results
+from lab.runner.progress import Pace, Progress
+from lab.training import train
 
 # The tiny experiment of conftest.py, so that its programs are compiled once, with an activation of the user's own.
 FILE = """
-from experiments.experiment import Experiment
+from lab.experiment.experiment import Experiment
 from models.activations import Activation
 from models.transformer import Transformer
-from tasks.language import CausalLanguage
-from training.settings import Hyperparameters, Settings
+from lab.tasks.language import CausalLanguage
+from lab.training.settings import Hyperparameters, Settings
 
 cube = Activation("cube", lambda x: x**3)
 

@@ -8,9 +8,9 @@ import pytest
 import synthetic
 from scipy import stats
 
-from analysis.comparison import compare
-from analysis.outcomes import axis_columns
-from analysis.statistics import holm, smallest_resolvable
+from lab.comparison.comparison import compare
+from lab.comparison.outcomes import axis_columns
+from lab.statistics.paired import holm, smallest_resolvable
 
 
 def by_label(comparison):

@@ -7,7 +7,7 @@ import pytest
 import synthetic
 from markup import Page, words_of
 
-from analysis.contrast import write
+from lab.report.contrast import write
 
 
 def shifted(results, activation, seed, by, since=0):

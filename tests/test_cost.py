@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from lab.probes.cost import activation_bytes, cost, embedding_parameters, flops, parameters, variables
 from models.transformer import Transformer
-from probes.cost import activation_bytes, cost, embedding_parameters, flops, parameters, variables
 
 A = jnp.ones((4, 8))
 B = jnp.ones((8, 8))

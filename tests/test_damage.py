@@ -14,13 +14,14 @@ from bigram import Bigram
 from marks import slow_but
 
 import ablations
-from experiments.experiment import Experiment, grid
-from records import environment, files
-from records.results import read
-from runner import dispatch, plan, session
-from tasks.language import CausalLanguage
-from training import checkpoints, runs
-from training.settings import Hyperparameters, Settings
+from lab.experiment.experiment import Experiment, grid
+from lab.files import atomic
+from lab.results import environment
+from lab.results.results import read
+from lab.runner import dispatch, plan, session
+from lab.tasks.language import CausalLanguage
+from lab.training import checkpoints, runs
+from lab.training.settings import Hyperparameters, Settings
 
 STATE = {"kernel": np.arange(12.0, dtype=np.float32).reshape(3, 4), "count": np.array([1, 2, 3])}
 FULL = (  # what TensorStore says then
@@ -49,7 +50,7 @@ def question(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Figures, half a second each, are not drawn."""
-    monkeypatch.setattr("analysis.report.svg", lambda figure, title: "<svg></svg>")
+    monkeypatch.setattr("lab.report.report.svg", lambda figure, title: "<svg></svg>")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def command(question, monkeypatch, capsys):
     """Runs a command on the question; gives its exit code and what it wrote to stderr."""
 
     def command(name, *arguments, asked=question):
-        monkeypatch.setattr("experiments.library.find", lambda _: asked)
+        monkeypatch.setattr("lab.experiment.library.find", lambda _: asked)
         capsys.readouterr()
         code = ablations.main([name, *map(str, arguments)])
         return code, capsys.readouterr().err
@@ -190,7 +191,7 @@ def test_the_newest_two_checkpoints_stay_and_leftovers_go(tmp_path):
 @pytest.mark.slow
 def test_a_full_disk_at_any_write_loses_nothing(directory, question, command, monkeypatch, tmp_path):
     more = replace(question, activations=("gelu", "relu", "silu"))
-    before, replace_file = table(directory), files._replace
+    before, replace_file = table(directory), atomic._replace
     for full in (
         "experiment.json",
         "cell.json",
@@ -209,7 +210,7 @@ def test_a_full_disk_at_any_write_loses_nothing(directory, question, command, mo
             raise ValueError(FULL)
 
         with monkeypatch.context() as patch:
-            patch.setattr(files, "_replace", write)
+            patch.setattr(atomic, "_replace", write)
             if full == "checkpoints":
                 patch.setattr(checkpoints.ocp, "save_checkpointables", save)
             refused(command("run", "damaged", "--out", directory, asked=more), "No space left on device", full)
@@ -239,9 +240,9 @@ def test_another_question_under_the_same_name_is_refused(directory, question, co
 
 def test_runs_on_other_data_are_neither_completed_nor_compared(directory, question, command):
     path = first(directory, "cells/relu-*/*/environment.json")
-    cell, (made,) = path.parents[1], files.read_json(path)
+    cell, (made,) = path.parents[1], atomic.read_json(path)
     splits = {**made["data"]["splits"], "train": {"bytes": 7, "sha256": "c0ffee"}}
-    files.write_json(path, [{**made, "data": {**made["data"], "splits": splits}}])
+    atomic.write_json(path, [{**made, "data": {**made["data"], "splits": splits}}])
     asked = replace(question, activations=("gelu", "silu"))
     before = sorted(directory.rglob("*"))
     refused(command("run", "damaged", "--out", directory, asked=asked), cell, "splits.train.bytes 7, not ", "--out")
@@ -304,7 +305,7 @@ def test_results_of_another_commit_are_used_with_a_warning_and_retrained_on_dema
     for module in (plan, session, environment):
         monkeypatch.setattr(module, "commit", lambda: "beef")
     for path in directory.glob("cells/*/*/environment.json"):
-        files.write_json(path, [{**made, "commit": "cafe"} for made in files.read_json(path)])
+        atomic.write_json(path, [{**made, "commit": "cafe"} for made in atomic.read_json(path)])
     with monkeypatch.context() as patch:
         patch.setattr(runs, "Program", None)
         code, said = command("run", "damaged", "--out", directory)

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tasks.data import kept, prepared, stdlib, tiny_shakespeare
-from tasks.data.corpora import CORPORA, check_corpus, corpus
-from tasks.task import SPLITS
+from lab.data import kept, prepared
+from lab.data.corpora import CORPORA, check_corpus, corpus
+from lab.data.dataset import SPLITS
+from lab.data.sets import stdlib, tiny_shakespeare
 
 SHAKESPEARE = sorted(
     (Path(__file__).resolve().parents[2] / "shared" / "data" / "downloads" / "tiny_shakespeare").glob("*.txt")
@@ -228,7 +229,7 @@ def test_a_set_that_was_not_finished_is_prepared_again(tmp_path, monkeypatch):
 PREPARE_AND_COUNT = """
 import sys, time
 from pathlib import Path
-from tasks.data import stdlib
+from lab.data import stdlib
 directory = Path(sys.argv[1])
 stdlib._library = lambda: {f"{index}.py": b"x" for index in range(100)}
 generate = stdlib.PythonStdlib._split_generators

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import ablations
-from tasks.data import catalogue, prepared, tiny_shakespeare
+from lab.data import catalogue, prepared
+from lab.data.sets import tiny_shakespeare
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "downloads"
 needs_data = pytest.mark.skipif(not SHARED.exists(), reason="the real data are not beside the repository")

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import ablations
-from experiments.experiment import Experiment
+from lab.data.dataset import Dataset
+from lab.experiment.experiment import Experiment
+from lab.tasks.denoising import derived
+from lab.tasks.masked import MaskedLanguage
+from lab.tasks.spans import SpanCorruption
+from lab.training.settings import Hyperparameters, Settings
 from models.transformer import EncoderDecoder, Transformer
-from tasks.denoising import derived
-from tasks.masked import MaskedLanguage
-from tasks.spans import SpanCorruption
-from tasks.task import Dataset
-from training.settings import Hyperparameters, Settings
 
 TASKS = (MaskedLanguage(context=20), SpanCorruption(context=20, span=1.0))
 of_both = pytest.mark.parametrize("task", TASKS, ids=("masked", "spans"))

@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lab.probes.drift import drift
+from lab.surgery.attribution import attribution, changes
+from lab.surgery.swap import swapped
+from lab.tasks.language import CausalLanguage
+from lab.tasks.masked import MaskedLanguage
+from lab.tasks.spans import SpanCorruption
+from models.layers.stack import stacked
 from models.mlp import MLP
-from models.stack import stacked
 from models.transformer import EncoderDecoder, Transformer
-from probes.attribution import attribution, changes
-from probes.drift import drift
-from probes.swap import swapped
-from tasks.language import CausalLanguage
-from tasks.masked import MaskedLanguage
-from tasks.spans import SpanCorruption
 
 MODEL = Transformer(vocab_size=257, context=8, d_model=16, n_layers=2, n_heads=4, d_ff=24)
 ENCODER = MODEL.clone(architecture="encoder", placement="post", embedding_norm=True, token_types=2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.equivalence import equivalence, verdicts
+from lab.statistics.equivalence import equivalence, verdicts
 
 EXPERIMENTS = 20_000
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from bigram import Bigram
 
-from experiments.experiment import grid, with_fields
+from lab.experiment.experiment import grid, with_fields
+from lab.training.execution import Execution, _parts
+from lab.training.runs import Program
+from lab.training.settings import Settings
 from models.transformer import Transformer
-from training.execution import Execution, _parts
-from training.runs import Program
-from training.settings import Settings
 
 TOKENS = {"tokens": np.random.default_rng(0).integers(256, size=5000, dtype=np.uint8)}
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.canonical import canonical
-from experiments.experiment import Experiment, field_types, grid, with_fields
-from experiments.library import catalogue, find
+from lab.experiment.experiment import Experiment, field_types, grid, with_fields
+from lab.experiment.library import catalogue, find
+from lab.experiment.serialization import canonical
+from lab.tasks.language import CausalLanguage
+from lab.training.settings import Hyperparameters, Settings
 from models.activations import Activation, activation, glu_of
 from models.transformer import Transformer
-from tasks.language import CausalLanguage
-from training.settings import Hyperparameters, Settings
 
 STATIC = (("model.norm", ("layernorm", "rmsnorm")), ("task.context", (4, 8)))
 TRACED = (("hyperparameters.weight_decay", (0.0, 0.1)),)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from marks import slow_but
 
 from models.activations import activation
-from models.dense import Dense
-from models.feedforward import FeedForward, matched_width, second_moment
+from models.layers.dense import Dense
+from models.layers.feedforward import FeedForward, matched_width, second_moment
 from models.transformer import Transformer
 
 X = jax.random.normal(jax.random.key(1), (2, 3, 8))

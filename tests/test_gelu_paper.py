@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import ablations
-from analysis.excerpts import Excerpt, of_results, read
 from experiments import gelu_paper
-from experiments.experiment import grid
 from experiments.gelu_paper import autoencoder, definitions, mnist, robustness, tweets
 from experiments.gelu_paper.paper import curves, epochs, tuned
+from lab.experiment.experiment import grid
+from lab.results.excerpts import Excerpt, of_results, read
 
 MADE = {"command": "ablations figures gelu_paper", "seconds": 60, "environments": [{"commit": "abc", "device": "cpu"}]}
 
@@ -141,8 +141,8 @@ def networks(tmp_path_factory):
     """A results directory of two small classifiers of made-up images."""
     from dataclasses import replace
 
+    from lab.data.dataset import Dataset
     from models.mlp import MLP
-    from tasks.task import Dataset
 
     draw = np.random.default_rng(0)
     label = draw.integers(0, 10, 512).astype(np.int32)
@@ -162,7 +162,7 @@ def networks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("networks")
     dataset = Dataset(arrays, {"name": "made_up", "splits": {}})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("runner.dispatch.load", lambda task: dataset)
+        patch.setattr("lab.runner.dispatch.load", lambda task: dataset)
         yield small, folder, ablations.run(small, folder, quiet=True)
 
 
@@ -249,7 +249,7 @@ def test_a_figure_without_data_is_left_out_with_a_sentence(tmp_path, monkeypatch
     def missing(task):
         raise FileNotFoundError("mnist is not on this machine")
 
-    monkeypatch.setattr("runner.dispatch.load", missing)
+    monkeypatch.setattr("lab.runner.dispatch.load", missing)
     page = ablations.figures("gelu_paper", "smoke", ("mnist",), tmp_path, quiet=True)
     assert "mnist: mnist is not on this machine" in page.read_text()
 

@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.experiment import grid
 from experiments.gelu_paper.cifar import Cifar10, Cifar100
-from tasks.task import Dataset
-from training.optimizers import unit_schedule
-from training.settings import Run
-from training.train import train
+from lab.data.dataset import Dataset
+from lab.experiment.experiment import grid
+from lab.training.optimizers import unit_schedule
+from lab.training.settings import Run
+from lab.training.train import train
 
 
 def declared(figure):
@@ -80,7 +80,7 @@ SHORTER = {"widths": (8, 8), "kernels": (3, 1), "padding": (0, 0), "pool_after":
 def test_both_networks_learn_made_up_images(experiment, shape, model, tmp_path, monkeypatch):
     arrays = {split: pictures(size, size, shape) for split, size in (("train", 64), ("test", 8))}
     arrays["validation"] = arrays["test"]
-    monkeypatch.setattr("tasks.images.images", lambda name, data_dir: Dataset(arrays, {"name": name}))
+    monkeypatch.setattr("lab.tasks.images.images", lambda name, data_dir: Dataset(arrays, {"name": name}))
     # Whitening 3072 numbers takes half a minute; tests/test_images.py has it smaller.
     task = replace(experiment.task, classes=4, held_out=True, preparation="mean")
     small = {"steps": STEPS, "batch_size": 16, "evaluate_every": STEPS // 4}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from experiments import glu_variants
-from experiments.glu_variants import PAPER, study
+from experiments.studies import glu_variants
+from experiments.studies.glu_variants import PAPER, study
 
 NAME = "glu_variants-decoder-adamw"
 PUBLISHED = PAPER["65,536 steps"] - PAPER["65,536 steps"]["relu"]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training import hosts
+from lab.training import distributed
 
 SCRIPT = """
 import sys
@@ -20,11 +20,11 @@ import jax
 jax.config.update("jax_disable_most_optimizations", True)
 
 import ablations
-from experiments.experiment import Experiment
+from lab.experiment.experiment import Experiment
 from models.transformer import Transformer
-from tasks.language import CausalLanguage
+from lab.tasks.language import CausalLanguage
 from training import hosts
-from training.settings import Hyperparameters, Settings
+from lab.training.settings import Hyperparameters, Settings
 
 corpus, out, data_on = sys.argv[1:]
 experiment = Experiment(
@@ -41,8 +41,8 @@ hosts.join()
 if not hosts.first():  # whatever would write fails here
     def refuse(*arguments):
         raise AssertionError(f"a process that is not the first writes {arguments}")
-    import records.files
-    records.files._replace = refuse
+    import lab.files.atomic
+    lab.files.atomic._replace = refuse
 found = ablations.run(experiment, out, data_on=data_on)
 print(jax.process_index(), jax.process_count(), jax.device_count(), len(found.rows))
 """
@@ -116,7 +116,7 @@ def test_a_wrong_environment_is_refused(monkeypatch, variables, sentence):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=f"this process could not join the others .*: {sentence}"):
-        hosts.join()
+        distributed.join()
 
 
 @pytest.mark.parametrize(
@@ -135,10 +135,10 @@ def test_what_an_environment_tells(monkeypatch, variables, joins):
     monkeypatch.setattr("jax.distributed.initialize", lambda **told: called.append(told))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    hosts.join()
+    distributed.join()
     assert called == [{}] * joins
 
 
 def test_alone_the_first_does_it():
-    assert hosts.first()
-    assert hosts.once(lambda: (1, 2)) == (1, 2)
+    assert distributed.first()
+    assert distributed.once(lambda: (1, 2)) == (1, 2)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from tasks.augmentation import mirror_crop
-from tasks.data import checksums
-from tasks.images import ImageAutoencoding, ImageClassification
-from tasks.preparation import centring, whitening
-from tasks.task import Dataset, Task
+from lab.data.dataset import Dataset
+from lab.files import checksums
+from lab.tasks.augmentation import mirror_crop
+from lab.tasks.images import ImageAutoencoding, ImageClassification
+from lab.tasks.preparation import centring, whitening
+from lab.tasks.task import Task
 
 CLASSIFICATION = ImageClassification("mnist", classes=4)
 AUGMENTED = ImageClassification("mnist", classes=4, augmentation="mirror_crop")
@@ -133,7 +134,7 @@ def test_centred_images_are_from_0_to_1_less_the_mean_of_train():
 @pytest.mark.parametrize(("preparation", "find"), [("zca", whitening), ("mean", centring)])
 def test_preparation_is_found_from_train_and_read_as_it_is(preparation, find, monkeypatch):
     arrays = {split: pictures(size, size) for split, size in (("train", 9), ("validation", 2), ("test", 3))}
-    monkeypatch.setattr("tasks.images.images", lambda name, data_dir: Dataset(arrays, {"name": name}))
+    monkeypatch.setattr("lab.tasks.images.images", lambda name, data_dir: Dataset(arrays, {"name": name}))
     task = ImageClassification("mnist", classes=4, preparation=preparation)
     loaded = task.load()
     for split, fields in loaded.arrays.items():
@@ -156,7 +157,7 @@ def test_preparation_is_found_from_train_and_read_as_it_is(preparation, find, mo
 def test_without_held_out_images_train_has_all_and_validation_is_test(task, taken, rows, slices, monkeypatch):
     arrays = {split: pictures(size, size) for split, size in (("train", 4), ("validation", 2), ("test", 3))}
     dataset = Dataset(arrays, {"name": "mnist", "taken": taken, "splits": checksums.described(arrays)})
-    monkeypatch.setattr("tasks.images.images", lambda name, data_dir: dataset)
+    monkeypatch.setattr("lab.tasks.images.images", lambda name, data_dir: dataset)
     found = dataclasses.replace(task, held_out=False).load()
     whole = np.concatenate([arrays["train"]["image"], arrays["validation"]["image"]])[:rows]
     np.testing.assert_array_equal(found.arrays["train"]["image"], whole)
@@ -232,7 +233,7 @@ def test_bad_fields_are_refused():
 
 def test_the_images_of_a_set_become_the_examples(monkeypatch, tmp_path):
     arrays = {split: pictures(size) for split, size in (("train", 4), ("validation", 2), ("test", 2))}
-    monkeypatch.setattr("tasks.images.images", lambda name, data_dir: Dataset(arrays, {"name": name}))
+    monkeypatch.setattr("lab.tasks.images.images", lambda name, data_dir: Dataset(arrays, {"name": name}))
     assert CLASSIFICATION.load(tmp_path).arrays is arrays
     found = AUTOENCODING.load(tmp_path)
     assert {tuple(fields) for fields in found.arrays.values()} == {("image",)}

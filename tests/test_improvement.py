@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.improvement import probability_of_improvement, verdict
+from lab.statistics.improvement import probability_of_improvement, verdict
 
 
 def test_lower_losses_win_and_ties_count_half():

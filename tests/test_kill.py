@@ -15,21 +15,21 @@ import pandas as pd
 import pytest
 
 import ablations
-from experiments.experiment import grid
-from experiments.library import find
-from records.results import Results, read
-from runner.plan import cell_directory
-from tasks.language import CausalLanguage
-from training import checkpoints, step
+from lab.experiment.experiment import grid
+from lab.experiment.library import find
+from lab.results.results import Results, read
+from lab.runner.plan import cell_directory
+from lab.tasks.language import CausalLanguage
+from lab.training import checkpoints, step
 
 pytestmark = pytest.mark.slow
 
 STEPS = 5
 SOURCE = """
 from bigram import Bigram
-from experiments.experiment import Experiment
-from tasks.language import CausalLanguage
-from training.settings import Hyperparameters, Settings
+from lab.experiment.experiment import Experiment
+from lab.tasks.language import CausalLanguage
+from lab.training.settings import Hyperparameters, Settings
 
 experiment = Experiment(
     name="tiny",
@@ -46,7 +46,7 @@ experiment = Experiment(
 # A process forked from one that has imported everything starts at once; JAX has not started there, so a fork is safe.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(
-    ["ablations", "analysis.report", "chex", "pytest", "runner.dispatch", "training.train"]
+    ["ablations", "lab.report.report", "chex", "pytest", "lab.runner.dispatch", "lab.training.train"]
 )
 
 

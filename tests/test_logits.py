@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lab.probes.cost import cost
+from lab.tasks.language import CausalLanguage
+from lab.tasks.masked import MaskedLanguage
+from lab.training import step
+from lab.training.settings import Hyperparameters, Settings
 from models.generation import generate
-from models.logits import Logits
+from models.layers.logits import Logits
 from models.transformer import Transformer
-from probes.cost import cost
-from tasks.language import CausalLanguage
-from tasks.masked import MaskedLanguage
-from training import step
-from training.settings import Hyperparameters, Settings
 
 VOCAB, LENGTH, BATCH = 97, 8, 3
 TASK = CausalLanguage(context=LENGTH)

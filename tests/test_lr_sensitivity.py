@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import synthetic
 
-from experiments.experiment import grid
-from experiments.lr_sensitivity import RATES, bounded, compared, effects, sensitivities, study
+from experiments.studies.lr_sensitivity import RATES, bounded, compared, effects, sensitivities, study
+from lab.experiment.experiment import grid
 
 NAMES = ("gelu", "relu", "swiglu")
 AT_INIT = 4.2

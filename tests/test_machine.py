@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from probes import machine
+from lab.probes import machine
 
 
 def test_the_rate_is_a_positive_number_of_flops_a_second(monkeypatch):

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, chisquare
 from tokenizers import Tokenizer, models, processors
 
+from lab.tasks.masked import MaskedLanguage
+from lab.tasks.task import Task
 from models.transformer import Transformer
-from tasks.masked import MaskedLanguage
-from tasks.task import Task
 
 TASK: Task = MaskedLanguage(context=20)
 LEVEL = 1e-4  # one false alarm in 10 000, and none in fact: the seeds are fixed

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from bigram import Bigram
 
-from experiments.experiment import grid
-from records.cells import CellDirectory
-from training import memory
-from training import train as loop
-from training.execution import Execution, Placement
-from training.runs import Program
-from training.settings import Hyperparameters, Run
-from training.train import train
+from lab.experiment.experiment import grid
+from lab.results.cells import CellDirectory
+from lab.training import memory
+from lab.training import train as loop
+from lab.training.execution import Execution, Placement
+from lab.training.runs import Program
+from lab.training.settings import Hyperparameters, Run
+from lab.training.train import train
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def program(cell, runs, batch_size=4):
 
 @pytest.mark.slow
 def test_more_runs_and_larger_batches_need_more_and_nothing_is_placed(cell, monkeypatch):
-    monkeypatch.setattr("training.runs._put", None)
+    monkeypatch.setattr("lab.training.runs._put", None)
     one, two, large = (program(cell, *numbers).device_bytes for numbers in ((1,), (2,), (1, 64)))
     arrays = cell.task.load().arrays["train"]
     assert sum(array.nbytes for array in arrays.values()) < one < two < large

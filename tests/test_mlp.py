@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.activations import activation
-from models.feedforward import matched_width
-from models.hidden import matched_widths, unit_norm
+from models.layers.feedforward import matched_width
+from models.layers.hidden import matched_widths, unit_norm
 from models.mlp import MLP
 
 SMALL = MLP(input_shape=(3, 2), widths=(5, 4), outputs=3)

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 from synthetic import results
 
-from analysis.comparison import compare
-from experiments.noise_floor import (
+from experiments.studies.noise_floor import (
     AGAIN,
     METRICS,
     SOURCES,
@@ -22,7 +21,8 @@ from experiments.noise_floor import (
     spreads,
     study,
 )
-from records.results import Results
+from lab.comparison.comparison import compare
+from lab.results.results import Results
 
 SEEDS = 20
 

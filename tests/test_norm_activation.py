@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import synthetic
 
-from experiments import norm_activation
-from experiments.experiment import grid
-from experiments.norm_activation import NO_NORM, REFERENCE, study
+from experiments.studies import norm_activation
+from experiments.studies.norm_activation import NO_NORM, REFERENCE, study
+from lab.experiment.experiment import grid
 
 NAMES = ("gelu", "relu", "relu2")
 RATES = (1e-3, 1e-2, 1e-1)

@@ -11,9 +11,9 @@ import optax
 import pytest
 from marks import slow_but
 
+from lab.training.optimizers import decayed, optimizer, unit_schedule
+from lab.training.settings import Hyperparameters, Settings
 from models.transformer import Transformer
-from training.optimizers import decayed, optimizer, unit_schedule
-from training.settings import Hyperparameters, Settings
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "adafactor", "lion", "muon")
 DECAYING = ("adamw", "adafactor", "lion", "muon")

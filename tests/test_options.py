@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.experiment import field_types
+from lab.cli.options import Options, RunOptions, parse
+from lab.experiment.experiment import field_types
 from models.activations import Activation
-from runner.options import Options, RunOptions, parse
 
 
 def told(experiment, line, kind=Options):

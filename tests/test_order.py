@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from tasks.order import batch_indices, drawn, shuffled
+from lab.data.order import batch_indices, drawn, shuffled
 
 seeds = st.integers(0, 2**32 - 1)
 LEVEL = 1e-4  # one false alarm in 10 000, and none in fact: the seeds are fixed

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markup import Page, words_of
 
-from analysis import latex, page
+from lab.report import latex, page
 
 EVIL = "<b>&\"'\\%_#${}~^|×−±∞†"
 

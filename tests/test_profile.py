@@ -9,11 +9,11 @@ import pytest
 from bigram import Bigram
 
 import ablations
-from experiments.experiment import grid
-from records.cells import CellDirectory
-from runner import session
-from runner.plan import cell_directory
-from training.train import train
+from lab.experiment.experiment import grid
+from lab.results.cells import CellDirectory
+from lab.runner import session
+from lab.runner.plan import cell_directory
+from lab.training.train import train
 
 
 def metrics(cell):

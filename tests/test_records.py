@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from records import files
-from records.cells import CellDirectory, first_difference
-from records.environment import environment
-from records.locks import lock
-from records.results import read
+from lab.files import atomic
+from lab.files.locks import lock
+from lab.results.cells import CellDirectory, first_difference
+from lab.results.environment import environment
+from lab.results.results import read
 
 processes = multiprocessing.get_context("spawn")
 IDENTITY = {"seed": 0.0, "learning_rate": 0.1}
@@ -26,15 +26,15 @@ TIMING = pd.DataFrame([{"kind": "train", "runs": 1, "start_step": 0, "step": 1, 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch, call):
     path = tmp_path / "file.json"
-    files.write_json(path, "old")
+    atomic.write_json(path, "old")
 
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, call, full)
     with pytest.raises(OSError, match=r"No space left on device: '.*file.json'"):
-        files.write_json(path, "new")
-    assert files.read_json(path) == "old"
+        atomic.write_json(path, "new")
+    assert atomic.read_json(path) == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -44,30 +44,30 @@ def test_a_write_that_is_interrupted_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        files.write_json(tmp_path / "file.json", "new")
+        atomic.write_json(tmp_path / "file.json", "new")
     assert not list(tmp_path.iterdir())
 
 
 def die_while_writing(path: Path) -> None:
     os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-    files.write_json(path, "new")
+    atomic.write_json(path, "new")
 
 
 def test_what_a_killed_writer_leaves_is_no_file_of_ours_and_is_swept(tmp_path):
     path = tmp_path / "file.json"
-    files.write_json(path, "old")
+    atomic.write_json(path, "old")
     writer = processes.Process(target=die_while_writing, args=(path,))
     writer.start()
     writer.join()
     assert writer.exitcode == -signal.SIGKILL
-    assert files.read_json(path) == "old"
+    assert atomic.read_json(path) == "old"
     assert len(list(tmp_path.iterdir())) == 2
-    files.sweep(tmp_path.glob(files.LEFTOVERS))
+    atomic.sweep(tmp_path.glob(atomic.LEFTOVERS))
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_files_have_the_permissions_of_any_file(tmp_path):
-    files.write_text(tmp_path / "ours", "")
+    atomic.write_text(tmp_path / "ours", "")
     (tmp_path / "other").write_text("")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "other").stat().st_mode
 
@@ -75,22 +75,22 @@ def test_files_have_the_permissions_of_any_file(tmp_path):
 def test_a_folder_below_a_file_is_refused_by_name(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file/below/table\.json"):
-        files.write_json(tmp_path / "file" / "below" / "table.json", 1)
+        atomic.write_json(tmp_path / "file" / "below" / "table.json", 1)
 
 
 def test_a_removed_folder_is_gone_in_one_step(tmp_path, monkeypatch):
     folder = tmp_path / "folder"
-    files.write_json(folder / "file.json", 1)
+    atomic.write_json(folder / "file.json", 1)
 
     def killed(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.shutil, "rmtree", killed)
+    monkeypatch.setattr(atomic.shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        files.remove(folder)
+        atomic.remove(folder)
     monkeypatch.undo()
     assert not folder.exists()
-    files.sweep(tmp_path.glob(files.LEFTOVERS))
+    atomic.sweep(tmp_path.glob(atomic.LEFTOVERS))
     assert not list(tmp_path.iterdir())
 
 
@@ -158,7 +158,7 @@ def test_the_first_difference_is_named():
 
 def test_unfinished_results_are_read(tmp_path):
     """Of three cells one has curves, one has just begun, and one has only been described."""
-    files.write_json(tmp_path / "experiment.json", {"name": "e", "axes": ["activation"]})
+    atomic.write_json(tmp_path / "experiment.json", {"name": "e", "axes": ["activation"]})
     for name in ("a", "b", "c"):
         cell = CellDirectory(tmp_path / "cells" / name)
         cell.describe({"cell": name, "activation": name, "axes": {}, "task": {"name": "t"}, "model": {"name": "m"}})

@@ -13,11 +13,11 @@ import synthetic
 from markup import Page, words_of
 from rich.console import Console
 
-from analysis.baselines import beside, best, levels
-from analysis.comparison import compare
-from analysis.figures import HUES, colour, curves, differences, svg
-from analysis.report import write
-from analysis.table import compact, number, ranked, terminal
+from lab.comparison.comparison import compare
+from lab.comparison.reference_predictors import beside, best, levels
+from lab.report.figures import HUES, colour, curves, differences, svg
+from lab.report.report import write
+from lab.report.table import compact, number, ranked, terminal
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from markup import Page, words_of
 
-from analysis import page
-from analysis.excerpts import Excerpt
-from analysis.gallery import Section, write
-from analysis.reproduction import Panel, Reproduction, Verdict, compared, draw, lead, value_at, verdict
+from lab.report import page
+from lab.report.reproduction import Panel, Reproduction, Verdict, compared, draw, lead, value_at, verdict
+from lab.report.study_page import Section, write
+from lab.results.excerpts import Excerpt
 
 EPOCHS = np.arange(0.5, 10.5, 0.5)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.resampling import bca, percentile_interval, resampled, sign_flip_p
+from lab.statistics.resampling import bca, percentile_interval, resampled, sign_flip_p
 
 
 @pytest.mark.parametrize("n", [1, 2, 9])
@@ -18,7 +18,7 @@ def test_sign_flips_count_every_pattern(n):
 def test_drawn_sign_flips_agree_with_enumerated_ones(monkeypatch):
     rows = np.random.default_rng(0).normal(0.3, 1, size=(6, 12))
     exact = sign_flip_p(rows)
-    monkeypatch.setattr("analysis.resampling.ENUMERATED_PAIRS", 0)
+    monkeypatch.setattr("lab.statistics.resampling.ENUMERATED_PAIRS", 0)
     np.testing.assert_allclose(sign_flip_p(rows), exact, atol=0.02)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from experiments.scaling import Grid, log_gains, measure, savings, study, table_of_gains, table_of_laws, trends
+from experiments.studies.scaling import Grid, log_gains, measure, savings, study, table_of_gains, table_of_laws, trends
 
 FLOPS = np.array([1e9, 4e9, 1e10, 5e10])
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from analysis.sequential import repeated_interval, repeated_p
-from analysis.statistics import holm, paired_t
+from lab.statistics.paired import holm, paired_t
+from lab.statistics.sequential import repeated_interval, repeated_p
 
 EXPERIMENTS = 20_000
 FIRST, LAST = 3, 8

@@ -13,13 +13,13 @@ import pytest
 from bigram import Bigram
 from jax.sharding import PartitionSpec
 
-from experiments.experiment import grid
-from records.cells import CellDirectory
-from training.execution import Execution, Placement
-from training.runs import Program
-from training.settings import Settings
-from training.sharding import DATA, RUNS, split, with_split_inputs
-from training.train import train
+from lab.experiment.experiment import grid
+from lab.results.cells import CellDirectory
+from lab.training.execution import Execution, Placement
+from lab.training.runs import Program
+from lab.training.settings import Settings
+from lab.training.sharding import DATA, RUNS, split, with_split_inputs
+from lab.training.train import train
 
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
 
@@ -126,10 +126,10 @@ import jax
 jax.config.update("jax_disable_most_optimizations", True)
 
 from models.transformer import Transformer
-from tasks.language import CausalLanguage
-from training.execution import Execution
-from training.runs import Program
-from training.settings import Hyperparameters, Run, Settings
+from lab.tasks.language import CausalLanguage
+from lab.training.execution import Execution
+from lab.training.runs import Program
+from lab.training.settings import Hyperparameters, Run, Settings
 
 task = CausalLanguage(data=sys.argv[1], context=8, evaluation_windows=8)
 model = Transformer(context=8, d_model=8, n_layers=1, n_heads=2)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from tokenizers import Tokenizer, models
 
+from lab.tasks.spans import SpanCorruption
+from lab.tasks.task import Task
 from models.transformer import EncoderDecoder
-from tasks.spans import SpanCorruption
-from tasks.task import Task
 
 TASK: Task = SpanCorruption(context=40)  # 6 tokens in 2 spans
 LEVEL = 1e-4  # one false alarm in 10 000, and none in fact: the seeds are fixed

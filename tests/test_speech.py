@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from tasks.frames import NONE
-from tasks.log_mel import log_mel, mel_filters
-from tasks.speech import SpokenDigits
-from tasks.task import Dataset, Task
+from lab.data.audio.log_mel import log_mel, mel_filters
+from lab.data.dataset import Dataset
+from lab.tasks.frames import NONE
+from lab.tasks.speech import SpokenDigits
+from lab.tasks.task import Task
 
 DOWNLOADS = Path(__file__).resolve().parents[2] / "shared" / "data" / "downloads"
 needs_digits = pytest.mark.skipif(not DOWNLOADS.exists(), reason="the recordings are not beside the repository")
@@ -31,7 +32,7 @@ def recordings(seed=0):
 @pytest.fixture
 def dataset(monkeypatch):
     arrays = {split: recordings(seed) for seed, split in enumerate(("train", "validation", "test"))}
-    monkeypatch.setattr("tasks.speech.spoken_digits", lambda data_dir: Dataset(arrays, {}))
+    monkeypatch.setattr("lab.tasks.speech.spoken_digits", lambda data_dir: Dataset(arrays, {}))
     return TASK.load()
 
 
@@ -94,7 +95,7 @@ def test_the_first_and_last_frame_stand_for_what_is_beyond(dataset):
 
 def test_bands_are_standardized_by_train(monkeypatch):
     arrays = {split: recordings() for split in ("train", "validation", "test")}
-    monkeypatch.setattr("tasks.speech.spoken_digits", lambda data_dir: Dataset(arrays, {}))
+    monkeypatch.setattr("lab.tasks.speech.spoken_digits", lambda data_dir: Dataset(arrays, {}))
     fields = SpokenDigits(bands=3, context=1, frames=6).load().arrays["train"]
     real = fields["features"][fields["label"] != NONE]
     np.testing.assert_allclose(real.mean(axis=0), 0, atol=1e-6)

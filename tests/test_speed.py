@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from analysis import report
-from analysis.speed import by_cell
-from experiments.experiment import grid
-from runner import progress
-from runner.plan import cell_directory
+from lab.comparison.speed import by_cell
+from lab.experiment.experiment import grid
+from lab.report import report
+from lab.runner import progress
+from lab.runner.plan import cell_directory
 from tests import synthetic
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.jackknife import pseudo_values
-from analysis.ranking import rank_correlation
-from analysis.spread import range_of_equals, sd_interval
-from analysis.statistics import paired_t
+from lab.statistics.jackknife import pseudo_values
+from lab.statistics.paired import paired_t
+from lab.statistics.ranking import rank_correlation
+from lab.statistics.spread import range_of_equals, sd_interval
 
 RNG = np.random.default_rng(7)
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 import ablations
-from experiments.experiment import Experiment, grid
-from experiments.fine_tuning import beginning_with
-from experiments.start import Start, begun, start_at
+from lab.experiment.experiment import Experiment, grid
+from lab.experiment.fine_tuning import beginning_with
+from lab.experiment.init_from import Start, begun, start_at
+from lab.runner.sources import beginnings
+from lab.tasks.classification import TextClassification
+from lab.tasks.language import CausalLanguage
+from lab.training.settings import Hyperparameters, Settings
 from models import pretrained
 from models.classifier import classifier
 from models.families import family
 from models.transformer import Transformer
-from runner.sources import beginnings
-from tasks.classification import TextClassification
-from tasks.language import CausalLanguage
-from training.settings import Hyperparameters, Settings
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.statistics import holm, paired_difference, paired_t, pairs_needed, smallest_resolvable
+from lab.statistics.paired import holm, paired_difference, paired_t, pairs_needed, smallest_resolvable
 
 DATA_SETS = 20_000
 ARMS = 5

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from bigram import Bigram
 
-from experiments.experiment import grid
-from records.cells import CellDirectory
-from tasks.data import streams
-from tasks.language import CausalLanguage
-from training import reading, step
-from training.execution import Execution, Placement
-from training.runs import Program
-from training.train import train
+from lab.data import streams
+from lab.experiment.experiment import grid
+from lab.results.cells import CellDirectory
+from lab.tasks.language import CausalLanguage
+from lab.training import reading, step
+from lab.training.execution import Execution, Placement
+from lab.training.runs import Program
+from lab.training.train import train
 
 TASK = CausalLanguage(context=8, documents="masked")
 SEEDS = (3, 0, 3, 2**32 - 1)

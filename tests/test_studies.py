@@ -4,10 +4,9 @@ import pytest
 from markup import words_of
 
 import ablations
-from analysis import excerpts
-from experiments import library
-from experiments.study import check
-from records import results
+from lab.experiment import library
+from lab.experiment.study import check
+from lab.results import excerpts, results
 
 STUDIES = [library.study(name) for name in library.studies()]
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from marks import slow_but
 
+from lab.surgery.centring import centred
+from lab.surgery.swap import swapped
 from models import pretrained
 from models.families import family
+from models.layers.normalization import Norm
 from models.mlp import MLP
-from models.normalization import Norm
 from models.transformer import EncoderDecoder, Transformer
 from models.vision import VisionTransformer
-from probes.centring import centred
-from probes.swap import swapped
 
 SIZES = {"d_model": 16, "n_layers": 1, "n_heads": 4, "d_ff": 24}
 GPT2 = Transformer(vocab_size=11, context=8, activation="gelu_tanh", **SIZES)

@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 import synthetic
 
-from analysis import drift
-from experiments import swap_gelu, swap_norm_activation
-from experiments.experiment import grid
-from experiments.start import begun
-from experiments.swapping import SIZES, going_on, pretraining, text_task
+from experiments.studies import swap_gelu, swap_norm_activation
+from lab.experiment.experiment import grid
+from lab.experiment.init_from import begun
+from lab.experiment.swapping import SIZES, going_on, pretraining, text_task
+from lab.report import drift
+from lab.surgery.swap import swapped
+from lab.tasks.language import CausalLanguage
+from lab.tasks.masked import MaskedLanguage
+from lab.tasks.spans import SpanCorruption
 from models.mlp import MLP
 from models.transformer import EncoderDecoder, Transformer
-from probes.swap import swapped
-from tasks.language import CausalLanguage
-from tasks.masked import MaskedLanguage
-from tasks.spans import SpanCorruption
 
 TOKENS = np.random.default_rng(0).integers(0, 256, (2, 8))
 

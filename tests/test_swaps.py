@@ -11,15 +11,15 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import ablations
-from analysis import drift, recovery
-from experiments.experiment import Experiment, grid
+from lab.experiment.experiment import Experiment, grid
+from lab.report import drift, recovery
+from lab.runner import swaps
+from lab.tasks.language import CausalLanguage
+from lab.training.settings import Hyperparameters, Settings
 from models import pretrained
 from models.activations import Activation
 from models.families import family
 from models.transformer import Transformer
-from runner import swaps
-from tasks.language import CausalLanguage
-from training.settings import Hyperparameters, Settings
 
 SIZES = {"d_model": 8, "n_layers": 1, "n_heads": 2}
 TEXT = "the quick brown fox jumps over the lazy dog. "

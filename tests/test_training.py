@@ -13,17 +13,17 @@ import pytest
 from bigram import Bigram
 from marks import slow_but
 
-from experiments.experiment import grid
+from lab.experiment.experiment import grid
+from lab.results.cells import CellDirectory
+from lab.tasks.images import ImageClassification
+from lab.training import checkpoints, step
+from lab.training import train as loop
+from lab.training.execution import Execution, Placement
+from lab.training.runs import Program
+from lab.training.settings import Hyperparameters, Run, Settings
+from lab.training.train import train
 from models.activations import Activation, activation
 from models.mlp import MLP
-from records.cells import CellDirectory
-from tasks.images import ImageClassification
-from training import checkpoints, step
-from training import train as loop
-from training.execution import Execution, Placement
-from training.runs import Program
-from training.settings import Hyperparameters, Run, Settings
-from training.train import train
 
 STEPS = 4
 

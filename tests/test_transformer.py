@@ -14,9 +14,17 @@ import pytest
 from marks import slow_but
 
 from models.activations import activation
-from models.attention import attend
-from models.normalization import Norm
-from models.positions import RopeScaling, alibi_slopes, frequencies, relative_buckets, rotate, rotation, sinusoids
+from models.layers.attention import attend
+from models.layers.normalization import Norm
+from models.layers.positions import (
+    RopeScaling,
+    alibi_slopes,
+    frequencies,
+    relative_buckets,
+    rotate,
+    rotation,
+    sinusoids,
+)
 from models.transformer import EncoderDecoder, Transformer
 
 LENGTH = 6

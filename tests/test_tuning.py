@@ -10,11 +10,12 @@ import synthetic
 from bigram import Bigram
 
 import ablations
-from analysis import tuning
-from analysis.comparison import compare
-from experiments.experiment import Experiment, Tuning, grid, tuning_of, with_own
-from records import results
-from runner import matching, sequential
+from lab.comparison import tuning
+from lab.comparison.comparison import compare
+from lab.experiment.experiment import Experiment, Tuning, grid, tuning_of, with_own
+from lab.report import tuning_figure
+from lab.results import results
+from lab.runner import matching, sequential
 
 RATES = (1e-4, 1e-3, 1e-2)  # the losses of synthetic.py are lowest at 1e-3
 
@@ -69,7 +70,7 @@ def test_expected_best_of_every_arm_ends_at_what_was_chosen(searched):
 
 def test_figure_has_a_ring_at_what_was_chosen(searched):
     table = tuning.tuned(searched)
-    (axes,) = tuning.draw(table).axes
+    (axes,) = tuning_figure.draw(table).axes
     rings = [line for line in axes.lines if line.get_marker() == "o"]
     assert [line.get_xdata()[0] for line in rings] == [1e-3, 1e-3]
 

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from analysis.excerpts import Excerpt
-from analysis.reproduction import Reproduction
 from experiments.gelu_paper.autoencoder import Autoencoder
 from experiments.gelu_paper.cifar import Cifar10, Cifar100
 from experiments.gelu_paper.definitions import Definitions
@@ -20,6 +18,8 @@ from experiments.gelu_paper.frames import Frames
 from experiments.gelu_paper.mnist import Mnist
 from experiments.gelu_paper.robustness import Robustness
 from experiments.gelu_paper.tweets import Tweets
+from lab.report.reproduction import Reproduction
+from lab.results.excerpts import Excerpt
 
 SAVED = Path(__file__).parent / "saved"
 """Excerpts of results, from which all figures can be drawn: made by `ablations figures gelu_paper`, short budget."""

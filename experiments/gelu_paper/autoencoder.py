@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.excerpts import Excerpt
-from analysis.reproduction import Panel, Reproduction, compared, draw, lead, verdict
-from experiments.experiment import Budget, Experiment
 from experiments.gelu_paper.paper import ACTIVATIONS, ADAM, LEARNING_RATES, Evaluate, adam, curves, epochs
+from lab.experiment.experiment import Budget, Experiment
+from lab.report.reproduction import Panel, Reproduction, compared, draw, lead, verdict
+from lab.results.excerpts import Excerpt
+from lab.tasks.images import ImageAutoencoding
 from models.mlp import MLP
-from tasks.images import ImageAutoencoding
 
 NAME = "gelu_paper_autoencoder"
 EPOCH = 938  # steps: 60,000 images in batches of 64

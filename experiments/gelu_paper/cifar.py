@@ -22,14 +22,14 @@ from typing import Literal
 
 import pandas as pd
 
-from analysis.excerpts import Excerpt
-from analysis.reproduction import TOLERANCE, Panel, Reproduction, Verdict, compared, draw, verdict
-from experiments.experiment import Budget, Experiment
 from experiments.gelu_paper.paper import ACTIVATIONS, ADAM, LEARNING_RATES, Evaluate, curves, epochs
+from lab.experiment.experiment import Budget, Experiment
+from lab.report.reproduction import TOLERANCE, Panel, Reproduction, Verdict, compared, draw, verdict
+from lab.results.excerpts import Excerpt
+from lab.tasks.images import ImageClassification
+from lab.training.settings import Hyperparameters, Settings
 from models.convnet import ConvNet
 from models.wide_resnet import WideResNet
-from tasks.images import ImageClassification
-from training.settings import Hyperparameters, Settings
 
 TANH = "gelu is its tanh approximation, as the authors ran it"
 TUNING, CIFAR10, CIFAR100 = "gelu_paper_cifar10_tuning", "gelu_paper_cifar10", "gelu_paper_cifar100"

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.excerpts import Excerpt
-from analysis.figures import STYLE, colour
-from analysis.reproduction import Reproduction, Verdict
-from experiments.experiment import Budget, Experiment
 from experiments.gelu_paper.paper import Evaluate
+from lab.experiment.experiment import Budget, Experiment
+from lab.report.figures import STYLE, colour
+from lab.report.reproduction import Reproduction, Verdict
+from lab.results.excerpts import Excerpt
 from models.activations import activation
 
 X = np.linspace(-10, 10, 200_001, dtype=np.float32)

@@ -11,8 +11,8 @@ Paper:   TIMIT, test frame error at the lowest validation loss: gelu 29.3 %, rel
 11 frames of 26 numbers, five layers of 2048 units, 39 phones, Adam, batches of 64 sentences, 30 epochs, keep
 probability 0.5, weights of norm 1 into every unit, learning rates 1e-3, 1e-4, 1e-5, medians of five runs; 3696 / 1152 /
 192 sentences. The authors' code leaves out the sentences that do not fill a batch of validation or test: here all are
-counted. How they made the 26 numbers is not published: see tasks.mfcc. Digits are told from log-mel spectra, a whole
-recording being of one class. The smaller budgets train narrower networks with less dropout.
+counted. How they made the 26 numbers is not published: see lab.data.audio.mfcc. Digits are told from log-mel spectra, a
+whole recording being of one class. The smaller budgets train narrower networks with less dropout.
 """
 
 from collections.abc import Mapping
@@ -22,9 +22,6 @@ from typing import Literal
 
 import pandas as pd
 
-from analysis.excerpts import Excerpt
-from analysis.reproduction import Panel, Reproduction, Verdict, compared, draw, lead, verdict
-from experiments.experiment import Budget, Experiment
 from experiments.gelu_paper.paper import (
     ACTIVATIONS,
     ADAM,
@@ -36,10 +33,13 @@ from experiments.gelu_paper.paper import (
     rates,
     tuned,
 )
+from lab.experiment.experiment import Budget, Experiment
+from lab.report.reproduction import Panel, Reproduction, Verdict, compared, draw, lead, verdict
+from lab.results.excerpts import Excerpt
+from lab.tasks.frames import Frames as Task
+from lab.tasks.phones import Phones
+from lab.tasks.speech import SpokenDigits
 from models.mlp import MLP
-from tasks.frames import Frames as Task
-from tasks.phones import Phones
-from tasks.speech import SpokenDigits
 
 TIMIT, DIGITS = "gelu_paper_timit", "gelu_paper_spoken_digits"
 EPOCH = {TIMIT: 58, DIGITS: 32}

@@ -17,9 +17,6 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.excerpts import Excerpt
-from analysis.reproduction import Panel, Reproduction, compared, draw, lead, verdict
-from experiments.experiment import Budget, Experiment
 from experiments.gelu_paper.paper import (
     ACTIVATIONS,
     ADAM,
@@ -31,8 +28,11 @@ from experiments.gelu_paper.paper import (
     rates,
     tuned,
 )
+from lab.experiment.experiment import Budget, Experiment
+from lab.report.reproduction import Panel, Reproduction, compared, draw, lead, verdict
+from lab.results.excerpts import Excerpt
+from lab.tasks.images import ImageClassification
 from models.mlp import MLP
-from tasks.images import ImageClassification
 
 NAME = "gelu_paper_mnist"
 EPOCH = 430  # steps: 55,000 images in batches of 128

@@ -8,10 +8,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from analysis.excerpts import Excerpt
-from analysis.reproduction import Reproduction
-from experiments.experiment import Budget, Cell, Experiment
-from training.settings import Hyperparameters, Run, Settings
+from lab.experiment.experiment import Budget, Cell, Experiment
+from lab.report.reproduction import Reproduction
+from lab.results.excerpts import Excerpt
+from lab.training.settings import Hyperparameters, Run, Settings
 
 Where = Callable[[Cell, Run], bool]
 Function = Callable[[Cell, Run, Any, Mapping[str, np.ndarray]], list[dict[str, Any]]]

@@ -22,15 +22,15 @@ import pandas as pd
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
-from analysis.excerpts import Excerpt
-from analysis.figures import STYLE, colour
-from analysis.reproduction import Reproduction, Verdict
-from analysis.statistics import paired_difference
-from experiments.experiment import Budget, Cell, Experiment
 from experiments.gelu_paper.mnist import NAME as NETWORKS
 from experiments.gelu_paper.mnist import Mnist
 from experiments.gelu_paper.paper import Evaluate, rates, tuned
-from training.settings import Run
+from lab.experiment.experiment import Budget, Cell, Experiment
+from lab.report.figures import STYLE, colour
+from lab.report.reproduction import Reproduction, Verdict
+from lab.results.excerpts import Excerpt
+from lab.statistics.paired import paired_difference
+from lab.training.settings import Run
 
 NAME = "gelu_paper_robustness"
 STRENGTHS = tuple(float(strength) for strength in np.arange(0, 3.01, 0.25))

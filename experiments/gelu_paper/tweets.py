@@ -19,14 +19,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.excerpts import Excerpt
-from analysis.figures import INK, STYLE, colour
-from analysis.reproduction import Reproduction, Verdict
-from analysis.statistics import paired_difference
-from experiments.experiment import Budget, Experiment
 from experiments.gelu_paper.paper import ACTIVATIONS, ADAM, LEARNING_RATES, Evaluate, adam, rates, tuned
+from lab.experiment.experiment import Budget, Experiment
+from lab.report.figures import INK, STYLE, colour
+from lab.report.reproduction import Reproduction, Verdict
+from lab.results.excerpts import Excerpt
+from lab.statistics.paired import paired_difference
+from lab.tasks.tagging import TweetTagging
 from models.mlp import MLP
-from tasks.tagging import TweetTagging
 
 NAMES = {0.8: "gelu_paper_tweets", 1.0: "gelu_paper_tweets_without_dropout"}
 """Keep probability -> the experiment's name."""

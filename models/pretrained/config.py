@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from choices import nearest
+from lab.files.choices import nearest
 from models.activations import Activation, activation
 from models.pretrained.names import ACTIVATIONS
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from models.positions import RopeScaling
+from models.layers.positions import RopeScaling
 from models.pretrained.config import Config
 
 NUMBERS = {  # the numbers that each kind reads: those that must be there, and those that may
@@ -27,9 +27,13 @@ def rope(
     theta: str = "rope_theta",
     fraction: str | None = None,
     default: dict[str, Any] | None = None,
+    kinds: tuple[str, ...] = tuple(NUMBERS),
 ) -> dict[str, Any]:
-    """Fields of rotary positions. `theta` and `fraction` are the keys that stand beside the others; where there is no
-    key for the fraction, heads are rotated as a whole. `default` holds where no key is there."""
+    """Fields of rotary positions of one of the kinds, which transformers calls rope_type.
+
+    `theta` and `fraction` are the keys that stand beside the others; where there is no key for the fraction, heads are
+    rotated as a whole. `default` holds where no key is there.
+    """
     parameters, scaling = config.take("rope_parameters"), config.take("rope_scaling")
     own = dict(scaling or (default if parameters is None else parameters) or {})
     name = "rope_scaling" if scaling else "rope_parameters"
@@ -37,21 +41,29 @@ def rope(
     share = 1.0 if fraction is None else config.take(fraction, positive=True)
     if fraction is None and "partial_rotary_factor" in config.keys:
         share = config.take("partial_rotary_factor") or 1.0
-    return parsed(config, name, own, context, base, share, partial=fraction is not None)
+    return parsed(config, name, own, context, base, share, fraction is not None, kinds)
 
 
 def parsed(
-    config: Config, name: str, own: dict[str, Any], context: int, theta: float, share: float, partial: bool = False
+    config: Config,
+    name: str,
+    own: dict[str, Any],
+    context: int,
+    theta: float,
+    share: float,
+    partial: bool = False,
+    kinds: tuple[str, ...] = tuple(NUMBERS),
 ) -> dict[str, Any]:
-    """Fields of the rotary positions that one object of a config describes, with what stands beside it."""
+    """Fields of the rotary positions that one object of a config describes, with what stands beside it; only with
+    `partial` may a share of each head be rotated."""
 
     def number(key: str, value: Any) -> Any:
         return value if config.is_a(f"{name}.{key}", value, "float") else None
 
     kind = own.pop("rope_type", own.pop("type", "default"))
     own.pop("type", None)
-    if kind not in NUMBERS:
-        config.unsupported(f"{name}.rope_type", kind, tuple(NUMBERS))
+    if kind not in kinds:
+        config.unsupported(f"{name}.rope_type", kind, kinds)
         return {"positions": "rotary"}
     theta = number("rope_theta", own.pop("rope_theta", theta)) or theta
     share = number("partial_rotary_factor", own.pop("partial_rotary_factor", share)) or share

@@ -1,0 +1,92 @@
+"""What the commands say on the terminal: values in, words out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from lab.comparison import comparison, reference_predictors, tuning
+from lab.comparison.speed import speed
+from lab.experiment.experiment import Experiment
+from lab.report import drift, table
+from lab.results.results import Results
+
+
+def show_names(kinds: Mapping[str, Mapping[str, str]]) -> None:
+    """What can be asked for: of each kind its names, a line each with what it is about."""
+    width = max(len(name) for names in kinds.values() for name in names)
+    for kind, names in kinds.items():
+        print("\n".join([f"{kind}:", *(f"  {name:{width}}  {text}" for name, text in names.items()), ""]))
+
+
+def show_cells(experiment: Experiment, rows: pd.DataFrame) -> None:
+    """The cells of an experiment with what each takes, a row each as `lab.runner.estimate` gives them, and the sums."""
+    formats = {"cell": "{}", "minutes": "{:,.1f}"}
+    drawn = Table(box=None, pad_edge=False)
+    for column in map(str, rows):
+        drawn.add_column(column.replace("_", " "), justify="left" if column == "cell" else "right", no_wrap=True)
+    words = {column: rows[column].map(formats.get(str(column), "{:,.0f}").format) for column in rows}
+    for row in zip(*words.values(), strict=True):
+        drawn.add_row(*row)
+    print(f"{experiment.name}: {experiment.question}\n")
+    Console().print(drawn)
+    runs, minutes = rows["runs"].sum(), rows["minutes"].sum()
+    print(f"\n{runs} runs in {len(rows)} cells, about {minutes:.1f} minutes, and compiling")
+
+
+def show_tuning(found: pd.DataFrame) -> None:
+    """What each arm was given, the table of `lab.comparison.tuning.tuned`, and what there is to warn of."""
+    print(found.to_string(index=False, float_format="{:.5g}".format))
+    print("\n".join(tuning.warnings(found)))
+
+
+def show_matched(arms: Sequence[Mapping[str, Any]]) -> None:
+    """The time of a step and the number of steps of each arm, as `lab.runner.matching.match` gives them."""
+    for arm in arms:
+        words = " ".join(f"{name}={value}" for name, value in arm["arm"].items())
+        print(f"{words}: {1e3 * arm['seconds_per_step']:.3g} ms a step, {arm['fields']['settings.steps']} steps")
+
+
+def show_comparison(found: Results, baseline: str | None = None, metric: str | None = None) -> None:
+    """The ranked table, and which baselines that are no networks were beaten.
+
+    Raises ValueError where there is nothing to compare: see `lab.comparison.comparison.compare`.
+    """
+    compared = comparison.compare(found, baseline, metric)
+    Console().print(table.terminal(table.ranked(found, compared), compared))
+    for sentence in reference_predictors.best(reference_predictors.beside(found, compared.baseline), compared.baseline):
+        print(sentence)
+
+
+def show_speed(found: Results, limit: float) -> None:
+    """How fast it was trained, against what this machine can do now: `limit`, FLOP/s of matrix products."""
+    made = speed(found)
+    parts = ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in made.seconds.items())
+    print(
+        f"\n{sum(made.seconds.values()):.0f} s ({parts}); training {made.tokens_per_second:,.0f} tokens/s, "
+        f"{made.flops_per_second / limit:.2f} of the {limit / 1e9:,.0f} GFLOP/s of matrix products measured now"
+    )
+
+
+def show_calibration(rates: pd.DataFrame) -> None:
+    """The rates of error and power of `lab.report.calibration.calibrate`."""
+    print(rates.to_string(index=False, float_format="{:.4f}".format))
+
+
+def show_sets(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The data sets, a row each as `lab.data.catalogue.listed` gives them."""
+    readable = [{column: _readable(value) for column, value in row.items()} for row in rows]
+    print(pd.DataFrame(readable).to_string(index=False))
+
+
+def _readable(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def show_drift(rows: pd.DataFrame) -> None:
+    """What each change does to the networks, the table of `lab.report.drift.attributed`."""
+    print(drift.attributed(rows).to_string(index=False, float_format="{:.4g}".format, na_rep="-"))

@@ -1,0 +1,1 @@
+"""What results say: outcomes, paired comparison, tuning, targets, speed. No JAX."""

@@ -1,0 +1,83 @@
+"""What a network must beat: the scores of predictors that are none, beside those of the baseline activation."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from lab.comparison.outcomes import axis_columns, higher_is_better, run_columns
+
+if TYPE_CHECKING:
+    from lab.results.results import Results
+
+
+def beside(results: Results, activation: str) -> pd.DataFrame:
+    """The results' baselines, the hardest to beat first: task, baseline, metric, split, value, and of the activation
+    `reached` and `beaten`.
+
+    `reached` is its mean over the seeds at the last step that all its runs have, of several settings the best; it is
+    nan where nothing was measured or a run diverged. Baselines in a metric that the task does not measure are left out.
+    """
+    known = results.rows[["task", "metric"]].drop_duplicates()
+    table = results.baselines.merge(known, on=["task", "metric"])
+    table["reached"] = [_reached(results.rows, activation, row) for _, row in table.iterrows()]
+    higher = table["metric"].map(higher_is_better).astype(bool)
+    table["beaten"] = np.where(higher, table["reached"] > table["value"], table["reached"] < table["value"])
+    hardness = table["value"].where(higher, -table["value"])
+    order = hardness.sort_values(ascending=False, kind="stable").index
+    return table.loc[order].sort_values("task", kind="stable").reset_index(drop=True)
+
+
+def best(table: pd.DataFrame, activation: str) -> list[str]:
+    """A sentence a task on the hardest of its baselines, from the table that `beside` gives."""
+    sentences = []
+    for _, row in table.drop_duplicates("task").iterrows():
+        metric = row["metric"].replace("_", " ")
+        against = "not measured" if math.isnan(row["reached"]) else f"{row['reached']:.4g}"
+        verdict = "beats" if row["beaten"] else "does not beat"
+        sentences.append(
+            f"{row['task']}: best baseline {row['baseline']}, {row['split']} {metric} {row['value']:.4g}; "
+            f"{activation} ({against}) {verdict} it"
+        )
+    return sentences
+
+
+def levels(results: Results, rows: pd.DataFrame, metric: str, split: str) -> dict[str, float]:
+    """Baseline -> its value on the scale of a metric and split, for rows of one task; bits per byte as the loss in
+    nats, nan where the rows do not tell how these relate. Baselines in other metrics have no such value."""
+    known = results.baselines
+    known = known[known["task"].isin(rows["task"]) & (known["split"] == split)]
+    if metric == "loss":
+        known = known[known["metric"] == "bits_per_byte"]
+        return dict(zip(known["baseline"], known["value"] / bits_per_loss(rows, split), strict=True))
+    known = known[known["metric"] == metric]
+    return dict(zip(known["baseline"], known["value"], strict=True))
+
+
+def bits_per_loss(rows: pd.DataFrame, split: str) -> float:
+    """How many bits per byte one nat a token is, a constant of the split's text: 1 / ln 2 over the bytes of a token.
+
+    It is nan where bits per byte were not measured.
+    """
+    measured = rows[rows["split"] == split]
+    first = measured[measured["step"] == measured["step"].min()]
+    bits, loss = (first.loc[first["metric"] == metric, "value"].mean() for metric in ("bits_per_byte", "loss"))
+    return bits / loss
+
+
+def _reached(rows: pd.DataFrame, activation: str, baseline: pd.Series) -> float:
+    """The activation's mean in the baseline's metric."""
+    of_it = rows["activation"] == activation
+    for column in ("task", "metric", "split"):
+        of_it &= rows[column] == baseline[column]
+    measured = rows[of_it]
+    if measured.empty:
+        return math.nan
+    common = measured.groupby(run_columns(rows), dropna=False)["step"].max().min()
+    at_end = measured[measured["step"] == common]
+    settings = at_end.groupby(["activation", *axis_columns(rows)], dropna=False)["value"]
+    means = settings.agg(lambda values: values.mean(skipna=False))
+    return means.max() if higher_is_better(baseline["metric"]) else means.min()

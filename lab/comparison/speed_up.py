@@ -1,0 +1,61 @@
+"""How much sooner, or later, each arm reaches what the baseline reaches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from lab.comparison.comparison import Comparison, Group
+from lab.comparison.outcomes import higher_is_better
+from lab.comparison.targets import BUDGETS, speed_up, targets, time_to_target
+
+if TYPE_CHECKING:
+    from lab.results.results import Results
+
+
+def speed_ups(results: Results, comparison: Comparison) -> pd.DataFrame:
+    """A row an arm and target: arm, activation, axes, target, baseline_steps, steps, speed_up, low, high, missed, n.
+
+    Targets are the median baseline's values at shares of its training, or the experiment's own. `steps` are medians
+    over the n paired seeds, inf where half of the runs missed; the speed-up has a bootstrap interval over the pairs.
+    Where half of the baseline's runs have diverged there is no target.
+    Arms whose curves were evaluated at other steps than the baseline's compare all the same.
+    """
+    sign = -1.0 if higher_is_better(comparison.metric) else 1.0
+    measured = results.rows
+    measured = measured[(measured["metric"] == comparison.metric) & (measured["split"] == comparison.split)]
+    references = {tuple(group.axes.items()): group for group in comparison.baselines}
+    rows: list[dict[str, Any]] = []
+    for arm in comparison.arms:
+        reference = _curves(measured, references[tuple(arm.axes.items())], arm.seeds)
+        own = _curves(measured, arm, arm.seeds)
+        steps, losses = reference.columns.to_numpy(), sign * reference.to_numpy()
+        asked = results.experiment.get("target")
+        aims = targets(steps, losses, BUDGETS) if asked is None else np.array([sign * asked])
+        for aim in aims[np.isfinite(aims)]:
+            theirs = time_to_target(steps, losses, aim)
+            ours = time_to_target(own.columns.to_numpy(), sign * own.to_numpy(), aim)
+            rows.append({**_about(arm), "target": sign * aim, **_times(theirs, ours, max(steps[-1], own.columns[-1]))})
+    return pd.DataFrame(rows)
+
+
+def _about(arm: Group) -> dict[str, Any]:
+    return {"arm": arm.label, "activation": arm.activation, **arm.axes}
+
+
+def _times(theirs: np.ndarray, ours: np.ndarray, budget: float) -> dict[str, Any]:
+    # A target that the untrained network has met is met at step 0: the first step stands for it, since 0 has no ratio.
+    found = speed_up(np.maximum(theirs, 1), np.maximum(ours, 1), budget)
+    medians = {"baseline_steps": float(np.median(theirs)), "steps": float(np.median(ours))}
+    missed = {"missed": int(np.isinf(ours).sum()), "n": len(ours)}
+    return {**medians, "speed_up": float(found.value), "low": float(found.low), "high": float(found.high), **missed}
+
+
+def _curves(measured: pd.DataFrame, group: Group, seeds: tuple[int, ...]) -> pd.DataFrame:
+    """Values [seed, step] of the group's runs."""
+    chosen = measured[(measured["cell"] == group.cell) & measured["seed"].isin(seeds)]
+    for axis, value in group.axes.items():
+        chosen = chosen[chosen[axis].isna() if value is None else chosen[axis] == value]
+    return chosen.pivot_table(index="seed", columns="step", values="value", dropna=False).loc[list(seeds)]

@@ -1,0 +1,73 @@
+"""Corpora by name: text as bytes, in three splits, with a checksum of what was read."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lab.data.dataset import SPLITS, Dataset
+from lab.files import checksums
+
+CORPORA = ("eltec_eng", "stdlib", "tiny_shakespeare", "wikitext2")
+OWN_FILES = "text:"
+"""Before a glob, it names one's own files: `text:notes/**/*.md`."""
+
+
+def check_corpus(name: str) -> None:
+    """Raises ValueError, naming the nearest corpus, when there is none of this name."""
+    if name in CORPORA or (name.startswith(OWN_FILES) and name != OWN_FILES):
+        return
+    # Imported when needed: TensorFlow Datasets takes 1 s to import, and nothing else here needs it.
+    from lab.data import stock
+
+    stock.check(name, (*CORPORA, f"{OWN_FILES}GLOB (one's own files)"), "text")
+
+
+def corpus(name: str, data_dir: Path | None = None) -> Dataset:
+    """A corpus as bytes: each of the three splits has `tokens`, uint8 [n], and `ends`, where every document ends in it.
+
+    - `stdlib`: the source of the running interpreter's standard library, always at hand (`lab.data.sets.stdlib`).
+    - `tiny_shakespeare`: 1 115 394 bytes, split 90/5/5 as TFDS does (`lab.data.sets.tiny_shakespeare`).
+    - `wikitext2`: 13 175 278 bytes of Wikipedia in words, in the published splits (`lab.data.sets.wikitext2`).
+    - `eltec_eng`: 61 804 604 bytes of English novels, split by author (`lab.data.sets.eltec_eng`).
+    - `text:GLOB`: one's own UTF-8 files (`lab.data.own_files`).
+    - any text set of TFDS by its name, `lm1b` or `wiki40b/en`, through its own builder (`lab.data.stock`).
+
+    All but one's own files are prepared once under `data_dir` (None: `TFDS_DATA_DIR`, else `~/tensorflow_datasets`) and
+    read from there. The provenance has name, version, the sha256 of the splits joined in the order train,
+    validation, test, and the bytes and sha256 of each. Raises ValueError for an unknown name or unfit text, and
+    FileNotFoundError when the text is neither on this machine nor to be downloaded.
+    """
+    check_corpus(name)
+    if name.startswith(OWN_FILES):
+        from lab.data import own_files
+
+        return _dataset(name, *own_files.read(name.removeprefix(OWN_FILES)))
+    if name == "stdlib":
+        from lab.data.sets import stdlib
+
+        return _dataset(name, *stdlib.read(data_dir))
+    if name in CORPORA:
+        from lab.data import published
+        from lab.data.sets.eltec_eng import EltecEng
+        from lab.data.sets.tiny_shakespeare import TinyShakespeare
+        from lab.data.sets.wikitext2 import WikiText2
+
+        builders = {builder.name: builder for builder in (EltecEng, TinyShakespeare, WikiText2)}
+        return _dataset(name, *published.read(builders[name], data_dir))
+    from lab.data import stock
+
+    return _dataset(name, *stock.texts(name, data_dir))
+
+
+def _dataset(name: str, texts: dict[str, list[bytes]], facts: dict[str, Any]) -> Dataset:
+    """The joined texts of every split as arrays, described."""
+    joined = {split: b"".join(texts[split]) for split in SPLITS}
+    splits = {split: {"bytes": len(text), "sha256": checksums.of_bytes(text)} for split, text in joined.items()}
+    ends = {split: np.cumsum([len(text) for text in texts[split]], dtype=np.int64) for split in SPLITS}
+    return Dataset(
+        arrays={
+            split: {"tokens": np.frombuffer(text, np.uint8), "ends": ends[split]} for split, text in joined.items()
+        },
+        provenance={"name": name, **facts, "sha256": checksums.of_bytes(b"".join(joined.values())), "splits": splits},
+    )

@@ -1,0 +1,20 @@
+"""What every data set becomes: arrays in three splits, and where they came from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The examples of a task on the host, and where they came from.
+
+    `arrays` maps split (of `SPLITS`) -> field -> array, whose meaning is the task's. `provenance` is a JSON object:
+    name, version, sha256 and sizes.
+    """
+
+    arrays: dict[str, dict[str, np.ndarray]]
+    provenance: dict[str, Any]

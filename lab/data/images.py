@@ -1,0 +1,131 @@
+"""Labelled images by name: arrays in three splits, with a checksum of what was read."""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from lab.data import kept
+from lab.data.dataset import SPLITS, Dataset
+from lab.files import checksums
+
+SHA256 = {
+    "fashion_mnist": "0258a293a0eec8c3fe7d5347e9a26f32532288b2a45eb7ff4192ad297662c7ab",
+    "mnist": "26020b70ea9e2c5146729084c521c5971d047d47449a84b39fe651f8548397f6",
+}
+"""Set of ours -> `checksums.of_splits` of its arrays."""
+IMAGES = tuple(SHA256)
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow, by the number of channels
+
+
+def check_images(name: str) -> None:
+    """Raises ValueError, naming the nearest set, when there is none of this name."""
+    if name not in IMAGES:
+        # Imported when needed: TensorFlow Datasets takes 1 s to import.
+        from lab.data import stock
+
+        stock.check(name, IMAGES, "image")
+
+
+def images(name: str, data_dir: Path | None = None) -> Dataset:
+    """Labelled images: each split has `image`, uint8 [n, height, width, channels], and `label`, int32 [n].
+
+    `mnist` and `fashion_mnist` are prepared without TensorFlow; any other image set of TFDS goes by its name
+    (`cifar10`, `cifar100`, ...) through its own builder (`lab.data.stock`). Examples are in TFDS's order. A split
+    that is not published is cut from the end of train, and the provenance says so in `taken`: validation is the last
+    5000 of train in both sets of ours, test is as published. Decoded once, the arrays are kept beside the prepared set.
+
+    Raises ValueError for an unknown name, images of several sizes, a label out of range, and a set of another sha256;
+    FileNotFoundError when the files are neither on this machine nor to be downloaded.
+    """
+    check_images(name)
+    from lab.data import stock
+
+    builder = _prepared(name, data_dir)
+    taken = stock.taken(builder)
+    path = Path(builder.data_path, "arrays.npz")
+    arrays = kept.arrays(path, lambda: _decoded(builder, taken))
+    splits = {split: {field: arrays[f"{split}/{field}"] for field in ("image", "label")} for split in SPLITS}
+    sha256 = checksums.of_splits(splits)
+    if sha256 != SHA256.get(name, sha256):
+        raise ValueError(f"{path} does not have the registered sha256; remove the folder {path.parent}")
+    return Dataset(
+        arrays=splits,
+        provenance={
+            "name": name,
+            "version": str(builder.version),
+            "taken": taken,
+            "sha256": sha256,
+            "splits": checksums.described(splits),
+        },
+    )
+
+
+def _prepared(name: str, data_dir: Path | None) -> Any:
+    from lab.data import prepared, stock
+
+    if name not in IMAGES:
+        return stock.prepare(name, data_dir)
+    from lab.data.sets import mnist
+
+    return prepared.prepare({"mnist": mnist.MNIST, "fashion_mnist": mnist.FashionMNIST}[name], data_dir)
+
+
+def _decoded(builder: Any, taken: dict[str, str]) -> dict[str, np.ndarray]:
+    """Every split's arrays, by split/field."""
+    import tensorflow_datasets as tfds
+
+    from lab.data import prepared, stock
+
+    image, label = stock.image_and_label(builder)
+    feature = builder.info.features[image]
+    channels = feature.shape[-1]
+    if feature.np_dtype != np.uint8 or channels not in MODES:
+        raise ValueError(
+            f"data {builder.name!r} must have images of type uint8 with 1, 3 or 4 channels, not "
+            f"{np.dtype(feature.np_dtype)} with {channels}"
+        )
+    n_classes = builder.info.features[label].num_classes
+    # TFDS decodes with OpenCV where it is installed, else with Pillow: here it is always Pillow.
+    sources = prepared.examples(builder, taken, decoders={image: tfds.decode.SkipDecoding()})
+    arrays = {}
+    for split, rows in sources.items():
+        where = f"{builder.name}, {split}"
+        pairs = [(_pixels(row[image], channels), int(row[label])) for row in rows]
+        arrays[f"{split}/image"] = stacked([pixels for pixels, _ in pairs], where)
+        arrays[f"{split}/label"] = in_range([index for _, index in pairs], n_classes, where)
+    return arrays
+
+
+def _pixels(encoded: bytes, channels: int) -> np.ndarray:
+    """uint8 [height, width, channels] of a PNG or JPEG file."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(encoded)) as file:
+        pixels = np.asarray(file.convert(MODES[channels]))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def stacked(rows: list[UInt8[np.ndarray, "_ _ _"]], where: str) -> UInt8[np.ndarray, "n height width channels"]:
+    """Images of one size as one array. Raises ValueError, naming the first that differs, when they are not."""
+    for index, row in enumerate(rows):
+        if row.shape != rows[0].shape:
+            raise ValueError(
+                f"{where}: images must all have one size, but number {index} has {row.shape} and the first "
+                f"{rows[0].shape}"
+            )
+    return np.stack(rows)
+
+
+def in_range(labels: Iterable[int], n_classes: int, where: str) -> Int32[np.ndarray, " n"]:
+    """Labels as int32 [n]. Raises ValueError, naming the first that is not one of 0 to `n_classes` - 1."""
+    array = np.asarray(list(labels), np.int32)
+    wrong = np.flatnonzero((array < 0) | (array >= n_classes))
+    if wrong.size:
+        raise ValueError(
+            f"{where}: labels must be 0 to {n_classes - 1}, but that of number {wrong[0]} is {array[wrong[0]]}"
+        )
+    return array

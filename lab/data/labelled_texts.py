@@ -1,0 +1,161 @@
+"""Labelled texts: modules of the standard library, and one's own folders of files, in three splits."""
+
+import hashlib
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lab.data.dataset import SPLITS, Dataset
+from lab.data.own_files import utf8
+from lab.files import checksums
+from lab.files.choices import nearest
+
+MODULES = "stdlib"
+FOLDER = "folder:"
+"""Before a path, it names one's own folder: `folder:reviews`."""
+HELD_OUT = 10
+"""One text of so many is for test, and one for validation."""
+
+Labelled = dict[str, list[tuple[bytes, str]]]
+"""Split -> its texts, each with its label."""
+
+
+def check_labelled(name: str) -> None:
+    """Raises ValueError, naming the nearest, when these are no labelled texts."""
+    if name == MODULES or (name.startswith(FOLDER) and name != FOLDER):
+        return
+    hint = nearest(name, (MODULES, f"{FOLDER}DIR"))
+    raise ValueError(f"data is '{name}': allowed are {MODULES} and {FOLDER}DIR (DIR/LABEL/*.txt){hint}")
+
+
+def labelled_texts(name: str, classes: int, data_dir: Path | None = None) -> Dataset:
+    """Texts as bytes: every split has `tokens`, uint8 [n], `ends`, int64 [texts], and `label`, int32 [texts].
+
+    - `stdlib`: the so many largest modules of the running interpreter's standard library, which are its top-level
+      packages and files. Each of their files is three texts: the first eight tenths of its lines are for training, the
+      next tenth for validation, the last for test.
+    - `folder:DIR`: the UTF-8 files DIR/LABEL/*.txt, or DIR/{train,validation,test}/LABEL/*.txt. Validation and test are
+      taken from train where they are not given: of each label one file of `HELD_OUT`, at least one, those whose names
+      have the lowest sha256 for test and the next for validation.
+
+    The provenance has the names of the `labels` in their order. Raises FileNotFoundError when there is no such folder,
+    and ValueError when it holds anything else, or a number of labels other than `classes`; what `stdlib.files` raises.
+    """
+    check_labelled(name)
+    if name == MODULES:
+        splits, labels, facts = _modules(classes, data_dir)
+    else:
+        folder = Path(name.removeprefix(FOLDER)).expanduser()
+        splits, facts = _folder(folder), {"version": None}
+        labels = sorted({label for _, label in splits["train"]})
+        if len(labels) != classes:
+            raise ValueError(f"classes is {classes}, but {folder} has {len(labels)} labels: {', '.join(labels)}")
+    arrays = {split: _arrays(splits[split], labels) for split in SPLITS}
+    return Dataset(arrays, {"name": name, **facts, "labels": labels, "sha256": checksums.of_splits(arrays)})
+
+
+def _arrays(texts: list[tuple[bytes, str]], labels: list[str]) -> dict[str, np.ndarray]:
+    return {
+        "tokens": np.frombuffer(b"".join(text for text, _ in texts), np.uint8),
+        "ends": np.cumsum([len(text) for text, _ in texts], dtype=np.int64),
+        "label": np.array([labels.index(label) for _, label in texts], np.int32),
+    }
+
+
+def _modules(classes: int, data_dir: Path | None) -> tuple[Labelled, list[str], dict[str, Any]]:
+    # Imported when needed: TensorFlow Datasets takes 1 s to import.
+    from lab.data.sets import stdlib
+
+    library, facts = stdlib.files(data_dir)
+    files = dict(sorted((path, text) for rows in library.values() for path, text in rows.items()))
+    sizes: Counter[str] = Counter()
+    for path, text in files.items():
+        sizes[_module(path)] += len(text)
+    if classes > len(sizes):
+        raise ValueError(f"classes is {classes}, but the standard library has {len(sizes)} modules")
+    labels = [module for module, _ in sizes.most_common(classes)]
+    chosen = [(text, module) for path, text in files.items() if (module := _module(path)) in labels]
+    parts = [(_parts(text), module) for text, module in chosen]
+    splits = {split: [(own[index], module) for own, module in parts] for index, split in enumerate(SPLITS)}
+    return splits, labels, {**facts, "files": len(parts)}
+
+
+def _module(path: str) -> str:
+    """`json` of json/decoder.py, `typing` of typing.py."""
+    return path.partition("/")[0].removesuffix(".py")
+
+
+def _parts(text: bytes) -> tuple[bytes, bytes, bytes]:
+    """The first eight tenths of the lines, the next tenth, the last."""
+    lines = text.splitlines(keepends=True)
+    first, second = len(lines) * 8 // 10, len(lines) * 9 // 10
+    return b"".join(lines[:first]), b"".join(lines[first:second]), b"".join(lines[second:])
+
+
+def _folder(folder: Path) -> Labelled:
+    """The texts of a folder with labels, or with splits that have labels."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}: give one with DIR/LABEL/*.txt")
+    found = [path.name for path in _folders(folder)]
+    given = [name for name in found if name in SPLITS]
+    if given and (others := sorted(set(found) - set(given))):
+        raise ValueError(f"{folder} has the folders {', '.join(given)} and {others[0]}: give splits, or labels")
+    if given and "train" not in given:
+        raise ValueError(f"{folder} has the folder {given[0]}, but no train")
+    files = {split: _labels(folder / split) for split in given} or {"train": _labels(folder)}
+    if len(files["train"]) == 1:
+        raise ValueError(f"{folder} has one label, {min(files['train'])!r}: at least 2 are needed")
+    for split, labels in files.items():
+        if lacking := sorted(labels.keys() - files["train"].keys()):
+            raise ValueError(f"{folder / split} has the label {lacking[0]!r}, which train lacks")
+    return _read(_with_held_out(files))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("[!.]*") if path.is_dir())
+
+
+def _labels(folder: Path) -> dict[str, list[Path]]:
+    """Label -> its files in order."""
+    files = {path.name: sorted(path.glob("*.txt")) for path in _folders(folder)}
+    if not files:
+        raise ValueError(f"{folder} has no labels: give each a folder with its .txt files")
+    if empty := [label for label, paths in files.items() if not paths]:
+        raise ValueError(f"{folder / empty[0]} has no .txt file")
+    return files
+
+
+def _with_held_out(files: dict[str, dict[str, list[Path]]]) -> dict[str, dict[str, list[Path]]]:
+    """The splits, those that are not given taken from train."""
+    missing = [split for split in ("test", "validation") if split not in files]
+    taken: dict[str, dict[str, list[Path]]] = {split: {} for split in missing}
+    train = {}
+    for label, paths in files["train"].items():
+        share = math.ceil(len(paths) / HELD_OUT)
+        if len(paths) <= share * len(missing):
+            raise ValueError(
+                f"label {label!r} has {len(paths)} files: {len(missing) + 1} are needed, one for each of train, "
+                f"{' and '.join(missing)}"
+            )
+        order = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).hexdigest())
+        for index, split in enumerate(missing):
+            taken[split][label] = sorted(order[index * share : (index + 1) * share])
+        train[label] = sorted(order[len(missing) * share :])
+    return {**files, **taken, "train": train}
+
+
+def _read(files: dict[str, dict[str, list[Path]]]) -> Labelled:
+    return {
+        split: [(_text(path), label) for label, paths in labels.items() for path in paths]
+        for split, labels in files.items()
+    }
+
+
+def _text(path: Path) -> bytes:
+    text = utf8(path)
+    if not text.strip():
+        raise ValueError(f"{path} is empty")
+    return text

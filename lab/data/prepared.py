@@ -1,0 +1,201 @@
+"""TensorFlow Datasets without TensorFlow: a set is prepared once as ArrayRecord, by one process, and read by all."""
+
+import contextlib
+import fcntl
+import functools
+import io
+import logging
+import lzma
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from lab.data import kept
+from lab.data.dataset import Dataset
+from lab.files import checksums
+
+UrlInfo = tfds.core.download.checksums.UrlInfo
+"""What a builder registers of a url in `url_infos`: size in bytes, sha256, name of the file."""
+PROBE_SECONDS = 3.0
+
+tfds.disable_progress_bar()
+
+
+def prepare(builder: Callable[..., Any], data_dir: Path | None, **options: Any) -> Any:
+    """The builder of a set that is on disk: prepared now if it was not.
+
+    `builder` is a `tfds.core.GeneratorBasedBuilder` that needs no TensorFlow, or another function that makes a builder
+    of `options` and `data_dir`. Downloads are looked for and kept in `<data_dir>/downloads`; what lies there is checked
+    before it is used. TFDS writes to a folder beside the set and renames it at the end, so that a set is whole or
+    absent. Raises OSError when the disk is full, ValueError when a download has not the registered sha256, and whatever
+    the builder raises.
+    """
+    directory = kept.data_directory(data_dir)
+    build = functools.partial(builder, data_dir=directory, **options)
+    with quiet():
+        found = build()
+        if found.data_path.exists():
+            return found
+        with _lock(directory / f".{found.name}.lock"), kept.full_disk(directory), _one_sentence():
+            # Built again because a builder looks at the disk only here: another process may have prepared the set.
+            build().download_and_prepare(download_dir=directory / "downloads", file_format="array_record")
+        return build()
+
+
+def examples(builder: Any, splits: Mapping[str, str] | None = None, **options: Any) -> dict[str, Any]:
+    """The examples of a prepared set, name -> sequence of examples in the prepared order.
+
+    `splits` gives each name a split or a slice of one ("train[:100]"), None: the published splits by their own names.
+    `options` are those of TFDS's `as_data_source`. Raises ValueError when the set was prepared by other means in a
+    format that only TensorFlow reads.
+    """
+    asked = dict(splits) if splits else {split: split for split in builder.info.splits}
+    try:
+        with quiet():
+            return {name: builder.as_data_source(split, **options) for name, split in asked.items()}
+    except NotImplementedError:
+        raise ValueError(
+            f"{builder.data_path} was prepared in a format that only TensorFlow reads; remove it, or set "
+            f"TFDS_DATA_DIR to another folder"
+        ) from None
+
+
+def dataset(builder: Any, splits: dict[str, dict[str, np.ndarray]], registered: str, **facts: Any) -> Dataset:
+    """The arrays made of a prepared set. The provenance has name, version, their `sha256`, the `splits`, and `facts`.
+
+    Raises ValueError when the arrays have not the registered sha256 (see `checksums.of_splits`).
+    """
+    sha256 = checksums.of_splits(splits)
+    if sha256 != registered:
+        raise ValueError(f"the prepared set {builder.data_path} does not have the registered sha256; remove the folder")
+    described = {"version": str(builder.version), "sha256": sha256, "splits": checksums.described(splits)}
+    return Dataset(splits, {"name": builder.name, **facts, **described})
+
+
+def downloaded(builder: Any, dl_manager: Any, url: str) -> Path:
+    """A file that the builder registers in `url_infos`: from the download cache if it is there, else from the network.
+
+    Raises FileNotFoundError at once when there is neither (TFDS would retry for 205 s), and ValueError when the file's
+    sha256 is neither the registered one nor one of the builder's `ALSO` (TFDS trusts a cached file by its name).
+    """
+    downloads = Path(dl_manager.download_dir)
+    path = cache_path(builder, url, downloads)
+    if not path.exists():
+        probe(builder, url, downloads)
+        path = Path(dl_manager.download(url))
+    _check(builder, url, path)
+    return path
+
+
+def manual(builder: Any, dl_manager: Any, name: str) -> bytes | None:
+    """The content of a file of the builder's `MANUAL` (name -> sha256) that was put by hand into
+    `<data_dir>/downloads/manual/<set>/`, as it is or with `.xz`; None when it is not there.
+
+    Raises ValueError when its content, uncompressed, has another sha256, or cannot be uncompressed.
+    """
+    path = _manual_path(builder, Path(dl_manager.download_dir), name)
+    return None if path is None else _manual_content(path, builder.MANUAL[name])
+
+
+def manual_or_downloaded(builder: Any, dl_manager: Any, url: str) -> bytes:
+    """The content of a registered file: one put by hand where `manual` looks, by its own name, else `downloaded`."""
+    content = manual(builder, dl_manager, builder.url_infos[url].filename)
+    return content or downloaded(builder, dl_manager, url).read_bytes()
+
+
+def checked(builder: Any, downloads: Path) -> dict[Path, str]:
+    """The files of a builder, cached or put by hand, that are on this machine, with the sha256 of their contents.
+
+    Raises ValueError, naming the file, when one has not the registered sha256.
+    """
+    found = {}
+    for url in builder.url_infos or {}:
+        path = cache_path(builder, url, downloads)
+        if path.exists():
+            found[path] = _check(builder, url, path)
+    for name, sha256 in getattr(builder, "MANUAL", {}).items():
+        by_hand = _manual_path(builder, downloads, name)
+        if by_hand:
+            _manual_content(by_hand, sha256)
+            found[by_hand] = sha256
+    return found
+
+
+def cache_path(builder: Any, url: str, downloads: Path) -> Path:
+    """Where TFDS caches a registered download."""
+    file_name = tfds.core.download.resource.get_dl_fname(url, builder.url_infos[url].checksum)
+    return downloads / builder.name / file_name
+
+
+def probe(builder: Any, url: str, downloads: Path) -> None:
+    """Raises FileNotFoundError, saying where the file may be put by hand, when the url does not answer."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS).close()
+    except OSError as error:
+        if isinstance(error, urllib.error.HTTPError) and error.code not in (404, 410):
+            return  # the host is there, and may refuse no more than the question
+        name = builder.url_infos[url].filename
+        by_hand = downloads / "manual" / builder.name / name
+        place = by_hand if name in getattr(builder, "MANUAL", {}) else cache_path(builder, url, downloads)
+        raise FileNotFoundError(
+            f"{builder.name} is not in the download cache and its host does not answer ({error}): save {url} as "
+            f"{place}, or set TFDS_DATA_DIR to a folder whose downloads/ holds it"
+        ) from error
+
+
+def _check(builder: Any, url: str, path: Path) -> str:
+    return checksums.check_file(path, builder.url_infos[url].checksum, *getattr(builder, "ALSO", ()))
+
+
+def _manual_path(builder: Any, downloads: Path, name: str) -> Path | None:
+    path = downloads / "manual" / builder.name / name
+    return next((candidate for candidate in (path, path.with_name(f"{name}.xz")) if candidate.exists()), None)
+
+
+def _manual_content(path: Path, sha256: str) -> bytes:
+    content = path.read_bytes()
+    if path.suffix == ".xz":
+        try:
+            content = lzma.decompress(content)
+        except lzma.LZMAError as error:
+            raise ValueError(f"{path} cannot be uncompressed ({error}); remove the file") from None
+    found = checksums.of_bytes(content)
+    if found != sha256:
+        raise ValueError(f"the content of {path} has sha256 {found}, but {sha256} is registered; remove the file")
+    return content
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Held by one process at a time, and freed by the system when its holder dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _one_sentence() -> Iterator[None]:
+    """TFDS says in four lines that a download has another sha256; it does not use it."""
+    try:
+        yield
+    except tfds.core.download.download_manager.NonMatchingChecksumError as error:
+        raise ValueError(f"{str(error).splitlines()[0].rstrip(':')}; it is not used") from None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """TFDS prints when it prepares, and warns through absl about every configuration it does not know by name."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,58 @@
+"""MNIST and Fashion-MNIST, as TFDS defines them."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+from tensorflow_datasets.image_classification import mnist as stock
+
+from lab.data import prepared
+
+
+class _Idx(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Reads the four idx files with gzip and NumPy. The stock builders read and encode them through TensorFlow."""
+
+    URL: str
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        def file(name: str) -> Path:
+            return prepared.downloaded(self, dl_manager, f"{self.URL}{name}-ubyte.gz")
+
+        return {
+            split: self._generate_examples(file(f"{word}-images-idx3"), file(f"{word}-labels-idx1"))
+            for split, word in (("train", "train"), ("test", "t10k"))
+        }
+
+    def _generate_examples(self, images: Path, labels: Path) -> Any:
+        for index, (image, label) in enumerate(zip(_idx(images, 3), _idx(labels, 1), strict=True)):
+            yield index, {"image": Image.fromarray(image), "label": int(label)}  # an array goes through TensorFlow
+
+
+class MNIST(_Idx, skip_registration=True):  # type: ignore[call-arg]
+    """The stock builder's name, version, checksums, splits and order."""
+
+    name = "mnist"
+    VERSION = stock.MNIST.VERSION
+    URL = stock.MNIST.URL
+    url_infos = stock.MNIST.url_infos
+    _info = stock.MNIST._info
+
+
+class FashionMNIST(_Idx, skip_registration=True):  # type: ignore[call-arg]
+    """The stock builder's name, version, checksums, splits and order."""
+
+    name = "fashion_mnist"
+    VERSION = stock.FashionMNIST.VERSION
+    URL = stock.FashionMNIST.URL
+    url_infos = stock.FashionMNIST.url_infos
+    _info = stock.FashionMNIST._info
+
+
+def _idx(path: Path, rank: int) -> np.ndarray:
+    """The array of an idx file: a header of big-endian words (type and rank, then the shape) before the bytes."""
+    content = gzip.decompress(path.read_bytes())
+    header = np.frombuffer(content, ">i4", count=1 + rank)
+    return np.frombuffer(content, np.uint8, offset=header.nbytes).reshape(header[1:])

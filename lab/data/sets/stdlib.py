@@ -1,0 +1,107 @@
+"""The source text of the running interpreter's standard library: a corpus that needs no network."""
+
+import hashlib
+import os
+import platform
+import re
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from lab.data import prepared
+from lab.data.dataset import SPLITS
+
+# Tests, what is installed beside the library, and what is retired or not code one imports. encodings and pydoc_data are
+# generated: 1.4 MB of code page tables that differ in few lines, near-copies of which would fall on both sides of the
+# split, and 0.8 MB of documentation.
+LEFT_OUT = {
+    *("__pycache__", "site-packages", "dist-packages", "test", "tests", "idle_test"),
+    *("idlelib", "lib2to3", "ensurepip", "turtledemo", "encodings", "pydoc_data"),
+}
+
+
+def read(data_dir: Path | None = None) -> tuple[dict[str, list[bytes]], dict[str, Any]]:
+    """The texts of every split in the order of their paths, and the version. Raises what `files` raises."""
+    splits, facts = files(data_dir)
+    return {split: list(rows.values()) for split, rows in splits.items()}, facts
+
+
+def files(data_dir: Path | None = None) -> tuple[dict[str, dict[str, bytes]], dict[str, Any]]:
+    """The text of every path, in their order, of every split, and the version: Python's, and of the files themselves.
+
+    A file's split depends on its path alone: the sha256 of the path modulo 20 is 0 for validation, 1 for test. What is
+    prepared is keyed by Python's version and the sha256 of paths and texts, and compared to the library after reading:
+    interpreters may share a folder. Raises FileNotFoundError when the interpreter comes without its source.
+    """
+    builder = prepared.prepare(PythonStdlib, data_dir, config=config())
+    splits = {
+        split: dict(sorted((example["path"].decode(), example["text"]) for example in rows))
+        for split, rows in prepared.examples(builder).items()
+    }
+    if _digest({path: text for rows in splits.values() for path, text in rows.items()}) != _digest(_library()):
+        raise ValueError(
+            f"the prepared set {builder.data_path} differs from the standard library it was made of; remove the folder"
+        )
+    return splits, {
+        "version": f"{builder.builder_config.name}:{builder.version}",
+        "python": platform.python_version(),
+        "files": sum(map(len, splits.values())),
+    }
+
+
+def config() -> Any:
+    """What is prepared for this library: Python's version, and the sha256 of paths and texts."""
+    name = f"py{re.sub(r'[^0-9a-z]', '_', platform.python_version())}_{_digest(_library())[:8]}"
+    return tfds.core.BuilderConfig(name=name, version=PythonStdlib.VERSION)
+
+
+class PythonStdlib(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """One example a file: its path in the library, and its bytes whatever they encode."""
+
+    name = "python_stdlib"
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> Any:
+        text = tfds.features.Text()
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({"path": text, "text": text}))
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        splits: dict[str, dict[str, bytes]] = {split: {} for split in SPLITS}
+        for path, text in _library().items():
+            splits[_split(path)][path] = text
+        return {split: self._generate_examples(files) for split, files in splits.items()}
+
+    def _generate_examples(self, files: dict[str, bytes]) -> Any:
+        for path, text in files.items():
+            yield path, {"path": path, "text": text}
+
+
+def _library() -> dict[str, bytes]:
+    """Relative path -> text of the files of the corpus."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    paths = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in LEFT_OUT and not name.startswith("config-")]
+        paths += [
+            Path(folder, name) for name in files if name.endswith(".py") and not name.startswith("_sysconfigdata")
+        ]
+    library = {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(paths)}
+    if {_split(path) for path in library} != set(SPLITS):
+        raise FileNotFoundError(
+            f"data 'stdlib' needs the standard library's source, and {root} has {len(library)} .py files: use another "
+            f"Python, or data 'text:GLOB' with files of your own"
+        )
+    return library
+
+
+def _split(path: str) -> str:
+    """The split of a file, by its posix path relative to the library."""
+    return {0: "validation", 1: "test"}.get(int(hashlib.sha256(path.encode()).hexdigest(), 16) % 20, "train")
+
+
+def _digest(files: dict[str, bytes]) -> str:
+    """The sha256 over all paths and texts."""
+    lines = (f"{path} {hashlib.sha256(text).hexdigest()}\n" for path, text in sorted(files.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

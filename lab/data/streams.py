@@ -1,0 +1,42 @@
+"""Token files: an array on disk that is written piece by piece, once, and memory-mapped ever after."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer
+from numpy.lib import format as npy
+
+from lab.data import kept
+
+
+def write(path: Path, pieces: Iterable[Integer[np.ndarray, " _"]], dtype: np.dtype) -> dict[str, int | str]:
+    """Writes the pieces one after another as one .npy file of a type; gives their number (`tokens`) and sha256.
+
+    Only one piece is in memory at a time, and the file appears when it is whole. Raises OSError when the disk is full.
+    """
+    digest, size = hashlib.sha256(), 0
+    with kept.whole(path) as file:
+        _write_header(file, dtype, 0)
+        for piece in pieces:
+            content = piece.astype(dtype).tobytes()
+            file.write(content)
+            digest.update(content)
+            size += piece.size
+        file.seek(0)
+        _write_header(file, dtype, size)
+    return {"tokens": size, "sha256": digest.hexdigest()}
+
+
+def read(path: Path) -> Integer[np.ndarray, " n"]:
+    """The array of a file, memory-mapped. Raises ValueError, naming the file, when it is damaged."""
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}); remove the folder") from None
+
+
+def _write_header(file, dtype: np.dtype, size: int) -> None:
+    """The header of a vector; NumPy leaves room in it for a size that is known only at the end."""
+    npy.write_array_header_1_0(file, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (size,)})

@@ -1,0 +1,307 @@
+"""Tokenizers: a corpus of bytes as a corpus of tokens, and the bytes that each token stands for."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Integer
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from lab.data import kept, streams
+from lab.data.dataset import Dataset
+from lab.files import checksums
+from lab.files.choices import nearest
+
+NAMES = ("bytes", "characters", "bpe")
+TRAINED = {"characters": 3, "bpe": 257}
+"""And their smallest vocabulary: the unknown one, the boundary and a character; the boundary and the 256 bytes."""
+BOUNDARY = "<|endoftext|>"
+BOUNDARIES = (BOUNDARY, "<|end_of_text|>", "<|begin_of_text|>", "</s>", "<s>", "<eos>", "<bos>", "[SEP]", "[CLS]")
+"""What tokenizer files call the token between two documents; the first that a file has is taken."""
+UNKNOWN = "<unk>"
+PIECE = 2**18
+"""Bytes that are encoded at once by one core: a file that is one line is one piece whatever its length."""
+PIECES = 16
+"""Pieces in memory; an encoded byte takes up to 100 bytes there."""
+
+
+def check_tokenizer(name: str, vocabulary: int, boundaries: bool) -> None:
+    """Raises ValueError or FileNotFoundError when there is no such tokenizer, or it has no boundary when one is needed.
+
+    `name` is one of NAMES or the path of a `tokenizer.json`; see `tokenized` for the rest.
+    """
+    if name not in NAMES and not name.endswith(".json"):
+        known = f"{', '.join(NAMES)} and the path of a tokenizer.json"
+        raise ValueError(f"tokenizer is '{name}': allowed are {known}{nearest(name, NAMES)}")
+    if name not in TRAINED and vocabulary:
+        raise ValueError(f"vocabulary is {vocabulary}, but tokenizer {name!r} has its own: leave it 0")
+    if vocabulary < TRAINED.get(name, 0):
+        raise ValueError(f"vocabulary is {vocabulary}: tokenizer {name!r} needs at least {TRAINED[name]} tokens")
+    if name.endswith(".json") and _boundary(_file(name)) is None and boundaries:
+        raise ValueError(f"tokenizer {name!r} has no token for the end of a document: none of {', '.join(BOUNDARIES)}")
+
+
+def vocabulary_size(name: str, vocabulary: int, boundaries: bool) -> int:
+    """The number of values of a token, known before anything is read but the `tokenizer.json`."""
+    if name == "bytes":
+        return 256 + boundaries
+    return vocabulary or max(_file(name).get_vocab().values()) + 1
+
+
+def token_type(vocabulary: int) -> np.dtype:
+    """The smallest type that so many tokens fit in."""
+    return np.dtype(np.uint8 if vocabulary <= 2**8 else np.uint16 if vocabulary <= 2**16 else np.int32)
+
+
+def boundary_token(name: str) -> int | None:
+    """The token that stands between two documents; None where a `tokenizer.json` has none."""
+    if name == "bytes":
+        return 256
+    return {"characters": 1, "bpe": 0}[name] if name in TRAINED else _boundary(_file(name))
+
+
+def special_token(name: str, *spellings: str) -> int | None:
+    """The token that a `tokenizer.json` has under the first of these spellings; None for any other tokenizer."""
+    if name == "bytes" or name in TRAINED:
+        return None
+    found = (_file(name).token_to_id(spelling) for spelling in spellings)
+    return next((token for token in found if token is not None), None)
+
+
+def added_tokens(name: str) -> tuple[list[int], list[int]]:
+    """The tokens that a `tokenizer.json` adds before and behind a text, such as [CLS] and [SEP]; none for any other
+    tokenizer. Raises ValueError where it adds some and their place cannot be told, for it has no token for a letter."""
+    if name == "bytes" or name in TRAINED or not _file(name).num_special_tokens_to_add(False):
+        return [], []
+    found = _file(name).encode("a")
+    if 0 not in found.special_tokens_mask:
+        raise ValueError(f"tokenizer {name!r} has no token for the letter a, nor one for what is unknown")
+    added = [token for token, own in zip(found.ids, found.special_tokens_mask, strict=True) if own]
+    before = found.special_tokens_mask.index(0)
+    return added[:before], added[before:]
+
+
+def tokenized(text: Dataset, name: str, vocabulary: int, boundaries: bool, data_dir: Path | None) -> Dataset:
+    """A corpus of bytes (fields `tokens` and `ends`, the end of every document) as one of tokens.
+
+    - `bytes`: a token is a byte.
+    - `characters`: the most frequent characters of the training split; the others are one unknown token.
+    - `bpe`: byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019), trained on the training split.
+    - a path: a `tokenizer.json` of the `tokenizers` library.
+
+    `vocabulary` is the number of tokens of the second and third. With `boundaries` a token of no bytes stands before
+    each document. What is not UTF-8 is encoded as U+FFFD, except as bytes.
+
+    Every split has `tokens` [n], of the smallest of uint8, uint16 and int32. Validation and test also have `bytes` [n]:
+    the bytes between the end of the token before and its own, so that they add up to those of the text (but for a text
+    that is encoded as no token at all). It is prepared once under `data_dir`, in a folder named by the content of text
+    and tokenizer, and memory-mapped; bytes without boundaries are the text as it is. Raises ValueError when a prepared
+    file is damaged, and OSError when the disk is full.
+    """
+    if name == "bytes" and not boundaries:
+        plain = {split: {"tokens": fields["tokens"]} for split, fields in text.arrays.items()}
+        for split in plain.keys() - {"train"}:
+            plain[split]["bytes"] = np.ones_like(plain[split]["tokens"])
+        return Dataset(plain, {**text.provenance, "tokenizer": {"name": name, "vocabulary": 256}})
+    folder, facts = _prepared(text, name, vocabulary, boundaries, data_dir)
+    arrays = {
+        split: {field: streams.read(folder / f"{split}.{field}.npy") for field in _fields(split)}
+        for split in text.arrays
+    }
+    return Dataset(arrays, {**text.provenance, "tokenizer": facts})
+
+
+def tokenizer_of(text: Dataset, name: str, vocabulary: int, data_dir: Path | None) -> Tokenizer | None:
+    """The tokenizer that `tokenized` encodes a corpus with, trained on it where it is to be; None for bytes.
+
+    Raises what `tokenized` raises.
+    """
+    if name in TRAINED:
+        folder, _ = _prepared(text, name, vocabulary, False, data_dir)
+        name = str(folder / "tokenizer.json")
+    return _tokenizer(name, 0, ())
+
+
+def cut(texts: Iterable[bytes], tokenizer: Tokenizer | None, length: int) -> Iterator[list[Integer[np.ndarray, " _"]]]:
+    """The tokens of every text in pieces of at most `length`, each with what a `tokenizer.json` adds to a text, such as
+    [CLS] and [SEP]. None: the bytes. Raises ValueError when there is no room for more than that."""
+    if tokenizer is None:
+        for text in texts:
+            yield [np.frombuffer(text[start : start + length], np.uint8) for start in range(0, len(text), length)]
+        return
+    if (added := tokenizer.num_special_tokens_to_add(False)) >= length:
+        raise ValueError(f"a text of {length} tokens has no room beside the {added} that the tokenizer adds to it")
+    own = _as_text(Tokenizer.from_str(tokenizer.to_str()))  # a copy: truncation is a state of the tokenizer
+    own.enable_truncation(length)
+    texts = iter(texts)
+    while group := [_text(text) for text in islice(texts, PIECES)]:
+        for first in own.encode_batch(group):
+            yield [np.array(piece.ids, int) for piece in (first, *first.overflowing)]
+
+
+def _prepared(
+    text: Dataset, name: str, vocabulary: int, boundaries: bool, data_dir: Path | None
+) -> tuple[Path, dict[str, Any]]:
+    """The folder of a corpus in tokens, prepared if it is not there yet, and its facts."""
+    own = _file(name).to_str() if name.endswith(".json") else None
+    size = vocabulary_size(name, vocabulary, boundaries)
+    identity = json.dumps([checksums.of_splits(text.arrays), own or name, size, boundaries])
+    folder = _folder(text.provenance["name"], name, checksums.of_bytes(identity.encode()), data_dir)
+    return folder, kept.values(folder / "facts.json", lambda: _prepare(folder, text, name, size, boundaries))
+
+
+def _folder(corpus: str, tokenizer: str, digest: str, data_dir: Path | None) -> Path:
+    # Imported when needed: TensorFlow Datasets takes a second to import.
+    words = re.sub(r"[^A-Za-z0-9]+", "_", f"{corpus}-{Path(tokenizer).stem}").strip("_")[-60:]
+    return kept.data_directory(data_dir) / "tokens" / f"{words}-{digest[:16]}"
+
+
+def _fields(split: str) -> tuple[str, ...]:
+    return ("tokens",) if split == "train" else ("tokens", "bytes")
+
+
+def _prepare(folder: Path, text: Dataset, name: str, size: int, boundaries: bool) -> dict[str, Any]:
+    """Writes the files of a folder and gives its facts, which are written last: with them the folder is complete."""
+    tokenizer = _tokenizer(name, size, _documents(text, "train"))
+    definition = (tokenizer.to_str(pretty=True) if tokenizer else name).encode()
+    types = {"tokens": token_type(size), "bytes": np.dtype(np.int32)}
+    boundary = boundary_token(name) if boundaries else None
+    written: dict[str, Any] = {}
+    for split in text.arrays:
+        for field in _fields(split):
+            pieces = _encoded(tokenizer, _documents(text, split), boundary, field)
+            written[f"{split}.{field}"] = streams.write(folder / f"{split}.{field}.npy", pieces, types[field])
+    if tokenizer:
+        with kept.whole(folder / "tokenizer.json") as file:
+            file.write(definition)
+    return {"name": name, "vocabulary": size, "sha256": checksums.of_bytes(definition), "files": written}
+
+
+def _documents(text: Dataset, split: str) -> Iterator[bytes]:
+    """The documents of a split that are not empty."""
+    fields = text.arrays[split]
+    for document in np.split(fields["tokens"], fields["ends"][:-1]):
+        if document.size:
+            yield document.tobytes()
+
+
+def _pieces(document: bytes) -> Iterator[bytes]:
+    """A document cut after a newline here and there, so that its size does not matter."""
+    start = 0
+    while start < len(document):
+        end = document.find(b"\n", start + PIECE) + 1 or len(document)
+        yield document[start:end]
+        start = end
+
+
+def _encoded(
+    tokenizer: Tokenizer | None, documents: Iterable[bytes], boundary: int | None, field: str
+) -> Iterator[Integer[np.ndarray, " _"]]:
+    """A field of the tokens of all documents, piece by piece; a boundary is an empty piece until it is encoded."""
+    begin = [b""] if boundary is not None else []
+    pieces = (piece for document in documents for piece in (*begin, *_pieces(document)))
+    while group := list(islice(pieces, PIECES)):
+        for piece, encoded in zip(group, _encode(tokenizer, group, field), strict=True):
+            yield encoded if piece else np.array([boundary if field == "tokens" else 0])
+
+
+def _encode(tokenizer: Tokenizer | None, pieces: list[bytes], field: str) -> list[Integer[np.ndarray, " _"]]:
+    """A field of the tokens of each piece; the pieces go over all cores."""
+    if tokenizer is None:
+        arrays = [np.frombuffer(piece, np.uint8) for piece in pieces]
+        return arrays if field == "tokens" else [np.ones_like(array) for array in arrays]
+    texts = [_text(piece) for piece in pieces]
+    if field == "tokens":
+        return [np.array(found.ids, int) for found in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    found = tokenizer.encode_batch(texts, add_special_tokens=False)
+    return [
+        _lengths(piece, np.array(one.offsets, int).reshape(-1, 2)) for piece, one in zip(pieces, found, strict=True)
+    ]
+
+
+def _lengths(piece: bytes, offsets: Int[np.ndarray, "tokens 2"]) -> Int[np.ndarray, " tokens"]:
+    """The bytes between the end of the token before and a token's own end; the last one has what is left.
+
+    Offsets are characters. Of a character that is cut into several tokens, the first has the bytes.
+    """
+    codes = np.frombuffer(_characters(piece).encode("utf-32-le", "surrogatepass"), np.uint32)
+    escaped = (codes >= 0xDC80) & (codes <= 0xDCFF)
+    lengths = np.where(escaped, 1, 1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000))
+    ends = np.concatenate([[0], np.cumsum(lengths)])[offsets[:, 1]]
+    ends[-1:] = len(piece)
+    return np.diff(np.maximum.accumulate(ends), prepend=0)
+
+
+def _characters(piece: bytes) -> str:
+    """UTF-8 text in which every byte that is none is a surrogate of its own."""
+    return piece.decode(errors="surrogateescape")
+
+
+def _text(piece: bytes) -> str:
+    """The same characters, fit for the library, which has no surrogates."""
+    return re.sub("[\udc80-\udcff]", "\ufffd", _characters(piece))
+
+
+def _tokenizer(name: str, size: int, documents: Iterable[bytes]) -> Tokenizer | None:
+    """The tokenizer, trained on documents where it is to be trained; None for bytes."""
+    if name == "bytes":
+        return None
+    if name not in TRAINED:
+        return _file(name)
+    tokenizer, trainer = _character_level(size) if name == "characters" else _byte_level(size)
+    tokenizer.train_from_iterator((_text(piece) for document in documents for piece in _pieces(document)), trainer)
+    return _as_text(tokenizer)
+
+
+def _character_level(size: int) -> tuple[Tokenizer, trainers.Trainer]:
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return tokenizer, trainers.WordLevelTrainer(
+        vocab_size=size, special_tokens=[UNKNOWN, BOUNDARY], show_progress=False
+    )
+
+
+def _byte_level(size: int) -> tuple[Tokenizer, trainers.Trainer]:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    return tokenizer, trainers.BpeTrainer(
+        vocab_size=size, special_tokens=[BOUNDARY], initial_alphabet=alphabet, show_progress=False
+    )
+
+
+def _file(path: str) -> Tokenizer:
+    """The tokenizer of a `tokenizer.json`."""
+    try:
+        return _parsed(path, Path(path).expanduser().read_bytes())
+    except OSError as error:
+        raise FileNotFoundError(f"tokenizer {path!r} cannot be read: {error.strerror}") from None
+
+
+@lru_cache(maxsize=4)
+def _parsed(path: str, content: bytes) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_buffer(content)
+    except Exception as error:  # the library raises no narrower one
+        raise ValueError(f"tokenizer {path!r} is no tokenizer.json of the tokenizers library: {error}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return _as_text(tokenizer)
+
+
+def _as_text(tokenizer: Tokenizer) -> Tokenizer:
+    """Lets a text that spells a special token stay text: the boundaries are where documents end and nowhere else."""
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def _boundary(tokenizer: Tokenizer) -> int | None:
+    found = (tokenizer.token_to_id(name) for name in BOUNDARIES)
+    return next((token for token in found if token is not None), None)

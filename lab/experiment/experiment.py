@@ -1,0 +1,367 @@
+"""Experiment, Cell and grid: what is asked, as frozen values with a canonical form."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_type_hints
+
+import jax
+
+from lab.data.dataset import SPLITS, Dataset
+from lab.experiment.init_from import Start
+from lab.experiment.serialization import canonical, field_names, restored
+from lab.files.choices import check_choice, nearest
+from lab.probes.cost import cost
+from lab.training.settings import Hyperparameters, Run, Settings
+from models.activations import Activation, activation
+
+Budget = Literal["smoke", "short", "full"]  # of a study: does it run, an hour or less on two cores, as published
+Named = str | Activation  # an activation, or the name of one
+Axis = tuple[str, tuple[Any, ...]]  # the dotted path of a field, and its values
+OWN_FIELD = {"model.activation": "activations", "hyperparameters.learning_rate": "learning_rates"}  # never in axes
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The grid that every arm's hyperparameters are chosen from, and the seeds they are chosen on.
+
+    These seeds are not the reported ones: a minimum over noise is lower than what it promises.
+    """
+
+    learning_rates: tuple[float, ...] = ()
+    """Peak learning rates to choose from; nothing is tuned where there are none."""
+    weight_decays: tuple[float, ...] = ()
+    """Weight decays to choose from; that of hyperparameters unless given."""
+    seeds: tuple[int, ...] = (1000, 1001)
+    """Seeds of the runs that choose."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """What one arm has for its own, such as its tuned learning rate, or steps that take as long as the baseline's."""
+
+    arm: tuple[tuple[str, Any], ...]
+    """The activation and static axes that tell the arm, by the names of their columns."""
+    fields: tuple[tuple[str, Any], ...]
+    """Dotted path and value of each of its fields: hyperparameters, settings, and the start."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question, and the grid of training runs that answers it.
+
+    Every value of `activations` and of the static `axes` (paths such as "model.norm", "task.context") is a cell; every
+    seed, learning rate and value of the traced axes ("hyperparameters.weight_decay") is a run inside each cell.
+    """
+
+    name: str
+    """Name of the experiment and of its folder of results."""
+    question: str
+    """What it asks, one sentence."""
+    task: Any
+    """What is learned: a `lab.tasks.task.Task`."""
+    model: Any
+    """What learns it: a Flax module whose field `activation` the experiment varies."""
+    activations: tuple[Named, ...]
+    """Activations to compare."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Seeds; the same seed means the same initial weights and batches for every activation."""
+    learning_rates: tuple[float, ...] = ()
+    """Peak learning rates to compare at; that of hyperparameters unless given."""
+    axes: tuple[Axis, ...] = ()
+    """Further fields to vary."""
+    tuning: Tuning = field(default_factory=Tuning)
+    """How the hyperparameters of every arm are chosen before the seeds are trained."""
+    own: tuple[Own, ...] = ()
+    """What single arms have for their own."""
+    start: Start | None = None
+    """The trained network that runs begin with; unless given, weights are drawn from the seed."""
+    baseline: str = "gelu"
+    """The activation that the others are compared with."""
+    metric: str = "loss"
+    """What is compared, at the last step."""
+    split: str = "validation"
+    """On which split."""
+    published: tuple[tuple[str, float], ...] = ()
+    """What others published for that metric and split: whose, and the value; drawn beside the curves."""
+    level: float = 0.95
+    """Confidence level of the intervals and family-wise level of the verdicts."""
+    margin: float | None = None
+    """The largest difference of the metric that does not matter; given one, arms within it are called the same."""
+    target: float | None = None
+    """A value of the metric, of which is reported when each arm reaches it; the baseline's own values unless given."""
+    settings: Settings = field(default_factory=Settings)
+    """How it is trained: the static part."""
+    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
+    """How it is trained: the traced part."""
+
+    def check(self, load: Callable[[Any], Dataset] | None = None) -> None:
+        """Raises ValueError, in one sentence, where the grid or a field of it is not allowed.
+
+        Given `load`, which reads the data of a task, also where the data does not fit or the metric is not measured.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
+            raise ValueError(f"name is '{self.name}': it names a folder, so use letters, digits, dots and dashes")
+        names = [activation(value).name for value in self.activations]
+        _check_values("activations", names)
+        _check_values("seeds", list(self.seeds))
+        _check_values("learning_rates", list(self.learning_rates), empty=True)
+        if not all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in self.seeds):
+            raise ValueError(f"seeds are {_list(self.seeds)}: each must be a whole number in 0 to 2**32 - 1")
+        _check_axes(self)
+        _check_tuning(self)
+        check_choice("baseline", self.reference, names)
+        check_choice("split", self.split, SPLITS)
+        if not 0 < self.level < 1:
+            raise ValueError(f"level is {self.level}: it must lie between 0 and 1")
+        if self.margin is not None and not 0 < self.margin < math.inf:
+            raise ValueError(f"margin is {self.margin}: it must be a positive difference of the {self.metric}")
+        cells = grid(self)
+        for cell in cells:
+            cell.check()
+        if load is None:
+            return
+        for cell in {cell.task: cell for cell in cells}.values():
+            dataset = load(cell.task)
+            cell.task.check(dataset)
+            check_choice("metric", self.metric, cell.metrics(dataset, self.split))
+
+    @property
+    def reference(self) -> str:
+        """Name of the baseline as the table of results has it: `silu`, where baseline is its other name `swish`."""
+        try:
+            return activation(self.baseline).name
+        except ValueError:  # one of the user's own, or none: `check` says so
+            return self.baseline
+
+    @property
+    def axis_names(self) -> list[str]:
+        """Names of what varies, as the columns of the table of results have them."""
+        rates = ["learning_rate"] if len(self.learning_rates) > 1 else []
+        return ["activation", *(_leaf(path) for path, _ in self.axes), *rates]
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What is the same in all runs, as JSON: two experiments that differ here cannot share a folder of results."""
+        varied = {path for path, _ in self.axes} | set(OWN_FIELD)
+        whole = {part: canonical(getattr(self, part)) for part in ("task", "model", "settings", "hyperparameters")}
+        fixed = {
+            part: {name: value for name, value in fields.items() if f"{part}.{name}" not in varied}
+            for part, fields in whole.items()
+        }
+        return fixed if self.start is None else {**fixed, "start": canonical(self.start)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All runs that one compiled program trains: task, model and settings are theirs in common."""
+
+    task: Any
+    model: Any
+    settings: Settings
+    axes: tuple[tuple[str, Any], ...]  # name and value of each static axis
+    runs: tuple[Run, ...]
+    start: Start | None = None
+
+    @property
+    def activation(self) -> Activation:
+        """The activation of the cell's model."""
+        return self.model.activation
+
+    @property
+    def name(self) -> str:
+        """Readable, and one name a cell: the values of the axes and the hash of the canonical form without the runs."""
+        words = [self.activation.name, *(re.sub(r"[^A-Za-z0-9.+-]+", "_", str(value))[:40] for _, value in self.axes)]
+        return "-".join([*words, self.digest])
+
+    @property
+    def digest(self) -> str:
+        """8 hex digits of the SHA-256 of the canonical form."""
+        text = json.dumps(self.canonical, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def canonical(self) -> dict[str, Any]:
+        """Task, model, settings, and the start if there is one, as JSON."""
+        parts = {part: canonical(getattr(self, part)) for part in ("task", "model", "settings")}
+        return parts | ({} if self.start is None else {"start": canonical(self.start)})
+
+    def cost(self, dataset: Dataset) -> dict[str, Any]:
+        """What one run costs, before anything is compiled: see `lab.probes.cost.cost`."""
+        shapes = jax.eval_shape(
+            lambda arrays: self.task.inputs(self.task.batch(arrays, 0, 0, 1)), dataset.arrays["train"]
+        )
+        return cost(self.model, shapes, self.task.tokens_per_example)
+
+    def description(self, dataset: Dataset) -> dict[str, Any]:
+        """The cell as JSON, as results keep it: its canonical form with names, axes and cost."""
+        parts = self.canonical
+        return {
+            "cell": self.name,
+            "activation": self.activation.name,
+            "axes": {name: canonical(value) for name, value in self.axes},
+            "task": {"name": self.task.name, **parts["task"]},
+            "model": {"name": type(self.model).__name__.lower(), **parts["model"]},
+            "settings": parts["settings"],
+            **({"start": parts["start"]} if self.start else {}),
+            "cost": self.cost(dataset),
+        }
+
+    def check(self) -> None:
+        """Raises ValueError where a field is not allowed."""
+        self.settings.check()
+        for run in self.runs:
+            run.hyperparameters.check()
+        self.model.check(getattr(self.task, "context", None))
+        needed = getattr(self.task, "vocab_size", 0)
+        if (vocabulary := getattr(self.model, "vocab_size", needed)) < needed:
+            raise ValueError(f"model.vocab_size is {vocabulary}: it must be at least {needed}, the task's")
+
+    def metrics(self, dataset: Dataset, split: str) -> list[str]:
+        """Names of what is measured on a split, found without measuring."""
+        if split == "train":
+            return [*self.task.summary({"loss": 0.0}), "gradient_norm", "largest_loss", "largest_gradient_norm"]
+        batches = self.task.evaluation_batches(dataset.arrays[split], 1)
+
+        def measure(batch):
+            outputs, _ = self.model.init_with_output(jax.random.key(0), *self.task.inputs(batch))
+            sums = self.task.metrics(outputs, batch)
+            return self.task.summary({name: total / weight for name, (total, weight) in sums.items()})
+
+        return list(jax.eval_shape(measure, jax.tree.map(lambda array: array[0], batches)))
+
+
+def grid(experiment: Experiment) -> list[Cell]:
+    """The cells of an experiment, in the order of its axes; runs with the seed fastest."""
+    static = [axis for axis in experiment.axes if not axis[0].startswith("hyperparameters.")]
+    return [
+        _cell(experiment, activation(value), dict(zip((path for path, _ in static), values, strict=True)))
+        for value in experiment.activations
+        for values in itertools.product(*(values for _, values in static))
+    ]
+
+
+def tuning_of(experiment: Experiment) -> Experiment:
+    """The experiment whose runs choose the hyperparameters of every arm: the whole grid, on the seeds of the tuning."""
+    tuning = experiment.tuning
+    decays = (("hyperparameters.weight_decay", tuning.weight_decays),) if tuning.weight_decays else ()
+    return replace(
+        experiment,
+        seeds=tuning.seeds,
+        learning_rates=tuning.learning_rates,
+        axes=(*experiment.axes, *decays),
+        tuning=Tuning(),
+    )
+
+
+def with_own(experiment: Experiment, choices: Iterable[Mapping[str, Any]]) -> Experiment:
+    """The experiment whose arms have fields of their own, given as JSON: `arm` and `fields`, by name."""
+    own = tuple(
+        Own(tuple(choice["arm"].items()), tuple((path, restored(value)) for path, value in choice["fields"].items()))
+        for choice in choices
+    )
+    return replace(experiment, own=(*experiment.own, *own))
+
+
+def with_fields(tree: Any, values: dict[str, Any]) -> Any:
+    """A copy of a tree of dataclasses with other values at dotted paths, those of one dataclass set at once."""
+    own = {path: value for path, value in values.items() if "." not in path}
+    inner: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        name, _, rest = path.partition(".")
+        if rest:
+            inner.setdefault(name, {})[rest] = value
+    return replace(tree, **own, **{name: with_fields(getattr(tree, name), below) for name, below in inner.items()})
+
+
+def field_types(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path and declared type of every field of a tree of dataclasses; an Activation is a value, not a tree."""
+    types = get_type_hints(type(tree))
+    for name in field_names(tree):
+        value = getattr(tree, name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, Activation):
+            yield from field_types(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", types[name]
+
+
+def _cell(experiment: Experiment, arm: Activation, values: dict[str, Any]) -> Cell:
+    axes = tuple((_leaf(path), value) for path, value in values.items())
+    known = {"activation": arm.name, **{name: canonical(value) for name, value in axes}}
+    own = {
+        path: value
+        for choice in experiment.own
+        if all(known.get(name) == canonical(wanted) for name, wanted in choice.arm)
+        for path, value in choice.fields
+    }
+    varied = with_fields(experiment, {"model.activation": arm, **values, **own})
+    return Cell(varied.task, varied.model, varied.settings, axes, _runs(varied), varied.start)
+
+
+def _runs(experiment: Experiment) -> tuple[Run, ...]:
+    traced = {path.partition(".")[2]: values for path, values in experiment.axes if path.startswith("hyperparameters.")}
+    if experiment.learning_rates:
+        traced["learning_rate"] = experiment.learning_rates
+    return tuple(
+        Run(seed, replace(experiment.hyperparameters, **dict(zip(traced, values, strict=True))))
+        for values in itertools.product(*traced.values())
+        for seed in experiment.seeds
+    )
+
+
+def _leaf(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _check_values(name: str, values: list[Any], empty: bool = False) -> None:
+    if not values and not empty:
+        raise ValueError(f"{name} is empty: the grid needs at least one value")
+    repeated = sorted({str(value) for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"{name} repeats {', '.join(repeated)}: each value may be given once")
+
+
+def _check_tuning(experiment: Experiment) -> None:
+    tuning = experiment.tuning
+    if not tuning.learning_rates:
+        if tuning.weight_decays:
+            raise ValueError("tuning.weight_decays are given without tuning.learning_rates: give rates too")
+        return
+    if experiment.learning_rates:
+        raise ValueError("learning_rates and tuning.learning_rates are both given: compare at all, or at the best")
+    _check_values("tuning.learning_rates", list(tuning.learning_rates))
+    _check_values("tuning.seeds", list(tuning.seeds))
+    if both := sorted(set(tuning.seeds) & set(experiment.seeds)):
+        raise ValueError(
+            f"tuning.seeds has {_list(both)}, which are reported too: what is chosen on a seed flatters it"
+        )
+    decays = [path for path, _ in experiment.axes if path == "hyperparameters.weight_decay"]
+    if decays and tuning.weight_decays:
+        raise ValueError("weight decay is an axis and in tuning.weight_decays: compare at every one, or at the best")
+    tuning_of(experiment).check()
+
+
+def _check_axes(experiment: Experiment) -> None:
+    parts = ("task.", "model.", "settings.", "hyperparameters.")
+    fields = [path for path, _ in field_types(experiment) if path.startswith(parts)]
+    for path, values in experiment.axes:
+        if path in OWN_FIELD:
+            raise ValueError(f"axis {path} has a field of its own: use {OWN_FIELD[path]}")
+        if path not in fields:
+            hint = nearest(path, fields) or ": allowed are those of task, model, settings, hyperparameters"
+            raise ValueError(f"axis {path} is no field of the experiment{hint}")
+        _check_values(f"axis {path}", list(values))
+    paths = [path for path, _ in experiment.axes]
+    _check_values("axes", paths, empty=True)
+    for path, other in itertools.combinations(paths, 2):
+        if _leaf(path) == _leaf(other):
+            raise ValueError(f"axes {path} and {other} would both be the column '{_leaf(path)}': vary one of them")
+
+
+def _list(values: Any) -> str:
+    return " ".join(str(value) for value in values)

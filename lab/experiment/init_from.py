@@ -1,0 +1,72 @@
+"""Where runs begin: at the weights of a trained network, with the activation and the norm of their own arm."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from lab.files.atomic import read_json
+from lab.files.checksums import of_file
+from lab.surgery.centring import centred
+from lab.surgery.swap import swapped
+
+
+@dataclass(frozen=True)
+class Start:
+    """The trained network that every run of an experiment begins with.
+
+    Of a folder of ours a run begins with the network of its own seed; a Hugging Face folder has one for all. Where an
+    arm has another activation or norm than the network, that is swapped, see `lab.surgery.swap`, and the weights stay.
+    """
+
+    weights: str
+    """What they are: the name of our cell, or the SHA-256 of a Hugging Face folder's tensors."""
+    directory: str = field(default="", compare=False)
+    """Where they are: the folder of the cell, or the Hugging Face folder; relative to the folder of the results."""
+    fold: bool = False
+    """The centring of LayerNorms is folded into the weights first, see `lab.surgery.centring`."""
+
+
+def start_at(directory: str | Path, fold: bool = False) -> Start:
+    """The start at a folder: a cell of ours (cell.json), or a Hugging Face folder (config.json, safetensors).
+
+    Raises FileNotFoundError for a folder that is neither.
+    """
+    directory = Path(directory).resolve()
+    if (directory / "cell.json").exists():
+        return Start(read_json(directory / "cell.json")["cell"], str(directory), fold)
+    files = sorted(directory.glob("*.safetensors"))
+    if not (directory / "config.json").exists() or not files:
+        cells = sorted(path.parent.name for path in directory.glob("cells/*/cell.json"))
+        hint = f"; its cells are in {directory / 'cells'}: {', '.join(cells)}" if cells else ""
+        raise FileNotFoundError(
+            f"{directory} is no trained network: neither a cell of ours (cell.json) nor a Hugging Face folder "
+            f"(config.json with safetensors){hint}"
+        )
+    return Start("-".join(of_file(file) for file in files), str(directory), fold)
+
+
+def begun(start: Start, model: Any, params: Mapping[str, Any], target: Any, drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a run of the model `target` begins with: those of a trained (model, params), swapped.
+
+    `drawn` are those it would begin with otherwise, arrays or their shapes. They stay where the network has none: in a
+    head of another shape, and as biases, which are drawn as 0. Raises ValueError, in one sentence, where the swap is
+    not defined and where any other parameter is missing or has another shape.
+    """
+    if start.fold:
+        model, params = centred(model, dict(params))
+    _, params = swapped(model, dict(params), target.activation, target.norm)
+    own, found = flatten_dict(dict(params), sep="/"), {}
+    for path, leaf in flatten_dict(dict(drawn), sep="/").items():
+        given = own.get(path)
+        if given is not None and given.shape == leaf.shape:
+            found[path] = np.asarray(given, leaf.dtype)
+        elif path.startswith("head") or (given is None and path.endswith("/bias")):
+            found[path] = leaf
+        else:
+            has = f"has the shape {given.shape} there" if given is not None else "lacks it"
+            raise ValueError(f"the model's {path} has the shape {leaf.shape}, and the network of {start.weights} {has}")
+    return unflatten_dict(found, sep="/")

@@ -1,0 +1,89 @@
+"""Finding experiments, those of this folder by name and a user's own by path, studies, and papers."""
+
+import ast
+import importlib
+import runpy
+from pathlib import Path
+from typing import Any
+
+from lab.experiment.experiment import Experiment
+from lab.files.choices import check_choice, nearest
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+
+
+def catalogue() -> dict[str, str]:
+    """Name -> first line of the docstring of every experiment here, read without importing it."""
+    return _defining("experiment", FOLDER)
+
+
+def studies() -> dict[str, str]:
+    """Name -> first line of the docstring of every study here."""
+    return _defining("study", FOLDER / "studies")
+
+
+def study(name: str) -> Any:
+    """The value `study` of experiments/NAME.py: see `lab.experiment.study`.
+
+    Raises ValueError, naming the nearest, if there is no such study.
+    """
+    check_choice("the study", name, studies())
+    return importlib.import_module(f"experiments.studies.{name}").study
+
+
+def papers() -> dict[str, str]:
+    """Name -> first line of the docstring of every paper whose figures are made here: the folders."""
+    found = {
+        path.parent.name: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*/__init__.py"))
+    }
+    figures = {name: tree for name, tree in found.items() if "figures" in _assigned(tree)}
+    return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in figures.items()}
+
+
+def paper(name: str) -> Any:
+    """The value `figures` of experiments/NAME: a dataclass with a figure a field.
+
+    Raises ValueError, naming the nearest, if there is no such paper.
+    """
+    check_choice("the paper", name, papers())
+    return importlib.import_module(f"experiments.{name}").figures
+
+
+def find(name: str) -> Experiment:
+    """The value `experiment` of the module experiments/NAME.py, or of the file NAME if it ends in .py.
+
+    Raises ValueError if there is no such experiment (naming the nearest) or the file is no Python, FileNotFoundError if
+    it is missing. What a file itself raises passes through.
+    """
+    if name.endswith(".py"):
+        return _from_file(Path(name))
+    known = catalogue()
+    if name not in known:
+        hint = nearest(name, known) or f": there are {', '.join(known)}"
+        raise ValueError(f"no experiment is called '{name}'{hint}")
+    return importlib.import_module(f"experiments.{name}").experiment
+
+
+def _from_file(path: Path) -> Experiment:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no experiment file {path}")
+    try:
+        found = runpy.run_path(str(path)).get("experiment")
+    except SyntaxError as error:
+        raise ValueError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
+    if not isinstance(found, Experiment):
+        raise ValueError(f"{path} defines no `experiment = Experiment(...)`")
+    return found
+
+
+def _defining(value: str, folder: Path) -> dict[str, str]:
+    """Name -> first line of the docstring of every module in the folder that assigns a value of this name."""
+    trees = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.py"))}
+    found = {name: tree for name, tree in trees.items() if value in _assigned(tree)}
+    return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in found.items()}
+
+
+def _assigned(tree: ast.Module) -> list[str]:
+    """Names that a module assigns at its top."""
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    return [target.id for target in targets if isinstance(target, ast.Name)]

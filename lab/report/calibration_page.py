@@ -1,0 +1,23 @@
+"""The page that shows how well the statistics keep their level."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from lab.report import page
+from lab.report.calibration import draw
+from lab.report.figures import svg
+from lab.results.environment import environment
+
+TITLE = "How well the statistics keep their level"
+
+
+def write(rates: pd.DataFrame, experiments: int, command: str, path: Path) -> Path:
+    """Writes the page of the rates that `lab.report.calibration.calibrate` found in N simulated experiments of
+    each kind, with the figure and the table beside; gives its path. Raises OSError if it cannot be written."""
+    parts: list[page.Part] = [
+        page.Drawing("calibration", svg(draw(rates), TITLE)),
+        page.Table("calibration", rates, page.columns(rates)),
+        page.facts("Made with", [{"command": command, **environment({}, {})}]),
+    ]
+    return page.write(path, TITLE, f"{experiments:,} simulated experiments of every kind", parts)

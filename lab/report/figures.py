@@ -1,0 +1,264 @@
+"""The figures of a comparison: learning curves and paired differences, as small SVG."""
+
+import io
+import math
+import re
+import zlib
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lab.comparison.comparison import Comparison
+from lab.comparison.outcomes import higher_is_better
+from lab.comparison.reference_predictors import bits_per_loss
+from lab.report.table import decimals, number
+
+# Hues that stay apart for colour-blind readers (Paul Tol, "Colour schemes", 2021, vibrant and muted) and are neither
+# lost on white nor on black. A gated unit has the hue of its gate's function and is told apart by its dashes.
+BLUE, ORANGE, TEAL, MAGENTA, CYAN, RED, PURPLE, OLIVE, GREY, ROSE = (
+    "#0077BB", "#EE7733", "#009988", "#EE3377", "#33BBEE", "#CC3311", "#AA4499", "#999933", "#888888", "#CC6677",
+)  # fmt: skip
+HUES = {
+    "gelu": BLUE, "geglu": BLUE, "gelu_tanh": CYAN, "gelu_quick": PURPLE,
+    "relu": ORANGE, "reglu": ORANGE, "relu2": RED, "leaky_relu": ROSE, "prelu": OLIVE,
+    "silu": TEAL, "swiglu": TEAL, "swish_beta": CYAN, "hard_swish": OLIVE,
+    "sigmoid": MAGENTA, "glu": MAGENTA, "tanh": PURPLE, "identity": GREY, "bilinear": GREY,
+    "elu": OLIVE, "selu": RED, "softplus": ROSE, "mish": PURPLE,
+    "xielu": RED, "polyrelu": CYAN, "polynorm": ROSE,
+    "abs": ORANGE, "maxtanh": ORANGE, "tanhshrink": ORANGE, "seagull": ORANGE,
+    "tanhexp": TEAL, "lisht": TEAL, "elish": TEAL, "elish_gpt_neo": TEAL,
+    "snake": BLUE, "cosid": BLUE, "minsin": BLUE, "triangle_relax": BLUE, "square_relax": CYAN,
+    "bipolar_sigmoid": MAGENTA, "maxsig": MAGENTA, "softmax": MAGENTA, "softsign": PURPLE,
+    "log_softmax": GREY, "spike": GREY, "spike2": GREY, "roottanh": RED, "softplusmone": ROSE,
+}  # fmt: skip
+DASHES = (
+    "solid", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)),
+    (0, (10, 2.5)), (0, (5, 1.2, 1, 1.2, 1, 1.2)),
+)  # fmt: skip
+INK = "#010203"  # stands for the reader's text colour, so that one figure serves a light and a dark page
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text: half the bytes, and it can be found and copied
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.grid": True,
+    "grid.alpha": 0.15,
+    "legend.frameon": False,
+} | dict.fromkeys(["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color"], INK)
+
+
+def colour(name: str) -> str:
+    """The colour of an activation, the same in every figure; names that are not built in get one by their spelling."""
+    if name in HUES:
+        return HUES[name]
+    if name.endswith("_glu"):
+        return colour(name.removesuffix("_glu"))
+    hues = list(dict.fromkeys(HUES.values()))
+    return hues[zlib.crc32(name.encode()) % len(hues)]
+
+
+def is_gated(name: str) -> bool:
+    """Whether an activation is a gated linear unit, by its name."""
+    return name.endswith("glu") or name == "bilinear"
+
+
+def curves(
+    rows: pd.DataFrame,
+    metric: str = "loss",
+    split: str = "validation",
+    levels: Mapping[str, float] | None = None,
+) -> Figure:
+    """Learning curves, one line an activation: the mean over its seeds.
+
+    Left the whole training, with the training split dotted; right its last third, close enough to see the order at
+    the end, with a band from the lowest seed to the highest. Where bits per byte were recorded, the right axis shows
+    them. A run that diverged leaves the mean at the step where it did; a cross marks its last value. `levels` are
+    values by name, drawn as lines across where the curves come near them. `rows` belong to one setting of every axis
+    but the activation.
+    """
+    measured = _before_divergence(rows)
+    measured = measured[measured["metric"] == metric]
+    evaluated = measured[measured["split"] == split]
+    nats = unit(rows, metric)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+        whole, end = figure.subplots(1, 2)
+        for name, style in line_styles(_ranked_names(evaluated, metric)).items():
+            one = measured[measured["activation"] == name]
+            if split != "train":
+                _draw(
+                    whole, one[one["split"] == "train"], color=style["color"], linestyle=":", linewidth=0.8, alpha=0.7
+                )
+            _draw(whole, one[one["split"] == split], **style)
+            _draw(end, one[one["split"] == split], **style, label=name)
+            _band(end, one[one["split"] == split], style["color"])
+            _cross_last_values(whole, rows, one[one["split"] == split], style["color"])
+        _zoom(end, evaluated)
+        whole.set(xlabel="step", ylabel=f"{split} {metric}" + (nats and f" ({nats})"), title="whole training")
+        end.set(xlabel="step", title="the last third")
+        _bits_axis(end, rows, metric, split)
+        for axes in (whole, end):
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            _lines_across(axes, levels or {}, above=not higher_is_better(metric))
+        figure.legend(*end.get_legend_handles_labels(), loc="outside right center", handlelength=2.8)
+    return figure
+
+
+def differences(comparison: Comparison) -> Figure:
+    """Paired differences to the baseline, best arm first: a dot a seed, a diamond the mean, a bar its interval.
+
+    The axis fits the arms without diverged runs; what lies beyond is marked by an arrow and written in words.
+    """
+    higher = higher_is_better(comparison.metric)
+    side = "right" if higher else "left"
+    arms = sorted(comparison.arms, key=lambda arm: arm.difference, reverse=higher)
+    low, high = _limits(comparison)
+    digits = decimals(comparison)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 0.9 + 0.42 * len(arms)), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(0, color=INK, linewidth=1)
+        for height, arm in enumerate(arms):
+            style: dict[str, Any] = {"color": colour(arm.activation)}
+            spread = height + np.linspace(-0.18, 0.18, arm.n) if arm.n > 1 else [height]
+            axes.plot(arm.differences, spread, "o", markersize=4, alpha=0.55, markeredgewidth=0, **style)
+            if math.isfinite(arm.low):
+                axes.plot([arm.low, arm.high], [height, height], linewidth=2.2, solid_capstyle="butt", **style)
+            marker = "<" if arm.difference < low else ">" if arm.difference > high else "D"
+            axes.plot(np.clip(arm.difference, low, high), height, marker, markersize=6, clip_on=False, **style)
+            diverged = f", {arm.n_diverged} of {arm.n} diverged" if arm.n_diverged else ""
+            words = f"{arm.verdict}  {number(arm.difference, digits, sign=True)}{diverged}"
+            axes.annotate(words, (1.01, height), xycoords=("axes fraction", "data"), va="center")
+        axes.set(xlim=(low, high), ylim=(len(arms) - 0.5, -0.5), yticks=range(len(arms)))
+        axes.set_yticklabels([arm.label for arm in arms])
+        axes.set_xlabel(
+            f"difference in {comparison.split} {comparison.metric} to {comparison.baseline} ({side} is better)"
+        )
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        axes.spines[["left", "right"]].set_visible(False)
+        return figure
+
+
+def svg(figure: Figure, title: str) -> str:
+    """The figure as an <svg> element to be put into a page; the same bytes for the same figure.
+
+    `title` is read aloud by screen readers. Text and axes take the colour and the fonts of the page.
+    """
+    buffer = io.BytesIO()
+    nothing = dict.fromkeys(["Date", "Creator", "Format", "Type"])
+    with mpl.rc_context(STYLE | {"svg.hashsalt": title}):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # a second layout would move everything by some thousandths of a point
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    text = buffer.getvalue().decode()
+    text = text[text.index("<svg") :].replace(INK.lower(), "currentColor")
+    used = set(re.findall(r"#([\w-]+)", text))
+    text = re.sub(r'="[^"]*"', _shortened, text)
+    text = re.sub(r' id="([\w-]+)"', lambda match: match[0] if match[1] in used else "", text)
+    name = escape(title)
+    return text.replace("<svg", f'<svg role="img" aria-label="{name}"', 1).replace(">", f"><title>{name}</title>", 1)
+
+
+def unit(rows: pd.DataFrame, metric: str) -> str:
+    """Nats for the loss of a language model, which is known by the bits per byte beside it; else nothing."""
+    return "nats" if metric == "loss" and (rows["metric"] == "bits_per_byte").any() else ""
+
+
+def _shortened(attribute: re.Match) -> str:
+    """Coordinates to a hundredth of a point, which is less than a pixel, without needless space: half the bytes."""
+    return re.sub(r"(\.\d\d)\d+", r"\1", attribute[0]).replace(" \nL ", "L")
+
+
+def _before_divergence(rows: pd.DataFrame) -> pd.DataFrame:
+    """The finite rows of each run until it diverged."""
+    run = ["activation", "seed"]
+    since = rows[rows["metric"] == "diverged"].groupby(run)["step"].min().rename("since")
+    rows = rows.join(since, on=run)
+    return rows[np.isfinite(rows["value"]) & ~(rows["step"] >= rows["since"])]
+
+
+def _ranked_names(evaluated: pd.DataFrame, metric: str) -> list[str]:
+    """Activations by their mean at the last step they reached, the best first: the order of the legend."""
+    last = evaluated[evaluated["step"] == evaluated.groupby("activation")["step"].transform("max")]
+    means = last.groupby("activation")["value"].mean()
+    return list(means.sort_values(ascending=not higher_is_better(metric)).index)
+
+
+def line_styles(names: list[str]) -> dict[str, dict[str, Any]]:
+    """Colour and dashes for each name; of two with one colour, the later gets other dashes."""
+    styles: dict[str, dict[str, Any]] = {}
+    for name in names:
+        dashes = DASHES[1:] if is_gated(name) else DASHES
+        taken = [style["linestyle"] for style in styles.values() if style["color"] == colour(name)]
+        free = [dash for dash in dashes if dash not in taken]
+        styles[name] = {"color": colour(name), "linestyle": (free or dashes)[0], "linewidth": 1.5}
+    return styles
+
+
+def _draw(axes: Axes, one: pd.DataFrame, **style: Any) -> None:
+    mean = one.groupby("step")["value"].mean()
+    axes.plot(mean.index, mean, **style)
+
+
+def _band(axes: Axes, one: pd.DataFrame, color: str) -> None:
+    seeds = one.groupby("step")["value"]
+    axes.fill_between(seeds.min().index, seeds.min(), seeds.max(), color=color, alpha=0.1, linewidth=0)
+
+
+def _cross_last_values(axes: Axes, rows: pd.DataFrame, one: pd.DataFrame, color: str) -> None:
+    diverged = rows.loc[(rows["metric"] == "diverged"), ["activation", "seed"]].drop_duplicates()
+    last = one.merge(diverged, on=["activation", "seed"]).sort_values("step").groupby("seed").last()
+    axes.plot(last["step"], last["value"], "x", color=color, markersize=7, markeredgewidth=2, zorder=5)
+
+
+def _zoom(axes: Axes, evaluated: pd.DataFrame) -> None:
+    """Shows the last third of the steps, and of the values what the seeds span there, if there are any."""
+    end = evaluated["step"].max()
+    if not end > 0:  # nothing is finite, or no run got beyond its first value
+        return
+    values = evaluated.loc[evaluated["step"] >= 2 / 3 * end, "value"]
+    margin = 0.06 * np.ptp(values) or 1.0
+    axes.set(xlim=(2 / 3 * end, end), ylim=(values.min() - margin, values.max() + margin))
+
+
+def _bits_axis(axes: Axes, rows: pd.DataFrame, metric: str, split: str) -> None:
+    """The same curves in bits per byte, which are the loss times a constant of the split's text."""
+    factor: Any = bits_per_loss(rows, split)
+    if metric == "loss" and np.isfinite(factor):
+        right = axes.secondary_yaxis("right", functions=(lambda nats: nats * factor, lambda bits: bits / factor))
+        right.set_ylabel("bits per byte")
+
+
+def _lines_across(axes: Axes, levels: Mapping[str, float], above: bool) -> None:
+    """A dashed line and its name for each level within the axes, whose limits stay.
+
+    Names stand on the side of the line that the curves have left by the end, those of neighbours one beside the other.
+    """
+    low, high = axes.get_ylim()
+    within = sorted((level, name) for name, level in levels.items() if low < level < high)
+    style: dict[str, Any] = {"ha": "right", "va": "bottom" if above else "top", "fontsize": 7.5, "alpha": 0.8}
+    for index, (level, name) in enumerate(within):
+        axes.axhline(level, color=INK, linewidth=0.8, linestyle=(0, (6, 4)), alpha=0.45, zorder=1)
+        axes.annotate(
+            name.replace("_", " "),
+            (0.99 - 0.2 * (index % 2), level),
+            xytext=(0, 1.5 if above else -1.5),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            **style,
+        )
+
+
+def _limits(comparison: Comparison) -> tuple[float, float]:
+    """The span of seeds and intervals and zero, over the arms without diverged runs if there are any such."""
+    arms = [arm for arm in comparison.arms if not arm.n_diverged] or comparison.arms
+    ends = [0.0, *(end for arm in arms for end in (*arm.differences, arm.low, arm.high) if math.isfinite(end))]
+    margin = 0.05 * np.ptp(ends) or 1.0
+    return min(ends) - margin, max(ends) + margin

@@ -1,0 +1,123 @@
+"""How far a network whose norm or activation was changed comes back to the unchanged one when both are trained on."""
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lab.comparison.outcomes import outcomes
+from lab.report.drift import line_style
+from lab.report.figures import INK, STYLE
+from lab.report.reproduction import Verdict
+from lab.report.study_page import Section
+from lab.results.results import Results
+from lab.statistics.paired import holm, paired_t
+
+
+def differences(results: Results, activation: str, norm: str | None = None, suffix: str = "") -> pd.DataFrame:
+    """Rows of change, seed, step and difference: the loss of every changed network minus that of the unchanged one of
+    its seed, trained on alike.
+
+    The unchanged arm has this activation and, where norms vary, this norm; the others are called "norm", "activation",
+    "both" by what they differ in; several other activations "gelu -> relu", say. `suffix` is added where something is
+    done to the norms beside, and what changes no norm is left out then. A diverged run counts as in
+    `lab.comparison.outcomes.outcomes`.
+    """
+    rule, rows = results.experiment, results.rows
+    measured = rows[(rows["metric"] == rule["metric"]) & (rows["split"] == rule["split"])]
+    found = []
+    for step in sorted(measured["step"].unique()):
+        ends = outcomes(rows, rule["metric"], rule["split"], int(step))
+        ends["change"] = _named(ends, activation, norm)
+        table = ends.pivot_table(index="seed", columns="change", values="value")
+        told = set(table) - ({"", "activation"} if suffix else {""})
+        changed = sorted(told, key=lambda name: (name == "both", name != "norm", name))
+        apart = table[changed].sub(table[""], axis=0).melt(ignore_index=False, value_name="difference")
+        found.append(apart.reset_index().assign(step=int(step)))
+    together = pd.concat(found, ignore_index=True)
+    return together.assign(change=together["change"] + suffix)[["change", "seed", "step", "difference"]]
+
+
+def _named(ends: pd.DataFrame, activation: str, norm: str | None) -> np.ndarray:
+    """By what each arm differs from the unchanged one, which gets no name."""
+    other = ends["activation"] != activation
+    normed = ends["norm"] != norm if "norm" in ends else pd.Series(False, ends.index)
+    several = ends["activation"].nunique() > 2
+    swapped = f"{activation} -> " + ends["activation"] if several else "activation"
+    return np.select([other & normed, other, normed], ["both", swapped, "norm"], "")
+
+
+def table(rows: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """A row a change: n seeds, the mean difference at the start and at the end of training on, the latter with its
+    paired t interval, Holm's p over the changes and a verdict; and the share of the difference that is gone."""
+    first, last = rows["step"].min(), rows["step"].max()
+    found: list[dict[str, Any]] = []
+    for change in dict.fromkeys(rows["change"]):
+        one = rows[rows["change"] == change]
+        start = one[one["step"] == first]["difference"].to_numpy()
+        end = paired_t(one[one["step"] == last]["difference"].to_numpy(), level)
+        row = {"change": change, "n": len(start), "at the start": start.mean(), "after": float(end.mean)}
+        row |= {"low": float(end.low), "high": float(end.high), "p": float(end.p_value)}
+        found.append({**row, "recovered": 1 - float(end.mean) / start.mean() if start.mean() > 0 else np.nan})
+    together = pd.DataFrame(found)
+    together["p_adjusted"] = holm(together["p"])
+    together["verdict"] = [
+        _verdict(row["after"], row["p_adjusted"], level) for row in together.to_dict(orient="records")
+    ]
+    return together
+
+
+def _verdict(difference: float, p: float, level: float) -> str:
+    if not p < 1 - level:
+        return "not resolved"
+    return "worse" if difference > 0 else "better"
+
+
+def verdicts(rows: pd.DataFrame) -> list[Verdict]:
+    """Of every change, whether training on mended it: "yes" where no difference is left that is resolved as worse."""
+    steps = int(rows["step"].max())
+    return [
+        Verdict(
+            f"{row['change']}: mended by {steps:,} steps",
+            {"worse": "no", "better": "yes", "not resolved": "not resolved"}[row["verdict"]],
+            f"difference to the unchanged network {row['at the start']:+.3g} at the start, {row['after']:+.3g} at the "
+            f"end (95 % interval {row['low']:+.3g} to {row['high']:+.3g}, Holm's p {row['p_adjusted']:.2g}, "
+            f"n = {row['n']})",
+        )
+        for row in table(rows).to_dict(orient="records")
+    ]
+
+
+def drawn(rows: pd.DataFrame) -> Figure:
+    """Difference to the unchanged network against the step of training on: mean and 95 % t interval over the seeds."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.0), layout="constrained")
+        axes = figure.subplots()
+        axes.axhline(0, color=INK, linewidth=1)
+        for change in dict.fromkeys(rows["change"]):
+            one = rows[rows["change"] == change].pivot_table(index="step", columns="seed", values="difference")
+            t, style = paired_t(one.to_numpy()), line_style(str(change))
+            axes.plot(one.index, t.mean, label=change, **style)
+            if one.shape[1] > 1:
+                axes.fill_between(one.index, t.low, t.high, alpha=0.18, color=style["color"])
+        axes.set(xlabel="step of training on", ylabel="difference in loss (nats)")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.legend()
+    return figure
+
+
+def section(rows: pd.DataFrame, title: str = "Training on") -> Section:
+    """The curve of recovery, its table and what it says."""
+    return Section(
+        title,
+        drawn(rows),
+        table(rows),
+        notes=(
+            "every changed network and the unchanged one are trained on alike, from the same weights on the same "
+            "batches; differences in the loss to the unchanged one are paired by seed",
+        ),
+        verdicts=tuple(verdicts(rows)),
+    )

@@ -1,0 +1,219 @@
+"""Published curves under ours: the figure, the values at the published epochs, and a verdict in words."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lab.report.figures import INK, STYLE, colour
+from lab.statistics.paired import paired_difference
+
+TOLERANCE = 0.10
+"""Largest relative difference of our median to the published value that counts as reproduced; and the least by which
+two published values must differ to count as separated."""
+END = 0.5
+"""Epochs behind its last point at which a curve still has that value: training losses stand in the middle of an epoch,
+and digitised curves end a little before the axes."""
+COLUMNS = ["panel", "split", "epoch", "activation", "published", "ours", "low", "high", "n", "difference"]
+Outcome = Literal["reproduced", "partly", "not reproduced", "no verdict"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A pair of axes of a published figure, with the published curves and ours."""
+
+    title: str
+    published: pd.DataFrame
+    """activation, split, epoch, value: the digitised curves; no rows where our data only stand for the published."""
+    ours: pd.DataFrame
+    """activation, seed, split, epoch, value."""
+    at: tuple[float, ...]
+    """Epochs at which values are compared, as far as ours reach."""
+    above: float = math.inf
+    """Where the published axes end: a curve that begins later was above it until then."""
+    unit: str = "loss"
+    """What the values are."""
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that were published, or else what is measured every epoch."""
+        return list(dict.fromkeys(self.published["split"])) or ["train", "validation"]
+
+    @property
+    def activations(self) -> list[str]:
+        """Names, the published ones first."""
+        return list(dict.fromkeys([*self.published["activation"], *self.ours["activation"]]))
+
+    def curve(self, split: str, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The published curve of an activation on a split, and ours."""
+        published, ours = (
+            rows[(rows["split"] == split) & (rows["activation"] == name)].sort_values("epoch")
+            for rows in (self.published, self.ours)
+        )
+        return published, ours
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came out of a claim: its outcome, and the reason in numbers."""
+
+    claim: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A published figure made again: ours and theirs in one figure, in a table, and what that says."""
+
+    title: str
+    figure: Figure
+    table: pd.DataFrame
+    verdicts: tuple[Verdict, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+    """Choices that were made, and what differs from the paper."""
+
+
+def value_at(curve: pd.DataFrame, epoch: float) -> float:
+    """A curve's value at an epoch, between its points on a straight line; nan outside of them, but for `END`."""
+    points = curve.sort_values("epoch")
+    if points.empty or epoch > points["epoch"].max() + END:
+        return math.nan
+    return float(np.interp(epoch, points["epoch"], points["value"], left=math.nan))
+
+
+def compared(panel: Panel) -> pd.DataFrame:
+    """A row a split, epoch and activation: panel, split, epoch, activation, published, ours, low, high, n, difference.
+
+    `published` is inf where the curve was above the axes, nan where there is none. `ours` is the median of n runs, from
+    `low` to `high`; `difference` is relative to the published value. No row where no run of ours has reached the epoch.
+    """
+    rows = []
+    for split, name, epoch in itertools.product(panel.splits, panel.activations, panel.at):
+        published, ours = panel.curve(split, name)
+        values = [value for _, run in ours.groupby("seed") if np.isfinite(value := value_at(run, epoch))]
+        if not values:
+            continue
+        above = len(published) and epoch < published["epoch"].min()
+        theirs = math.inf if above else value_at(published, epoch)
+        middle = float(np.median(values))
+        about: dict[str, Any] = {"panel": panel.title, "split": split, "epoch": epoch, "activation": name}
+        spread = {"low": min(values), "high": max(values), "n": len(values)}
+        difference = middle / theirs - 1 if np.isfinite(theirs) else math.nan
+        rows.append({**about, "published": theirs, "ours": middle, **spread, "difference": difference})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def verdict(table: pd.DataFrame, claim: str) -> Verdict:
+    """What the table of a panel says. The rule, fixed before any run:
+
+    Two published curves are separated at an epoch where the higher is above the lower by the tolerance or more.
+    *reproduced*: of the curves that are separated from another, every median of ours lies within the tolerance, and
+    all separated pairs have the same order. *partly*: at least half of the pairs have. *not reproduced*: fewer have.
+    *no verdict*: only one run, or no epoch at which the published curves are separated.
+    """
+    pairs = [pair for _, group in table.groupby(["panel", "split", "epoch"], sort=False) for pair in _separated(group)]
+    if not pairs:
+        return Verdict(claim, "no verdict", "no epoch was reached at which the published curves are separated")
+    same = sum(bool(lower["ours"] < higher["ours"]) for lower, higher in pairs)
+    rows = pd.DataFrame([row for pair in pairs for row in pair]).drop_duplicates(
+        ["panel", "split", "epoch", "activation"]
+    )
+    known = rows[np.isfinite(rows["difference"])]  # at least the lower one of every pair
+    near = int((known["difference"].abs() <= TOLERANCE).sum())
+    far = known.loc[known["difference"].abs().idxmax()]
+    reason = (
+        f"{same} of {len(pairs)} separated pairs in the same order; {near} of {len(known)} medians within "
+        f"{TOLERANCE:.0%}, the farthest {far['activation']}, {far['split']}, epoch {far['epoch']:g}: "
+        f"{far['difference']:+.0%}"
+    )
+    if table["n"].min() < 2:
+        return Verdict(claim, "no verdict", f"n = 1; {reason}")
+    outcome: Outcome = "not reproduced"
+    if same == len(pairs) and near == len(known):
+        outcome = "reproduced"
+    elif 2 * same >= len(pairs):
+        outcome = "partly"
+    return Verdict(claim, outcome, reason)
+
+
+def _separated(group: pd.DataFrame) -> list[tuple[pd.Series, pd.Series]]:
+    """Pairs of rows of one epoch whose published values are separated, the lower first."""
+    rows = [row for _, row in group.sort_values("published").iterrows()]
+    return [
+        (lower, higher)
+        for lower, higher in itertools.combinations(rows, 2)
+        if np.isfinite(lower["published"]) and higher["published"] >= (1 + TOLERANCE) * lower["published"]
+    ]
+
+
+def lead(reading: str, panel: Panel, split: str, better: str, other: str, since: float, until: float) -> Verdict:
+    """Whether one activation has the lower loss over a stretch of epochs, paired over seeds; `reading` is the paper's.
+
+    Compared is the mean over the stretch of the logarithm of the loss, so that the difference is a ratio of losses; the
+    verdict is that of a paired t interval of level 0.95. A stretch of one epoch compares that epoch alone.
+    """
+    first, last = (f"{epoch:g}" for epoch in (since, until))
+    when = f"epoch {last}" if first == last else f"epochs {first} to {last}"
+    claim = f"{reading}: {better} below {other}, {panel.title}, {split}, {when}"
+    ours, theirs = (_mean_logarithm(panel.ours, name, split, since, until) for name in (better, other))
+    pairs = (ours - theirs).dropna()
+    if len(pairs) < 2:
+        return Verdict(claim, "no verdict", f"{len(pairs)} paired runs reach it; an interval needs two")
+    found = paired_difference(pairs.to_numpy(), np.zeros(len(pairs)))
+    ratio, low, high = (math.exp(value) for value in (found.mean, found.low, found.high))
+    outcome = "not resolved" if low <= 1 <= high else "yes" if ratio < 1 else "no, higher"
+    return Verdict(
+        claim, outcome, f"ratio of losses {ratio:.3f} (95 % interval {low:.3f} to {high:.3f}, n = {found.n})"
+    )
+
+
+def _mean_logarithm(ours: pd.DataFrame, name: str, split: str, since: float, until: float) -> pd.Series:
+    """By seed, the mean logarithm over the stretch; of its own points, or between them where it is one epoch."""
+    runs = ours[(ours["activation"] == name) & (ours["split"] == split)]
+    if since == until:
+        return pd.Series({seed: math.log(value_at(run, until)) for seed, run in runs.groupby("seed")}, dtype=float)
+    within = runs[(runs["epoch"] >= since) & (runs["epoch"] <= until)]
+    return np.log(within["value"]).groupby(within["seed"]).mean()
+
+
+def draw(panels: Sequence[Panel]) -> Figure:
+    """A row a split and a column a panel: our median as a line with a band over all runs; dashed what was published."""
+    splits = list(dict.fromkeys(split for panel in panels for split in panel.splits))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.8 * len(panels), 2.9 * len(splits) + 0.4), layout="constrained")
+        grid = figure.subplots(len(splits), len(panels), squeeze=False)
+        for column, panel in enumerate(panels):
+            for row, split in enumerate(splits):
+                axes = grid[row, column]
+                _draw(axes, panel, split)
+                axes.set(title=f"{panel.title}, {split}", ylabel=panel.unit)
+            grid[-1, column].set_xlabel("epoch")
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def _draw(axes: Axes, panel: Panel, split: str) -> None:
+    """One split of a panel, within the limits of the published axes, and at most twice as far as ours reach."""
+    dashes: dict[str, Any] = {"linewidth": 1.0, "linestyle": (0, (4, 2))}
+    for name in panel.activations:
+        hue = colour(name)
+        published, ours = panel.curve(split, name)
+        by_epoch = ours.groupby("epoch")["value"]
+        middle = by_epoch.median()
+        axes.plot(middle.index, middle, color=hue, linewidth=1.6, label=name)
+        axes.fill_between(middle.index, by_epoch.min(), by_epoch.max(), color=hue, alpha=0.15, linewidth=0)
+        axes.plot(published["epoch"], published["value"], color=hue, **dashes)
+    if len(panel.published):
+        axes.plot([], [], color=INK, label="published", **dashes)
+    published_end, end = panel.published["epoch"].max(), panel.ours["epoch"].max()
+    shown = 2 * end if published_end > 2 * end else None  # of a run that is far from the published end, where it is
+    axes.set(xlim=(0, shown), ylim=(0, panel.above if math.isfinite(panel.above) else None))

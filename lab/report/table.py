@@ -1,0 +1,162 @@
+"""The ranked table: what each arm costs, where it ended, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from lab.comparison.comparison import Arm, Comparison, Group
+from lab.comparison.outcomes import higher_is_better, run_columns
+from lab.statistics import improvement
+
+if TYPE_CHECKING:
+    from lab.results.results import Results
+
+VERDICT_STYLES = {"better": "green", "worse": "red", "same": "cyan", "not resolved": "dim", "baseline": "bold"}
+LARGE = 1e6
+"""From here on a loss is a matter of its order of magnitude."""
+
+
+def ranked(results: Results, comparison: Comparison) -> pd.DataFrame:
+    """One row an arm and a baseline, best mean first; every cell a plain number or string, fit for `to_csv`.
+
+    `parameters`, `flops_per_token` (forward matmuls) and `seconds` of training a run are costs; `relative_time` is
+    training seconds a token over the baseline's at the same axes. `mean` is that of the metric over n seeds.
+    """
+    costs = {cell["cell"]: cell.get("cost", {}) for cell in results.cells}
+    seconds, rates = _seconds_per_run(results), _seconds_per_token(results.timing)
+    baseline_rates = {tuple(group.axes.items()): rates.get(group.cell, math.nan) for group in comparison.baselines}
+    rows = []
+    for group in [*comparison.baselines, *comparison.arms]:
+        cost, baseline_rate = costs.get(group.cell, {}), baseline_rates[tuple(group.axes.items())]
+        rows.append(
+            {
+                "arm": group.label,
+                "activation": group.activation,
+                **group.axes,
+                "parameters": cost.get("parameters"),
+                "flops_per_token": cost.get("flops_per_token"),
+                "seconds": seconds.get(group.cell, math.nan),
+                "relative_time": rates.get(group.cell, math.nan) / baseline_rate,
+                "mean": group.mean,
+                "sd": group.sd,
+                "n": group.n,
+                "n_diverged": group.n_diverged,
+                **_finding(group),
+            }
+        )
+    table = pd.DataFrame(rows).sort_values("mean", ascending=not higher_is_better(comparison.metric), kind="stable")
+    return table.reset_index(drop=True)
+
+
+def terminal(table: pd.DataFrame, comparison: Comparison) -> Table:
+    """The ranked table for a terminal of 80 columns or more."""
+    caption = _caption(table, comparison)
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, caption=caption, caption_justify="left")
+    drawn.add_column("activation", overflow="fold", min_width=10)
+    for heading in ("para-\nmeters", "FLOPs\n/token", "time", f"mean\n{comparison.metric}", "n"):
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    drawn.add_column(f"difference\n± {comparison.level:.0%}", justify="right", no_wrap=True)
+    drawn.add_column("verdict", no_wrap=True)
+    drawn.add_column("can\nfind", justify="right", no_wrap=True)
+    digits = decimals(comparison)
+    for _, row in table.iterrows():
+        style = VERDICT_STYLES[row["verdict"]]
+        drawn.add_row(
+            Text(row["arm"], style=style),
+            compact(row["parameters"]),
+            compact(row["flops_per_token"]),
+            times(row["relative_time"]),
+            number(row["mean"], digits),
+            str(row["n"]) + (f" ({row['n_diverged']}†)" if row["n_diverged"] else ""),
+            plus_minus(row, digits),
+            Text(row["verdict"], style=style),
+            number(row["resolvable"], digits),
+        )
+    return drawn
+
+
+def decimals(comparison: Comparison) -> int:
+    """How many decimals show two digits of the narrowest interval, between 2 and 6."""
+    widths = [(arm.high - arm.low) / 2 for arm in comparison.arms]
+    widths = [width for width in widths if 0 < width < math.inf]
+    return int(np.clip(1 - math.floor(math.log10(min(widths))), 2, 6)) if widths else 4
+
+
+def number(value: float | None, digits: int, sign: bool = False) -> str:
+    """A number with a true minus sign; nothing where there is none (the baseline's difference to itself). Losses of
+    networks that burst have too many digits to be read, of which three remain."""
+    if value is None or math.isnan(value):
+        return ""
+    size = abs(value)
+    text = "∞" if math.isinf(size) else f"{size:.3g}" if size >= LARGE else f"{size:.{digits}f}"
+    return ("−" if value < 0 else "+" if sign else "") + text
+
+
+def compact(value: float | None) -> str:
+    """A count in three digits: 817152 is 817k."""
+    if value is None or math.isnan(value):
+        return ""
+    for size, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * size:
+            return f"{value / size:#.3g}".rstrip(".") + suffix
+    return f"{value:.3g}"
+
+
+def times(ratio: float) -> str:
+    """A factor: ×1.10."""
+    if math.isnan(ratio):
+        return ""
+    return "×∞" if math.isinf(ratio) else f"×{ratio:.2f}"
+
+
+def plus_minus(row: pd.Series, digits: int) -> str:
+    """A mean difference with half its interval, which is symmetric about it."""
+    if row["verdict"] == "baseline":
+        return ""
+    return f"{number(row['difference'], digits, sign=True)} ±{number(row['high'] - row['difference'], digits)}"
+
+
+def _finding(group: Group) -> dict[str, Any]:
+    names = ("difference", "low", "high", "p", "p_adjusted", "same_p", "sign_flip_p", "resolvable", "pairs_needed")
+    bca, wins = ("bca_low", "bca_high"), ("wins", "wins_low", "wins_high")
+    if not isinstance(group, Arm):
+        return dict.fromkeys((*names, *bca, *wins), math.nan) | {"wins_verdict": "", "verdict": "baseline"}
+    found = {name: getattr(group, name) for name in names}
+    found |= dict(zip(bca, group.bca or (math.nan, math.nan), strict=True))
+    found |= dict(zip(wins, group.improvement, strict=True))
+    return found | {"wins_verdict": improvement.verdict(*group.improvement[1:]), "verdict": group.verdict}
+
+
+def _caption(table: pd.DataFrame, comparison: Comparison) -> str:
+    seconds = table.loc[table["verdict"] == "baseline", "seconds"].dropna()
+    cost = f" (a run of {comparison.baseline} trains {seconds.iloc[0]:.3g} s)" if len(seconds) else ""
+    diverged = "; † diverged, counted as the worst" if table["n_diverged"].any() else ""
+    return (
+        f"{comparison.split} {comparison.metric} at {comparison.when}, paired by seed with {comparison.baseline}; "
+        f"verdicts after Holm's correction for {len(comparison.arms)} arms; time relative to the baseline{cost}; "
+        f"can find: the smallest difference seen with probability 0.8{diverged}"
+    )
+
+
+def _seconds_per_run(results: Results) -> pd.Series:
+    """Seconds of training of each cell, divided by its runs: what one run costs in the company it was trained in."""
+    runs = results.rows.drop_duplicates(run_columns(results.rows)).groupby("cell").size()
+    return _training(results.timing)["seconds"] / runs
+
+
+def _seconds_per_token(timing: pd.DataFrame) -> pd.Series:
+    """Seconds of training a token of each cell: comparable where one of two cells is not finished yet."""
+    train = _training(timing)
+    return train["seconds"] / train["tokens"]
+
+
+def _training(timing: pd.DataFrame) -> pd.DataFrame:
+    timing = timing.reindex(columns=["cell", "kind", "seconds", "tokens"])  # an empty one has no columns
+    return timing[timing["kind"] == "train"].groupby("cell")[["seconds", "tokens"]].sum()

@@ -1,0 +1,153 @@
+"""The directory of a cell: what was asked, and its waves of runs, each with its rows, checkpoints and environment."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lab.files.atomic import LEFTOVERS, read_json, remove, sweep, write_json
+from lab.results.tables import read_table, write_table
+
+Identity = dict[str, int | float | str]  # a run as JSON: its seed and its hyperparameters
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Runs of a cell that were trained together, in a directory of their own.
+
+    `runs.json` says which; `metrics.parquet` has their curves up to the last checkpoint, `timing.parquet` what depends
+    on the machine's speed, `checkpoints/` the weights, `environment.json` what they were made with; `done` comes last.
+    """
+
+    path: Path
+    runs: tuple[Identity, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether all runs of the wave have reached the last step, and all files are there.
+
+        One that somebody deleted, since it was damaged, is made again from the last checkpoint.
+        """
+        files = ("done", "environment.json", "metrics.parquet", "timing.parquet")
+        return all((self.path / name).exists() for name in files)
+
+    @property
+    def begun(self) -> bool:
+        """Whether its runs have been written down: from then on they stay together."""
+        return (self.path / "runs.json").exists()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def begin(self, environment: dict[str, Any]) -> None:
+        """Makes the directory; keeps the first environment and adds this one where it differs (a resumed wave)."""
+        known = self.environments
+        if environment not in known:
+            write_json(self.path / "environment.json", [*known, environment])
+        write_json(self.path / "runs.json", list(self.runs))  # last: only a wave that has it is seen
+
+    def finish(self) -> None:
+        """Marks the wave as done; the very last thing that is written."""
+        write_json(self.path / "done", True)
+
+    @property
+    def environments(self) -> list[dict[str, Any]]:
+        """What the wave was made with; more than one if it was resumed under another."""
+        path = self.path / "environment.json"
+        return read_json(path) if path.exists() else []
+
+    def write(self, metrics: pd.DataFrame, timing: pd.DataFrame) -> None:
+        """Replaces curves and timing."""
+        write_table(self.path / "metrics.parquet", metrics)
+        write_table(self.path / "timing.parquet", timing)
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether curves have been written."""
+        return (self.path / "metrics.parquet").exists()
+
+    def metrics(self) -> pd.DataFrame:
+        """Curves: seed, hyperparameters, step, split, metric, value. Raises ValueError if the file is damaged."""
+        return read_table(self.path / "metrics.parquet")
+
+    def timing(self) -> pd.DataFrame:
+        """Seconds: kind, runs, start_step, step, seconds, tokens; empty if there is none yet."""
+        path = self.path / "timing.parquet"
+        return read_table(path) if path.exists() else pd.DataFrame()
+
+
+@dataclass(frozen=True)
+class CellDirectory:
+    """The directory of one cell."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        """The file to hold while training here."""
+        return self.path / "lock"
+
+    def describe(self, description: dict[str, Any]) -> None:
+        """Writes `cell.json`, what this cell is, if it is new.
+
+        Raises ValueError if the directory holds another cell: the same name, but, say, another source of a user's
+        activation.
+        """
+        path = self.path / "cell.json"
+        if not path.exists():
+            write_json(path, description)
+        elif (difference := first_difference(read_json(path), json.loads(json.dumps(description)))) is not None:
+            raise ValueError(f"{self.path} was made with {difference}: choose another --out, or delete it")
+
+    def description(self) -> dict[str, Any]:
+        """What `describe` wrote."""
+        return read_json(self.path / "cell.json")
+
+    def waves(self) -> list[Wave]:
+        """All waves, finished or not, in the order of their names."""
+        folders = sorted(self.path.glob("runs-*/runs.json"))
+        return [Wave(file.parent, tuple(read_json(file))) for file in folders]
+
+    def wave(self, runs: Sequence[Identity]) -> Wave:
+        """The wave of exactly these runs."""
+        digest = hashlib.sha256(json.dumps(list(runs), sort_keys=True).encode()).hexdigest()[:8]
+        return Wave(self.path / f"runs-{digest}", tuple(runs))
+
+    def missing(self, runs: Sequence[Identity]) -> list[Wave]:
+        """The waves still to be trained so that all `runs` are there: unfinished ones first, then a new one."""
+        waves = self.waves()
+        pending = [run for run in runs if not any(run in wave.runs for wave in waves if wave.done)]
+        unfinished = [wave for wave in waves if not wave.done and any(run in pending for run in wave.runs)]
+        fresh = [run for run in pending if not any(run in wave.runs for wave in unfinished)]
+        return unfinished + ([self.wave(fresh)] if fresh else [])
+
+    def clear(self) -> None:
+        """Deletes every wave, so that all runs are trained again."""
+        for wave in self.waves():
+            remove(wave.path)
+
+    def sweep(self) -> None:
+        """Deletes what killed runners left here; the caller holds the lock."""
+        sweep(self.path.rglob(LEFTOVERS))
+
+
+def first_difference(old: Any, new: Any, path: str = "") -> str | None:
+    """The first place where two JSON values differ, in words: `steps 100, not 200`; None if they are equal."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            found = first_difference(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+            if found:
+                return found
+        return None
+    return None if old == new else f"{path} {_short(old)}, not {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

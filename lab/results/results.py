@@ -1,0 +1,97 @@
+"""Reading the results of an experiment: one tidy table of all curves, with what they were made from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lab.files.atomic import read_json
+from lab.results.cells import CellDirectory, Wave
+
+MEASURED = ["step", "split", "metric", "value"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a results directory holds.
+
+    `rows` is tidy: experiment, cell, task, model, activation, one column an axis, seed, learning_rate, step, split,
+    metric, value. `timing` has cell, kind, runs, start_step, step, seconds, tokens. `experiment` is experiment.json,
+    `cells` the cells' descriptions, each with its `environment` and how many of its runs are `done`.
+    """
+
+    directory: Path
+    experiment: dict[str, Any]
+    cells: tuple[dict[str, Any], ...]
+    rows: pd.DataFrame
+    timing: pd.DataFrame
+
+    @property
+    def tuning(self) -> "Results | None":
+        """The runs that chose the hyperparameters of every arm, which lie in a directory below; None without any."""
+        folder = self.directory / "tuning"
+        return read(folder) if (folder / "experiment.json").exists() else None
+
+    @property
+    def baselines(self) -> pd.DataFrame:
+        """What a network must beat: task, baseline, metric, split, value; no rows where none were recorded."""
+        recorded = [
+            {"task": task, "baseline": name, **score}
+            for task, scores in self.experiment.get("baselines", {}).items()
+            for name, score in scores.items()
+        ]
+        return pd.DataFrame(recorded, columns=["task", "baseline", "metric", "split", "value"])
+
+
+def read(directory: Path) -> Results:
+    """Reads a results directory, finished or not.
+
+    Raises FileNotFoundError if it is none, ValueError if a file in it is damaged or nothing has been measured yet.
+    """
+    if not (directory / "experiment.json").exists():
+        raise FileNotFoundError(f"{directory} holds no results: there is no experiment.json in it")
+    experiment = read_json(directory / "experiment.json")
+    folders = [CellDirectory(path.parent) for path in sorted(directory.glob("cells/*/cell.json"))]
+    cells = tuple(_cell(folder) for folder in folders)
+    rows = [_rows(experiment, folder.description(), wave) for folder in folders for wave in _measured(folder)]
+    if not rows:
+        raise ValueError(f"{directory} holds no measurements yet: run the experiment first")
+    timing = [
+        wave.timing().assign(cell=folder.description()["cell"]) for folder in folders for wave in _measured(folder)
+    ]
+    return Results(
+        directory, experiment, cells, pd.concat(rows, ignore_index=True), pd.concat(timing, ignore_index=True)
+    )
+
+
+def _measured(folder: CellDirectory) -> list[Wave]:
+    return [wave for wave in folder.waves() if wave.has_metrics]
+
+
+def _cell(folder: CellDirectory) -> dict[str, Any]:
+    waves = folder.waves()
+    environments = [environment for wave in waves for environment in wave.environments]
+    return {
+        **folder.description(),
+        "environment": environments[-1] if environments else {},
+        "commits": sorted({environment["commit"] for environment in environments}),
+        "runs": sum(len(wave.runs) for wave in waves),
+        "done": sum(len(wave.runs) for wave in waves if wave.done),
+    }
+
+
+def _rows(experiment: dict[str, Any], cell: dict[str, Any], wave: Wave) -> pd.DataFrame:
+    """The wave's curves with the columns that say where they belong."""
+    table = wave.metrics()
+    constant = {
+        "experiment": experiment["name"],
+        "cell": cell["cell"],
+        "task": cell["task"]["name"],
+        "model": cell["model"]["name"],
+        "activation": cell["activation"],
+        **cell["axes"],
+    }
+    traced = [axis for axis in experiment["axes"] if axis in table.columns and axis not in constant]
+    columns = list(dict.fromkeys([*constant, *traced, "seed", "learning_rate", *MEASURED]))
+    return table.assign(**constant)[columns]

@@ -1,0 +1,97 @@
+"""From cells to rows: trains the cells of an experiment in this process, beside other runners on the same directory."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from lab.experiment.experiment import Cell
+from lab.files.locks import lock
+from lab.results.cells import CellDirectory
+from lab.runner.plan import cell_directory
+from lab.runner.sources import beginnings
+from lab.training import distributed
+from lab.training.execution import Placement
+from lab.training.train import Begin, Dataset, Row, train
+
+Watch = Callable[[Cell, int, list[Row]], None]
+
+
+@lru_cache(maxsize=2)  # cells mostly have one task, and a set can be large
+def load(task: Any) -> Dataset:
+    """The examples of a task."""
+    return task.load()
+
+
+def dispatch(
+    cells: Sequence[Cell],
+    directory: Path,
+    placement: Placement,
+    retrain: bool,
+    watch: Watch,
+    profile: bool = False,
+) -> None:
+    """Trains what is missing of every cell; a cell that another runner holds comes last, when it is free again.
+
+    `profile` traces a few steps of each cell that is trained into DIRECTORY/profile/CELL.
+
+    No run is trained twice: whoever waited finds it done. Raises what `lab.training.train.train` and
+    `lab.runner.sources.beginnings` raise.
+    """
+    lacking = distributed.once(lambda: [cell.name for cell in cells if retrain or _lacks_runs(cell, directory)])
+    begins = beginnings([cell for cell in cells if cell.name in lacking], directory, load)
+    train_one = partial(_cell, directory=directory, placement=placement, watch=watch, profile=profile, begins=begins)
+    held = [cell for cell in cells if not train_one(cell, retrain=retrain, wait=False)]
+    for cell in held:
+        train_one(cell, retrain=False, wait=True)
+
+
+def _lacks_runs(cell: Cell, directory: Path) -> bool:
+    """Whether there is anything to train: else what the cell began with is not needed any more."""
+    return bool(cell_directory(directory, cell).missing([run.identity for run in cell.runs]))
+
+
+def _cell(
+    cell: Cell,
+    directory: Path,
+    placement: Placement,
+    watch: Watch,
+    profile: bool,
+    begins: Mapping[str, Begin],
+    retrain: bool,
+    wait: bool,
+) -> bool:
+    """Trains one cell under its lock; False if another runner has it."""
+    folder = cell_directory(directory, cell)
+    with _held(folder, wait) as mine:
+        if not mine:
+            return False
+        distributed.once(lambda: _prepare(folder, cell.description(load(cell.task)), retrain))
+        train(
+            cell.model,
+            cell.task,
+            cell.settings,
+            cell.runs,
+            folder.path,
+            load(cell.task),
+            placement,
+            lambda step, rows: watch(cell, step, rows),
+            directory / "profile" / cell.name if profile else None,
+            begins.get(cell.name),
+        )
+        return True
+
+
+@contextmanager
+def _held(folder: CellDirectory, wait: bool) -> Iterator[bool]:
+    """The lock of a cell, which the first process holds for all; whether they have it."""
+    with lock(folder.lock, wait) if distributed.first() else nullcontext(True) as mine:
+        yield distributed.once(lambda: mine)
+
+
+def _prepare(folder: CellDirectory, description: dict[str, Any], retrain: bool) -> None:
+    folder.sweep()
+    if retrain:
+        folder.clear()
+    folder.describe(description)

@@ -1,0 +1,114 @@
+"""A session: one experiment, the folder of its results, and the training of what is missing there."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lab.experiment.experiment import Cell, Experiment, grid
+from lab.files.locks import lock
+from lab.probes.machine import matmul_rate
+from lab.report import report
+from lab.results import results
+from lab.results.environment import commit
+from lab.results.results import Results
+from lab.runner import dispatch, plan, tracking
+from lab.runner.mode import Mode
+from lab.runner.progress import Progress
+from lab.training import distributed
+from lab.training.runs import use_all_cores, use_compilation_cache
+
+ToBeat = Callable[[Any, str], Any]  # the scores of a data set, on a split, that a network must beat
+
+
+@dataclass(frozen=True)
+class Session:
+    """An experiment that has been checked. What is trained may differ from it in its seeds, its arms and their own
+    fields, and lie in another folder: that of the tuning runs, say."""
+
+    experiment: Experiment
+    directory: Path
+    mode: Mode
+    command: str
+    """What makes the results again."""
+    baselines: dict[str, Any]
+    """What a network must beat: name of the task -> baseline -> its metric, split and value."""
+
+    def train(self, experiment: Experiment, directory: Path, looks: Sequence[int] = ()) -> Results:
+        """Trains what is missing of an experiment in a directory and writes the report; gives the results.
+
+        For `looks` see `lab.runner.plan.prepare`. Raises what that raises, and `lab.runner.plan.check_data`.
+        """
+        cells, mode, console = grid(experiment), self.mode, _console(self.mode)
+        distributed.once(lambda: plan.check_data(cells, directory, dispatch.load, mode.retrain))
+        distributed.once(lambda: plan.prepare(experiment, directory, self.command, self.baselines, looks))
+        if not mode.retrain:
+            _tell_of_other_commits(cells, directory, console)
+        peak = matmul_rate() if console.is_terminal else None
+        with Progress(cells, console, directory if distributed.first() else None, peak) as progress:
+            watch = tracking.tracked(progress, directory) if mode.track and distributed.first() else progress
+            dispatch.dispatch(cells, directory, mode.placement, mode.retrain, watch, mode.profile)
+        if mode.profile:
+            console.print(traces(directory))
+        distributed.once(lambda: _finish(directory, mode.track))
+        return results.read(directory)
+
+
+def start(experiment: Experiment, directory: Path, mode: Mode, command: str, to_beat: ToBeat) -> Session:
+    """Joins the other processes, if there are any, and checks everything that can be before anything is compiled.
+
+    Raises ValueError for bad input, OSError where the data or the folder are not to be had.
+    """
+    distributed.join()
+    use_all_cores()
+    use_compilation_cache()
+    experiment.check(dispatch.load)
+    if mode.track:
+        tracking.check()
+    for cell in grid(experiment):
+        mode.placement.check(cell.settings)
+    plan.check_folder(directory)
+    return Session(experiment, directory, mode, command, baselines_of(experiment, to_beat, _console(mode)))
+
+
+def baselines_of(experiment: Experiment, to_beat: ToBeat, console: Console) -> dict[str, Any]:
+    """What a network must beat, of each task; where that cannot be known, a run is worth as much without it."""
+    found = {}
+    for task in {cell.task.name: cell.task for cell in grid(experiment)}.values():
+        try:
+            found[task.name] = to_beat(dispatch.load(task), experiment.split)
+        except (OSError, ValueError) as error:
+            console.print(f"{task.name}: no baselines ({error})")
+    return found
+
+
+def traces(directory: Path) -> str:
+    """Where the profile is, and what opens it."""
+    folder = directory / "profile"
+    if not folder.exists():
+        return "no profile: nothing was left to train (--retrain trains again)"
+    return (
+        f"profile: open {folder}/*/plugins/profile/*/perfetto_trace.json.gz at https://ui.perfetto.dev, "
+        f"or tensorboard --logdir {folder} (pip install xprof)"
+    )
+
+
+def _console(mode: Mode) -> Console:
+    """Where progress is shown: by the first process alone."""
+    return Console(quiet=mode.quiet or not distributed.first(), stderr=True)
+
+
+def _tell_of_other_commits(cells: list[Cell], directory: Path, console: Console) -> None:
+    for name, commits in plan.other_commits(directory, cells).items():
+        console.print(f"{name}: made by commit {', '.join(commits)}, this is {commit()}; --retrain makes it again")
+
+
+def _finish(directory: Path, track: bool) -> None:
+    """Writes what is made of all cells together."""
+    with lock(plan.results_lock(directory), wait=True):
+        found = results.read(directory)
+        if track:
+            tracking.write(found)
+        report.write(found, peak=matmul_rate())

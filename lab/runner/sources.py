@@ -1,0 +1,91 @@
+"""The trained networks in a folder, ours or Hugging Face's, opened; and taken as the start of other runs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.experiment.experiment import Cell
+from lab.experiment.init_from import Start, begun, start_at
+from lab.experiment.serialization import restored
+from lab.results.cells import CellDirectory
+from lab.training.settings import Hyperparameters, Run, Settings
+from lab.training.train import Begin, Dataset
+from lab.training.trained import networks, shapes
+from models import pretrained
+
+Load = Callable[[Any], Dataset]  # the examples of a task
+
+
+@dataclass(frozen=True)
+class Source:
+    """The networks of one model in a folder: `parameters` by seed; the only one of a Hugging Face folder has None.
+
+    `task`, `settings` and `hyperparameters` are what ours were trained on and with.
+    """
+
+    model: Any
+    parameters: Mapping[int | None, dict[str, Any]]
+    task: Any = None
+    settings: Settings | None = None
+    hyperparameters: Hyperparameters | None = None
+
+
+def opened(directory: Path, load: Load) -> Source:
+    """The networks of a cell's folder at their last step, or that of a Hugging Face folder.
+
+    Raises FileNotFoundError and ValueError, in one sentence, for what is missing, damaged or not known, and for a cell
+    that has several networks of one seed.
+    """
+    if not (directory / "cell.json").exists():
+        model, params = pretrained.load(directory)
+        return Source(model, {None: params})
+    made = CellDirectory(directory).description()
+    task, model, settings = (restored(made[part], ignore=("name",)) for part in ("task", "model", "settings"))
+    runs = [Run.of(identity) for wave in CellDirectory(directory).waves() if wave.done for identity in wave.runs]
+    seeds = [run.seed for run in runs]
+    if not runs:
+        raise ValueError(f"{directory} holds no trained network: run its experiment to the end first")
+    if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+        raise ValueError(
+            f"{directory} has several networks of seed {twice[0]}: runs that differ by the seed alone are needed"
+        )
+    found = networks(model, task, settings, runs, directory, load(task))
+    parameters: dict[int | None, Any] = {run.seed: variables["params"] for run, variables in found}
+    return Source(model, parameters, task, settings, runs[0].hyperparameters)
+
+
+def beginnings(cells: Sequence[Cell], directory: Path, load: Load) -> dict[str, Begin]:
+    """By the name of each cell that has a start what gives its runs the parameters that they begin with; `directory` is
+    that of the results. Every folder is opened once.
+
+    Raises what `opened` raises and ValueError, before anything is compiled, where a folder holds other weights than the
+    start names, a run's seed has no network there, or the network does not fit the cell's model.
+    """
+    sources: dict[str, Source] = {}
+    found = {}
+    for cell in cells:
+        if cell.start is None:
+            continue
+        folder = (directory / cell.start.directory).resolve()
+        if (there := start_at(folder).weights) != cell.start.weights:
+            raise ValueError(f"{folder} holds the network {there}, not {cell.start.weights}, which is to be begun with")
+        if str(folder) not in sources:
+            sources[str(folder)] = opened(folder, load)
+        found[cell.name] = _beginning(cell, cell.start, sources[str(folder)], folder)
+        drawn = shapes(cell.model, cell.task, cell.settings, load(cell.task)).parameters
+        found[cell.name](cell.runs[0], drawn)  # refused now if it does not fit
+    return found
+
+
+def _beginning(cell: Cell, start: Start, source: Source, folder: Path) -> Begin:
+    common = source.parameters.get(None)
+    if common is None and (lacking := sorted({run.seed for run in cell.runs} - set(source.parameters))):
+        known = " ".join(map(str, source.parameters))
+        raise ValueError(f"{folder} has no network of seed {lacking[0]}: it has {known}")
+
+    def begin(run: Run, drawn: Any) -> Any:
+        params = common if common is not None else source.parameters[run.seed]
+        return begun(start, source.model, params, cell.model, drawn)
+
+    return begin

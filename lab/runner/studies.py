@@ -1,0 +1,66 @@
+"""Studies and the figures of papers: their experiments trained, their networks measured, their pages written."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lab.experiment.experiment import Budget, Experiment
+from lab.experiment.study import Evaluate, Study, check
+from lab.report import report, study_page
+from lab.results import excerpts
+from lab.results.excerpts import Excerpt, of_results
+from lab.results.results import Results
+from lab.runner.networks import evaluated
+
+Train = Callable[[Experiment, Path], Results]  # trains what is missing of an experiment in a directory
+
+
+def carry_out(study: Study, budget: Budget, folder: Path, train: Train) -> Path:
+    """Trains and measures what a study needs, each experiment in a folder of its own, and writes the study's page."""
+    check(study, budget)
+    found = {one.name: train(one, folder / one.name) for one in study.experiments(budget)}
+    measured = study.measurements(budget, _evaluate(folder))
+    for name, rows in measured.items():
+        Excerpt(rows, {}).write(folder / "measured", name)
+    findings = study.findings(found, measured)
+    made = {name: of_results(results) for name, results in found.items()}
+    reports = {name: report.parts(results) for name, results in found.items()}
+    return study_page.write(folder, study.question, findings.sections, made, {}, study.name, findings.verdicts, reports)
+
+
+def reproduce(paper: Any, budget: Budget, chosen: Sequence[str], folder: Path, train: Train) -> Path:
+    """Makes the chosen figures of a paper, as far as their data are to be had, and the page of all that are there."""
+    left_out = {}
+    for name in chosen:
+        try:
+            _measure(getattr(paper, name), budget, folder, train)
+        except FileNotFoundError as error:  # its data
+            left_out[name] = str(error)
+    saved = excerpts.read(folder / "saved")
+    made = paper.reproductions(saved)
+    left_out |= {
+        name: f"nothing is trained for it with --budget {budget}" for name in chosen if name not in made | left_out
+    }
+    return study_page.write(folder, paper.title, made, saved, left_out)
+
+
+def _measure(figure: Any, budget: Budget, folder: Path, train: Train) -> None:
+    """Trains what a figure needs, measures the networks, and keeps the rows."""
+    made: dict[str, Any] = {}
+    for experiment in figure.experiments(budget):
+        excerpt = of_results(train(experiment, folder / "experiments" / experiment.name))
+        excerpt.write(folder / "saved", experiment.name)
+        made = excerpt.made
+    for name, rows in figure.measurements(budget, _evaluate(folder / "experiments")).items():
+        Excerpt(rows, made).write(folder / "saved", name)
+
+
+def _evaluate(folder: Path) -> Evaluate:
+    """What measures the networks of experiments whose results are in this folder, by their names."""
+
+    def evaluate(experiment: Experiment, where: Any, function: Any) -> pd.DataFrame:
+        return evaluated(experiment, folder / experiment.name, function, where)
+
+    return evaluate

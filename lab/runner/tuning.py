@@ -1,0 +1,24 @@
+"""Tuning before the run: the whole grid of every arm on tuning seeds, of which each arm gets its best point."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from lab.comparison import tuning
+from lab.experiment.experiment import Experiment, tuning_of, with_own
+from lab.results.results import Results
+
+Train = Callable[[Experiment, Path], Results]
+
+
+def tuned(experiment: Experiment, directory: Path, train: Train) -> tuple[Experiment, pd.DataFrame | None]:
+    """The experiment with what was chosen for each arm, and the table of the search; itself if nothing is to be tuned.
+
+    `train(experiment, directory)` trains what is missing; the tuning runs lie in a results directory of their own,
+    DIRECTORY/tuning.
+    """
+    if not experiment.tuning.learning_rates:
+        return experiment, None
+    table = tuning.tuned(train(tuning_of(experiment), directory / "tuning"))
+    return with_own(experiment, tuning.choices(table)), table

@@ -1,0 +1,1 @@
+"""Statistics of paired runs in NumPy and SciPy, one method a file."""

@@ -1,0 +1,164 @@
+"""Paired differences: interval, tests, correction for several arms, and what so few pairs can resolve."""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from scipy import optimize, special, stats
+
+from lab.statistics.resampling import bca, sign_flip_p
+
+# Below these counts the methods cannot keep their level: 7 sign flips have a smallest p of 2/128 (no room for a
+# correction over several arms), and the BCa interval of the mean covers visibly less than its level.
+SIGN_FLIP_PAIRS = 8
+BCA_PAIRS = 20
+
+
+class PairedT(NamedTuple):
+    """The paired t interval and two-sided t test of each row of differences."""
+
+    mean: Float[np.ndarray, "*batch"]
+    sd: Float[np.ndarray, "*batch"]
+    low: Float[np.ndarray, "*batch"]
+    high: Float[np.ndarray, "*batch"]
+    p_value: Float[np.ndarray, "*batch"]
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """What n pairs say about arm minus baseline, in the unit of the values.
+
+    `sign_flip_p` is None below 8 pairs and `bca` (low, high) is None below 20.
+    """
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+    p_value: float
+    n: int
+    sign_flip_p: float | None
+    bca: tuple[float, float] | None
+
+
+def paired_difference(arm: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> PairedDifference:
+    """Compares two arrays [n] that belong together pair by pair (the same seed).
+
+    The rules for degenerate differences are those of `paired_t`. Raises ValueError if the arrays are not of one equal
+    length, empty or not finite, or if the level is not between 0 and 1.
+    """
+    x, y = np.asarray(arm, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ValueError(f"pairs need two arrays [n] of equal length, not shapes {x.shape} and {y.shape}")
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError("pairs must be finite numbers: give diverged runs a finite worst value first")
+    differences = x - y
+    t = paired_t(differences, level)
+    n = len(differences)
+    ends = bca(differences, level) if n >= BCA_PAIRS else None
+    return PairedDifference(
+        mean=float(t.mean),
+        sd=float(t.sd),
+        low=float(t.low),
+        high=float(t.high),
+        p_value=float(t.p_value),
+        n=n,
+        sign_flip_p=float(sign_flip_p(differences)) if n >= SIGN_FLIP_PAIRS else None,
+        bca=(float(ends[0]), float(ends[1])) if ends else None,
+    )
+
+
+def paired_t(differences: Float[np.ndarray, "*batch n"], level: float = 0.95) -> PairedT:
+    """Student's interval and test of zero mean, for every row of n paired differences at once.
+
+    One pair has no spread: the interval is (-inf, inf), sd and p are nan. Equal differences leave no doubt: the
+    interval is that one value, p is 0, or 1 if the value is 0.
+    Raises ValueError if there are no differences or the level is not between 0 and 1.
+    """
+    check_probability("level", level)
+    n = differences.shape[-1]
+    if n == 0:
+        raise ValueError("a comparison needs at least one pair, not 0")
+    mean = differences.mean(axis=-1)
+    if n == 1:
+        unknown = np.full_like(mean, np.nan)
+        return PairedT(mean, unknown, np.full_like(mean, -np.inf), np.full_like(mean, np.inf), unknown)
+    sd = differences.std(axis=-1, ddof=1)
+    error = sd / np.sqrt(n)
+    half_width = stats.t.ppf((1 + level) / 2, n - 1) * error
+    # 0 / 0, all differences zero, is no evidence: t = 0; anything else / 0 is t = inf.
+    t = np.divide(np.abs(mean), error, out=np.where(mean == 0, 0.0, np.inf), where=error > 0)
+    return PairedT(mean, sd, mean - half_width, mean + half_width, 2 * stats.t.sf(t, n - 1))
+
+
+def holm(p_values: ArrayLike) -> Float[np.ndarray, "*batch m"]:
+    """Adjusts the p values of each family of m tests: rejecting those below alpha keeps its error below alpha.
+
+    A nan is a test that could not be made: it stays nan and does not count in m.
+    Holm (1979), "A simple sequentially rejective multiple test procedure".
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, axis=-1)  # nan last
+    tested = np.count_nonzero(~np.isnan(p), axis=-1, keepdims=True)
+    factors = tested - np.arange(p.shape[-1])
+    raised = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * factors, axis=-1)
+    adjusted = np.empty_like(p)
+    np.put_along_axis(adjusted, order, np.minimum(raised, 1), axis=-1)
+    return adjusted
+
+
+def smallest_resolvable(sd: float, n: int, level: float = 0.95, power: float = 0.8) -> float:
+    """The smallest true mean difference that n pairs whose differences spread by `sd` find with probability `power`.
+
+    Exact for the two-sided t test: its squared statistic has a noncentral F distribution with (1, n - 1) degrees of
+    freedom and noncentrality n (difference / sd)^2. One pair resolves nothing: inf.
+    Raises ValueError if sd is negative, n < 1, level not in (0, 1) or power not in (1 - level, 1).
+    """
+    check_probability("level", level)
+    if not 1 - level < power < 1:
+        raise ValueError(f"power is {power}, but it must lie between 1 - level = {1 - level:g} and 1")
+    if n < 1:
+        raise ValueError(f"n is {n}, but a comparison needs at least one pair")
+    if n == 1:
+        return np.inf
+    if not sd >= 0:  # also nan
+        raise ValueError(f"sd is {sd}, but a standard deviation is a number of at least 0")
+    critical = special.stdtrit(n - 1, (1 + level) / 2) ** 2
+
+    def missing_power(standard_errors: float) -> float:
+        return power - 1 + special.ncfdtr(1, n - 1, standard_errors**2, critical)
+
+    enough = 1.0
+    while missing_power(enough) > 0:
+        enough *= 2
+    return float(sd / np.sqrt(n) * optimize.brentq(missing_power, 0, enough))
+
+
+def pairs_needed(difference: float, sd: float, level: float = 0.95, power: float = 0.8) -> int | None:
+    """How many pairs find a true mean difference with probability `power` if their differences spread by `sd`.
+
+    The inverse of `smallest_resolvable`, at least 2. Put in an observed difference and sd, and the answer is as
+    uncertain as these are. No number of pairs finds a difference of 0: None.
+    Raises ValueError if the difference is not finite, and as `smallest_resolvable` does.
+    """
+    if not np.isfinite(difference):
+        raise ValueError(f"difference is {difference}, but it must be a finite number")
+    if difference == 0:
+        return None
+
+    def resolved_by(n: int) -> bool:
+        return smallest_resolvable(sd, n, level, power) <= abs(difference)
+
+    enough = 2
+    while not resolved_by(enough):
+        enough *= 2
+    return 2 + bisect_left(range(2, enough), True, key=resolved_by)
+
+
+def check_probability(name: str, value: float) -> None:
+    """Raises ValueError unless the value lies between 0 and 1."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} is {value}, but it must lie between 0 and 1, such as 0.95")

@@ -1,0 +1,72 @@
+"""Training seeds until a difference is resolved: p values and intervals that hold at whichever pair one stops."""
+
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from lab.statistics.paired import PairedT, check_probability, paired_t
+
+# Draws of the null distribution: 333 of them lie below 0.05 / 30, the strictest level of a family of 30 arms.
+DRAWS = 200_000
+BLOCK = 20_000
+
+
+def repeated_p(differences: Float[np.ndarray, "*batch n"], first: int, last: int) -> Float[np.ndarray, "*batch looks"]:
+    """The p value after each look at paired differences in the order of their seeds: after `first` pairs, ..., after n.
+
+    Whoever looks after every new pair, from `first` to at most `last`, and stops whenever it suits finds p <= alpha
+    with a probability of at most alpha if there is no difference. Each is the smallest t test's p so far, referred to
+    the distribution that the smallest of all looks has under normal differences; t does not depend on their spread, so
+    that it can be simulated. It never rises from look to look, and Holm over arms keeps its level.
+    Looks cost power: what 5, 8 or 20 pairs fixed beforehand find with probability 0.8 is found with 0.66, 0.62 or 0.61,
+    after 4.4, 6.6 or 15.1 pairs on the average (`ablations calibrate`).
+    Jennison and Turnbull (1989), "Interim analyses: the repeated confidence interval approach".
+    Raises ValueError unless 2 <= first <= n <= last.
+    """
+    _check_looks(differences.shape[-1], first, last)
+    smallest = np.minimum.accumulate(_p_after_each(differences, first), axis=-1)
+    return _tail(np.searchsorted(_null_minima(first, last), smallest, side="right"))
+
+
+def repeated_interval(
+    differences: Float[np.ndarray, "*batch n"], first: int, last: int, level: float = 0.95
+) -> PairedT:
+    """The paired t interval after n pairs, so wide that those of all looks hold at once with probability `level`.
+
+    At whichever look one stops, it covers the true mean. Its p value is the t test's own, for a single look.
+    Raises ValueError as `repeated_p` does, or if the level is not between 0 and 1.
+    """
+    check_probability("level", level)
+    _check_looks(differences.shape[-1], first, last)
+    resolved = np.searchsorted(_tail(np.arange(DRAWS)), 1 - level, side="right")
+    if not resolved:
+        raise ValueError(f"level is {level}, but {DRAWS} draws tell no more than {1 - _tail(np.zeros(1))[0]:.6f}")
+    return paired_t(differences, 1 - _null_minima(first, last)[resolved - 1])
+
+
+def _p_after_each(differences: Float[np.ndarray, "*batch n"], first: int) -> Float[np.ndarray, "*batch looks"]:
+    looks = range(first, differences.shape[-1] + 1)
+    return np.stack([paired_t(differences[..., :n]).p_value for n in looks], axis=-1)
+
+
+@lru_cache(maxsize=16)
+def _null_minima(first: int, last: int) -> Float[np.ndarray, " draws"]:
+    """The smallest p of all looks, without any difference, in rising order; the same every time."""
+    rng = np.random.default_rng([first, last])
+    blocks = (rng.standard_normal((BLOCK, last)) for _ in range(DRAWS // BLOCK))
+    return np.sort(np.concatenate([_p_after_each(block, first).min(axis=-1) for block in blocks]))
+
+
+def _tail(counts: Int[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
+    """The p value of what `counts` of the draws reach: two standard errors above (k + 1) / (draws + 1).
+
+    That alone keeps the level on the average over simulations, but ours is the same for ever.
+    """
+    k = counts + 1
+    return np.minimum((k + 2 * np.sqrt(k)) / (DRAWS + 1), 1)
+
+
+def _check_looks(n: int, first: int, last: int) -> None:
+    if not 2 <= first <= n <= last:
+        raise ValueError(f"there are {n} pairs, first is {first} and last {last}, but 2 <= first <= pairs <= last")

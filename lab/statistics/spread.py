@@ -1,0 +1,38 @@
+"""How much runs spread that differ by their seed alone: the interval of a sd, and the range of equal arms."""
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from lab.statistics.paired import check_probability
+from lab.statistics.resampling import Estimate
+
+
+def sd_interval(values: Float[np.ndarray, "*batch n"], level: float = 0.95) -> Estimate:
+    """The sd of n runs with its chi-square interval, which holds for normal values.
+
+    One run has no spread: sd nan, interval (0, inf). Raises ValueError if there are none or the level is not between
+    0 and 1.
+    """
+    check_probability("level", level)
+    n = values.shape[-1]
+    if n == 0:
+        raise ValueError("a spread needs at least one run, not 0")
+    if n == 1:
+        shape = values.shape[:-1]
+        return Estimate(np.full(shape, np.nan), np.zeros(shape), np.full(shape, np.inf))
+    sd = values.std(axis=-1, ddof=1)
+    low, high = np.sqrt((n - 1) / stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], n - 1))
+    return Estimate(sd, sd * low, sd * high)
+
+
+def range_of_equals(arms: int, level: float = 0.95) -> float:
+    """From the lowest to the highest of so many normal values of one mean, in units of their sd: its `level` quantile.
+
+    It is Tukey's: a table of single runs that spans less does not tell equal arms from different ones.
+    Raises ValueError for fewer than two arms, or if the level is not between 0 and 1.
+    """
+    check_probability("level", level)
+    if arms < 2:
+        raise ValueError(f"arms is {arms}, but a range needs at least two")
+    return float(stats.studentized_range.ppf(level, arms, np.inf))

@@ -1,0 +1,117 @@
+"""A trained network with another activation or norm, and the same weights."""
+
+from typing import Any, get_args
+
+import jax.numpy as jnp
+
+from lab.files.choices import check_choice
+from lab.surgery.centring import centred, centred_model
+from models import activations
+from models.activations import Activation
+from models.layers.normalization import NormKind
+from models.layers.stack import Stack
+
+
+def swapped(
+    model: Any,
+    params: dict[str, Any],
+    activation: str | Activation | None = None,
+    norm: str | None = None,
+    fold: bool = False,
+) -> tuple[Any, dict[str, Any]]:
+    """A Transformer (model, params) with another activation of its feed-forward layers, another norm, or both.
+
+    activation: from a pointwise one to a pointwise, or a gated to a gated, parameters stay as they are. A plain layer
+    becomes a gated one of the same width, whose gate has what was `up` and whose value is 1: kernel 0 and bias 1. So
+    GELU -> GEGLU, or any pointwise one -> its own gated unit, computes the same. Feed-forward layers without biases get
+    them, zero elsewhere. Learned parameters of the new activation are as at the start; its own unit keeps them.
+    norm: scales and biases stay. An RMSNorm gets the biases that the LayerNorm had, a LayerNorm none of its own.
+    fold: the centring of LayerNorms is first folded into the weights, see `centred`, so that RMSNorms compute the same.
+
+    Raises ValueError, in one sentence, for what is unknown, for a gated activation -> a pointwise one, for a gated one
+    that is not a product with its value, for a norm from or to "none", and for a fold that would not be exact.
+    """
+    other = swapped_model(model, activation, norm, fold)
+    if fold:
+        model, params = centred(model, params)
+    if activation is None:
+        return other, params
+    old, new = activations.activation(model.activation), activations.activation(other.activation)
+    gating = new.gated and not old.gated
+    keeps = new == old or (gating and new == activations.glu_of(old))
+
+    def converted(layer: dict[str, Any]) -> dict[str, Any]:
+        layer = _gated(layer) if gating else layer
+        return layer if keeps else _relearned(layer, new)
+
+    params = {
+        name: {**tree, "feedforward": converted(tree["feedforward"])} if "layer" in name else tree
+        for name, tree in params.items()
+    }
+    return other, params
+
+
+def swapped_model(
+    model: Any, activation: str | Activation | None = None, norm: str | None = None, fold: bool = False
+) -> Any:
+    """The model that `swapped` gives, and what that raises, without any parameters."""
+    if not isinstance(model, Stack):
+        raise ValueError(f"model is a {type(model).__name__}, only a Transformer's activation and norm can be swapped")
+    if fold and (model.norm, norm) != ("layernorm", "rmsnorm"):
+        raise ValueError(f"fold is True, but norm is {model.norm!r} -> {norm!r}, allowed is 'layernorm' -> 'rmsnorm'")
+    if fold:
+        model = centred_model(model)
+    if norm is not None:
+        model = _with_norm(model, norm)
+    return model if activation is None else _with_activation(model, activations.activation(activation))
+
+
+def _with_norm(model: Stack, norm: str) -> Stack:
+    """The model with another norm, which takes the same parameters."""
+    check_choice("norm", norm, get_args(NormKind))
+    if norm != model.norm and "none" in (norm, model.norm):
+        raise ValueError(f"norm {model.norm!r} -> {norm!r}: 'none' has no parameters, allowed are layernorm, rmsnorm")
+    return model.clone(norm=norm, norm_bias=model.has_norm_bias)
+
+
+def _with_activation(model: Stack, new: Activation) -> Stack:
+    """The model with another activation; a gated one where there was none is as wide, and its layers have biases."""
+    old = activations.activation(model.activation)
+    if old.gated and not new.gated:
+        raise ValueError(
+            f"activation {old.name!r} -> {new.name!r}: a gated one has two inputs, a pointwise one has one"
+        )
+    if old.gated == new.gated:
+        return model.clone(activation=new)
+    if not _is_product(new):
+        raise ValueError(f"activation {old.name!r} -> {new.name!r}: no constant value makes this unit a pointwise one")
+    return model.clone(activation=new, match="width", feedforward_bias=True)
+
+
+def _is_product(gated: Activation) -> bool:
+    """Whether a gated activation is a function of the gate times the value: twice the value makes twice the unit."""
+    gate, value = jnp.linspace(-4.0, 4.0, 9), jnp.ones(9)
+    learned = {name: jnp.asarray(initial, jnp.float32) for name, initial in gated.parameters}
+    return bool((gated(gate, 2 * value, **learned) == 2 * gated(gate, value, **learned)).all())
+
+
+def _gated(layer: dict[str, Any]) -> dict[str, Any]:
+    """A plain layer's parameters as a gated one's: the gate is the old `up`, the value is 1."""
+    kernel = layer["up"]["kernel"]
+    zero = jnp.zeros_like(kernel[..., 0, :])
+    return {
+        **layer,
+        "gate": {"bias": zero, **layer["up"]},
+        "up": {"kernel": jnp.zeros_like(kernel), "bias": zero + 1},
+        "down": {"bias": jnp.zeros_like(layer["down"]["kernel"][..., 0, :]), **layer["down"]},
+    }
+
+
+def _relearned(layer: dict[str, Any], new: Activation) -> dict[str, Any]:
+    """A layer's parameters with those of the new activation as at the start; scanned layers have an axis before."""
+    layers = layer["up"]["kernel"].shape[:-2]
+    initial = {f"activation_{name}": jnp.asarray(value, jnp.float32) for name, value in new.parameters}
+    return {
+        **{name: tree for name, tree in layer.items() if not name.startswith("activation_")},
+        **{name: jnp.broadcast_to(value, (*layers, *value.shape)) for name, value in initial.items()},
+    }

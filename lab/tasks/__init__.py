@@ -1,0 +1,1 @@
+"""What is learned: inputs, loss and metrics of every kind of training."""

@@ -1,0 +1,102 @@
+"""Frames: each of a recording is told its class, from it and its neighbours, as in the GELU paper (2016)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from lab.tasks.examples import Examples, check_outputs, cross_entropy, weighted
+
+NONE = -1
+"""The label of a frame that has none: it is not counted."""
+
+
+@dataclass(frozen=True)
+class Frames(Examples, ABC):
+    """Examples that are recordings (Hendrycks and Gimpel 2016, section 3.4), with fields as `stacked` makes them.
+
+    Raises ValueError for a number out of range.
+    """
+
+    context: int = 11
+    """Frames that a model sees, the classified one in the middle."""
+    frames: int = 64
+    """Frames of a recording that are classified, at most."""
+
+    def __post_init__(self) -> None:
+        if self.context < 1 or self.context % 2 == 0:
+            raise ValueError(f"context must be an odd number of frames, not {self.context}")
+        if self.frames < 1:
+            raise ValueError(f"frames must be at least 1, not {self.frames}")
+
+    @property
+    @abstractmethod
+    def classes(self) -> int:
+        """Number of outputs that a model has for a frame."""
+
+    @property
+    def tokens_per_example(self) -> int:
+        """Predictions in one example, at most."""
+        return self.frames
+
+    def stacked(
+        self,
+        features: Sequence[Float[np.ndarray, "_ features"]],
+        labels: Sequence[Int[np.ndarray, " _"]],
+    ) -> dict[str, np.ndarray]:
+        """Recordings of any length as arrays: `features`, f32 [n, frames + context - 1, features], and `label`, int32
+        [n, frames].
+
+        A recording is preceded by copies of its first frame and followed by copies of its last one, which have the
+        label NONE; what is beyond `frames` is cut off.
+        """
+        places = np.arange(self.frames + self.context - 1) - self.context // 2
+        filled = [
+            np.pad(own[: self.frames], (0, max(0, self.frames - len(own))), constant_values=NONE) for own in labels
+        ]
+        return {
+            "features": np.stack([rows[places.clip(0, len(rows) - 1)].astype(np.float32) for rows in features]),
+            "label": np.stack(filled).astype(np.int32),
+        }
+
+    def inputs(self, batch: Mapping[str, Array]) -> tuple[Float[Array, "batch frames context features"]]:
+        """Every frame with its neighbours."""
+        seen = np.arange(self.frames)[:, None] + np.arange(self.context)[None, :]
+        return (batch["features"][:, seen],)
+
+    def loss(self, outputs: Float[Array, "batch frames classes"], batch: Mapping[str, Array]) -> Float[Array, ""]:
+        """The mean cross-entropy over the labelled frames of all recordings, in nats."""
+        total, count = weighted(*_nats(outputs, batch["label"]))
+        return total / count
+
+    def metrics(
+        self, outputs: Float[Array, "batch frames classes"], batch: Mapping[str, Array]
+    ) -> dict[str, tuple[Array, Array]]:
+        """`loss`, the cross-entropy of a labelled frame in nats, and `frame_error`, the share of labelled frames that
+        are told wrong.
+
+        Raises ValueError when the model tells of another number of frames or classes.
+        """
+        check_outputs(outputs, (*batch["label"].shape, self.classes))
+        nats, labelled = _nats(outputs, batch["label"])
+        counted = labelled * batch["weight"][:, None]
+        wrong = (outputs.argmax(axis=-1) != batch["label"]).astype(jnp.float32)
+        return {"loss": weighted(nats, counted), "frame_error": weighted(wrong, counted)}
+
+
+def moments(
+    features: Sequence[Float[np.ndarray, "_ features"]],
+) -> tuple[Float[np.ndarray, "1 features"], Float[np.ndarray, "1 features"]]:
+    """Mean and standard deviation of each feature over the frames of all recordings."""
+    rows = np.concatenate(features)
+    return rows.mean(axis=0, dtype=float, keepdims=True), rows.std(axis=0, dtype=float, keepdims=True)
+
+
+def _nats(
+    outputs: Float[Array, "batch frames classes"], label: Int[Array, "batch frames"]
+) -> tuple[Float[Array, "batch frames"], Float[Array, "batch frames"]]:
+    """The cross-entropy of every frame, and 1 where it has a label, else 0."""
+    return cross_entropy(outputs, jnp.maximum(label, 0)), (label != NONE).astype(jnp.float32)

@@ -1,0 +1,140 @@
+"""Span corruption: write down the spans that are missing in a text (Raffel et al. 2020, arXiv:1910.10683)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, Integer
+
+from lab.data.order import shuffled
+from lab.data.tokenizers import special_token
+from lab.tasks.denoising import Denoising
+
+
+@dataclass(frozen=True)
+class SpanCorruption(Denoising):
+    """Write down the spans that are cut out of a window, each under the sentinel that stands in its place.
+
+    As in the authors' code (section 3.1.4): a share `rate` of the tokens is cut out in spans of the mean length `span`;
+    both numbers are the same in every window, and where the spans lie is drawn from all ways to cut the two kinds of
+    token into so many parts. A window begins with a token that stays and ends with a span. An encoder reads what stays,
+    a sentinel for each span, and the end; a decoder is asked for each sentinel, its span, and the end. The ids after
+    the tokenizer's are the start, which the decoder reads first, the end, and the sentinels, of which the first span
+    has the highest; a tokenizer of T5's has all of them of its own. Raises what `Denoising` raises, and ValueError
+    where the spans do not fit.
+    """
+
+    span: float = 3.0
+    """Mean length of a span in tokens."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.context < 2:
+            raise ValueError(f"context must be at least 2 tokens, one of which stays, not {self.context}")
+        if not self.span >= 1:
+            raise ValueError(f"span must be at least 1 token, not {self.span}")
+        if self.spans > self.context - self.removed:
+            raise ValueError(
+                f"rate {self.rate} and span {self.span} make {self.spans} spans, but of {self.context} tokens only "
+                f"{self.context - self.removed} stay, and one must stand before each span"
+            )
+
+    @property
+    def name(self) -> str:
+        """The task in tables."""
+        return f"span_corruption:{self.data}"
+
+    @property
+    def removed(self) -> int:
+        """How many tokens of a window are cut out."""
+        return min(max(1, round(self.rate * self.context)), self.context - 1)
+
+    @property
+    def spans(self) -> int:
+        """How many spans of a window are cut out."""
+        return max(1, round(self.removed / self.span))
+
+    @property
+    def start(self) -> int:
+        """The token that the decoder reads first."""
+        return self._own("<pad>", super().vocab_size)
+
+    @property
+    def end(self) -> int:
+        """The token after the last of both texts."""
+        return self._own("</s>", super().vocab_size + 1)
+
+    @property
+    def sentinel(self) -> int:
+        """The sentinel of the first span; those of the next have the ids below it."""
+        return self._own("<extra_id_0>", super().vocab_size + 1 + self.spans)
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of values of a token: the tokenizer's, the start, the end, and a sentinel a span."""
+        return max(super().vocab_size, self.sentinel + 1)
+
+    @property
+    def input_length(self) -> int:
+        """Tokens that the encoder reads: 512 of a context of 568."""
+        return self.context - self.removed + self.spans + 1
+
+    @property
+    def target_length(self) -> int:
+        """Tokens that the decoder is asked for: 114 of a context of 568."""
+        return self.removed + self.spans + 1
+
+    @property
+    def tokens_per_example(self) -> int:
+        """Tokens that encoder and decoder read in one example."""
+        return self.input_length + self.target_length
+
+    def noised(self, windows: Int[Any, "*rows context"], seeds: Integer[Any, "*rows"]) -> dict[str, Any]:
+        """`tokens` [*rows, input_length], `labels` and `weight` [*rows, target_length] of windows: see `Denoising`."""
+        xp = windows.__array_namespace__()
+        missing = self._missing(xp, seeds)
+        labels = self._without(windows, ~missing, self.target_length)
+        weight = xp.ones(labels.shape, np.float32)
+        return {"tokens": self._without(windows, missing, self.input_length), "labels": labels, "weight": weight}
+
+    def inputs(
+        self, batch: Mapping[str, Array]
+    ) -> tuple[Int[Array, "batch input_length"], Int[Array, "batch target_length"]]:
+        """What the encoder reads, and the labels moved on by one behind the start, which the decoder reads."""
+        return batch["tokens"], jnp.pad(batch["labels"], ((0, 0), (1, 0)), constant_values=self.start)[:, :-1]
+
+    def _own(self, spelling: str, otherwise: int) -> int:
+        """The token that a tokenizer with sentinels of its own has under this spelling."""
+        known = [special_token(self.tokenizer, name) for name in ("<pad>", "</s>", "<extra_id_0>")]
+        found = special_token(self.tokenizer, spelling)
+        return otherwise if found is None or None in known else found
+
+    def _missing(self, xp: Any, seeds: Integer[Any, "*rows"]) -> Bool[Any, "*rows context"]:
+        """Where the spans lie: after each part of the tokens that stay comes a part of those that do not."""
+        stay, gone = self.context - self.removed, self.removed
+        staying, going = self._parts(xp, stay, seeds, 0), self._parts(xp, gone, seeds, 1)
+        ends = xp.cumsum(staying + going, axis=-1)[..., None, :]
+        places = np.arange(self.context).reshape(*(1,) * seeds.ndim, -1, 1)
+        return ((ends - going[..., None, :] <= places) & (places < ends)).any(axis=-1)
+
+    def _parts(self, xp: Any, size: int, seeds: Integer[Any, "*rows"], use: int) -> Int[Any, "*rows spans"]:
+        """The lengths of a random partition of so many tokens into as many parts as spans, none of them empty."""
+        places = np.broadcast_to(np.arange(self.spans - 1), (*seeds.shape, self.spans - 1))
+        cuts = xp.sort(shuffled(places, max(size - 1, 1), seeds[..., None], use), axis=-1) + 1
+        sides = [(0, 0)] * seeds.ndim
+        bounded = xp.pad(xp.pad(cuts, (*sides, (1, 0))), (*sides, (0, 1)), constant_values=size)
+        return xp.diff(bounded, axis=-1)
+
+    def _without(
+        self, windows: Int[Any, "*rows context"], missing: Bool[Any, "*rows context"], length: int
+    ) -> Int[Any, "*rows length"]:
+        """The windows with a sentinel for each run of missing tokens, and the end."""
+        xp = windows.__array_namespace__()
+        sides = [(0, 0)] * (windows.ndim - 1)
+        begins = missing & ~xp.pad(missing, (*sides, (1, 0)))[..., :-1]
+        marked = xp.where(begins, self.sentinel + 1 - begins.cumsum(axis=-1), windows)
+        kept = xp.argsort(missing & ~begins, axis=-1, stable=True)[..., : length - 1]
+        whole = xp.pad(xp.take_along_axis(marked, kept, axis=-1), (*sides, (0, 1)), constant_values=self.end)
+        return whole.astype(np.int32)

@@ -1,0 +1,89 @@
+"""Tagging: the part of speech of every word of a tweet, as in the GELU paper (Hendrycks and Gimpel 2016)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from lab.data.dataset import Dataset
+from lab.data.tweets import tweets
+from lab.tasks.examples import Examples, check_outputs, cross_entropy, weighted
+
+WORDS = 3941
+"""Words that the training split has, with the unknown one; the id after them stands beyond the ends of a tweet."""
+TAGS = 25
+"""Parts of speech, those of Twitter's own (hashtags, addresses) among them."""
+
+
+@dataclass(frozen=True)
+class TweetTagging(Examples):
+    """Tell the tag of a word, one of 25, from it and its neighbours. An example is a word.
+
+    Raises ValueError for a context that has no middle.
+    """
+
+    context: int = 3
+    """Words that a model sees, the tagged one in the middle."""
+
+    def __post_init__(self) -> None:
+        if self.context < 1 or self.context % 2 == 0:
+            raise ValueError(f"context must be an odd number of words, not {self.context}")
+
+    @property
+    def name(self) -> str:
+        """The task in tables."""
+        return "tagging:tweet_pos"
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of values of a word."""
+        return WORDS + 1
+
+    def load(self, data_dir: Path | None = None) -> Dataset:
+        """Every split with `words`, int32 [n, context], and `tag`, int32 [n]. Raises what `tweets` raises."""
+        dataset = tweets(data_dir)
+        arrays = {
+            split: {"words": neighbours(fields["word"], fields["tweet"], self.context), "tag": fields["tag"]}
+            for split, fields in dataset.arrays.items()
+        }
+        return Dataset(arrays, dataset.provenance)
+
+    def check(self, dataset: Dataset) -> None:
+        """Raises ValueError when the vocabulary is another, or the tags."""
+        if (found := dataset.provenance["vocabulary"]) != WORDS:
+            raise ValueError(f"the vocabulary of the tweets has {found} words, not {WORDS}")
+        if (tags := len(dataset.provenance["tags"])) != TAGS:
+            raise ValueError(f"the words of the tweets have {tags} tags, not {TAGS}")
+
+    def inputs(self, batch: Mapping[str, Array]) -> tuple[Int[Array, "batch context"]]:
+        """The ids of the words in sight."""
+        return (batch["words"],)
+
+    def loss(self, outputs: Float[Array, "batch tags"], batch: Mapping[str, Array]) -> Float[Array, ""]:
+        """The mean cross-entropy of the tag, in nats."""
+        return cross_entropy(outputs, batch["tag"]).mean()
+
+    def metrics(
+        self, outputs: Float[Array, "batch tags"], batch: Mapping[str, Array]
+    ) -> dict[str, tuple[Array, Array]]:
+        """`loss`, the cross-entropy in nats, and `token_error`: the share of words whose tag is not the likeliest one.
+
+        Raises ValueError when the model tells of another number of tags.
+        """
+        tags, weight = batch["tag"], batch["weight"]
+        check_outputs(outputs, (*tags.shape, TAGS))
+        wrong = (outputs.argmax(axis=-1) != tags).astype(jnp.float32)
+        return {"loss": weighted(cross_entropy(outputs, tags), weight), "token_error": weighted(wrong, weight)}
+
+
+def neighbours(
+    word: Int[np.ndarray, " words"], tweet: Int[np.ndarray, " words"], context: int
+) -> Int[np.ndarray, "words context"]:
+    """Every word with those beside it in its tweet; `WORDS` beyond the tweet's ends."""
+    places = np.arange(len(word))[:, None] + np.arange(context)[None, :] - context // 2
+    near = places.clip(0, len(word) - 1)
+    same = (places == near) & (tweet[near] == tweet[:, None])
+    return np.where(same, word[near], WORDS).astype(np.int32)

@@ -1,0 +1,305 @@
+"""Many runs as one program: the only file of `training` with jit, vmap, mesh and sharding."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from lab.data.dataset import Dataset
+from lab.tasks.task import Task
+from lab.training import distributed, memory, reading, step
+from lab.training.execution import Execution
+from lab.training.settings import Hyperparameters, Run, Settings
+from lab.training.sharding import DATA, RUNS, shardings, with_split_inputs
+
+# How arrays lie on the devices, whose mesh has the axes `runs` and `data`.
+WHOLE = PartitionSpec()
+RUN = PartitionSpec(RUNS)
+BATCHES = PartitionSpec(None, DATA)  # [n_batches, batch_size, ...]
+WINDOW = PartitionSpec(RUNS, None, DATA)  # [runs, steps, batch_size, ...]
+
+
+def use_all_cores() -> None:
+    """Makes one virtual device a CPU core, so that runs go side by side.
+
+    A number that somebody has set (`JAX_NUM_CPU_DEVICES`) stands; and once JAX has started it is too late.
+    """
+    if jax.config.jax_num_cpu_devices < 0:  # type: ignore[attr-defined]
+        with suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", _cores())
+
+
+def _cores() -> int:
+    """The cores this process may use; where the system cannot tell (macOS), all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache folder, so that a second run of a cell compiles nothing."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "activation-ablations"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+class Program:
+    """All runs of a cell as one program, compiled ahead of time (`compile_seconds`); it places nothing until it starts.
+
+    `device_bytes` is what it needs of each device's memory, data and all, by the analysis of its compiled parts.
+    Arrays of runs have a leading axis `runs`, padded by copies of the last run to a multiple of the devices; what
+    comes out (`metrics`, `host`) is without the padding, and whole on every host. Where a run is spread over several
+    devices, the second axis of the mesh, its batches are split over them and its state by `lab.training.sharding`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        task: Task,
+        settings: Settings,
+        runs: Sequence[Run],
+        dataset: Dataset,
+        execution: Execution,
+        data_on: reading.Place = "auto",
+    ):
+        self.n_runs, self.execution = len(runs), execution
+        self._mesh = Mesh(execution.layout, (RUNS, DATA), axis_types=(AxisType.Auto,) * 2)
+        padded = [*runs, *[runs[-1]] * (-len(runs) % execution.devices)]
+        self._numbers = (
+            np.array([run.seed for run in padded], np.uint32),
+            _stack([run.hyperparameters for run in padded]),
+        )
+        self._arrays = dataset.arrays["train"]
+        self.data_on = reading.place(data_on, self._arrays)
+        self._task, self._settings = task, settings
+        self._evaluated = {
+            split: task.evaluation_batches(dataset.arrays[split], settings.batch_size)
+            for split in ("validation", "test")
+        }
+        begin = time.perf_counter()
+        self._compile(model)
+        self.compile_seconds = time.perf_counter() - begin
+
+    def _compile(self, model: Any) -> None:
+        """Traces each function once and compiles them side by side: XLA works outside Python's lock."""
+        task, axis = self._task, 0 if self.data_on == "host" else None
+        settings = replace(self._settings, accumulate=self._settings.accumulate * self.execution.parts)
+        spread = with_split_inputs(task) if self.execution.shards > 1 else task
+        init = self._jit(partial(step.init, model, task, settings), (0, 0, axis))
+        train = self._jit(
+            partial(step.train_interval, model, spread, settings), (0, None, None, 0, 0, axis), donate=True
+        )
+        evaluate = self._jit(partial(step.evaluate, model, spread, settings), (0, None))
+        runs = self._shapes(self._numbers, RUN)
+        data = self._shapes(*((self._window_like(), WINDOW) if axis == 0 else ({"train": self._arrays}, WHOLE)))
+        batches = {split: self._shapes(arrays, BATCHES) for split, arrays in self._evaluated.items()}
+        state = jax.eval_shape(init, *runs, data)
+        state = jax.tree.map(_with, state, shardings(state, self._mesh))
+        count = np.int32(0)
+        by_shape = {str(jax.tree.map(np.shape, arrays)): arrays for arrays in batches.values()}
+        lowered = [
+            init.lower(*runs, data),
+            train.lower(state, count, count, *runs, data),
+            *(evaluate.lower(state, arrays) for arrays in by_shape.values()),
+        ]
+        with ThreadPoolExecutor() as pool:
+            options = _compiler_options(self.execution)
+            self._init, self._train, *compiled = pool.map(lambda program: program.compile(options), lowered)
+        programs = dict(zip(by_shape, compiled, strict=True))
+        self._evaluate = {split: programs[str(jax.tree.map(np.shape, arrays))] for split, arrays in batches.items()}
+        self._state = state
+        self.device_bytes = self._needed(data, batches)
+
+    def _needed(self, data: Any, batches: Any) -> int:
+        """Bytes of a device: what stays on it, and what the program that takes the most puts beside that."""
+        windows = 1 if self.data_on == "device" else 2  # the one that is trained on, and the next
+        stays = memory.size(self._state) + windows * memory.size(data) + memory.size(batches)
+        beside = [memory.added(program) for program in (self._train, *self._evaluate.values())]
+        return stays + max(memory.added(self._init) - memory.size(self._state), *beside)  # init gives the state
+
+    def init(self) -> step.State:
+        """The states of all runs at step 0, leading axis runs."""
+        data = next(self._portions(0, 1))[2]
+        return self._init(*self._runs, data)
+
+    def train_interval(self, state: step.State, start: int, length: int) -> tuple[step.State, dict[str, np.ndarray]]:
+        """Trains all runs from step `start` on; the state given is used up. Metrics are arrays [runs]."""
+        parts: list[tuple[int, dict[str, jax.Array]]] = []
+        for begin, count, data in self._portions(start, length):
+            if len(parts) > 1:
+                jax.block_until_ready(parts[-2])  # else the host would put every window on the device at once
+            state, metrics = self._train(state, np.int32(begin), np.int32(count), *self._runs, data)
+            parts.append((count, metrics))
+        return state, _combined([(count, self._metrics(metrics)) for count, metrics in parts])
+
+    def evaluate(self, state: step.State, split: str) -> dict[str, np.ndarray]:
+        """The task's metrics of all runs on a split, arrays [runs]."""
+        return self._metrics(self._evaluate[split](state, self._batches[split]))
+
+    def host(self, state: step.State) -> step.State:
+        """The states of the runs proper, as NumPy arrays [runs, ...], to be kept."""
+        return jax.tree.map(lambda leaf: distributed.gathered(leaf)[: self.n_runs], state)
+
+    def restore(self, state: step.State) -> step.State:
+        """The inverse of `host`, on the devices."""
+        extra = len(self._numbers[0]) - self.n_runs
+        padded = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], extra, axis=0)]), state)
+        return jax.tree.map(lambda leaf, shape: _put(leaf, shape.sharding), padded, self._state)
+
+    @property
+    def abstract(self) -> step.State:
+        """Shapes and types of what `host` gives."""
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.n_runs, *leaf.shape[1:]), leaf.dtype), self._state)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the numbers were computed on, as JSON."""
+        return {
+            "device": self._mesh.devices.flat[0].device_kind,
+            "device_count": jax.device_count(),
+            "process_count": jax.process_count(),
+            "execution": asdict(self.execution),
+            "data_on": self.data_on,
+            "device_bytes": self.device_bytes,
+        }
+
+    @cached_property
+    def _runs(self) -> tuple[Any, Any]:
+        """Seeds and hyperparameters, on the devices."""
+        return self._place(self._numbers, RUN)
+
+    @cached_property
+    def _data(self) -> Any:
+        return self._place({"train": self._arrays}, WHOLE)
+
+    @cached_property
+    def _batches(self) -> dict[str, Any]:
+        return self._place(self._evaluated, BATCHES)
+
+    def _portions(self, start: int, length: int) -> Iterator[tuple[int, int, Any]]:
+        """First step, number of steps and data of each call that together train `length` steps."""
+        if self.data_on == "device":
+            return iter([(start, length, self._data)])
+        return self._windows(start, start + length)
+
+    def _windows(self, begin: int, end: int) -> Iterator[tuple[int, int, Any]]:
+        """The batches of steps `begin` to `end`, window by window, on the devices; a host reads those of its runs."""
+        seeds, sharding = self._order_seeds, NamedSharding(self._mesh, WINDOW)
+        own = _own(seeds, NamedSharding(self._mesh, RUN))
+        size, length = self._settings.batch_size, self._window_steps
+        for first, count, window in reading.windows(self._task, self._arrays, size, own, begin, end, length):
+            yield first, count, {"window": jax.tree.map(partial(_put, sharding=sharding, runs=len(seeds)), window)}
+
+    @property
+    def _order_seeds(self) -> np.ndarray:
+        """The seed of each run's batches."""
+        own = self._settings.order_seed
+        return self._numbers[0] if own is None else np.full_like(self._numbers[0], own)
+
+    @property
+    def _window_steps(self) -> int:
+        return reading.steps_at_once(
+            self._task, self._arrays, self._settings.batch_size, len(self._numbers[0]), self._settings.interval
+        )
+
+    def _shapes(self, tree: Any, spec: PartitionSpec) -> Any:
+        """Shapes and types that arrays will have on the devices."""
+        shapes = jax.eval_shape(lambda leaves: leaves, tree)
+        return jax.tree.map(partial(_with, sharding=NamedSharding(self._mesh, spec)), shapes)
+
+    def _window_like(self) -> dict[str, dict[str, np.ndarray]]:
+        """Arrays with the shape of a window, but without its memory."""
+        batch = self._task.batch(self._arrays, 0, 0, self._settings.batch_size)
+        lead = len(self._numbers[0]), self._window_steps
+        return {"window": {name: np.broadcast_to(field, (*lead, *field.shape)) for name, field in batch.items()}}
+
+    def _place(self, tree: Any, spec: PartitionSpec) -> Any:
+        return jax.tree.map(partial(_put, sharding=NamedSharding(self._mesh, spec)), tree)
+
+    def _metrics(self, metrics: dict[str, jax.Array]) -> dict[str, np.ndarray]:
+        return {name: distributed.gathered(value)[: self.n_runs] for name, value in metrics.items()}
+
+    def _jit(self, function: Callable, in_axes: tuple[int | None, ...], donate: bool = False):
+        """`function` of one run as a compiled function of all: sharded over the devices, mapped or vmapped on each.
+
+        Where a run is spread, the compiler divides its work as its inputs and its state lie (GSPMD, Xu et al. 2021).
+        """
+        many = jax.shard_map(
+            _over_runs(function, in_axes, self.execution),
+            mesh=self._mesh,
+            in_specs=tuple(WHOLE if axis is None else RUN for axis in in_axes),
+            out_specs=RUN,
+            axis_names={RUNS} if self.execution.shards > 1 else {RUNS, DATA},
+            check_vma=False,
+        )
+
+        def precise(*arguments):
+            with jax.default_matmul_precision(self._settings.matmul_precision):
+                found = many(*arguments)
+            return lax.with_sharding_constraint(found, shardings(found, self._mesh))
+
+        return jax.jit(precise, donate_argnums=(0,) if donate else ())
+
+
+def _compiler_options(execution: Execution) -> dict[str, Any]:
+    """One thread a device where each is a core: with a pool in common they wait for each other."""
+    return {"xla_cpu_multi_thread_eigen": False} if execution.one_core_each else {}
+
+
+def _with(shape: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+
+
+def _own(values: np.ndarray, sharding: NamedSharding) -> np.ndarray:
+    """Those of all runs' values that belong to runs on this host's devices."""
+    parts = [index[0] for index in sharding.addressable_devices_indices_map(values.shape).values() if index]
+    starts, ends = zip(*(part.indices(len(values))[:2] for part in parts), strict=True)
+    return values[min(starts) : max(ends)]
+
+
+def _put(leaf: np.ndarray, sharding: NamedSharding, runs: int | None = None) -> jax.Array:
+    """An array on the devices; `runs` is the number of all where the leaf has only those of this host."""
+    shape = leaf.shape if runs is None else (runs, *leaf.shape[1:])
+    return jax.make_array_from_process_local_data(sharding, leaf, shape)
+
+
+def _over_runs(function: Callable, in_axes: tuple[int | None, ...], execution: Execution) -> Callable:
+    """`function` over the leading axis of the arguments whose in_axes is 0: all at once, or chunk by chunk."""
+    if execution.kind == "vmap":
+        return jax.vmap(function, in_axes)
+
+    def mapped(*arguments):
+        def one(split):
+            remaining = iter(split)
+            whole = [next(remaining) if axis == 0 else value for axis, value in zip(in_axes, arguments, strict=True)]
+            return function(*whole)
+
+        split = tuple(value for axis, value in zip(in_axes, arguments, strict=True) if axis == 0)
+        return lax.map(one, split, batch_size=execution.chunk if execution.chunk > 1 else None)
+
+    return mapped
+
+
+def _combined(parts: list[tuple[int, dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
+    """The metrics of successive parts of an interval, each with its steps, as those of the whole."""
+    counts = [count for count, _ in parts]
+
+    def whole(name: str, values: list[np.ndarray]) -> np.ndarray:
+        if name == "not_finite":
+            return np.sum(values, axis=0)
+        return np.max(values, axis=0) if name.startswith(step.LARGEST) else np.average(values, axis=0, weights=counts)
+
+    return {name: whole(name, [metrics[name] for _, metrics in parts]) for name in parts[0][1]}
+
+
+def _stack(hyperparameters: Sequence[Hyperparameters]) -> Hyperparameters:
+    """f32 arrays [runs]: a Python float and an f32 array would be two traces."""
+    return jax.tree.map(lambda *values: np.array(values, np.float32), *hyperparameters)

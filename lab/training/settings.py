@@ -1,0 +1,170 @@
+"""What is fixed when a program is compiled (`Settings`) and what may differ between its runs (`Hyperparameters`)."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+from flax import struct
+
+from lab.files.choices import check_choice
+
+Optimizer = Literal["adamw", "adam", "sgd", "adafactor", "lion", "muon"]
+Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "wsd"]
+Regularization = Literal["decoupled", "l2"]
+Precision = Literal["default", "high", "highest"]
+TrainingLoss = Literal["with_dropout", "without_dropout"]
+CHOICES = {
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "regularization": Regularization,
+    "training_loss": TrainingLoss,
+    "matmul_precision": Precision,
+}
+
+Traced = float | Any  # a number in an experiment; in a program an array, or whatever JAX puts in its place
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The static part of training: two cells that differ here are two compiled programs."""
+
+    steps: int = 1000
+    """Optimizer steps."""
+    batch_size: int = 16
+    """Examples a step."""
+    accumulate: int = 1
+    """Parts that a batch is cut into, one after another, to save memory; must divide batch_size."""
+    optimizer: Optimizer = "adamw"
+    """Optimizer."""
+    regularization: Regularization = "decoupled"
+    """How weight decay acts: decoupled, beside the gradient, on kernels and embeddings alone (not with adam and sgd);
+    or as l2 in the gradient, only with adam and sgd, on the scales of normalizations too."""
+    schedule: Schedule = "cosine"
+    """Learning rate after the warmup: cosine and linear fall all the way, wsd stays and then falls linearly to zero."""
+    warmup_steps: int | None = None
+    """Steps of linear warmup; a twentieth of steps unless set."""
+    decay_steps: int | None = None
+    """Steps at the end over which wsd and inverse_sqrt fall to zero, at most all; unless set, of wsd a fifth of steps,
+    of inverse_sqrt none."""
+    final_ratio: float = 0.1
+    """Where cosine and linear end, as a share of the peak; a tenth as in GPT-3 and LLaMA."""
+    late_b1: float | None = None
+    """What b1 is in the second half of the steps, only with adam; as in the first half unless set."""
+    evaluate_every: int | None = None
+    """Steps between evaluations; a tenth of steps unless set. Evaluated at step 0 and at the last step always."""
+    checkpoint_every: int = 5
+    """Evaluations between checkpoints; the last step is always kept."""
+    z_loss: float = 0.0
+    """Weight of the squared log-normaliser of the logits (PaLM's z-loss), added to the training loss."""
+    training_loss: TrainingLoss = "with_dropout"
+    """The training loss that is recorded: the one descended, or that of the same batch once more without dropout."""
+    init_seed: int | None = None
+    """Seed of the initial weights of all runs; each run's own unless set."""
+    order_seed: int | None = None
+    """Seed of the batches of all runs and of their order; each run's own unless set."""
+    matmul_precision: Precision = "default"
+    """Precision of f32 matrix products; GPUs and TPUs lower it silently unless it is 'highest'."""
+
+    @property
+    def warmup(self) -> int:
+        """Steps of warmup."""
+        return max(1, self.steps // 20) if self.warmup_steps is None else self.warmup_steps
+
+    @property
+    def decay(self) -> float:
+        """Steps over which wsd falls, and inverse_sqrt where they are set."""
+        return 0.2 * self.steps if self.decay_steps is None else float(self.decay_steps)
+
+    @property
+    def interval(self) -> int:
+        """Steps between two evaluations."""
+        return max(1, self.steps // 10) if self.evaluate_every is None else self.evaluate_every
+
+    def check(self) -> None:
+        """Raises ValueError, naming field, value and what is allowed, where a field is out of range."""
+        for name, choices in CHOICES.items():
+            check_choice(f"settings.{name}", getattr(self, name), get_args(choices))
+        for name in ("steps", "batch_size", "accumulate", "decay_steps", "evaluate_every", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"settings.{name} is {value}: it must be at least 1")
+        if self.warmup < 0 or self.warmup > self.steps:
+            raise ValueError(f"settings.warmup_steps is {self.warmup_steps}: it must lie in 0 to steps ({self.steps})")
+        if self.decay_steps is not None and self.decay_steps > self.steps:
+            raise ValueError(f"settings.decay_steps is {self.decay_steps}: it must lie in 1 to steps ({self.steps})")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"settings.accumulate is {self.accumulate}: it must divide batch_size ({self.batch_size})")
+        for name in ("init_seed", "order_seed"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 2**32:
+                raise ValueError(f"settings.{name} is {value}: it must be a whole number in 0 to 2**32 - 1")
+        if not 0 <= self.z_loss < float("inf"):
+            raise ValueError(f"settings.z_loss is {self.z_loss}: it must be zero or positive")
+        self._check_rule()
+
+    def _check_rule(self) -> None:
+        """Raises ValueError where regularization, final_ratio or late_b1 are out of range or need another optimizer."""
+        if self.regularization == "l2" and self.optimizer not in ("adam", "sgd"):
+            raise ValueError(f"settings.regularization is 'l2': it goes with adam and sgd, not with {self.optimizer}")
+        if not 0 <= self.final_ratio <= 1:
+            raise ValueError(f"settings.final_ratio is {self.final_ratio}: it must lie in 0 to 1")
+        if self.late_b1 is not None and self.optimizer != "adam":
+            raise ValueError(f"settings.late_b1 is {self.late_b1}: it goes with adam, not with {self.optimizer}")
+        if self.late_b1 is not None and not 0 <= self.late_b1 < 1:
+            raise ValueError(f"settings.late_b1 is {self.late_b1}: it must lie in [0, 1)")
+
+
+@struct.dataclass
+class Hyperparameters:
+    """The traced part: runs of one compiled program may differ in every field."""
+
+    learning_rate: Traced = 1e-3
+    """Peak of the schedule."""
+    weight_decay: Traced = 0.1
+    """Decoupled, a kernel shrinks by learning_rate * weight_decay a step; as l2, its gradient has weight_decay * kernel
+    added."""
+    b1: Traced = 0.9
+    """Decay of the first moment (momentum with sgd and muon, where it is Nesterov's)."""
+    b2: Traced = 0.95
+    """Decay of the second moment."""
+    eps: Traced = 1e-8
+    """Added to the root of the second moment."""
+    clip_norm: Traced = 1.0
+    """Largest global norm of the gradient; inf switches clipping off."""
+    eps_root: Traced = 0.0
+    """Added to the second moment under the root, with adam and adamw."""
+
+    def check(self) -> None:
+        """Raises ValueError, naming field and value, where a field is out of range."""
+        for name in ("learning_rate", "eps", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"hyperparameters.{name} is {getattr(self, name)}: it must be positive")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"hyperparameters.learning_rate is {self.learning_rate}: it must be finite")
+        for name in ("weight_decay", "eps_root"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"hyperparameters.{name} is {getattr(self, name)}: it must be zero or positive")
+        for name in ("b1", "b2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"hyperparameters.{name} is {getattr(self, name)}: it must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of a cell: what the run axis ranges over."""
+
+    seed: int
+    hyperparameters: Hyperparameters
+
+    @property
+    def identity(self) -> dict[str, int | float | str]:
+        """The run as JSON: its seed and every hyperparameter. Equal identities mean the same run."""
+        values = {field.name: float(getattr(self.hyperparameters, field.name)) for field in fields(Hyperparameters)}
+        finite = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+        return {"seed": self.seed, **finite}  # JSON has no infinity
+
+    @classmethod
+    def of(cls, identity: dict[str, int | float | str]) -> "Run":
+        """The run that has this identity."""
+        values = {name: float(value) for name, value in identity.items() if name != "seed"}
+        return cls(int(identity["seed"]), Hyperparameters(**values))

@@ -1,0 +1,60 @@
+"""Which axis of each array of a run is split where a run is spread over several devices: rules on paths, not models."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+Rule = tuple[str, PartitionSpec]  # a pattern that is searched in the path, and how such an array is split
+
+RUNS, DATA = "runs", "data"  # axes of the mesh: the runs, and the parts of a run
+
+# The first that matches counts. What none matches is split along its longest axis (ZeRO stage 3, Rajbhandari et al.
+# 2020, section 5.3): parameters, gradients and both moments of Adam then take 1/shards of the memory each.
+RULES: tuple[Rule, ...] = ((r"(^|/)(bias|scale)$", PartitionSpec()),)  # small, and every device needs them whole
+
+
+def shardings(tree: Any, mesh: Mesh, rules: Sequence[Rule] = RULES) -> Any:
+    """The sharding of every array of `tree`, whose leading axis is the runs.
+
+    Paths are those of the tree, `parameters/layer_0/attention/query/kernel`; an optimizer's moments end as their
+    parameters do. Raises ValueError where a rule splits an axis that the devices of a run do not divide.
+    """
+
+    def sharding(path: Any, leaf: Any) -> NamedSharding:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return NamedSharding(mesh, PartitionSpec(RUNS, *split(name, leaf.shape[1:], mesh.shape[DATA], rules)))
+
+    return jax.tree_util.tree_map_with_path(sharding, tree)
+
+
+def split(path: str, shape: Sequence[int], shards: int, rules: Sequence[Rule] = RULES) -> PartitionSpec:
+    """How one array of a single run is split; whole if no axis can be."""
+    for pattern, found in rules:
+        if re.search(pattern, path):
+            if any(name is not None and size % shards for name, size in zip(found, shape, strict=False)):
+                raise ValueError(
+                    f"{path} has shape {tuple(shape)}: it cannot be split {shards} times as {pattern} asks"
+                )
+            return found
+    divisible = [axis for axis, size in enumerate(shape) if size and size % shards == 0]
+    if shards == 1 or not divisible:
+        return PartitionSpec()
+    longest = max(divisible, key=lambda axis: shape[axis])
+    return PartitionSpec(*[DATA if axis == longest else None for axis in range(longest + 1)])
+
+
+def with_split_inputs(task: Any) -> Any:
+    """A task (a `lab.tasks.task.Task`) whose inputs are split over the devices of a run."""
+    kind = type(task)
+
+    def inputs(self: Any, batch: Mapping[str, Array]) -> tuple[Array, ...]:
+        """The model's positional inputs; each device of a run has its part of the batch."""
+        return jax.lax.with_sharding_constraint(kind.inputs(self, batch), PartitionSpec(DATA))
+
+    split_kind = type(f"Split{kind.__name__}", (kind,), {"inputs": inputs})
+    return split_kind(**{field.name: getattr(task, field.name) for field in fields(task)})

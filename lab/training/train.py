@@ -1,0 +1,222 @@
+"""Trains the runs of a cell: restore -> intervals -> rows -> checkpoint -> done."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from lab.data.dataset import Dataset
+from lab.results.cells import CellDirectory, Identity, Wave
+from lab.results.environment import environment
+from lab.tasks.task import Task
+from lab.training import checkpoints, distributed, memory
+from lab.training.clock import Clock
+from lab.training.execution import Execution, Placement
+from lab.training.profile import trace
+from lab.training.runs import Program
+from lab.training.settings import Run, Settings
+
+Row = dict[str, Any]  # run (its index), step, split, metric, value
+Watch = Callable[[int, list[Row]], None]
+Begin = Callable[[Run, Any], Any]  # a run, and the parameters drawn for it -> those that it begins with
+
+DEFAULT = Placement()
+
+
+def train(
+    model: Any,
+    task: Task,
+    settings: Settings,
+    runs: Sequence[Run],
+    directory: Path,
+    dataset: Dataset,
+    placement: Placement = DEFAULT,
+    watch: Watch = lambda step, rows: None,
+    profile: Path | None = None,
+    begin: Begin | None = None,
+) -> None:
+    """Trains what is missing of `runs` in the cell's directory; returns at once if nothing is.
+
+    A killed call is continued by the next one, from its last checkpoint, and gives the same numbers as one that was
+    never interrupted (on one CPU bit for bit). Runs that the devices cannot hold at once go through in waves.
+    `watch` is called after every evaluation with its step and its rows. `placement` says how the devices are used.
+    A few steps of the first wave are traced into the folder `profile`, if one is given. `begin` gives the parameters
+    that a run begins with, NumPy arrays, where they are not those drawn from its seed.
+    Raises OSError (disk full, read-only folder) and ValueError (damaged checkpoint, too little memory for a single
+    run), each naming the file or the number.
+    """
+    cell, most = CellDirectory(directory), len(runs)
+    identities = [run.identity for run in runs]
+    while pending := distributed.once(lambda: _pending(cell, identities)):
+        asked = [Run.of(identity) for identity in pending["runs"]]
+        make = partial(Program, model, task, settings, dataset=dataset, data_on=placement.data_on)
+        if pending["new"]:
+            execution = Execution.choose(placement.kind, len(asked[:most]), shards=placement.shards)
+            execution = execution.with_parts(model, task, settings, dataset.arrays["train"])
+            program = _largest(make, asked[:most], execution)
+            most = program.n_runs
+        else:
+            program = make(asked, execution=_resumed(pending["execution"], len(asked), placement))
+            memory.check(program.device_bytes, _available(program.execution))
+        if profile:
+            trace(program, profile)
+            profile = None
+        _train_wave(program, task, settings, cell.wave(pending["runs"][: program.n_runs]), dataset, watch, begin)
+
+
+def _pending(cell: CellDirectory, identities: list[Identity]) -> dict[str, Any] | None:
+    """The next wave to train, all that is missing if it is new, and what it was begun with; None if all is done."""
+    for wave in cell.missing(identities):
+        begun = wave.environments
+        execution = begun[0]["execution"] if begun else None
+        return {"runs": list(wave.runs), "new": not wave.begun, "execution": execution}
+    return None
+
+
+def _largest(make: Callable[..., Program], runs: Sequence[Run], whole: Execution) -> Program:
+    """The program of as many runs as the devices can hold at once, of all if possible."""
+    share = math.ceil(len(runs) / whole.devices)  # runs that a device has
+    available = _available(whole)
+
+    @lru_cache
+    def of(share: int) -> Program:
+        return make(runs[: share * whole.devices], execution=whole)
+
+    def needed(share: int) -> int:
+        try:
+            return of(share).device_bytes
+        except jax.errors.JaxRuntimeError as error:  # a TPU's compiler refuses what does not fit
+            if share == 1 or "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            return 2 * available  # nobody knows: about half as many are tried next
+
+    found = memory.most(share, needed, available)
+    return of(math.ceil(share / math.ceil(share / found)))  # waves of equal size
+
+
+def _available(execution: Execution) -> int:
+    """Bytes of a device, as the first host finds them: programs are the same on all."""
+    return distributed.once(lambda: memory.capacity(execution.local_devices))
+
+
+def _train_wave(
+    program: Program,
+    task: Task,
+    settings: Settings,
+    wave: Wave,
+    dataset: Dataset,
+    watch: Watch,
+    begin: Begin | None,
+) -> None:
+    precision = {"matmul_precision": settings.matmul_precision}
+    distributed.once(lambda: wave.begin(environment({**program.description, **precision}, dataset.provenance)))
+    clock = Clock(program.n_runs, settings.batch_size * task.tokens_per_example)
+    clock.add("compile", 0, 0, program.compile_seconds)
+    state, rows, start = _restored(program, wave, clock)
+    if state is None:
+        state = _begun(program, wave, begin)
+        rows = _evaluated(program, state, "validation", 0, clock)
+        watch(0, rows)
+    for first, end in intervals(settings, start):
+        state, fresh = _interval(program, task, state, first, end, clock)
+        if end == settings.steps:
+            fresh += _evaluated(program, state, "test", end, clock)
+        watch(end, fresh)
+        rows = rows + fresh
+        if _due(settings, end):
+            _save(program, wave, state, rows, first, end, clock)
+    distributed.once(lambda: _finish(wave, rows, clock))
+
+
+def _begun(program: Program, wave: Wave, begin: Begin | None) -> Any:
+    """The states at step 0, with parameters as `begin` gives them; what an optimizer keeps is the same of all."""
+    state = program.init()
+    if begin is None:
+        return state
+    drawn = program.host(state)
+    own = [
+        begin(Run.of(identity), jax.tree.map(lambda leaf, index=index: leaf[index], drawn.parameters))
+        for index, identity in enumerate(wave.runs)
+    ]
+    return program.restore(replace(drawn, parameters=jax.tree.map(lambda *leaves: np.stack(leaves), *own)))
+
+
+def _save(program: Program, wave: Wave, state: Any, rows: list[Row], begin: int, end: int, clock: Clock) -> None:
+    """A checkpoint of the state, and the curves up to it."""
+    with clock.measure("checkpoint", begin, end):
+        checkpoints.save(wave.checkpoints, end, program.host(state), {"rows": rows, "timing": clock.rows})
+    distributed.once(lambda: wave.write(_table(rows, wave), clock.table()))
+
+
+def _finish(wave: Wave, rows: list[Row], clock: Clock) -> None:
+    wave.write(_table(rows, wave), clock.table())
+    wave.finish()
+
+
+def _resumed(begun: dict[str, Any] | None, runs: int, placement: Placement) -> Execution:
+    """What a wave was begun with, as far as the devices still suffice, whatever is asked now: other sums round
+    differently, and a resumed wave is to equal an uninterrupted one.
+    """
+    if begun is None:  # somebody deleted environment.json
+        return Execution.choose(placement.kind, runs, shards=placement.shards)
+    execution = Execution(**begun)
+    now = Execution.choose(execution.kind, min(runs, execution.devices), shards=execution.shards)
+    return replace(execution, devices=now.devices)
+
+
+def intervals(settings: Settings, start: int = 0) -> Iterator[tuple[int, int]]:
+    """The (first, last) steps between evaluations from step `start` on; the last interval may be shorter."""
+    for begin in range(start, settings.steps, settings.interval):
+        yield begin, min(begin + settings.interval, settings.steps)
+
+
+def _due(settings: Settings, step: int) -> bool:
+    return step == settings.steps or step % (settings.interval * settings.checkpoint_every) == 0
+
+
+def _restored(program: Program, wave: Wave, clock: Clock) -> tuple[Any, list[Row], int]:
+    """State, rows and step of the newest checkpoint; (None, [], 0) if there is none."""
+    newest = distributed.once(lambda: max(checkpoints.steps(wave.checkpoints), default=None))
+    if newest is None:
+        return None, [], 0
+    state, record = checkpoints.restore(wave.checkpoints, newest, program.abstract)
+    clock.resume(record["timing"])
+    return program.restore(state), record["rows"], newest
+
+
+def _interval(program: Program, task: Task, state: Any, begin: int, end: int, clock: Clock) -> tuple[Any, list[Row]]:
+    with clock.measure("train", begin, end):
+        state, metrics = program.train_interval(state, begin, end - begin)
+    diverged = metrics.pop("not_finite") > 0
+    rows = _rows(end, "train", {**metrics, **task.summary({"loss": metrics["loss"]})})
+    rows += _evaluated(program, state, "validation", end, clock)
+    bad = {row["run"] for row in rows if not np.isfinite(row["value"])} | set(np.flatnonzero(diverged).tolist())
+    marks = [{"run": run, "step": end, "split": "train", "metric": "diverged", "value": 1.0} for run in sorted(bad)]
+    return state, rows + marks
+
+
+def _evaluated(program: Program, state: Any, split: str, step: int, clock: Clock) -> list[Row]:
+    with clock.measure("evaluate", step, step):
+        metrics = program.evaluate(state, split)
+    return _rows(step, split, metrics)
+
+
+def _rows(step: int, split: str, metrics: dict[str, Any]) -> list[Row]:
+    return [
+        {"run": run, "step": step, "split": split, "metric": metric, "value": float(value)}
+        for metric, values in metrics.items()
+        for run, value in enumerate(np.asarray(values))
+    ]
+
+
+def _table(rows: list[Row], wave: Wave) -> pd.DataFrame:
+    """Rows with each run's seed and hyperparameters in place of its index."""
+    measured = pd.DataFrame(rows)
+    identities = pd.DataFrame(list(wave.runs)).astype(float).astype({"seed": int})
+    return measured.join(identities, on="run").drop(columns="run")[[*identities, *measured.columns.drop("run")]]

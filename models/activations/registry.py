@@ -1,0 +1,225 @@
+"""The activation functions of feed-forward layers, as frozen, named values.
+
+A pointwise activation maps an array to an array; a gated one maps (gate, value) to an array, by the rule
+`pointwise(gate) * value` (Shazeer 2020, arXiv:2002.05202) except where its docstring says otherwise.
+
+Formulas are evaluated in float32 (or wider) and rounded once to the dtype of the input. They are right in the tails,
+where the usual forms return 0 or nan. At a kink the gradient is the left derivative: relu'(0) = 0, as in PyTorch.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+from lab.files.choices import nearest
+from models.activations.formulas import Values
+from models.activations.formulas.normalized import log_softmax, polynorm, softmax
+from models.activations.formulas.periodic import cosid, minsin, snake, square_relax, triangle_relax
+from models.activations.formulas.piecewise import (
+    absolute,
+    elu,
+    identity,
+    leaky_relu,
+    polyrelu,
+    prelu,
+    relu,
+    relu2,
+    selu,
+    xielu,
+)
+from models.activations.formulas.self_gated import gelu, gelu_quick, gelu_tanh, hard_swish, mish, silu, tanhexp
+from models.activations.formulas.smooth import (
+    bipolar_sigmoid,
+    elish,
+    elish_gpt_neo,
+    lisht,
+    maxsig,
+    maxtanh,
+    roottanh,
+    seagull,
+    sigmoid,
+    softplus,
+    softplusmone,
+    softsign,
+    spike,
+    spike2,
+    swish_beta,
+    tanh,
+    tanhshrink,
+)
+from models.activations.source import source_hash
+
+Initial = float | tuple[float, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class Activation:
+    """A named activation; hashable, so that equal ones share one compiled program.
+
+    name: letters, digits and underscores in lower case (it becomes a directory name).
+    function: `function(x, **parameters)`, or `function(gate, value, **parameters)` if gated; it sees float32 arrays.
+    parameters: (name, initial value) pairs; they are learned, one set a layer, and passed to a call as keyword arrays.
+
+    Raises ValueError for an unusable name and for a built-in name given to another function.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    gated: bool = False
+    parameters: tuple[tuple[str, Initial], ...] = ()
+
+    def __post_init__(self):
+        if not re.fullmatch(r"[a-z0-9_]+", self.name):
+            raise ValueError(f"activation name {self.name!r}: allowed are lower-case letters, digits and underscores")
+        if not callable(self.function):
+            raise ValueError(f"activation {self.name!r}: function must be callable, not {self.function!r}")
+        if not isinstance(self.parameters, tuple) or not all(map(_is_parameter, self.parameters)):
+            raise ValueError(
+                f"activation {self.name!r}: parameters must be (name, float or tuple) pairs, not {self.parameters!r}"
+            )
+        if self.name in _ALIASES or (self.name in _BUILT_IN and self != _BUILT_IN[self.name]):
+            raise ValueError(f"activation name {self.name!r}: it is built in and cannot be given to another function")
+
+    def __call__(self, *inputs: Values, **parameters: Any) -> Values:
+        """Evaluate `(x)`, or `(gate, value)` if gated; the result has the inputs' shape and dtype.
+
+        Raises TypeError for another number of inputs and for integers.
+        """
+        expected = ("gate", "value") if self.gated else ("x",)
+        if len(inputs) != len(expected):
+            raise TypeError(f"{self!r} is called with ({', '.join(expected)}), not with {len(inputs)} arrays")
+        dtype = jnp.result_type(*inputs)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(f"{self!r} takes floating-point arrays, not {dtype}")
+        wide = jnp.promote_types(dtype, jnp.float32)
+        return self.function(*(jnp.asarray(x, wide) for x in inputs), **parameters).astype(dtype)
+
+    def __repr__(self):
+        return f"Activation({self.name!r})"
+
+    def __reduce__(self):
+        """Pickle a built-in activation by its name."""
+        if self.name in _BUILT_IN:
+            return activation, (self.name,)
+        return Activation, (self.name, self.function, self.gated, self.parameters)
+
+    @property
+    def source_hash(self) -> str | None:
+        """The hash of a user's function (`models.activations.source`); None if built in."""
+        return None if self.name in _BUILT_IN else source_hash(self.function)
+
+
+def activation(name: str | Activation) -> Activation:
+    """Return the built-in activation called `name` (an Activation is passed through).
+
+    Raises ValueError, naming the nearest one, if there is none.
+    """
+    if isinstance(name, Activation):
+        return name
+    built_in = _BUILT_IN.get(_ALIASES.get(name, name))
+    if built_in is None:
+        hint = nearest(name, [*_BUILT_IN, *_ALIASES]) or f": known are {', '.join(_BUILT_IN)}"
+        raise ValueError(f"activation {name!r} is unknown{hint}")
+    return built_in
+
+
+def glu_of(pointwise: str | Activation) -> Activation:
+    """Return the gated linear unit of a pointwise activation, `pointwise(gate) * value` (Shazeer 2020, eq. 5).
+
+    It is called `<name>_glu`, or by its name in the paper: geglu, swiglu, reglu, glu, bilinear.
+    Raises ValueError if the activation is gated already.
+    """
+    pointwise = activation(pointwise)
+    if pointwise.gated:
+        raise ValueError(f"glu_of({pointwise.name!r}): this activation is gated already, a pointwise one is needed")
+    name = _GLU_NAMES.get(pointwise.name, f"{pointwise.name}_glu")
+    return Activation(name, _GLU(pointwise.function), gated=True, parameters=pointwise.parameters)
+
+
+def _is_parameter(pair: Any) -> bool:
+    match pair:
+        case (str(name), float() | int() | tuple()):
+            return name.isidentifier()
+    return False
+
+
+def swiglu_clamped(gate: Values, value: Values) -> Values:
+    """`(u + 1) g sigmoid(1.702 g)`, `g = min(gate, 7)`, `u = clip(value, -7, 7)`: the gated unit of gpt-oss."""
+    limit = 7.0  # reached in bfloat16; the gradient there is 1, as in PyTorch
+    g = jnp.where(gate > limit, limit, gate)
+    u = jnp.where(value > limit, limit, jnp.where(value < -limit, -limit, value))
+    return (u + 1) * gelu_quick(g)
+
+
+@dataclass(frozen=True)
+class _GLU:
+    """`pointwise(gate) * value`; a class because two closures of one function would not compare equal."""
+
+    pointwise: Callable[..., Any]
+
+    def __call__(self, gate: Values, value: Values, **parameters: Any) -> Values:
+        return self.pointwise(gate, **parameters) * value
+
+
+def _inverse_softplus(y: float) -> float:
+    return math.log(math.expm1(y))
+
+
+_ALIASES = {"swish": "silu"}
+_GLU_NAMES = {"sigmoid": "glu", "identity": "bilinear", "relu": "reglu", "gelu": "geglu", "silu": "swiglu"}
+_BUILT_IN: dict[str, Activation] = {}
+
+_THIRDS = (1 / 3, 1 / 3, 1 / 3)
+_POINTWISE = (
+    Activation("relu", relu),
+    Activation("gelu", gelu),
+    Activation("gelu_tanh", gelu_tanh),
+    Activation("gelu_quick", gelu_quick),
+    Activation("silu", silu),
+    Activation("elu", elu),
+    Activation("selu", selu),
+    Activation("leaky_relu", leaky_relu),
+    Activation("softplus", softplus),
+    Activation("mish", mish),
+    Activation("sigmoid", sigmoid),
+    Activation("tanh", tanh),
+    Activation("identity", identity),
+    Activation("hard_swish", hard_swish),
+    Activation("relu2", relu2),
+    Activation("prelu", prelu, parameters=(("slope", 0.25),)),
+    Activation("swish_beta", swish_beta, parameters=(("beta", 1.0),)),
+    Activation("xielu", xielu, parameters=(("alpha_p", _inverse_softplus(0.8)), ("alpha_n", _inverse_softplus(0.3)))),
+    Activation("polyrelu", polyrelu, parameters=(("weight", _THIRDS), ("bias", 0.0))),
+    Activation("polynorm", polynorm, parameters=(("weight", _THIRDS), ("bias", 0.0))),
+    # What EleutherAI compared besides in 2021 (EleutherAI/gpt-neo, models/activations.py).
+    Activation("softsign", softsign),
+    Activation("bipolar_sigmoid", bipolar_sigmoid),
+    Activation("softplusmone", softplusmone),
+    Activation("tanhshrink", tanhshrink),
+    Activation("tanhexp", tanhexp),
+    Activation("lisht", lisht),
+    Activation("roottanh", roottanh),
+    Activation("maxtanh", maxtanh),
+    Activation("maxsig", maxsig),
+    Activation("elish", elish),
+    Activation("elish_gpt_neo", elish_gpt_neo),
+    Activation("abs", absolute),
+    Activation("spike", spike),
+    Activation("spike2", spike2),
+    Activation("seagull", seagull),
+    Activation("snake", snake),
+    Activation("cosid", cosid),
+    Activation("minsin", minsin),
+    Activation("square_relax", square_relax),
+    Activation("triangle_relax", triangle_relax),
+    Activation("softmax", softmax),
+    Activation("log_softmax", log_softmax),
+)
+_GATED = (*(glu_of(pointwise) for pointwise in _POINTWISE), Activation("swiglu_clamped", swiglu_clamped, gated=True))
+_BUILT_IN.update({built_in.name: built_in for built_in in (*_POINTWISE, *_GATED)})
+
+ACTIVATIONS: tuple[str, ...] = tuple(_BUILT_IN)

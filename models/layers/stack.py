@@ -1,0 +1,481 @@
+"""A stack of attention and feed-forward layers on a residual stream: what all Transformers here have in common."""
+
+import re
+from collections.abc import Callable
+from dataclasses import field
+from functools import partial
+from typing import Any, Literal, get_args
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, Shaped
+
+from lab.files.choices import check_choice
+from models import activations
+from models.layers.attention import Attention, Sight, allowed_pairs
+from models.layers.dense import Initialization, deviation, initializer
+from models.layers.feedforward import FeedForward, Match, matched_width, second_moment
+from models.layers.normalization import Norm, NormKind
+from models.layers.positions import Positions, RopeScaling, alibi, relative_buckets, rotations, sinusoids
+
+Placement = Literal["pre", "post", "sandwich", "input", "output"]
+Residual = Literal["sequential", "parallel", "parallel_shared"]
+ComputeType = Literal["float32", "bfloat16"]
+Given = Array | np.ndarray  # an array as a user may hand it in
+
+CHOICES = {
+    "match": Match,
+    "norm": NormKind,
+    "placement": Placement,
+    "residual": Residual,
+    "positions": Positions,
+    "initialization": Initialization,
+    "dtype": ComputeType,
+}
+SIZES = ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "d_ff_multiple")
+POSITIVE = (*SIZES, "norm_epsilon", "rope_theta", "rotary_fraction", "attention_cap", "init_std", "embedding_std")
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward, each added to its input; `norm` makes the norms that `placement` asks for.
+
+    "pre" normalizes a layer's input (Xiong et al. 2020), "post" the sum (Vaswani et al. 2017), "output" the layer's
+    output (Liu et al. 2022), "sandwich" its input and output (Ding et al. 2021), "input" the input of layer and sum
+    alike. In a "parallel" residual all
+    layers read the block's input (Wang and Komatsuzaki 2021), in a "parallel_shared" one through one norm.
+    """
+
+    attention: Attention
+    feedforward: FeedForward
+    norm: partial[Norm]
+    placement: Placement
+    residual: Residual = "sequential"
+    cross_attention: Attention | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch length d_model"],
+        sight: Sight,
+        source: Array | None = None,
+        source_sight: Sight | None = None,
+        *,
+        scale: Any = None,
+        window: Any = None,
+        turn: Any = None,
+        train: bool,
+    ) -> Float[Array, "batch length d_model"]:
+        """The residual stream after all layers; see `Attention` for the arguments."""
+        layers: dict[str, Callable[[Array], Array]] = {
+            "attention": lambda y: self.attention(y, sight, scale=scale, window=window, turn=turn, train=train)
+        }
+        if (cross := self.cross_attention) is not None:
+            seen = source_sight or Sight()
+            layers["cross_attention"] = lambda y: cross(y, seen, source, crossed=True, scale=scale, train=train)
+        layers["feedforward"] = lambda y: self.feedforward(y, train=train)
+        if self.residual != "sequential":
+            return self.add(x, layers)
+        for name, layer in layers.items():
+            x = self.add(x, {name: layer})
+        return x
+
+    @nn.nowrap
+    def add(self, x: Array, layers: dict[str, Callable[[Array], Array]]) -> Array:
+        """x plus the output of every layer."""
+        first = next(iter(layers))
+        if self.placement == "input":
+            x = self.norm(name=f"{first}_norm")(x)
+        inputs = dict.fromkeys(layers, x)
+        if self.placement in ("pre", "sandwich"):
+            if self.residual == "parallel_shared":
+                inputs = dict.fromkeys(layers, self.norm(name=f"{first}_norm")(x))
+            else:
+                inputs = {name: self.norm(name=f"{name}_norm")(x) for name in layers}
+        for name, layer in layers.items():
+            y = layer(inputs[name])
+            x = x + (self.norm(name=f"{name}_output_norm")(y) if self.placement in ("sandwich", "output") else y)
+        return self.norm(name=f"{first}_norm")(x) if self.placement == "post" else x
+
+
+class Stack(nn.Module):
+    """The fields of a stack of blocks, and how it runs; what goes in and what comes out is a subclass's.
+
+    Parameters, norms, softmax and outputs are in float32. A seed gives every parameter of the same name and shape the
+    same initial values whatever the activation, and whether `scan` is set or not: with it the layers' parameters are
+    those of the separate layers, stacked under one name.
+    """
+
+    d_model: int = 64
+    """Width of the residual stream."""
+    n_layers: int = 2
+    """Number of blocks."""
+    n_heads: int = 4
+    """Number of attention heads; must divide d_model unless head_dim is given."""
+    n_kv_heads: int | None = None
+    """Number of key and value heads, each shared by a group of heads; None: n_heads."""
+    head_dim: int | None = None
+    """Features of a head; None: d_model / n_heads."""
+    d_ff: int | None = None
+    """Hidden width of a plain feed-forward layer, from which a gated one's is derived; None: 4 d_model."""
+    activation: str | activations.Activation = "gelu"
+    """Activation of the feed-forward layers, kept as an Activation if given by name; a gated one makes them gated."""
+    match: Match = "parameters"
+    """What a gated layer has in common with the plain one of width d_ff."""
+    d_ff_multiple: int = 1
+    """The gated width is rounded to a multiple of this."""
+    match_variance: bool = False
+    """Scale the feed-forward layers' initial output kernels: outputs then vary as much as gelu's of width d_ff."""
+    norm: NormKind = "layernorm"
+    """Kind of normalization."""
+    norm_epsilon: float = 1e-5
+    """Added to the variance or mean square."""
+    placement: Placement = "pre"
+    """Where a block normalizes: each layer's input, the sum, a layer's input and output, the input of both, or the
+    output."""
+    residual: Residual = "sequential"
+    """Whether a block's layers follow each other or read the same input, through norms of their own or a shared one."""
+    final_norm: bool | None = None
+    """Normalize the last layer's output; None: unless placement is post."""
+    embedding_norm: bool = False
+    """Normalize the embeddings."""
+    qk_norm: bool = False
+    """Normalize each head's queries and keys (Henry et al. 2020)."""
+    joint_qk_norm: bool = False
+    """Normalize the queries, and the keys, of all heads together (Team OLMo 2024)."""
+    attention_scale: float | None = None
+    """Factor of the attention scores; None: 1/sqrt(head_dim). The initial queries make up for any other."""
+    scale_by_layer: bool = False
+    """Divide the attention scores of layer i, counted from 1, by i."""
+    attention_cap: float | None = None
+    """Bound of the attention scores, by tanh."""
+    windows: tuple[int, ...] = ()
+    """How many tokens a query sees, its own with them, in each layer in turn: (4096, 0) alternates; 0 is all."""
+    positions: Positions = "learned"
+    """How the model knows a token's place."""
+    rope_theta: float = 10_000.0
+    """Base of the rotary frequencies."""
+    rope_thetas: tuple[float, ...] = ()
+    """Bases for each layer in turn, if not all have rope_theta, to which alone rope_scaling applies; 0: not rotated."""
+    rotary_fraction: float = 1.0
+    """Share of a head's features that is rotated."""
+    rope_scaling: RopeScaling | None = None
+    """How rotary frequencies are lowered for a longer context."""
+    relative_buckets: int = 32
+    """Number of learned relative positions (T5)."""
+    relative_distance: int = 128
+    """Distance from which on all share the last of them."""
+    bias: bool = True
+    """Biases in dense layers and LayerNorms, where no field below says otherwise."""
+    qkv_bias: bool | None = None
+    """Biases of queries, keys and values."""
+    output_bias: bool | None = None
+    """Bias of attention's output."""
+    feedforward_bias: bool | None = None
+    """Biases of feed-forward layers."""
+    norm_bias: bool | None = None
+    """Biases of norms; RMSNorms have none unless this is True."""
+    norm_scale: bool = True
+    """Norms have learned parameters."""
+    dropout: float = 0.0
+    """Rate on embeddings, attention weights and each layer's output, in training only."""
+    initialization: Initialization = "gpt2"
+    """How kernels are drawn; gpt2 is normal, with the layers' output kernels scaled by 1/sqrt(2 n_layers)."""
+    init_std: float = 0.02
+    """Standard deviation of the normal initializations."""
+    embedding_std: float | None = None
+    """Standard deviation of embeddings; None: init_std where kernels are drawn with it, else 1/sqrt(d_model)."""
+    scan: bool = False
+    """Run the layers as one compiled loop: compiles faster, runs slower on a CPU."""
+    remat: bool = False
+    """Compute each block again in the backward pass: less memory, a third more work."""
+    dtype: ComputeType = "float32"
+    """Type that layers compute in."""
+    source: str = field(default="", compare=False)
+    """The Hugging Face folder that the model was read from, which `models.pretrained.save` takes its tokenizer from."""
+
+    def __post_init__(self) -> None:
+        self.activation = activations.activation(self.activation)
+        super().__post_init__()
+
+    @property
+    def width(self) -> int:
+        """Features of a head."""
+        return self.head_dim or self.d_model // self.n_heads
+
+    @property
+    def hidden_width(self) -> int:
+        """Hidden width of the feed-forward layers: d_ff, or the gated width that matches it."""
+        activation, bias = activations.activation(self.activation), self.has_bias("feedforward_bias")
+        d_ff = self.d_ff or 4 * self.d_model
+        return matched_width(d_ff, activation, self.match, self.d_ff_multiple, self.d_model, bias)
+
+    @property
+    def variance_ratio(self) -> float:
+        """What the variance of a feed-forward layer's first outputs is multiplied by, with inputs of unit variance."""
+        if not self.match_variance:
+            return 1.0
+
+        def variance(activation: activations.Activation, width: int) -> float:
+            inner = deviation(self.initialization, self.init_std, self.d_model, width) * self.d_model**0.5
+            outer = deviation(self.initialization, self.init_std, width, self.d_model)
+            return width * outer**2 * second_moment(activation, inner)
+
+        own = variance(activations.activation(self.activation), self.hidden_width)
+        return variance(activations.activation("gelu"), self.d_ff or 4 * self.d_model) / own
+
+    @property
+    def has_final_norm(self) -> bool:
+        """Whether the last layer's output is normalized."""
+        return self.placement != "post" if self.final_norm is None else self.final_norm
+
+    @nn.nowrap
+    def has_bias(self, field: str) -> bool:
+        """What one of the bias fields says, or `bias` where it says nothing."""
+        return self.bias if getattr(self, field) is None else getattr(self, field)
+
+    @property
+    def has_norm_bias(self) -> bool:
+        """Whether norms have biases: what `norm_bias` says, or of LayerNorms what `bias` does."""
+        return (self.bias and self.norm == "layernorm") if self.norm_bias is None else self.norm_bias
+
+    @nn.nowrap
+    def check(self, length: int | None = None) -> None:
+        """Raises ValueError, in one sentence, if fields are not allowed or an input of this length does not fit."""
+        check_choices(self, CHOICES)
+        check_positive(self, POSITIVE)
+        if self.head_dim is None and self.d_model % self.n_heads:
+            raise ValueError(f"n_heads is {self.n_heads}, it must divide d_model, which is {self.d_model}")
+        if self.n_kv_heads is not None and self.n_heads % self.n_kv_heads:
+            raise ValueError(f"n_kv_heads is {self.n_kv_heads}, it must divide n_heads, which is {self.n_heads}")
+        if not self.rotary_fraction <= 1:
+            raise ValueError(f"rotary_fraction is {self.rotary_fraction}, it must be at most 1")
+        if self.positions == "rotary" and (self.rotary_features % 2 or not self.rotary_features):
+            raise ValueError(
+                f"positions 'rotary' need an even number of rotated features, which is {self.rotary_features}: "
+                f"{self.rotary_fraction} of {self.width}"
+            )
+        if self.positions == "sinusoidal" and self.d_model % 2:
+            raise ValueError(f"positions 'sinusoidal' need an even d_model, which is {self.d_model}")
+        if self.positions == "relative" and not 4 <= self.relative_buckets < 4 * self.relative_distance:
+            raise ValueError(
+                f"relative_buckets is {self.relative_buckets}, it must be at least 4 and less than 4 relative_distance"
+            )
+        for name in ("windows", "rope_thetas"):
+            if any(value < 0 for value in getattr(self, name)):
+                raise ValueError(f"{name} are {getattr(self, name)}, none may be negative")
+        for name in ("qk_norm", "joint_qk_norm"):
+            if getattr(self, name) and self.norm == "none":
+                raise ValueError(f"{name} is True but norm is 'none', allowed are layernorm, rmsnorm")
+        if self.qk_norm and self.joint_qk_norm:
+            raise ValueError("qk_norm and joint_qk_norm are both True, only one of them may be")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}, it must be at least 0 and less than 1")
+
+    @property
+    def bases(self) -> tuple[float, ...]:
+        """The bases of the rotary frequencies that occur, each once."""
+        return tuple(dict.fromkeys(self.rope_thetas)) or (self.rope_theta,)
+
+    @property
+    def rotary_features(self) -> int:
+        """How many of a head's features are rotated."""
+        return int(self.width * self.rotary_fraction)
+
+    @nn.nowrap
+    def init_with_output(self, rngs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Output and variables; scanned layers are drawn as separate ones, by their names, then stacked."""
+        if not self.scan:
+            return super().init_with_output(rngs, *args, **kwargs)
+        output, variables = self.clone(scan=False).init_with_output(rngs, *args, **kwargs)
+        return output, {**variables, "params": stacked(variables["params"])}
+
+    @nn.nowrap
+    def embedding(self, n: int, name: str, features: int | None = None) -> nn.Embed:
+        """A table of n vectors."""
+        drawn_with_std = self.initialization in ("gpt2", "normal", "truncated")
+        std = self.embedding_std or (self.init_std if drawn_with_std else self.d_model**-0.5)
+        draw = nn.initializers.normal(std)
+        return nn.Embed(n, features or self.d_model, self.dtype, embedding_init=draw, name=name)
+
+    @nn.nowrap
+    def normalize(self, name: str) -> Norm:
+        """One norm."""
+        return self.norms(name=name)
+
+    @property
+    def norms(self) -> partial[Norm]:
+        """What makes a norm, given its name."""
+        return partial(Norm, self.norm, self.norm_epsilon, self.has_norm_bias, self.norm_scale)
+
+    @property
+    def kernel_init(self) -> Any:
+        """How kernels are drawn."""
+        return initializer(self.initialization, self.init_std)
+
+    @nn.nowrap
+    def place(
+        self, x: Float[Array, "batch length d_model"], positions: Int[Array, "_ length"], n: int, prefix: str = ""
+    ) -> Float[Array, "batch length d_model"]:
+        """x plus what is told of positions before the first layer, where n of them are learned."""
+        if self.positions == "learned":
+            x = x + jnp.broadcast_to(self.embedding(n, f"{prefix}position_embedding")(positions), x.shape)
+        if self.positions == "sinusoidal":
+            x = x + jnp.broadcast_to(sinusoids(positions, self.d_model), x.shape).astype(x.dtype)
+        return x
+
+    @nn.nowrap
+    def sight(
+        self,
+        positions: Int[Array, "_ length"],
+        causal: bool,
+        mask: Shaped[Given, "batch keys"] | None,
+        slot: Any = None,
+        prefix: str = "",
+    ) -> Sight:
+        """What these tokens see of themselves, or of a cache with a mask of its whole length."""
+        length = positions.shape[1]
+        start, keys = 0, length
+        if slot is not None:
+            if mask is None:
+                raise ValueError(
+                    "mask is None, but a cache needs one of its whole length, 1 where a token is or will be"
+                )
+            start, keys = slot, mask.shape[1]
+        distance = (start + jnp.arange(length))[:, None] - jnp.arange(keys)[None]
+        bias = turn = None
+        if self.positions == "alibi":
+            bias = alibi(self.n_heads, distance)
+        if self.positions == "relative":
+            buckets = relative_buckets(distance, self.relative_buckets, self.relative_distance, causal)
+            table = nn.Embed(self.relative_buckets, self.n_heads, name=f"{prefix}relative_bias")
+            bias = table(buckets).transpose(2, 0, 1)[None]
+        if self.positions == "rotary":
+            turn = rotations(positions, self.rotary_features, self.bases, self.rope_theta, self.rope_scaling)
+        numbers = None if mask is None else jnp.asarray(mask)
+        own = numbers if numbers is None or slot is None else lax.dynamic_slice_in_dim(numbers, slot, length, axis=1)
+        return Sight(distance, allowed_pairs(distance, causal, numbers, own), bias, turn, slot)
+
+    @nn.nowrap
+    def block(self, name: str, crossed: bool) -> Block:
+        """One block of the stack."""
+        output_scale = (2 * self.n_layers) ** -0.5 if self.initialization == "gpt2" else 1.0
+        query_scale = 1.0 if self.attention_scale is None else self.width**-0.5 / self.attention_scale
+        common: dict[str, Any] = {
+            "dropout": self.dropout,
+            "dtype": self.dtype,
+            "kernel_init": self.kernel_init,
+            "output_init": initializer(self.initialization, self.init_std, output_scale),
+            "parent": None,
+        }
+        attend = partial(
+            Attention,
+            self.n_heads,
+            self.n_kv_heads or self.n_heads,
+            self.width,
+            self.attention_cap,
+            self.norms if self.qk_norm or self.joint_qk_norm else None,
+            self.joint_qk_norm,
+            self.has_bias("qkv_bias"),
+            self.has_bias("output_bias"),
+            query_init=initializer(self.initialization, self.init_std, query_scale),
+            **common,
+        )
+        activation, bias = activations.activation(self.activation), self.has_bias("feedforward_bias")
+        common["output_init"] = initializer(self.initialization, self.init_std, output_scale * self.variance_ratio**0.5)
+        feedforward = FeedForward(activation, self.hidden_width, bias, **common)
+        cross_attention = attend() if crossed else None
+        return Block(attend(), feedforward, self.norms, self.placement, self.residual, cross_attention, name=name)
+
+    @nn.nowrap
+    def layers(
+        self,
+        x: Float[Array, "batch length d_model"],
+        sight: Sight,
+        source: Float[Array, "batch keys d_model"] | None = None,
+        source_sight: Sight | None = None,
+        *,
+        n: int | None = None,
+        prefix: str = "",
+        train: bool = False,
+    ) -> Float[Array, "batch length d_model"]:
+        """x after n blocks (None: n_layers) and the final norm; with a `source_sight` they attend to the source too."""
+        n, crossed = n or self.n_layers, source_sight is not None
+        values = self.layer_values(n)
+
+        def run(block: Block, x: Array, scale: Any, window: Any, turn: Any) -> Array:
+            return block(x, sight, source, source_sight, scale=scale, window=window, turn=turn, train=train)
+
+        if self.remat:
+            run = nn.remat(run, prevent_cse=not self.scan)
+        if self.scan:
+            loop = nn.scan(
+                lambda block, x, values: (run(block, x, *values), None),
+                variable_axes={"params": 0, "intermediates": 0, "cache": 0},
+                split_rngs={"dropout": True},
+                length=n,
+            )
+            stacks = [None if items is None else jnp.asarray(items) for items in values]
+            x = loop(self.block(f"{prefix}layers", crossed), x, stacks)[0]
+        else:
+            for i in range(n):
+                own = [None if items is None else items[i] for items in values]
+                x = run(self.block(f"{prefix}layer_{i}", crossed), x, *own)
+        return self.normalize(f"{prefix}final_norm")(x) if self.has_final_norm else x
+
+    @nn.nowrap
+    def layer_values(self, n: int) -> tuple[list[float] | None, list[int] | None, list[int] | None]:
+        """Scale of the attention scores, window and index in `bases` of each of n layers; None: all have the usual."""
+        scale = self.width**-0.5 if self.attention_scale is None else self.attention_scale
+        scales = [scale / (i + 1) for i in range(n)] if self.scale_by_layer else [scale] * n
+        windows, thetas = in_turn(self.windows, n), in_turn(self.rope_thetas, n)
+        turns = [self.bases.index(theta) for theta in thetas] if len(self.bases) > 1 else None
+        usual = self.attention_scale is None and not self.scale_by_layer
+        return None if usual else scales, windows or None, turns
+
+
+def in_turn(values: tuple[Any, ...], n: int) -> list[Any]:
+    """Those of n layers that have them in turn; none if there are none."""
+    return [values[i % len(values)] for i in range(n)] if values else []
+
+
+def check_choices(model: Any, choices: dict[str, Any]) -> None:
+    """Raises ValueError where a field's value is not one of its choices, which are Literal types."""
+    for name, kinds in choices.items():
+        check_choice(name, getattr(model, name), get_args(kinds))
+
+
+def check_positive(model: Any, fields: tuple[str, ...]) -> None:
+    """Raises ValueError where one of these fields is neither None nor positive."""
+    for name in fields:
+        if (value := getattr(model, name)) is not None and not value > 0:
+            raise ValueError(f"{name} is {value}, it must be positive")
+
+
+def stacked(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters with those of `layer_0`, `layer_1`, ... stacked as `layers`, as `scan` has them; prefixes stay."""
+    found: dict[str, dict[int, Any]] = {}
+    others = {}
+    for name, tree in params.items():
+        if parts := re.fullmatch(r"(.*)layer_(\d+)", name):
+            found.setdefault(f"{parts[1]}layers", {})[int(parts[2])] = tree
+        else:
+            others[name] = tree
+    return others | {
+        name: jax.tree.map(lambda *leaves: jnp.stack(leaves), *(trees[i] for i in range(len(trees))))
+        for name, trees in found.items()
+    }
+
+
+def unstacked(params: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `stacked`."""
+    others = {}
+    for name, tree in params.items():
+        if not name.endswith("layers"):
+            others[name] = tree
+            continue
+        for i in range(jax.tree.leaves(tree)[0].shape[0]):
+            others[f"{name.removesuffix('s')}_{i}"] = jax.tree.map(lambda leaf, i=i: leaf[i], tree)
+    return others

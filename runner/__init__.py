@@ -1,1 +1,0 @@
-"""From cells to rows: options, plan, dispatch, progress."""

@@ -1,1 +1,0 @@
-"""What is learned: tasks, and the data they are made of."""

@@ -1,1 +1,0 @@
-"""Corpora: read, prepared and checked on the host."""
