@@ -6,7 +6,7 @@ import pytest
 from marks import slow_but
 
 from models.families import BANDED, FAMILIES, family
-from models.pretrained.folder import example
+from models.pretrained.parameters import example
 
 # Family, size, parameters of the implementation in transformers 5.23 (tied tables once), the number that the authors
 # print, and whether that is of all parameters or leaves the tables of tokens, of input and output, out. It has

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from models import pretrained
 from models.families import family
 from models.pretrained.format import function
+from models.pretrained.registry import FORMATS
 from models.transformer import Transformer
 
 FAST = ("gpt2", "bert", "llama")
@@ -37,7 +38,7 @@ def test_outputs_are_those_of_transformers(case):
     assert max(found.values()) <= TOLERANCE
 
 
-@pytest.mark.parametrize("kind", slow_but(("gpt2", "bert"), pretrained.folder.FORMATS))
+@pytest.mark.parametrize("kind", slow_but(("gpt2", "bert"), FORMATS))
 def test_what_is_saved_is_loaded_again(kind, tmp_path):
     for case in (path for path in CASES if path.name.startswith(f"{kind}_")):
         model, params = pretrained.load(case)
@@ -92,7 +93,7 @@ def test_a_family_is_written_as_its_type(name, tmp_path):
     small |= {"d_ff": 64} if name == "bloom" else {}
     default = {"t5_v1_1": "small", "gemma2": "2b", "nemotron": "15b"}
     model = family(name, (size | default)[name], **small)
-    inputs = pretrained.folder.example(model)
+    inputs = pretrained.parameters.example(model)
     shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes["params"])
     pretrained.save(tmp_path, model, params)

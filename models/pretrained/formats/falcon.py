@@ -18,6 +18,7 @@ def model(config: Config) -> Transformer:
     config.ignore("hidden_size")
     config.repeat("head_dim", d_model // max(n_heads, 1))
     new, parallel = config.take("new_decoder_architecture"), config.take("parallel_attn")
+    one_key = config.take("multi_query")
     if new and not parallel:
         config.unsupported("parallel_attn", parallel, (True,))
     norms, kv_heads = config.take("num_ln_in_parallel_attn"), config.take("num_kv_heads") or n_heads
@@ -31,7 +32,7 @@ def model(config: Config) -> Transformer:
         d_model=d_model,
         n_layers=config.take("num_hidden_layers"),
         n_heads=n_heads,
-        n_kv_heads=kv_heads if new else 1 if config.take("multi_query") else n_heads,
+        n_kv_heads=kv_heads if new else 1 if one_key else n_heads,
         d_ff=config.take("ffn_hidden_size", positive=True) or 4 * d_model,
         match="width",
         activation=config.activation("activation"),

@@ -20,6 +20,7 @@ THETAS = {FULL: 1e6, SLIDING: 1e4}
 def model(config: Config) -> Transformer:
     """The model of a config."""
     config.expect("use_bidirectional_attention", False)
+    config.ignore("attn_logit_softcapping", "_sliding_window_pattern")  # read there, and applied to nothing
     fields = llama.common(config)
     n_layers, window = fields["n_layers"], config.take("sliding_window", positive=True)
     every = config.take("sliding_window_pattern", positive=True) or 6
@@ -35,7 +36,6 @@ def model(config: Config) -> Transformer:
         placement="sandwich",
         qk_norm=True,
         attention_scale=config.take("query_pre_attn_scalar", positive=True) ** -0.5,
-        attention_cap=config.take("attn_logit_softcapping"),
         logit_cap=config.take("final_logit_softcapping"),
         windows=windows,
     )
@@ -74,7 +74,6 @@ def config(model: Any) -> dict[str, Any]:
         "rms_norm_eps": model.norm_epsilon,
         "hidden_activation": activation_name(model.activation),
         "query_pre_attn_scalar": inverse_square(scale),
-        "attn_logit_softcapping": model.attention_cap,
         "final_logit_softcapping": model.logit_cap,
         "sliding_window": max([*windows, 1]),
         "layer_types": [SLIDING if window else FULL for window in windows],
