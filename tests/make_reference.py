@@ -1,13 +1,12 @@
-"""What the config classes of transformers read: the keys of every model type here, their types and their defaults.
+"""Writes models/pretrained/reference.json: the keys that transformers reads in the config of every model type here,
+with their JSON types and defaults.
 
-    python tests/make_reference.py              writes models/pretrained/reference.json (needs torch and transformers)
-    python tests/make_reference.py --absent     writes tests/absent.json: what is meant where a key is left out
+    PYTHONPATH=. python tests/make_reference.py     (needs torch and transformers: pip install -e '.[parity]')
 
 A key counts as read if it is a field of the config class or another name of one, if the class takes it from what else
 it is given, or if the model's code, or the code that all models share, asks the config for it.
 """
 
-import argparse
 import dataclasses
 import importlib
 import inspect
@@ -25,7 +24,6 @@ from transformers.modeling_rope_utils import RotaryEmbeddingConfigMixin
 
 from models.pretrained.registry import FORMATS
 
-HERE = Path(__file__).parent
 SHARED = {"quantization_config", "per_layer_config", "is_causal"}
 """Keys of which the code that all models share asks every config (masking_utils, modeling_utils)."""
 OTHERS = {
@@ -99,38 +97,9 @@ def fields(config: type) -> list[dataclasses.Field]:
     return sorted(dataclasses.fields(config), key=lambda field: field.name)
 
 
-def absent(kind: str) -> dict[str, dict[str, Any]]:
-    """Key -> what transformers makes of the keys of a full config where that key is left out, as far as it differs."""
-    from make_parity import full_config  # a network with no key at its default
-
-    config = transformers.models.auto.configuration_auto.CONFIG_MAPPING[kind]
-    whole = full_config(kind)
-    resolved = config(**json.loads(json.dumps(whole))).to_dict()
-    found = {}
-    for key in whole:
-        rest = {name: value for name, value in json.loads(json.dumps(whole)).items() if name != key}
-        try:
-            without = config(**rest).to_dict()
-        except Exception as error:  # the class refuses what is left
-            found[key] = {"refused": type(error).__name__}
-            continue
-        found[key] = {
-            name: without.get(name) for name in sorted(resolved | without) if without.get(name) != resolved.get(name)
-        }
-    return found
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--absent", action="store_true", help="write tests/absent.json")
-    options = parser.parse_args()
-    if options.absent:
-        table = {kind: absent(kind) for kind in FORMATS}
-        write(HERE / "absent.json", table)
-    else:
-        table = {kind: reference(kind) for kind in FORMATS}
-        path = HERE.parent / "models" / "pretrained" / "reference.json"
-        write(path, {"transformers": transformers.__version__, **table})
+    table = {"transformers": transformers.__version__, **{kind: reference(kind) for kind in FORMATS}}
+    write(Path(__file__).parent.parent / "models" / "pretrained" / "reference.json", table)
     return 0
 
 
