@@ -15,7 +15,7 @@ from models.layers.stack import Stack, stacked, unstacked
 from models.pretrained.accompanying import FILES, kept_keys
 from models.pretrained.config import Config
 from models.pretrained.format import Format, function
-from models.pretrained.parameters import all_tensors, has_own_head, read_parameters, shapes
+from models.pretrained.parameters import all_tensors, matched, read_parameters, shapes
 from models.pretrained.registry import FORMATS, format_of
 from models.pretrained.tensors import INDEX, SINGLE, Tensors, read_json, shards
 
@@ -37,10 +37,9 @@ def load(directory: str | Path, *, ignore: tuple[str, ...] = (), **fields: Any) 
     directory = Path(directory)
     form, model = described(directory, ignore)
     tensors = Tensors(directory)
-    if getattr(model, "tied", False) and has_own_head(form, tensors):
-        model = model.clone(tied=False)
-    params = read_parameters(form, model, tensors, _other_class(form, directory))
+    model, found = matched(form, model, tensors)
     changed = _with_fields(model, fields, directory)
+    params = read_parameters(form, model, tensors, found)
     return changed, stacked(params) if changed.scan else params
 
 
@@ -95,14 +94,6 @@ def _modelled(form: Format, config: Config) -> Stack:
             config.repeat("kv_channels", model.width)
     config.finish()
     return model
-
-
-def _other_class(form: Format, directory: Path) -> str:
-    """The end of a sentence on tensors that do not fit, where the config says that they are of another class."""
-    named = read_json(directory / "config.json").get("architectures")
-    if not isinstance(named, list) or not named or form.architecture in named:
-        return ""
-    return f"; the folder is of a {named[0]}, and a {form.architecture} is needed"
 
 
 def _with_fields(model: Stack, fields: dict[str, Any], directory: Path) -> Stack:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,16 +11,22 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from models.pretrained.format import Format
-from models.pretrained.tensors import TRANSPOSED, Tensor, Tensors
+from models.pretrained.tensors import TRANSPOSED, Tensor, Tensors, read_json
 
 
-def read_parameters(form: Format, model: Any, tensors: Tensors, note: str = "") -> dict[str, Any]:
-    """The parameters of a model, in float32; every tensor is checked before the first is read.
+def matched(form: Format, model: Any, tensors: Tensors) -> tuple[Any, dict[str, str]]:
+    """The model, with an output layer of its own if the file has one, and the place of each of its tensors in the file.
 
-    Raises ValueError, which ends with the note, for a tensor that is missing, too many, of another shape or damaged.
+    Raises ValueError for a tensor that is missing, too many or of another shape.
     """
+    if getattr(model, "tied", False) and _has_own_head(form, tensors):
+        model = model.clone(tied=False)
+    return model, _places(form, model, list(all_tensors(form, model)), tensors, _other_class(form, tensors.directory))
+
+
+def read_parameters(form: Format, model: Any, tensors: Tensors, found: dict[str, str]) -> dict[str, Any]:
+    """The parameters of a matched model, in float32. Raises ValueError for a constant that is not supported."""
     rules = list(all_tensors(form, model))
-    found = _places(form, model, rules, tensors, note)
     flat = {}
     for rule in (rule for rule in rules if rule.name in found):
         name = found[rule.name]
@@ -31,12 +38,20 @@ def read_parameters(form: Format, model: Any, tensors: Tensors, note: str = "") 
     return unflatten_dict(flat, sep="/")
 
 
-def has_own_head(form: Format, tensors: Tensors) -> bool:
+def _has_own_head(form: Format, tensors: Tensors) -> bool:
     """Whether the file has an output layer that differs from the embedding."""
     if form.head not in tensors:
         return False
     embedding = _found(form.embedding, form, tensors)
     return embedding is None or not np.array_equal(tensors[form.head], tensors[embedding])
+
+
+def _other_class(form: Format, directory: Path) -> str:
+    """The end of a sentence on tensors that do not fit, where the config says that they are of another class."""
+    named = read_json(directory / "config.json").get("architectures")
+    if not isinstance(named, list) or not named or form.architecture in named:
+        return ""
+    return f"; the folder is of a {named[0]}, and a {form.architecture} is needed"
 
 
 def all_tensors(form: Format, model: Any) -> Iterator[Tensor]:
