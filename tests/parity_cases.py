@@ -163,6 +163,8 @@ CASES = (
     Case("gpt_neox", "older", {"num_attention_heads": 2, **rope(theta=50.0, partial_rotary_factor=0.25)}, "older"),
     Case("t5", "relu", {"num_layers": 1, "num_decoder_layers": 2, "d_kv": 6}),
     Case("t5", "gated_gelu", {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "num_layers": 1}),
+    Case("t5", "exact_gelu", {"feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu", "num_layers": 1}),
+    Case("t5", "no_gate", {"feed_forward_proj": "gated-relu", "is_gated_act": False, "num_layers": 1}),
     Case(
         *("t5", "gated_silu"),
         {"feed_forward_proj": "gated-silu", "num_decoder_layers": 1, "layer_norm_epsilon": 1e-2, "num_heads": 2},
@@ -200,6 +202,7 @@ CASES = (
     Case("nemotron", "older", {"tie_word_embeddings": True, **rope(theta=50.0, partial_rotary_factor=0.5)}, "older"),
     Case("apertus", "llama3", {"num_attention_heads": 2, "num_key_value_heads": 1, **LLAMA3}),
     Case("apertus", "biases", {"attention_bias": True, "hidden_act": "relu2", "tie_word_embeddings": True, **rope()}),
+    Case("apertus", "own_rope", {"num_attention_heads": 2, "max_position_embeddings": 65536}),
     Case("apertus", "bfloat16", {"rms_norm_eps": 1e-3, **rope(theta=50.0)}, "bfloat16"),
     Case("mistral", "window", {"sliding_window": 3, "head_dim": 6, **rope(theta=50.0)}),
     Case("mistral", "no_window", {"sliding_window": None, "tie_word_embeddings": True, **LLAMA3}),

@@ -1,6 +1,8 @@
 """A Hugging Face folder, config.json and safetensors, as a model and its parameters, and back."""
 
 import logging
+import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from models.pretrained.registry import FORMATS, format_of
 from models.pretrained.tensors import INDEX, SINGLE, Tensors, read_json, shards
 
 logger = logging.getLogger(__name__)
+
+NO_PARAMETERS = ("scan", "remat", "dtype", "dropout", "logit_chunk")
+"""Fields that never change a parameter."""
 
 
 def load(directory: str | Path, *, ignore: tuple[str, ...] = (), **fields: Any) -> tuple[Stack, dict[str, Any]]:
@@ -73,8 +78,12 @@ def save(directory: str | Path, model: Stack, params: dict[str, Any]) -> None:
     kind = {"architectures": [form.architecture], "model_type": form.model_type, "torch_dtype": "float32"}
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
+    for leftover in directory.glob(".saving-*"):  # of a save that was killed
+        shutil.rmtree(leftover)
     with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as beside:
         save_file(tensors, Path(beside) / SINGLE, {"format": "pt"})
+        with (Path(beside) / SINGLE).open("rb") as file:
+            os.fsync(file.fileno())
         write_json(Path(beside) / "config.json", {**kind, **kept_keys(model, form, values), **values})
         accompanying = _copied(model.source, Path(beside))
         _put(directory, Path(beside), accompanying)
@@ -107,8 +116,7 @@ def _with_fields(model: Stack, fields: dict[str, Any], directory: Path) -> Stack
     if own != asked:
         path = min(path for path in own.keys() | asked.keys() if own.get(path) != asked.get(path))
         has, asks = (f"a {list(there[path])}" if path in there else "none" for there in (own, asked))
-        which = {name: value for name, value in fields.items() if shapes(model.clone(**{name: value})) != own} or fields
-        given = ", ".join(f"{name}={value!r}" for name, value in which.items() if name != "scan")
+        given = ", ".join(f"{name}={value!r}" for name, value in fields.items() if name not in NO_PARAMETERS)
         raise ValueError(f"{directory}: with {given} the parameter {path} is {asks}, and the weights have {has}")
     return changed
 
@@ -156,11 +164,17 @@ def _copied(source: str, beside: Path) -> list[str]:
 def _put(directory: Path, beside: Path, accompanying: list[str]) -> None:
     """The new files into their places; weights that were there, and what belonged to them, are taken away."""
     stale = {INDEX, *shards(directory), *(FILES if accompanying else ())} - {SINGLE, *accompanying}
-    config = directory / "config.json"
-    if not config.exists() or config.read_bytes() != (beside / config.name).read_bytes():
-        config.unlink(missing_ok=True)
-    for name in (SINGLE, *accompanying):
+    config, new, before = directory / "config.json", beside / "config.json", beside / "config.before"
+    if config.exists() and config.read_bytes() != new.read_bytes():
+        config.replace(before)
+    try:
+        (beside / SINGLE).replace(directory / SINGLE)
+    except BaseException:
+        if before.exists():
+            before.replace(config)
+        raise
+    for name in accompanying:
         (beside / name).replace(directory / name)
     for name in stale:
         (directory / name).unlink(missing_ok=True)
-    (beside / config.name).replace(config)
+    new.replace(config)

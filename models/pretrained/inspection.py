@@ -51,7 +51,8 @@ def inspect(directory: str | Path, ignore: tuple[str, ...] = ()) -> Inspection:
     Raises FileNotFoundError if there is no config.json, and ValueError as `models.pretrained.load` does.
     """
     directory = Path(directory)
-    form, model = described(directory, ignore)
+    form, found = described(directory, ignore)
+    model: Any = found
     if (directory / SINGLE).exists() or (directory / INDEX).exists():
         model, _ = matched(form, model, Tensors(directory))
     sizes = {name: value for name in SIZES if (value := _size(model, name))}

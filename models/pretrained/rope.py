@@ -107,7 +107,7 @@ def _yarn(values: dict[str, Any], original: int, context: int) -> RopeScaling:
     factor = values.get("factor") or context / original
     magnitude, parts = values.get("attention_factor"), (values.get("mscale"), values.get("mscale_all_dim"))
     if magnitude is None and all(parts):
-        over, under = (0.1 * part * math.log(factor) + 1 if factor > 1 else 1.0 for part in parts)
+        over, under = (0.1 * float(part or 0) * math.log(factor) + 1 if factor > 1 else 1.0 for part in parts)
         magnitude = over / under
     slow, fast = float(values.get("beta_slow") or 1), float(values.get("beta_fast") or 32)
     return RopeScaling("yarn", factor, original, slow, fast, magnitude, values.get("truncate", True))

@@ -25,7 +25,7 @@ def model(config: Config) -> Transformer:
     if not new:
         config.expect("num_ln_in_parallel_attn", 1)
     context, bias = config.take("max_position_embeddings"), bool(config.take("bias"))
-    shared = "parallel_shared" if not new or norms == 1 else "parallel"
+    one_norm = not new or norms == 1
     return Transformer(
         vocab_size=config.take("vocab_size"),
         context=context,
@@ -37,7 +37,7 @@ def model(config: Config) -> Transformer:
         match="width",
         activation=config.activation("activation"),
         norm_epsilon=config.take("layer_norm_epsilon"),
-        residual=shared if parallel else "sequential",
+        residual=("parallel_shared" if one_norm else "parallel") if parallel else "sequential",
         bias=bias,
         norm_bias=True,
         tied=config.take("tie_word_embeddings"),
