@@ -17,6 +17,11 @@ from typing import Any
 import numpy as np
 from make_parity import TOLERANCE, differences, expected, ours, read, theirs
 
+from models.pretrained.config import HARMLESS, Config
+from models.pretrained.folder import modelled
+from models.pretrained.format import function
+from models.pretrained.registry import FORMATS
+
 HERE = Path(__file__).parent
 ROPE = ("rope_parameters", "rope_scaling", "rope_theta", "partial_rotary_factor", "rotary_pct", "rotary_emb_base")
 
@@ -42,6 +47,15 @@ def without(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def function_of(values: dict[str, Any]) -> dict[str, Any] | None:
+    """What the model of a config computes here; None if it is refused."""
+    kind = values["model_type"]
+    try:
+        return function(modelled(FORMATS[kind], Config(values, "config.json", kind)))
+    except ValueError:
+        return None
+
+
 def taken(values: dict[str, Any]) -> dict[str, Any]:
     """The keys of a config as transformers completes them."""
     from transformers import AutoConfig
@@ -63,8 +77,16 @@ def absent(values: dict[str, Any]) -> dict[str, dict[str, Any] | None]:
     return found
 
 
-def compared(case: Path, rest: dict[str, Any]) -> str:
-    """How the two networks of a config compare, on the weights of a case."""
+def compared(case: Path, rest: dict[str, Any], otherwise: dict[str, Any] | None) -> str:
+    """How the two networks of a config compare, on the weights of a case; `otherwise` is what `absent` says of it.
+
+    Where neither side takes anything otherwise than with the whole config, both are as in the parity of the case.
+    """
+    whole, own = function_of(json.loads((case / "config.json").read_text())), function_of(rest)
+    if own is None:
+        return "refused here"
+    if otherwise is not None and otherwise.keys() <= HARMLESS and own == whole:
+        return "same"
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / case.name
         shutil.copytree(case, copy)
@@ -95,8 +117,9 @@ def main() -> int:
     counts: Counter[str] = Counter()
     for case in [case for case in configs if not options.only or case.name in options.only]:
         own: Counter[str] = Counter()
+        found = absent(configs[case])
         for key, rest in without(configs[case]).items():
-            how = compared(case, rest)
+            how = compared(case, rest, found[key])
             own[how] += 1
             if how in ("differs", "refused there alone"):
                 print(f"{case.name} without {key}: {how}", flush=True)

@@ -54,7 +54,7 @@ def described(directory: str | Path, ignore: tuple[str, ...] = ()) -> tuple[Form
     values = {name: value for name, value in read_json(path).items() if name not in ignore}
     form = format_of(values.get("model_type"), str(path))
     config = Config(values, str(path), form.model_type)
-    model = _modelled(form, config)
+    model = modelled(form, config)
     if config.unread:
         names = ", ".join(dict.fromkeys(config.unread))
         logger.warning("%s: ignored, as transformers does not read it: %s", path, names)
@@ -89,7 +89,7 @@ def save(directory: str | Path, model: Stack, params: dict[str, Any]) -> None:
         _put(directory, Path(beside), accompanying)
 
 
-def _modelled(form: Format, config: Config) -> Stack:
+def modelled(form: Format, config: Config) -> Stack:
     """The model of a config. Raises ValueError with all that is wrong with it."""
     model = form.model(config)
     config.expect("quantization_config")
@@ -110,6 +110,8 @@ def _with_fields(model: Stack, fields: dict[str, Any], directory: Path) -> Stack
     known = [name for name in model.__dataclass_fields__ if name not in ("parent", "name", "source")]
     for name in fields:
         check_choice(f"field of {type(model).__name__}", name, known)
+    if not fields:
+        return model
     changed = model.clone(**fields)
     changed.check()
     own, asked = shapes(model), shapes(changed.clone(scan=False))
@@ -127,7 +129,7 @@ def _written(model: Any) -> tuple[Format, dict[str, Any]]:
     for form in sorted(FORMATS.values(), key=lambda form: form.model_type != _type_of_source(model)):
         try:
             values = form.config(model)
-            own = function(_modelled(form, Config(values, form.model_type, form.model_type)))
+            own = function(modelled(form, Config(values, form.model_type, form.model_type)))
         except (AttributeError, ValueError, TypeError, ArithmeticError):
             continue  # fields that the type does not have, or values that it does not take
         differing = [name for name in wanted if name in own and own[name] != wanted[name]]

@@ -66,7 +66,8 @@ def format_of(model_type: object, place: str) -> Format:
     """The format of a model type. Raises ValueError for a type that is not read, with the reason if there is one."""
     if isinstance(model_type, str) and model_type in FORMATS:
         return FORMATS[model_type]
-    reason = f", which is not read here: {REASONS[model_type]}" if model_type in REASONS else ""  # type: ignore[index]
+    known = isinstance(model_type, str) and model_type in REASONS
+    reason = f", which is not read here: {REASONS[str(model_type)]}" if known else ""
     raise ValueError(
         f"{place}: model_type is {model_type!r}{reason}; supported are {', '.join(FORMATS)}"
         f"{'' if reason else nearest(model_type, FORMATS)}"

@@ -92,10 +92,10 @@ def _scaling(config: Config, name: str, kind: str, values: dict[str, Any], conte
     try:
         match kind:
             case "linear":
-                return RopeScaling("linear", values["factor"], original)
+                return RopeScaling("linear", float(values["factor"]), original)
             case "llama3":
-                turns = values["low_freq_factor"], values["high_freq_factor"]
-                return RopeScaling("llama3", values["factor"], original, *turns)
+                factor, *turns = (float(values[key]) for key in ("factor", "low_freq_factor", "high_freq_factor"))
+                return RopeScaling("llama3", factor, original, *turns)
             case "yarn":
                 return _yarn(values, original, context)
     except ValueError as error:
@@ -104,7 +104,7 @@ def _scaling(config: Config, name: str, kind: str, values: dict[str, Any], conte
 
 
 def _yarn(values: dict[str, Any], original: int, context: int) -> RopeScaling:
-    factor = values.get("factor") or context / original
+    factor = float(values.get("factor") or context / original)
     magnitude, parts = values.get("attention_factor"), (values.get("mscale"), values.get("mscale_all_dim"))
     if magnitude is None and all(parts):
         over, under = (0.1 * float(part or 0) * math.log(factor) + 1 if factor > 1 else 1.0 for part in parts)
