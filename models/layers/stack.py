@@ -35,6 +35,7 @@ CHOICES = {
     "initialization": Initialization,
     "dtype": ComputeType,
 }
+NEWER = {"since": "0.2.0"}
 SIZES = ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "d_ff_multiple")
 POSITIVE = (*SIZES, "norm_epsilon", "rope_theta", "rotary_fraction", "attention_cap", "init_std", "embedding_std")
 
@@ -143,7 +144,7 @@ class Stack(nn.Module):
     """Normalize the embeddings."""
     qk_norm: bool = False
     """Normalize each head's queries and keys (Henry et al. 2020)."""
-    joint_qk_norm: bool = False
+    joint_qk_norm: bool = field(default=False, metadata=NEWER)
     """Normalize the queries, and the keys, of all heads together (Team OLMo 2024)."""
     attention_scale: float | None = None
     """Factor of the attention scores; None: 1/sqrt(head_dim). The initial queries make up for any other."""
@@ -157,7 +158,7 @@ class Stack(nn.Module):
     """How the model knows a token's place."""
     rope_theta: float = 10_000.0
     """Base of the rotary frequencies."""
-    rope_thetas: tuple[float, ...] = ()
+    rope_thetas: tuple[float, ...] = field(default=(), metadata=NEWER)
     """Bases for each layer in turn, if not all have rope_theta, to which alone rope_scaling applies; 0: not rotated."""
     rotary_fraction: float = 1.0
     """Share of a head's features that is rotated."""

@@ -149,4 +149,7 @@ class Config:
             elif value != self.keys.get(name, (None, None))[1]:
                 self.problems.append(f"{name} is {value!r}, which is not supported")
         if self.problems:
-            raise ValueError(f"{self.place}: {'; '.join(self.problems)}")
+            hint = (
+                "; keys in `ignore` count as absent" if any("not supported" in each for each in self.problems) else ""
+            )
+            raise ValueError(f"{self.place}: {'; '.join(self.problems)}{hint}")
