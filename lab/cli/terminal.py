@@ -89,7 +89,7 @@ def _readable(value: Any) -> str:
 
 def show_inspection(found: Mapping[str, Any]) -> None:
     """What a checkpoint uses, a line each, as `models.pretrained.inspect` gives it."""
-    form = f" ({found['gelu']})" if found["gelu"] else ""
+    form = f" (GELU: {found['gelu']})" if found["gelu"] else ""
     lines = {
         "family": f"{found['family']}, {found['architecture']}",
         "sizes": ", ".join(f"{name} {value}" for name, value in found["sizes"].items()),

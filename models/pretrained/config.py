@@ -149,7 +149,6 @@ class Config:
             elif value != self.keys.get(name, (None, None))[1]:
                 self.problems.append(f"{name} is {value!r}, which is not supported")
         if self.problems:
-            hint = (
-                "; keys in `ignore` count as absent" if any("not supported" in each for each in self.problems) else ""
-            )
+            refused = any("not supported" in problem for problem in self.problems)
+            hint = "; keys in `ignore` count as absent" if refused else ""
             raise ValueError(f"{self.place}: {'; '.join(self.problems)}{hint}")

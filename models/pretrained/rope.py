@@ -94,8 +94,8 @@ def _scaling(config: Config, name: str, kind: str, values: dict[str, Any], conte
             case "linear":
                 return RopeScaling("linear", float(values["factor"]), original)
             case "llama3":
-                factor, *turns = (float(values[key]) for key in ("factor", "low_freq_factor", "high_freq_factor"))
-                return RopeScaling("llama3", factor, original, *turns)
+                factor, low, high = (float(values[key]) for key in ("factor", "low_freq_factor", "high_freq_factor"))
+                return RopeScaling("llama3", factor, original, low, high)
             case "yarn":
                 return _yarn(values, original, context)
     except ValueError as error:
