@@ -299,9 +299,8 @@ FAMILIES: dict[str, tuple[type[Stack], Fields, dict[str, Fields]]] = {
         {
             **_shapes({"0.6b": (1024, 28, 16, 3072, True), "1.7b": (2048, 28, 16, 6144, True)}, "d_ff", "tied"),
             **_shapes({"4b": (2560, 36, 32, 9728, True)}, "d_ff", "tied"),
-            **_shapes(
-                {"8b": (4096, 36, 32, 12288), "14b": (5120, 40, 40, 17408), "32b": (5120, 64, 64, 25600)}, "d_ff"
-            ),
+            **_shapes({"8b": (4096, 36, 32, 12288), "14b": (5120, 40, 40, 17408)}, "d_ff"),
+            **_shapes({"32b": (5120, 64, 64, 25600)}, "d_ff"),
         },
     ),
     "phi3": (Transformer, PHI3, _shapes({"mini": (3072, 32, 32, 8192)}, "d_ff")),
@@ -315,7 +314,7 @@ FAMILIES: dict[str, tuple[type[Stack], Fields, dict[str, Fields]]] = {
     ),
     "roberta": (Transformer, ROBERTA, _BERT),
     "distilbert": (Transformer, DISTILBERT, _shapes({"base": (768, 6, 12)})),
-    "clip_text": (Transformer, CLIP_TEXT, _shapes({"b32": (512, 12, 8), "l14": (768, 12, 12)})),
+    "clip_text": (Transformer, CLIP_TEXT, _shapes({"b32": (512, 12, 8)})),
     "gemma3": (Transformer, GEMMA3, _shapes({"1b": (1152, 26, 4, 6912, 1)}, "d_ff", "n_kv_heads")),
     "smollm3": (Transformer, SMOLLM3, _shapes({"3b": (2048, 36, 16, 11008, 4)}, "d_ff", "n_kv_heads")),
     "olmo2": (
