@@ -87,6 +87,20 @@ def _readable(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else value
 
 
+def show_inspection(found: Mapping[str, Any]) -> None:
+    """What a checkpoint uses, a line each, as `models.pretrained.inspect` gives it."""
+    form = f" (GELU: {found['gelu']})" if found["gelu"] else ""
+    lines = {
+        "family": f"{found['family']}, {found['architecture']}",
+        "sizes": ", ".join(f"{name} {value}" for name, value in found["sizes"].items()),
+        "activation": f"{found['activation']}{form}",
+        "norm": f"{found['norm']}, {found['placement']}, epsilon {found['norm_epsilon']:g}",
+        "positions": found["positions"] + (f", theta {found['rope_theta']:g}" if found["rope_theta"] else ""),
+        "parameters": f"{found['parameters']:,}" + (", output layer tied to the embedding" if found["tied"] else ""),
+    }
+    print("\n".join(f"{name:10}  {words}" for name, words in lines.items()))
+
+
 def show_drift(rows: pd.DataFrame) -> None:
     """What each change does to the networks, the table of `lab.report.drift.attributed`."""
     print(drift.attributed(rows).to_string(index=False, float_format="{:.4g}".format, na_rep="-"))
