@@ -10,7 +10,7 @@ from scipy import stats
 
 from lab.comparison.comparison import compare
 from lab.comparison.outcomes import axis_columns
-from lab.statistics.paired import holm, smallest_resolvable
+from lab.statistics.paired import holm, minimum_detectable_effect
 
 
 def by_label(comparison):
@@ -41,7 +41,7 @@ def test_arms_are_paired_by_seed_against_the_baseline():
         np.testing.assert_allclose(arm.difference, arm.mean - comparison.baselines[0].mean)
         np.testing.assert_allclose(arm.differences, losses(shuffled, name) - losses(shuffled, "gelu"))
         sd = np.std(arm.differences, ddof=1)
-        assert arm.resolvable == pytest.approx(smallest_resolvable(sd, 5, level=1 - 0.05 / 4))
+        assert arm.resolvable == pytest.approx(minimum_detectable_effect(sd, 5, level=1 - 0.05 / 4))
     np.testing.assert_allclose([arm.p_adjusted for arm in comparison.arms], holm([arm.p for arm in comparison.arms]))
 
 

@@ -232,11 +232,6 @@ def log_gain_a_decade(grid: Grid, arm: int) -> float:
     return float(x @ log_gains(grid)[arm] / (x @ x))
 
 
-def exponent(grid: Grid, arm: int, x: str) -> float:
-    """Of an arm's power law in `parameters` or `flops`."""
-    return float(power_laws(getattr(grid, x), grid.losses.mean(axis=2)).exponent[arm])
-
-
 def over_seeds(grid: Grid, statistic: Callable[..., float], *which: Any) -> tuple[Estimate, float]:
     """statistic(grid, *which) with its t interval, that of its pseudo-values over seeds, and p of it being 0.
 
@@ -272,13 +267,12 @@ def table_of_gains(grid: Grid) -> pd.DataFrame:
 
 
 def table_of_laws(grid: Grid) -> pd.DataFrame:
-    """A row an activation and x: limit, factor, and exponent with low and high."""
+    """A row an activation and x: limit, factor and exponent, without an interval: one over seeds covers too little."""
     rows = []
     for x, (k, name) in itertools.product(("parameters", "flops"), enumerate(grid.activations)):
         laws = power_laws(getattr(grid, x), grid.losses.mean(axis=2))
-        found, _ = over_seeds(grid, exponent, k, x)
         law = {"limit": laws.limit, "factor": laws.factor[k], "exponent": laws.exponent[k]}
-        rows.append({"activation": name, "x": x, **law, "low": float(found.low), "high": float(found.high)})
+        rows.append({"activation": name, "x": x, **law})
     return pd.DataFrame(rows)
 
 

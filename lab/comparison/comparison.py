@@ -14,7 +14,7 @@ from lab.comparison.outcomes import axis_columns, higher_is_better, outcomes, pl
 from lab.files.choices import nearest
 from lab.statistics.equivalence import equivalence
 from lab.statistics.improvement import probability_of_improvement
-from lab.statistics.paired import PairedDifference, holm, paired_difference, pairs_needed, smallest_resolvable
+from lab.statistics.paired import PairedDifference, holm, minimum_detectable_effect, paired_difference, pairs_needed
 from lab.statistics.sequential import repeated_interval, repeated_p
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def _arms(
             p_adjusted=float(p),
             sign_flip_p=test.sign_flip_p,
             bca=test.bca,
-            resolvable=smallest_resolvable(test.sd, test.n, strictest),
+            resolvable=minimum_detectable_effect(test.sd, test.n, strictest),
             pairs_needed=pairs_needed(test.mean, test.sd, strictest) if test.n > 1 else None,
             same_p=equal_p,
             improvement=_improvement(-differences.to_numpy() if higher else differences.to_numpy(), level),

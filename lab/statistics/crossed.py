@@ -49,7 +49,9 @@ class Crossed(NamedTuple):
 
 
 def by_document(
-    losses: Float[np.ndarray, "*batch windows"], document: Int[np.ndarray, " windows"], lengths: Float[np.ndarray, " windows"]
+    losses: Float[np.ndarray, "*batch windows"],
+    document: Int[np.ndarray, " windows"],
+    lengths: Float[np.ndarray, " windows"],
 ) -> tuple[Float[np.ndarray, "*batch documents"], Float[np.ndarray, " documents"]]:
     """The mean loss a token of every document, from those of its windows, and its number of tokens.
 
@@ -100,7 +102,9 @@ def crossed(
 
     of_seed = differences @ share
     mean = of_seed.mean(axis=-1)
-    contributions = documents * share * (differences - mean[..., None, None])  # its mean over documents is of_seed - mean
+    contributions = (
+        documents * share * (differences - mean[..., None, None])
+    )  # its mean over documents is of_seed - mean
     of_document = contributions.mean(axis=-2)
     residuals = contributions - of_document[..., None, :] - (of_seed - mean[..., None])[..., None]
     df = np.array([seeds - 1, _equal_documents(share) - 1, (seeds - 1) * (documents - 1)])

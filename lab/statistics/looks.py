@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -39,9 +40,7 @@ def p_after(differences: Float[np.ndarray, "*batch n"], looks: Sequence[int]) ->
     return np.minimum.accumulate(_adjusted(p, tuple(looks)), axis=-1)
 
 
-def interval_after(
-    differences: Float[np.ndarray, "*batch n"], looks: Sequence[int], level: float = 0.95
-) -> PairedT:
+def interval_after(differences: Float[np.ndarray, "*batch n"], looks: Sequence[int], level: float = 0.95) -> PairedT:
     """The paired t interval now, so wide that those of all looks, and of any to come, hold at once.
 
     Its p value is the t test's own, for a single look. Raises ValueError as `p_after` does, or if the level is not
@@ -74,9 +73,7 @@ def bound(looks: Sequence[int], alpha: float) -> float:
 def _adjusted(p: Float[np.ndarray, "*batch looks"], looks: tuple[int, ...]) -> Float[np.ndarray, "*batch looks"]:
     """The alpha at which each look's p would lie on its bound."""
     logarithm = np.log(np.maximum(p, ALPHAS[0]))
-    found = [
-        np.interp(logarithm[..., k], np.log(bounds), np.log(ALPHAS)) for k, bounds in enumerate(_bounds(looks))
-    ]
+    found = [np.interp(logarithm[..., k], np.log(bounds), np.log(ALPHAS)) for k, bounds in enumerate(_bounds(looks))]
     return np.where(p > 0, np.exp(np.stack(found, axis=-1)), p)  # also nan
 
 
@@ -120,6 +117,6 @@ def _null_p(looks: tuple[int, ...]) -> Float[np.ndarray, "looks draws"]:
 
 
 def _check(n: int, looks: Sequence[int]) -> None:
-    rising = all(earlier < later for earlier, later in zip(looks, looks[1:], strict=False))
+    rising = all(earlier < later for earlier, later in pairwise(looks))
     if not looks or looks[0] < 2 or not rising or looks[-1] != n:
         raise ValueError(f"looks is {list(looks)}, but must rise from at least 2 to the number of pairs, {n}")

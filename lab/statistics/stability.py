@@ -1,4 +1,4 @@
-"""Whether arms diverge at different rates, and what the pairs say in which both trained: two questions, two verdicts."""
+"""Whether two arms diverge at different rates, and what the pairs say in which both trained: two verdicts."""
 
 from typing import NamedTuple
 
@@ -34,8 +34,8 @@ def stability(arm: Bool[np.ndarray, "*batch n"], baseline: Bool[np.ndarray, "*ba
     baseline_alone = np.count_nonzero(baseline & ~arm, axis=-1)
     fewer, one_alone = np.minimum(arm_alone, baseline_alone), arm_alone + baseline_alone
     p = np.minimum(2 * stats.binom.cdf(fewer, one_alone, 0.5), 1.0)
-    diverged = (np.count_nonzero(runs, axis=-1) for runs in (arm, baseline))
-    return Stability(arm.shape[-1], *diverged, arm_alone, baseline_alone, p)
+    diverged, of_baseline = np.count_nonzero(arm, axis=-1), np.count_nonzero(baseline, axis=-1)
+    return Stability(arm.shape[-1], diverged, of_baseline, arm_alone, baseline_alone, p)
 
 
 def rate_interval(
@@ -55,7 +55,9 @@ def rate_interval(
     return low, high
 
 
-def trained_t(differences: Float[np.ndarray, "*batch n"], level: float = 0.95) -> tuple[PairedT, Int[np.ndarray, "*batch"]]:
+def trained_t(
+    differences: Float[np.ndarray, "*batch n"], level: float = 0.95
+) -> tuple[PairedT, Int[np.ndarray, "*batch"]]:
     """The paired t test among the pairs in which both runs trained, and how many these are.
 
     A difference of a pair with a diverged run is nan. No penalty takes its place: its size would decide, one of 8 pairs
