@@ -84,8 +84,8 @@ def intervals(
     An interval for each arm covers with its level if the arm was named before; of the arms that a test picked out it
     covers less (with 30 arms of small effects, one in five). Those for "all" hold together with probability `level`:
     their critical value is that of the largest t of so many arms (max-t), which the common baseline correlates; a
-    normal factor with the mean correlation observed, rounded down to a tenth, stands for it. Those for the `selected` R of m
-    arms have level 1 - R (1 - level) / m: the share of them that miss is 1 - level on the average (false coverage
+    normal factor with the mean correlation observed, rounded down to a tenth, stands for it. Those for the `selected` R
+    of m arms have level 1 - R (1 - level) / m: the share of them that miss is 1 - level on the average (false coverage
     rate; Benjamini and Yekutieli 2005), where the selection is by Holm's or a similar rule; arms not selected have the
     interval (-inf, inf). p values are single tests'. A nan is a pair in which a run diverged, and is left out.
     Raises ValueError for another `hold`, for "selected" without a selection, or a level not between 0 and 1.
