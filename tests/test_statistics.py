@@ -171,7 +171,7 @@ def test_holm_properties(p_values, random):
 
 
 @pytest.mark.parametrize(("n", "level", "power"), [(2, 0.95, 0.5), (3, 0.99, 0.8), (5, 0.95, 0.8), (20, 0.95, 0.9)])
-def test_effect_with_power_difference_is_found_with_the_stated_power(n, level, power):
+def test_an_effect_with_power_is_found_with_the_stated_power(n, level, power):
     effect = effect_with_power(2.0, n, level, power)
     samples = effect + 2.0 * np.random.default_rng(n).normal(size=(DATA_SETS, n))
     found = np.mean(paired_t(samples).p_value < 1 - level)
