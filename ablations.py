@@ -437,13 +437,15 @@ def _figures(known: argparse.Namespace) -> None:
 
 def _calibrate(known: argparse.Namespace) -> None:
     from lab.cli import terminal
-    from lab.report import calibration, calibration_page
+    from lab.report import calibration, calibration_page, promises
 
     if known.experiments < 100:
         raise ValueError(f"--experiments is {known.experiments}: a rate takes at least 100")
+    kept = promises.promises(known.experiments)
+    terminal.show_calibration(kept)
     rates = calibration.calibrate(known.experiments)
     terminal.show_calibration(rates)
-    page = calibration_page.write(rates, known.experiments, _command(), known.out / "index.html")
+    page = calibration_page.write(rates, kept, known.experiments, _command(), known.out / "index.html")
     print(f"page: {page}")
 
 
