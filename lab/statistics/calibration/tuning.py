@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lab.statistics.calibration.check import Check, blocks, covered, rate
-from lab.statistics.choice import best_rate_difference, excess, tuned_difference, with_choice
+from lab.statistics.choice import best_rate_contrast, excess, tuned_difference, with_choice
 from lab.statistics.jackknife import pseudo_values
 from lab.statistics.paired import paired_t
 from lab.statistics.power_laws import power_laws
@@ -74,7 +74,7 @@ def _same_seeds(rng: np.random.Generator, experiments: int, coefficient: float, 
         losses = means[..., None] + SD * rng.standard_normal((*means.shape, 5))
         left_out = leave_one_out(losses)
         alone.append(paired_t(left_out[:, 0] - left_out[:, 1]).p_value < 0.05)
-        found.append(best_rate_difference(losses[:, 0], losses[:, 1], draws=DRAWS).p_value < 0.05)
+        found.append(best_rate_contrast(losses, draws=DRAWS).p_value < 0.05)
     setting = f"5 seeds choose and measure, parabola {coefficient:g}"
     return Check("tuned", setting, "false differences", then, rate(alone), rate(found), 0.0, 0.06, experiments)
 
