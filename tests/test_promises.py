@@ -32,6 +32,8 @@ def test_a_promise_is_kept_within_two_standard_errors():
 @pytest.mark.parametrize("subject", [text, divergence, power])
 def test_quick_subjects_keep_what_they_promise_but_worst_ranks(subject):
     for found in subject.checks(rng(), EXPERIMENTS):
+        if found.least is None:
+            continue
         reach = 4 * found.standard_error  # dozens of rates are looked at
         kept = found.least - reach <= found.now <= found.most + reach
         assert kept or found.quantity == "resolved, worst ranks", found
