@@ -79,6 +79,18 @@ def test_seeds_that_choose_and_measure_keep_the_level(coefficients):
     np.testing.assert_array_equal(found.p_value < 0.05, (found.low > 0) | (found.high < 0))
 
 
+def test_some_of_what_noise_gains_among_equal_rates_is_given_back_and_the_interval_holds_the_rest():
+    rng = np.random.default_rng(4)
+    means = np.stack([np.zeros(RATES), np.where(np.arange(RATES) == 2, 0, 1.0)])
+    losses = noisy(np.broadcast_to(means, (1000, 2, RATES)), 5, rng)
+    lowest = losses.mean(axis=-1).min(axis=-1)
+    bias = np.mean(lowest[:, 0] - lowest[:, 1])
+    assert bias < -0.008  # five equal rates, of which noise makes one the lowest
+    found = best_rate_contrast(losses, draws=200)
+    assert bias * 0.8 < found.mean.mean() < 0
+    assert np.mean(found.p_value < 0.05) <= 0.06
+
+
 def test_an_interaction_is_what_both_changes_have_beyond_the_sum():
     rng = np.random.default_rng(3)
     losses = noisy(parabolas(2, 0.5, rng).reshape(4, RATES), 6, rng)

@@ -85,9 +85,10 @@ def best_rate_contrast(
     """A contrast of arms at their best rates where all n seeds ran at every rate: they choose, and they measure.
 
     `weights` are those of the arms: 1 and -1 for a difference to a baseline, 1, -1, -1, 1 for an interaction. The
-    lowest of several means is too low, for noise made it the lowest; the mean excess of the repeated choice is added. A
-    choice for each seed by all others has no such bias, but its values depend on one another, so that their t test
-    finds too much: this one keeps its level, with a shorter interval than a corrected one of theirs.
+    lowest of several means is too low, for noise made it the lowest; the mean excess of the repeated choice is added, a
+    third of what noise gains among five equal rates, and the spread of that excess widens the interval enough for the
+    rest. A choice for each seed by all others has no such bias, but its values depend on one another, so that their t
+    test finds too much: this one keeps its level, with a shorter interval than a corrected one of theirs.
     Losses are paired by seed. One seed has the interval (-inf, inf) and p nan. Raises ValueError as `excess` does, or
     unless there is a weight an arm.
     """
