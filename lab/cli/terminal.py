@@ -71,8 +71,8 @@ def show_speed(found: Results, limit: float) -> None:
 
 
 def show_calibration(rates: pd.DataFrame) -> None:
-    """The rates of error and power of `lab.report.calibration.calibrate`."""
-    print(rates.to_string(index=False, float_format="{:.4f}".format))
+    """The rates of error and power of `lab.report.calibration.calibrate`, or the table of `lab.report.promises`."""
+    print(rates.to_string(index=False, float_format="{:.4f}".format, na_rep="-"))
 
 
 def show_sets(rows: Sequence[Mapping[str, Any]]) -> None:
