@@ -1,6 +1,6 @@
 """What an activation costs: time and memory of its forward and backward pass, against ReLU.
 
-Command: python -m benchmarks.activations --json benchmarks/results/activations.json
+Command: python -m benchmarks.activations --json docs/benchmarks/activations.json
 Cost:    about 5 minutes on 2 CPU cores
 """
 

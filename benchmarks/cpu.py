@@ -1,6 +1,6 @@
 """What training many seeds costs on a CPU: tokens a second of this project and of PyTorch, in turn.
 
-Command: python -m benchmarks.cpu --json benchmarks/results/cpu-MACHINE.json
+Command: python -m benchmarks.cpu --json docs/benchmarks/cpu-MACHINE.json
 Cost:    about 20 minutes on 2 CPU cores, of which 5 compile; needs torch, and for torch.compile a C++ compiler
 """
 

@@ -1,6 +1,6 @@
 """Ways to compute the same: what the code does against what it could do instead, as a ratio of times.
 
-Command: python -m benchmarks.formulations --json benchmarks/results/formulations.json
+Command: python -m benchmarks.formulations --json docs/benchmarks/formulations.json
 Cost:    about 8 minutes on 2 CPU cores, half of it compiling
 """
 

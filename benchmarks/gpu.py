@@ -1,6 +1,6 @@
 """What one NVIDIA GPU is used for: many small runs at once, one larger run, activations, attention, cross-entropy.
 
-Command: python -m benchmarks.gpu --json benchmarks/results/gpu.json
+Command: python -m benchmarks.gpu --json docs/benchmarks/gpu.json
 Cost:    at most 9 minutes; every section is a process that is ended when its time is over, and keeps what it has
 """
 

@@ -1,6 +1,6 @@
 """What input costs: batches that are drawn on the device, and windows that the host reads ahead.
 
-Command: python -m benchmarks.input --json benchmarks/results/input.json
+Command: python -m benchmarks.input --json docs/benchmarks/input.json
 Cost:    about 4 minutes on 2 CPU cores
 """
 

@@ -1,6 +1,6 @@
 """How training scales: tokens a second over seeds, and measured cost against the work of wider and deeper models.
 
-Command: python -m benchmarks.scaling --json benchmarks/results/scaling.json
+Command: python -m benchmarks.scaling --json docs/benchmarks/scaling.json
 Cost:    about 6 minutes on 2 CPU cores, of which half compiles
 """
 

@@ -1,6 +1,6 @@
 """Whether everything runs on the accelerator at hand, a TPU say: first steps of the quickstart, input, scaling.
 
-Command: python -m benchmarks.tpu --out benchmarks/results/tpu
+Command: python -m benchmarks.tpu --out results/tpu
 Cost:    a few minutes
 """
 
