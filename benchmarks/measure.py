@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lab.files.atomic import write_bytes
-from lab.report.figures import INK, svg
+from lab.report.figures import INK, standalone, svg
 from lab.results.environment import environment
 
 Shape = tuple[int, int, int]  # m, k, n of [m, k] @ [k, n]
@@ -103,7 +103,7 @@ def write(path: Path, results: dict[str, Any]) -> None:
 def keep(path: Path, results: dict[str, Any], figure: Figure, title: str) -> None:
     """Writes the numbers as JSON and the figure beside them as SVG."""
     write(path, results)
-    write_bytes(path.with_suffix(".svg"), svg(figure, title).encode())
+    write_bytes(path.with_suffix(".svg"), standalone(svg(figure, title)).encode())
 
 
 def dots(
