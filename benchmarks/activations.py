@@ -120,7 +120,7 @@ def figure(rows: Sequence[dict[str, Any]]) -> Figure:
         whole = Figure(figsize=(9.6, 0.8 + 0.19 * len(names)), layout="constrained")
         for axes, dtype in zip(whole.subplots(1, len(TYPES), sharey=True), TYPES, strict=True):
             measure.dots(axes, {name: found[name, dtype] for name in names}, [colour(name) for name in names])
-            axes.set(title=dtype, xlabel="forward and backward / ReLU's", xscale="log")
+            axes.set(title=dtype, xlabel="time of both passes / ReLU", xscale="log")
     return whole
 
 

@@ -170,7 +170,7 @@ def svg(figure: Figure, title: str) -> str:
 
 
 def standalone(element: str) -> str:
-    """An <svg> element as a file of its own: no page gives it a text colour, so it brings one for light and for dark."""
+    """An <svg> element as a file of its own, with text colours for light and for dark pages."""
     return element.replace(">", f">{ON_ITS_OWN}", 1)
 
 

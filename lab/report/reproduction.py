@@ -185,7 +185,7 @@ def _mean_logarithm(ours: pd.DataFrame, name: str, split: str, since: float, unt
 
 
 def draw(panels: Sequence[Panel]) -> Figure:
-    """A row per panel and a column per split: our median as a line with a band over all runs; dashed what was published.
+    """A row per panel and a column per split: our median as a line with a band over all runs, published curves dashed.
 
     Panels with one split stand two in a row, so that the figure is never wider than the page.
     """
