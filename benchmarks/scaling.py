@@ -65,8 +65,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def figure(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Left: tokens per second of all seeds together. Right: time against work; dashed: proportional to the most expensive
-    model's."""
+    """Left: tokens per second of all seeds together. Right: time against work; dashed: proportional to the
+    largest model's."""
     with mpl.rc_context(STYLE):
         whole = Figure(figsize=(9.6, 3.2), layout="constrained")
         left, right = whole.subplots(1, 2)
