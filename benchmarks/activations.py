@@ -78,7 +78,7 @@ def measured(
 
 
 def timed(function: Callable[[], Any], seconds: float) -> Callable[[], float]:
-    """A measurement of ms a call, of so many calls as fit."""
+    """A measurement of milliseconds per call, over as many calls as fit."""
 
     def calls(count: int) -> float:
         begin = time.perf_counter()

@@ -111,7 +111,7 @@ def started(size: Size, source: Path | None, stack: ExitStack) -> dict[str, list
 
 
 def together(workers: Sequence[Worker], steps: int) -> float:
-    """Seconds until all processes, side by side, have trained so many steps each."""
+    """Seconds until all processes, side by side, have trained `steps` steps each."""
     begin = time.perf_counter()
     for one in workers:
         one.send(train=steps)

@@ -95,7 +95,7 @@ def _joint(x: jax.Array, *kernels: jax.Array) -> list[jax.Array]:
 
 
 def forward_and_backward(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[[int], float]:
-    """A function that does both passes so many times, one after another in one program, and gives the seconds.
+    """A function that does both passes n times, one after another in one program, and gives the seconds.
 
     Every repetition reads what the one before wrote, so that none can be left out or moved.
     """
@@ -113,7 +113,7 @@ def forward_and_backward(function: Callable[..., Any], arguments: tuple[Any, ...
 
 
 def training(changes: Mapping[str, Any]) -> Callable[[int], float]:
-    """A function that trains all seeds so many steps and gives the seconds."""
+    """A function that trains all seeds for n steps and gives the seconds."""
     fields = {path: value for path, value in changes.items() if path != "kind"}
     cell = grid(with_fields(workload.experiment(SIZE, SEEDS), fields))[0]
     return workload.trainer_of(cell, workload.random_tokens(SIZE), changes.get("kind", "auto"))

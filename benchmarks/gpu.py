@@ -107,7 +107,7 @@ def gpt2(scale: Scale) -> Rows:
 
 
 def curve(scale: Scale) -> Rows:
-    """Milliseconds a step of so many seeds, in turn with those of one."""
+    """Milliseconds per step of each number of seeds, in turn with those of one seed."""
     tokens = scale.small.tokens
     one = workload.rate(workload.trainer(scale.small, 1), tokens, scale.seconds)
     for count in scale.curve:

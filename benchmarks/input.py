@@ -83,7 +83,7 @@ def drawing(experiment: Experiment, runs: int, repetitions: int, seconds: float)
 
 
 def streaming(batch_size: int, context: int, runs: int, megabytes: int, seconds: float) -> dict[str, Any]:
-    """How fast windows of a memory-mapped text are read for so many seeds: ms a step, one number a window of batches.
+    """How fast windows of a memory-mapped text are read for `runs` runs: ms per step, one number per window of batches.
 
     The first windows, which are read before anybody waits for them, are left out.
     """

@@ -32,7 +32,7 @@ def in_turn(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, 
 
 
 def fitting(work: Callable[[int], float], seconds: float, at_least: int = 1) -> int:
-    """How many steps of `work`, which takes a number of steps and gives seconds, fit in so many; it warms up first."""
+    """How many steps of `work`, a function from a number of steps to seconds, fit in `seconds`; it warms up first."""
     work(1)
     return max(at_least, round(seconds / work(1)))
 

@@ -29,7 +29,7 @@ FEW = 2  # seeds where the size varies
 
 
 def points(base: Size, most: int) -> list[dict[str, Any]]:
-    """What is measured: sweep, size and number of seeds, at most so many."""
+    """What is measured: sweep, size and number of seeds, at most `most`."""
     seeds = [{"sweep": "seeds", "size": base, "seeds": n} for n in SEEDS if n <= most]
     widths = [replace(base, d_model=int(base.d_model * factor)) for factor in FACTORS["width"]]
     depths = [replace(base, n_layers=int(base.n_layers * factor)) for factor in FACTORS["depth"]]

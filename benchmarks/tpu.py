@@ -18,7 +18,7 @@ from lab.comparison.speed import speed
 
 
 def first_steps(steps: int, activations: tuple[str, ...]) -> str:
-    """Trains the quickstart for so many steps, with its report; says how fast."""
+    """Trains the quickstart for `steps` steps, with its report; says how fast."""
     settings = replace(quickstart.settings, steps=steps)
     asked = replace(quickstart, settings=settings, activations=activations, baseline=activations[0])
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ MODULES = "stdlib"
 FOLDER = "folder:"
 """Before a path, it names one's own folder: `folder:reviews`."""
 HELD_OUT = 10
-"""One text of so many is for test, and one for validation."""
+"""Of this many texts, one is for test and one for validation."""
 
 Labelled = dict[str, list[tuple[bytes, str]]]
 """Split -> its texts, each with its label."""
@@ -34,7 +34,7 @@ def check_labelled(name: str) -> None:
 def labelled_texts(name: str, classes: int, data_dir: Path | None = None) -> Dataset:
     """Texts as bytes: every split has `tokens`, uint8 [n], `ends`, int64 [texts], and `label`, int32 [texts].
 
-    - `stdlib`: the so many largest modules of the running interpreter's standard library, which are its top-level
+    - `stdlib`: the largest modules of the running interpreter's standard library, which are its top-level
       packages and files. Each of their files is three texts: the first eight tenths of its lines are for training, the
       next tenth for validation, the last for test.
     - `folder:DIR`: the UTF-8 files DIR/LABEL/*.txt, or DIR/{train,validation,test}/LABEL/*.txt. Validation and test are
