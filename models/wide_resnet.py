@@ -58,11 +58,11 @@ class WideResNet(nn.Module):
     """
 
     channels: int = 3
-    """Channels of an image."""
+    """Channels of the images."""
     depth: int = 40
-    """Number of convolutions, the 1x1 ones between stages among them: 6 n + 4 with n blocks per stage."""
+    """Number of convolutions, the 1x1 ones between stages among them: 6 n + 4 with n blocks a stage."""
     widening: int = 4
-    """Widening factor: the stages have 1, 2 and 4 times `widening` times the channels of the stem."""
+    """Channels of the stages: so many times 1, 2 and 4 times the stem's."""
     stem: int = 16
     """Channels of the first convolution of a plain activation, from which those of a gated one are derived."""
     classes: int = 100
@@ -97,7 +97,7 @@ class WideResNet(nn.Module):
         check_choices(self, {"match": Literal["parameters", "width"]})
         check_positive(self, ("channels", "widening", "stem", "classes"))
         if self.depth < 10 or self.depth % 6 != 4:
-            raise ValueError(f"depth is {self.depth}, it must be 6 n + 4 with n blocks per stage: 10, 16, 22, ...")
+            raise ValueError(f"depth is {self.depth}, it must be 6 n + 4 with n blocks a stage: 10, 16, 22, ...")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}, it must be at least 0 and less than 1")
 
