@@ -42,17 +42,18 @@ KNOWN: dict[str, type] = {
 def canonical(value: Any) -> Any:
     """A value as JSON: a dataclass or a Flax module becomes its type's name and its fields, an activation its name.
 
-    Fields that two equal values may differ in are left out, and newer ones that are as before there was the field: so
-    results that are older have the form, and the name, that they were made with. A user's own activation also carries
+    Fields that two equal values may differ in are left out, and those that came after version 0.1.0 (their metadata
+    say `since`) where they are as before there were any: what was made before keeps its name. That is as by default,
+    unless the metadata have another value (`before`). A user's own activation also carries
     the hash of its source. Raises TypeError for what has no such form.
     """
     if isinstance(value, Activation):
         return value.name if value.source_hash is None else {"name": value.name, "source": value.source_hash}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        before = _before(type(value))
-        fields = {name: getattr(value, name) for name in field_names(value)}
-        kept = {name: canonical(own) for name, own in fields.items() if name not in before or own != before[name]}
-        return {"type": type(value).__name__, **kept}
+        newer = _before(type(value))
+        names = [name for name in field_names(value) if name not in newer or getattr(value, name) != newer[name]]
+        fields = {name: canonical(getattr(value, name)) for name in names}
+        return {"type": type(value).__name__, **fields}
     if isinstance(value, (list, tuple)):
         return [canonical(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
@@ -87,5 +88,7 @@ def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
 
 
 def _before(kind: type) -> dict[str, Any]:
-    """The fields that are newer than some results, with the value that stands for how it was without them."""
-    return {item.name: item.metadata["before"] for item in dataclasses.fields(kind) if "before" in item.metadata}
+    """The fields that came after version 0.1.0, with the value that stands for how it was without them."""
+    plain = [item for item in dataclasses.fields(kind) if item.default_factory is dataclasses.MISSING]
+    newer = [item for item in plain if "since" in item.metadata]
+    return {item.name: item.metadata.get("before", item.default) for item in newer}

@@ -55,7 +55,7 @@ class Settings:
     """What b1 is in the second half of the steps, only with adam; as in the first half unless set."""
     evaluate_every: int | None = None
     """Steps between evaluations; a tenth of steps unless set. Evaluated at step 0 and at the last step always."""
-    final_evaluation: float = field(default=0.15, metadata={"before": 0.0})
+    final_evaluation: float = field(default=0.15, metadata={"since": "0.2.0", "before": 0.0})
     """Share of the cost of training that the evaluation at the last step may take, of validation and test together: it
     is on as many examples, at least those of the curve and at most all. 0 is those of the curve."""
     checkpoint_every: int = 5
