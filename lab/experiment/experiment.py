@@ -14,6 +14,7 @@ import jax
 
 from lab.data.dataset import SPLITS, Dataset
 from lab.experiment.init_from import Start
+from lab.experiment.own_code import OwnCode, own_code
 from lab.experiment.serialization import canonical, field_names, restored
 from lab.files.choices import check_choice, nearest
 from lab.probes.cost import cost
@@ -198,6 +199,10 @@ class Cell:
         )
         return cost(self.model, shapes, self.task.tokens_per_example)
 
+    def own_code(self, dataset: Dataset) -> OwnCode:
+        """What the user's own code in it computes: see `lab.experiment.own_code.own_code`."""
+        return own_code(self.model, self.task, dataset)
+
     def description(self, dataset: Dataset) -> dict[str, Any]:
         """The cell as JSON, as results keep it: its canonical form with names, axes and cost."""
         parts = self.canonical
@@ -213,8 +218,9 @@ class Cell:
         }
 
     def check(self) -> None:
-        """Raises ValueError where a field is not allowed."""
+        """Raises ValueError where a field is not allowed, or the activation is not what it was when it was made."""
         self.settings.check()
+        self.activation.check()
         for run in self.runs:
             run.hyperparameters.check()
         self.model.check(getattr(self.task, "context", None))

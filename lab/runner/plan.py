@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lab.experiment.experiment import Cell, Experiment, grid
-from lab.experiment.serialization import canonical
+from lab.experiment.serialization import canonical, ours
 from lab.files.atomic import LEFTOVERS, read_json, sweep, write_json
 from lab.files.locks import lock
-from lab.results.cells import CellDirectory, first_difference
+from lab.results.cells import CellDirectory, changed_code, first_difference
 from lab.results.environment import commit
 from lab.training.train import Dataset
+from models.activations import ACTIVATIONS, Activation, activation
 
 OURS = ("experiment.json", "cells", "tuning", "matched.json")  # any of them tells a folder of results
 
@@ -28,8 +30,8 @@ def prepare(
 
     `baselines` are the scores that a network must beat: name of the task -> baseline -> its metric, split and value.
     `looks` are the first and the last number of seeds at which arms are compared, if that decides how many are trained.
-    Raises ValueError if the directory holds an experiment with another task, model or settings, another activation of
-    the same name or an arm with other fields of its own, OSError if it cannot be written.
+    Raises ValueError if the directory holds an experiment with another task, model or settings, or an arm with other
+    fields of its own, OSError if it cannot be written.
     """
     check_folder(directory)
     path = directory / "experiment.json"
@@ -41,7 +43,6 @@ def prepare(
                 f"{directory} holds '{known['name']}' with {difference} as asked now: "
                 f"choose another --out, or delete it"
             )
-        _check_activations(experiment, directory)
         _check_own(experiment, known.get("own", []), directory)
         write_json(path, _record(experiment, known, command, baselines or {}, list(looks)))
 
@@ -63,6 +64,41 @@ def check_data(cells: Sequence[Cell], directory: Path, load: Callable[[Any], Dat
                 f"{path.parent} was trained on other data than is there now ({difference}): choose another --out, or "
                 f"delete it"
             )
+
+
+def check_code(cells: Sequence[Cell], directory: Path, load: Callable[[Any], Dataset]) -> None:
+    """Raises ValueError where a directory holds runs whose activation, model or task, a user's own, computed something
+    else than that of the same name does now: see `lab.experiment.own_code`."""
+    made = {path.parent: read_json(path) for path in sorted(directory.glob("cells/*/cell.json"))}
+    arms = {cell.activation.name: cell.activation for cell in cells}
+    for folder, known in made.items():
+        if (arm := arms.get(known["activation"])) is not None:
+            code = {} if arm.built_in else {"activation": arm.identity}
+            _refuse(folder, changed_code(known, code, ("activation",)))
+    # What is there may be arms that are not asked for now: they are made again, to see if their code is the same.
+    arms = {
+        known["activation"]: activation(known["activation"]) for known in made.values() if _goes_by_name(known)
+    } | arms
+    own = {_with_arm(cell, activation("gelu")).name: cell for cell in cells if not ours((cell.model, cell.task))}
+    again = {cell.name: cell for one in own.values() for cell in (_with_arm(one, arm) for arm in arms.values())}
+    for folder, known in made.items():
+        if (cell := again.get(folder.name)) is not None:
+            _refuse(folder, changed_code(known, cell.own_code(load(cell.task))))
+
+
+def _refuse(folder: Path, difference: str | None) -> None:
+    if difference is not None:
+        raise ValueError(
+            f"{folder} was made with {difference}: give what is new another name, choose another --out, or delete it"
+        )
+
+
+def _goes_by_name(known: dict[str, Any]) -> bool:
+    return known["activation"] in ACTIVATIONS
+
+
+def _with_arm(cell: Cell, arm: Activation) -> Cell:
+    return replace(cell, model=replace(cell.model, activation=arm))
 
 
 def _key(value: dict[str, Any]) -> str:
@@ -105,18 +141,6 @@ def _foreign(directory: Path, ours: Sequence[str]) -> bool:
     if not directory.exists() or any((directory / name).exists() for name in ours):
         return False
     return any(path.name != "lock" and not path.match(LEFTOVERS) for path in directory.iterdir())
-
-
-def _check_activations(experiment: Experiment, directory: Path) -> None:
-    """Raises ValueError where results of an activation with the same name, but another source, are there already."""
-    asked = {cell.activation.name: canonical(cell.activation) for cell in grid(experiment)}
-    for path in sorted(directory.glob("cells/*/cell.json")):
-        made = read_json(path)
-        if asked.get(made["activation"], made["model"]["activation"]) != made["model"]["activation"]:
-            raise ValueError(
-                f"{path.parent} was made with another source of '{made['activation']}': give it another name, choose "
-                f"another --out, or delete it"
-            )
 
 
 def _check_own(experiment: Experiment, known: list[dict[str, Any]], directory: Path) -> None:

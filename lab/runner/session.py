@@ -39,10 +39,11 @@ class Session:
     def train(self, experiment: Experiment, directory: Path, looks: Sequence[int] = ()) -> Results:
         """Trains what is missing of an experiment in a directory and writes the report; gives the results.
 
-        For `looks` see `lab.runner.plan.prepare`. Raises what that raises, and `lab.runner.plan.check_data`.
+        For `looks` see `lab.runner.plan.prepare`. Raises what that raises, `lab.runner.plan.check_data` and `check_code`.
         """
         cells, mode, console = grid(experiment), self.mode, _console(self.mode)
         distributed.once(lambda: plan.check_data(cells, directory, dispatch.load, mode.retrain))
+        distributed.once(lambda: plan.check_code(cells, directory, dispatch.load))
         distributed.once(lambda: plan.prepare(experiment, directory, self.command, self.baselines, looks))
         if not mode.retrain:
             _tell_of_other_commits(cells, directory, console)
