@@ -89,7 +89,7 @@ def _versions() -> dict[str, str]:
 
 def traced_by() -> dict[str, Any]:
     """On what a program depends beside the function: versions of the libraries, and whether 64 bits are on."""
-    return {**_versions(), "x64": bool(jax.config.jax_enable_x64)}
+    return {**_versions(), "x64": jax.config.read("jax_enable_x64")}
 
 
 def traced(owner: str, trace: Callable[..., Any], *arguments: Any) -> Any:

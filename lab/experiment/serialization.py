@@ -41,8 +41,8 @@ KNOWN: dict[str, type] = {
 def canonical(value: Any) -> Any:
     """A value as JSON: a dataclass or a Flax module becomes its type's name and its fields, an activation its name.
 
-    Fields that two equal values may differ in are left out. Of a user's own code only the name is here: what it computes
-    is told by `lab.experiment.own_code`. Raises TypeError for what has no such form.
+    Fields that two equal values may differ in are left out. Of a user's own code only the name is here: what it
+    computes is told by `lab.experiment.own_code`. Raises TypeError for what has no such form.
     """
     if isinstance(value, Activation):
         return value.name if value.built_in else {"name": value.name}

@@ -76,9 +76,8 @@ def check_code(cells: Sequence[Cell], directory: Path, load: Callable[[Any], Dat
             code = {} if arm.built_in else {"activation": arm.identity}
             _refuse(folder, changed_code(known, code, ("activation",)))
     # What is there may be arms that are not asked for now: they are made again, to see if their code is the same.
-    arms = {
-        known["activation"]: activation(known["activation"]) for known in made.values() if _goes_by_name(known)
-    } | arms
+    names = {known["activation"] for known in made.values()}
+    arms = {name: activation(name) for name in names & set(ACTIVATIONS)} | arms
     own = {_with_arm(cell, activation("gelu")).name: cell for cell in cells if not ours((cell.model, cell.task))}
     again = {cell.name: cell for one in own.values() for cell in (_with_arm(one, arm) for arm in arms.values())}
     for folder, known in made.items():
@@ -91,10 +90,6 @@ def _refuse(folder: Path, difference: str | None) -> None:
         raise ValueError(
             f"{folder} was made with {difference}: give what is new another name, choose another --out, or delete it"
         )
-
-
-def _goes_by_name(known: dict[str, Any]) -> bool:
-    return known["activation"] in ACTIVATIONS
 
 
 def _with_arm(cell: Cell, arm: Activation) -> Cell:

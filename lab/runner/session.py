@@ -39,7 +39,7 @@ class Session:
     def train(self, experiment: Experiment, directory: Path, looks: Sequence[int] = ()) -> Results:
         """Trains what is missing of an experiment in a directory and writes the report; gives the results.
 
-        For `looks` see `lab.runner.plan.prepare`. Raises what that raises, `lab.runner.plan.check_data` and `check_code`.
+        For `looks` see `lab.runner.plan.prepare`. Raises what that raises, and `check_data` and `check_code` of it.
         """
         cells, mode, console = grid(experiment), self.mode, _console(self.mode)
         distributed.once(lambda: plan.check_data(cells, directory, dispatch.load, mode.retrain))
