@@ -26,6 +26,8 @@ TOLERANCE = 1e-4
 MOST_VALUES = 64
 """An array of more values has three numbers in the fingerprint."""
 LIBRARIES = ("jax", "flax", "numpy", "optax")
+COMMUTATIVE = ("add", "add_any", "mul")
+"""To the last bit. Gradients are added in an order that follows that of lines which do not depend on each other."""
 WITHOUT_NUMBERS = ("name", "debug_info", "ctx_mesh")
 """Parameters of primitives that decide no number: names of inner functions, and what they were called under."""
 
@@ -142,7 +144,10 @@ def _inner_results(jaxpr: core.Jaxpr, known: dict[Any, str]) -> list[str]:
         if "callback" in equation.primitive.name:
             raise Impure(f"calls back into Python ({equation.primitive.name})")
         parameters = [_text(item) for item in sorted(equation.params.items()) if item[0] not in WITHOUT_NUMBERS]
-        whole = _hash(equation.primitive.name, *parameters, *map(of, equation.invars))
+        operands = [of(atom) for atom in equation.invars]
+        if equation.primitive.name in COMMUTATIVE:
+            operands.sort()
+        whole = _hash(equation.primitive.name, *parameters, *operands)
         for index, variable in enumerate(equation.outvars):
             known[variable] = f"{index} of {whole}: {variable.aval}"
     return [of(atom) for atom in jaxpr.outvars]
