@@ -1,9 +1,8 @@
 """What a function computes, as a value that can be kept and compared: its trace and its values, never its source.
 
 The program is what JAX traces the function to, told by what each result is computed from: primitives and their
-parameters, constants with their bytes, shapes and dtypes. Names, places in a file, the order of things that do not
-depend on each other, and what no result depends on do not enter. Beside it stand values at fixed inputs, its
-fingerprint.
+parameters, constants with their bytes, shapes and dtypes. Names, places in a file, and what no result depends
+on do not enter. Beside it stand values at fixed inputs, its fingerprint.
 
 The rule: functions with one program are the same. Functions with two programs that were traced by the same versions of
 the libraries are different. Another version may trace one function to two programs: there they are the same if their
@@ -26,8 +25,6 @@ TOLERANCE = 1e-4
 MOST_VALUES = 64
 """An array of more values has three numbers in the fingerprint."""
 LIBRARIES = ("jax", "flax", "numpy", "optax")
-COMMUTATIVE = ("add", "add_any", "mul")
-"""To the last bit. Gradients are added in an order that follows that of lines which do not depend on each other."""
 WITHOUT_NUMBERS = ("name", "debug_info", "ctx_mesh")
 """Parameters of primitives that decide no number: names of inner functions, and what they were called under."""
 
@@ -144,10 +141,7 @@ def _inner_results(jaxpr: core.Jaxpr, known: dict[Any, str]) -> list[str]:
         if "callback" in equation.primitive.name:
             raise Impure(f"calls back into Python ({equation.primitive.name})")
         parameters = [_text(item) for item in sorted(equation.params.items()) if item[0] not in WITHOUT_NUMBERS]
-        operands = [of(atom) for atom in equation.invars]
-        if equation.primitive.name in COMMUTATIVE:
-            operands.sort()
-        whole = _hash(equation.primitive.name, *parameters, *operands)
+        whole = _hash(equation.primitive.name, *parameters, *map(of, equation.invars))
         for index, variable in enumerate(equation.outvars):
             known[variable] = f"{index} of {whole}: {variable.aval}"
     return [of(atom) for atom in jaxpr.outvars]

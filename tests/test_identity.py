@@ -103,7 +103,7 @@ def test_every_bit_of_a_captured_array_counts(one, other):
         "def f(x):\n    # a comment\n    return jnp.tanh(x) * (x ** 2)",
         "def f(anything):\n    '''Words.'''\n    first = jnp.tanh(anything)\n    return first * anything**2",
         "f = (lambda x:\n     jnp.tanh(x)\n     * x ** 2)",
-        "def f(x):\n    square, unused = x ** 2, x ** 3\n    return jnp.tanh(x) * square",
+        "def f(x):\n    y = jnp.tanh(x) * x ** 2\n    unused = x ** 3\n    return y",
         "def f(x):\n    def inner(y): return jnp.tanh(y) * y ** 2\n    return inner(x)",
     ],
 )
