@@ -53,7 +53,7 @@ def problem(power=2, noise=0, scale=1.0, order=1):
             x = np.linspace(-1, 1, self.points, dtype=np.float32)[:, None]
             y = np.sin(3 * x)
             y[3] += noise
-            return Dataset(dict.fromkeys(("train", "validation", "test"), {"x": x, "y": y}), {"name": "curve"})
+            return Dataset({key: {"x": x, "y": y} for key in ("train", "validation", "test")}, {"name": "curve"})
 
         def check(self, dataset):
             """Fits."""
