@@ -201,7 +201,7 @@ class Cell:
 
     def own_code(self, dataset: Dataset) -> OwnCode:
         """What the user's own code in it computes: see `lab.experiment.own_code.own_code`."""
-        return own_code(self.model, self.task, dataset)
+        return own_code(self.model, self.task, self.settings.batch_size, dataset)
 
     def description(self, dataset: Dataset) -> dict[str, Any]:
         """The cell as JSON, as results keep it: its canonical form with names, axes and cost."""

@@ -15,9 +15,6 @@ from lab.experiment.serialization import ours
 from models.activations import Activation
 from models.identity import Identity, array_hash, traced
 
-EXAMPLES = 2
-"""Of the batch that a model or a task is traced for."""
-
 
 @dataclasses.dataclass(frozen=True)
 class OwnTask:
@@ -54,7 +51,7 @@ class OwnTask:
 OwnCode = dict[str, Identity | OwnTask]
 
 
-def own_code(model: Any, task: Any, dataset: Dataset) -> OwnCode:
+def own_code(model: Any, task: Any, batch_size: int, dataset: Dataset) -> OwnCode:
     """Of "activation", "model" and "task" those that are a user's own; of what is built in nothing is traced.
 
     Raises ValueError, in one sentence, for code that JAX cannot trace or that is not pure.
@@ -64,18 +61,16 @@ def own_code(model: Any, task: Any, dataset: Dataset) -> OwnCode:
         found["activation"] = own.identity
     if not ours(model) or not ours(task):
         task_owner = f"the task {task.name}"
-        batch = traced(task_owner, jax.eval_shape, lambda arrays: task.batch(arrays, 0, 0, EXAMPLES), _train(dataset))
+        batch = traced(
+            task_owner, jax.eval_shape, lambda arrays: task.batch(arrays, 0, 0, batch_size), dataset.arrays["train"]
+        )
         inputs = _drawn(traced(task_owner, jax.eval_shape, task.inputs, batch))
     if not ours(model):
         found["model"] = traced(f"the model {type(model).__name__}", Identity, _network(model), np.uint32(0), *inputs)
     if not ours(task):
         outputs = _drawn(jax.eval_shape(lambda *arrays: _called(model, _init(model, 0, arrays), arrays), *inputs))
-        found["task"] = traced(task_owner, _task_identity, task, dataset, outputs)
+        found["task"] = traced(task_owner, _task_identity, task, batch_size, dataset, outputs)
     return found
-
-
-def _train(dataset: Dataset) -> Mapping[str, np.ndarray]:
-    return dataset.arrays["train"]
 
 
 def _network(model: Any) -> Callable[..., Any]:
@@ -108,22 +103,23 @@ def _called(model: Any, variables: Any, inputs: Any, dropout: Any = None) -> Any
     return jnp.asarray(outputs) if hasattr(outputs, "__jax_array__") else outputs
 
 
-def _task_identity(task: Any, dataset: Dataset, outputs: Any) -> OwnTask:
+def _task_identity(task: Any, batch_size: int, dataset: Dataset, outputs: Any) -> OwnTask:
     """Batch, inputs, loss and its slopes in the model's outputs, metrics and their summary."""
 
     def batches(split: str) -> Mapping[str, np.ndarray]:
-        return task.evaluation_batches(dataset.arrays[split], EXAMPLES)
+        return task.evaluation_batches(dataset.arrays[split], batch_size)
 
     first = {name: array[0] for name, array in batches("validation").items()}
 
     def whole(arrays: Any, seed: Any, step: Any, outputs: Any, evaluated: Any) -> Any:
-        batch = task.batch(arrays, seed, step, EXAMPLES)
+        batch = task.batch(arrays, seed, step, batch_size)
         loss, back = jax.vjp(lambda outputs: task.loss(outputs, batch), outputs)
         sums = task.metrics(outputs, evaluated)
         means = {name: total / weight for name, (total, weight) in sums.items()}
         return batch, task.inputs(batch), loss, _floating(back(jnp.ones_like(loss))), sums, task.summary(means)
 
-    return OwnTask(Identity(whole, _train(dataset), np.uint32(1), np.int32(1), outputs, first), dataset, batches)
+    identity = Identity(whole, dataset.arrays["train"], np.uint32(1), np.int32(1), outputs, first)
+    return OwnTask(identity, dataset, batches)
 
 
 def _drawn(shapes: Any) -> Any:
