@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from lab.cli.options import Told
+    from lab.cli.options import OptionsT
     from lab.comparison.comparison import Comparison
     from lab.experiment.experiment import Budget, Cell, Experiment, Named
     from lab.results.results import Results
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lab.training.reading import Place
     from lab.training.settings import Run
 
-OURS = "ablations|experiments|lab|models"
+PACKAGES = "ablations|experiments|lab|models"
 
 
 def run(
@@ -46,7 +46,7 @@ def run(
     execution: Kind = "auto",
     shards: int = 1,
     data_on: Place = "auto",
-    until_resolved: bool = False,
+    sequential: bool = False,
     retrain: bool = False,
     track: bool = False,
     profile: bool = False,
@@ -55,7 +55,7 @@ def run(
     """Trains what is missing of an experiment (a value, a name or a file) and writes the report; gives the results.
 
     Results go to `out`, results/<name> unless given. An experiment that tunes trains the grid of every arm first, in
-    `out`/tuning; `out`/matched.json, if it is there (see `match`), gives every arm its steps. `until_resolved` trains
+    `out`/tuning; `out`/matched.json, if it is there (see `match`), gives every arm its steps. `sequential` trains
     the seeds in turn, until every arm is resolved or all seeds are used (see `lab.runner.sequential`). `execution` of
     the run axis is "auto", "vmap" or "map"; a single run is spread over `shards` devices. Training data lies `data_on`
     the "device" or the "host", which reads ahead; "auto" is by its size. `track` also writes TensorBoard files,
@@ -63,18 +63,19 @@ def run(
     `lab.training.distributed.join`), all compute and the first writes. Raises ValueError for bad input, before anything
     is compiled, and OSError where the results cannot be written.
     """
-    from lab.runner import matching, sequential, tuning
+    from lab.runner import matching, tuning
+    from lab.runner import sequential as looks
     from lab.runner.mode import Mode
     from lab.training.execution import Placement
 
     asked = _found(experiment)
-    if until_resolved:
-        sequential.check(asked)
+    if sequential:
+        looks.check(asked)
     mode = Mode(Placement(execution, shards, data_on), retrain, track, profile, quiet)
     session = _session(asked, out, mode)
     directory, train = session.directory, session.train
     chosen, _ = tuning.tuned(matching.matched(asked, directory), directory, train)
-    return sequential.until_resolved(chosen, directory, train) if until_resolved else train(chosen, directory)
+    return looks.run_sequentially(chosen, directory, train) if sequential else train(chosen, directory)
 
 
 def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: bool = False) -> pd.DataFrame:
@@ -366,7 +367,7 @@ def _run(known: argparse.Namespace) -> None:
         **{
             field.name: getattr(options, field.name)
             for field in fields(options)
-            if field.name not in ("axis", "begin_with")
+            if field.name not in ("axis", "init_from")
         }
     )
     if not distributed.first():
@@ -472,7 +473,7 @@ def _data(known: argparse.Namespace) -> None:
     print("\n".join(catalogue.described(known.name)))
 
 
-def _options(kind: type[Told], known: argparse.Namespace) -> Told:
+def _options(kind: type[OptionsT], known: argparse.Namespace) -> OptionsT:
     """The experiment that a command names, with the fields that the rest of the line sets."""
     from lab.cli.options import parse
     from lab.experiment.library import find
@@ -491,7 +492,7 @@ def _refuse(sentence: str) -> int:
 def _deliberate(error: ValueError) -> bool:
     """Whether a line of ours raised it to refuse an input; that of a library or of a user's file keeps its trace."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return re.match(rf"({OURS}|__main__)(\.|$)", frame.f_globals["__name__"]) is not None
+    return re.match(rf"({PACKAGES}|__main__)(\.|$)", frame.f_globals["__name__"]) is not None
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ TARGETS = {
     "64": Target(Size(d_model=64, n_layers=2, n_heads=4, context=64, batch_size=16), ratio=2.0),
     "256": Target(Size(d_model=256, n_layers=6, n_heads=4, context=128, batch_size=16), ratio=1.2, share=0.65),
 }
-OURS, ONE = f"JAX, {SEEDS} seeds", "JAX, 1 seed"
+JAX_SEEDS, ONE = f"JAX, {SEEDS} seeds", "JAX, 1 seed"
 EAGER, COMPILED = "torch", "torch.compile"
 PINNED, PINNED_COMPILED = "torch, a process a core", "torch.compile, a process a core"
 
@@ -60,7 +60,7 @@ def compared(target: Target, source: Path | None, rounds: int, seconds: float) -
     with ExitStack() as stack:
         sides = {
             name: workload.rate(workload.trainer(size, seeds), seeds * size.tokens, seconds)
-            for name, seeds in ((OURS, SEEDS), (ONE, 1))
+            for name, seeds in ((JAX_SEEDS, SEEDS), (ONE, 1))
         }
         rates: dict[str, Callable[[], float]] = {
             "NumPy": matmul_rate,
@@ -160,7 +160,7 @@ def fastest(sides: dict[str, list[float]]) -> str:
 def verdicts(name: str, row: dict[str, Any]) -> Iterator[list[Any]]:
     """Lines of the table of targets: size, what is compared, measured, wanted, met or not."""
     rates, products, target = row["tokens_per_second"], row["matmul_flops"], row["target"]
-    peers = {side: values for side, values in rates.items() if side not in (OURS, ONE)}
+    peers = {side: values for side, values in rates.items() if side not in (JAX_SEEDS, ONE)}
 
     def line(what: str, values: list[float], wanted: float) -> list[Any]:
         met = "met" if np.median(values) >= wanted else "not met"
@@ -168,12 +168,12 @@ def verdicts(name: str, row: dict[str, Any]) -> Iterator[list[Any]]:
 
     if peers:
         best = fastest(peers)
-        yield line(f"{SEEDS} seeds / {EAGER}", measure.ratios(rates[OURS], rates[EAGER]), target["ratio"])
-        yield line(f"{SEEDS} seeds / {best}", measure.ratios(rates[OURS], rates[best]), 1.0)
+        yield line(f"{SEEDS} seeds / {EAGER}", measure.ratios(rates[JAX_SEEDS], rates[EAGER]), target["ratio"])
+        yield line(f"{SEEDS} seeds / {best}", measure.ratios(rates[JAX_SEEDS], rates[best]), 1.0)
         yield line(f"1 seed / {EAGER}", measure.ratios(rates[ONE], rates[EAGER]), 1.0)
     if target["share"]:
         reference = fastest(products)
-        work = [row["flops_per_token"] * rate for rate in rates[OURS]]
+        work = [row["flops_per_token"] * rate for rate in rates[JAX_SEEDS]]
         what = f"{SEEDS} seeds' FLOP/s / matrix products of {reference}"
         yield line(what, measure.ratios(work, products[reference]), target["share"])
 
@@ -207,7 +207,7 @@ def figure(sizes: dict[str, Any]) -> Figure:
         panels = whole.subplots(1, len(sizes), squeeze=False)[0]
         for axes, (name, row) in zip(panels, sizes.items(), strict=True):
             rates = row["tokens_per_second"]
-            colours = [BLUE if side in (OURS, ONE) else ORANGE if side == EAGER else GREY for side in rates]
+            colours = [BLUE if side in (JAX_SEEDS, ONE) else ORANGE if side == EAGER else GREY for side in rates]
             target = row["target"]["ratio"] * np.median(rates[EAGER]) if EAGER in rates else None
             measure.dots(axes, rates, colours, target)
             axes.set(title=f"width {name}", xlabel="tokens a second", xlim=(0, None))

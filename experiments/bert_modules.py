@@ -1,8 +1,8 @@
 """Text classification: which activation should a small BERT use that tells Python's modules apart?
 
-Command:  ablations run bert_modules --begin-with results/bert_masked   (without --begin-with: from scratch)
+Command:  ablations run bert_modules --init-from results/bert_masked   (without --init-from: from scratch)
 Cost:     about 13 minutes on 2 CPU cores, 1,313 s of processor time
-Expected: begun with the networks of `bert_masked` swiglu and geglu are better than gelu by 0.05 nats and relu is behind
+Expected: starting from the networks of `bert_masked`, swiglu and geglu are better than gelu by 0.05 nats, relu worse
           by 0.02 to 0.03; accuracies on validation of 0.36 to 0.40, where naive Bayes, which counts bytes, has 0.373
 
 64 bytes of source are told their module, one of the ten largest of the standard library, by the network of

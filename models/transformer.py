@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer, Shaped
 
 from models import activations
-from models.layers.attention import Sight
+from models.layers.attention import AttentionContext
 from models.layers.dense import Dense
 from models.layers.logits import Logits
 from models.layers.stack import Given, Stack, check_choices, check_positive
@@ -237,5 +237,5 @@ class EncoderDecoder(LanguageModel):
         x = self.placed(self.vectors(embed, decoder_tokens), places, train)
         seen = None if mask is None else (mask != 0)[:, None, None, :]
         sight = self.sight(places, True, decoder_mask, slot)
-        x = self.layers(x, sight, encoded, Sight(allowed=seen, slot=slot), train=train)
+        x = self.layers(x, sight, encoded, AttentionContext(allowed=seen, slot=slot), train=train)
         return self.logits(x, embed)

@@ -111,12 +111,12 @@ by_hand = pd.DataFrame(
 by_hand.style.format(precision=4)
 
 # %% [markdown]
-# The same from `ablations.compare`, with the verdict and the smallest difference that so many seeds can find.
+# The same from `ablations.compare`, with the verdict and the minimum detectable effect.
 
 # %%
 compared = pd.DataFrame(comparison.arms).set_index("activation").sort_values("difference")
 pd.testing.assert_frame_equal(by_hand, compared[by_hand.columns], check_like=True, check_names=False, rtol=1e-6)
-compared[[*by_hand.columns, "resolvable", "verdict"]].style.format(precision=4)
+compared[[*by_hand.columns, "minimum_detectable_effect", "verdict"]].style.format(precision=4)
 
 # %%
 HTML(figures.svg(figures.differences(comparison), "Paired differences"))
@@ -136,10 +136,10 @@ Markdown(
 After {comparison.step} steps, **{best}** has the lowest mean loss: {losses[best].mean():.3f} nats over {n} seeds,
 the baseline {baseline} has {losses[baseline].mean():.3f}.
 
-- Better than {baseline}: **{names("better")}**. Worse: **{names("worse")}**. Not resolved: **{names("not resolved")}**.
+- Better than {baseline}: **{names("better")}**. Worse: **{names("worse")}**. Not resolved: **{names("inconclusive")}**.
 - Were there no differences, any verdict at all would come up with a probability of at most {1 - comparison.level:.0%}.
   They are about this model, this data and this many steps.
-- With {n} seeds a difference of {compared["resolvable"].max():.3f} nats is found at least four times in five.
-  "Not resolved" says that a difference may well be smaller than that, not that there is none.
+- With {n} seeds the minimum detectable effect is {compared["minimum_detectable_effect"].max():.3f} nats (80 % power).
+  "Inconclusive" says that a difference may well be smaller than that, not that there is none.
 """
 )

@@ -73,7 +73,7 @@ def test_the_table_is_whole_and_all_of_it_is_trained():
 
 
 def test_of_equal_arms_nothing_is_resolved():
-    assert set(outcomes(findings({}).verdicts).values()) == {"not resolved"}
+    assert set(outcomes(findings({}).verdicts).values()) == {"inconclusive"}
 
 
 def test_planted_differences_are_found_and_ranked():
@@ -81,7 +81,7 @@ def test_planted_differences_are_found_and_ranked():
     made = findings(planted)
     told = outcomes(made.verdicts)
     assert told["small: activations differ by more than seeds do"] == "yes"
-    assert told["large: GELU is ahead of all others published"] == "not resolved"
+    assert told["large: GELU is ahead of all others published"] == "inconclusive"
     assert told["Something is ahead of GELU at both sizes"] == "yes"
     order = made.sections["differences"].table["activation"].tolist()
     assert order[:2] == ["swiglu", "relu2"]
@@ -107,7 +107,7 @@ def test_the_published_arms_are_a_family_of_their_own():
     assert lead.reason.startswith("of 7 published behind it")
 
 
-@pytest.mark.parametrize(("offset", "outcome"), [(-0.1, "yes"), (0.1, "no"), (0.0, "not resolved")])
+@pytest.mark.parametrize(("offset", "outcome"), [(-0.1, "yes"), (0.1, "no"), (0.0, "inconclusive")])
 def test_gated_units_are_held_against_the_functions_that_gate_them(offset, outcome):
     rng = np.random.default_rng(0)
     names = ["relu", "reglu", "silu", "swiglu", "identity", "bilinear", "tanh", "mish_glu", "swiglu_clamped"]
@@ -122,7 +122,7 @@ def test_gated_units_are_held_against_the_functions_that_gate_them(offset, outco
 
 def test_the_published_range_is_held_against_our_noise():
     claim = "small: the published range of 0.0060 bits/byte is more than our noise"
-    assert read({})[claim] == "not resolved"
+    assert read({})[claim] == "inconclusive"
     assert read({}, spread=1e-4)[claim] == "yes"
     assert read({}, seeds=1)[claim] == "no verdict"
 
@@ -134,7 +134,7 @@ def test_the_order_of_the_table_is_recognised(sign, outcome):
     small, large = table(ordered), table(ordered, 1)
     assert agreement("published and small", correlation(small, published)).outcome == outcome
     assert agreement("small and large", correlation(small, large)).outcome == "yes"
-    assert agreement("published and small", correlation(table({}), published)).outcome == "not resolved"
+    assert agreement("published and small", correlation(table({}), published)).outcome == "inconclusive"
 
 
 def test_two_activations_have_no_ranking():

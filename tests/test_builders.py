@@ -411,7 +411,7 @@ def test_without_a_text_feature_all_texts_of_an_example_are_taken(tensorflow, tm
 
 
 def test_of_a_long_split_the_first_documents_are_taken(tensorflow, tmp_path, monkeypatch):
-    monkeypatch.setattr(stock, "LARGEST", 12)
+    monkeypatch.setattr(stock, "MAX_TEXT_BYTES", 12)
     assert text_of(corpus("ablation_documents", tmp_path))["train"] == b"d0\nd1\nd2\nd3"
 
 

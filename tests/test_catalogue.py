@@ -43,12 +43,12 @@ def test_of_tags_the_error_is_measured(tagged, tmp_path):
 def test_a_content_is_scored_once(tagged, tmp_path, monkeypatch):
     first = catalogue.to_beat(tagged, "validation", tmp_path)
     monkeypatch.setitem(catalogue.BASELINES, "tags", None)
-    monkeypatch.setattr(catalogue, "LARGEST", 10)
+    monkeypatch.setattr(catalogue, "MAX_SCORED_BYTES", 10)
     assert catalogue.to_beat(tagged, "validation", tmp_path) == first
 
 
 def test_a_large_set_does_not_keep_a_run_waiting(tagged, tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue, "LARGEST", 63)
+    monkeypatch.setattr(catalogue, "MAX_SCORED_BYTES", 63)
     with pytest.raises(ValueError, match="tweet_pos has 64 bytes, more than 63: ablations data check tweet_pos makes"):
         catalogue.to_beat(tagged, "validation", tmp_path)
 

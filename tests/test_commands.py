@@ -339,7 +339,7 @@ def test_on_a_terminal_there_is_a_table(experiment):
 
 def test_what_needs_more_is_refused_before_anything_is_written(refusal, file, uncompiled):
     assert "tunes nothing: give --tuning.learning-rates" in refusal("tune", file)
-    assert "seeds are 3: to stop when resolved" in refusal("run", file, "--until-resolved")
+    assert "seeds are 3: to stop when resolved" in refusal("run", file, "--sequential")
     assert "tuning.seeds has 2" in refusal("run", file, "--tuning.learning-rates", "0.1", "--tuning.seeds", "2", "3")
     assert "choose from" in refusal("study", "glu_variants", "--budget", "tiny")
     assert "did you mean 'glu_variants'" in refusal("study", "glu_variant")

@@ -10,7 +10,7 @@ from scipy import stats
 
 from lab.comparison.comparison import compare
 from lab.comparison.outcomes import axis_columns
-from lab.statistics.paired import holm, smallest_resolvable
+from lab.statistics.paired import holm, minimum_detectable_effect
 
 
 def by_label(comparison):
@@ -41,17 +41,17 @@ def test_arms_are_paired_by_seed_against_the_baseline():
         np.testing.assert_allclose(arm.difference, arm.mean - comparison.baselines[0].mean)
         np.testing.assert_allclose(arm.differences, losses(shuffled, name) - losses(shuffled, "gelu"))
         sd = np.std(arm.differences, ddof=1)
-        assert arm.resolvable == pytest.approx(smallest_resolvable(sd, 5, level=1 - 0.05 / 4))
+        assert arm.minimum_detectable_effect == pytest.approx(minimum_detectable_effect(sd, 5, level=1 - 0.05 / 4))
     np.testing.assert_allclose([arm.p_adjusted for arm in comparison.arms], holm([arm.p for arm in comparison.arms]))
 
 
 def test_verdicts_follow_the_adjusted_p_and_the_direction_of_the_metric():
     table = synthetic.rows()
     verdicts = {arm.activation: arm.verdict for arm in compare(table, "gelu").arms}
-    assert verdicts == {"relu": "worse", "swiglu": "better", "geglu": "better", "silu": "not resolved"}
+    assert verdicts == {"relu": "worse", "swiglu": "better", "geglu": "better", "silu": "inconclusive"}
     accuracy = table.assign(metric=table["metric"].replace("loss", "top5_accuracy"))
     flipped = {arm.activation: arm.verdict for arm in compare(accuracy, "gelu", metric="top5_accuracy").arms}
-    assert flipped == {"relu": "better", "swiglu": "worse", "geglu": "worse", "silu": "not resolved"}
+    assert flipped == {"relu": "better", "swiglu": "worse", "geglu": "worse", "silu": "inconclusive"}
 
 
 def test_verdict_uses_the_corrected_p():
@@ -61,7 +61,7 @@ def test_verdict_uses_the_corrected_p():
     table["value"] = [noise[a, s] for a, s in zip(table["activation"], table["seed"], strict=True)]
     arms = compare(table, "gelu").arms
     assert any(arm.p < 0.05 for arm in arms)
-    assert all(arm.verdict == "not resolved" for arm in arms)
+    assert all(arm.verdict == "inconclusive" for arm in arms)
 
 
 def test_arms_at_other_axes_meet_the_baseline_at_the_same_axes():
@@ -114,7 +114,7 @@ def test_a_diverged_run_counts_as_the_worst_there_is():
     at_start = losses(table, "silu", step=0)[3]
     assert arm.n_diverged == 1
     assert arm.differences[3] == pytest.approx(at_start - losses(table, "gelu")[3])
-    assert arm.verdict == "not resolved"  # one catastrophe in five says nothing certain about the mean
+    assert arm.verdict == "inconclusive"  # one catastrophe in five says nothing certain about the mean
     before = by_label(compare(broken, "gelu", step=250))["silu"]
     assert before.n_diverged == 0
 
@@ -155,7 +155,13 @@ def accuracies(table):
 
 def test_one_seed_resolves_nothing():
     arm = compare(synthetic.rows(seeds=[0]), "gelu").arms[0]
-    assert (arm.n, arm.low, arm.high, arm.verdict, arm.resolvable) == (1, -np.inf, np.inf, "not resolved", np.inf)
+    assert (arm.n, arm.low, arm.high, arm.verdict, arm.minimum_detectable_effect) == (
+        1,
+        -np.inf,
+        np.inf,
+        "inconclusive",
+        np.inf,
+    )
 
 
 def test_dictionary_is_json_with_exactly_these_fields():

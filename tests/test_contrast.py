@@ -47,13 +47,13 @@ def test_a_planted_difference_is_found(tmp_path):
     words = words_of(write(a, shifted(a, "relu", 3, -0.25, since=2000), tmp_path / "contrast.html"))
     assert "Of 675 numbers that both hold, 2 differ." in words  # training and validation
     assert "The largest difference of a run is −0.250, of relu, seed 3." in words
-    assert "relu from worse to not resolved" in words
+    assert "relu from worse to inconclusive" in words
     found = table(tmp_path)
     assert found.loc["relu", "difference"] == pytest.approx(-0.05)
     assert found.loc["relu", "largest_seed"] == 3
     assert found.loc["relu", "low"] < -0.05 < found.loc["relu", "high"]
     assert (found["largest"] != 0).sum() == 1
-    assert (found.loc["relu", "verdict_a"], found.loc["relu", "verdict_b"]) == ("worse", "not resolved")
+    assert (found.loc["relu", "verdict_a"], found.loc["relu", "verdict_b"]) == ("worse", "inconclusive")
 
 
 def test_what_made_them_is_told_where_it_differs(tmp_path):
@@ -92,7 +92,7 @@ def test_arms_are_told_apart_by_their_axes(tmp_path):
     a = synthetic.results(synthetic.rows(["gelu", "relu"], axes={"norm": ["rms", None]}, learning_rates=(1e-3, 1e-2)))
     write(a, a, tmp_path / "contrast.html")
     assert len(table(tmp_path)) == 8
-    assert set(table(tmp_path)["verdict_a"]) <= {"baseline", "worse", "better", "not resolved"}
+    assert set(table(tmp_path)["verdict_a"]) <= {"baseline", "worse", "better", "inconclusive"}
 
 
 def test_without_a_baseline_there_are_no_verdicts(tmp_path):

@@ -40,8 +40,8 @@ def test_degenerate_differences():
 
 
 def test_same_is_what_holm_leaves_below_alpha():
-    assert verdicts([0.01, 0.03, np.nan]) == ["same", "same", "not resolved"]
-    assert verdicts([0.03, 0.03]) == ["not resolved"] * 2
+    assert verdicts([0.01, 0.03, np.nan]) == ["equivalent", "equivalent", "inconclusive"]
+    assert verdicts([0.03, 0.03]) == ["inconclusive"] * 2
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_the_tweets_are_paired_over_seeds_beside_the_papers_errors():
     asked = tweets.Tweets().experiments("short")
     excerpts = {one.name: made_up(one, tweets.EPOCH, 3, "token_error", of_run) for one in asked}
     found = tweets.Tweets().reproduction(excerpts)
-    assert [verdict.outcome for verdict in found.verdicts] == ["yes", "no, higher", "not resolved"]
+    assert [verdict.outcome for verdict in found.verdicts] == ["yes", "no, higher", "inconclusive"]
     published = found.table.set_index(["keep", "activation"])["published"]
     assert published.to_dict() == {(0.8, "gelu"): 12.57, (0.8, "relu"): 12.67, (0.8, "elu"): 12.91, (1.0, "relu"): 11.9}
 
@@ -189,7 +189,7 @@ def test_noise_makes_them_worse_and_is_the_same_for_all_networks_of_a_seed(netwo
     np.testing.assert_allclose(noise, 2 * robustness.noised(images, 1.0, 1), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("shift", "outcome"), [(-0.2, "yes"), (0.2, "no"), (0.0, "not resolved")])
+@pytest.mark.parametrize(("shift", "outcome"), [(-0.2, "yes"), (0.2, "no"), (0.0, "inconclusive")])
 def test_the_claim_of_robustness_is_judged_at_every_strength(shift, outcome):
     draw = np.random.default_rng(0)
     rows = pd.DataFrame(

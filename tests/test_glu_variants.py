@@ -37,12 +37,12 @@ def test_verdicts_are_those_of_what_was_planted(planted, factor, outcomes):
 def test_what_was_not_planted_is_hardly_ever_found(planted):
     drawn = [[verdict.outcome for verdict in planted(0, first=8 * block).verdicts] for block in range(6)]
     for outcomes in zip(*drawn, strict=True):  # each errs once in 20: more than twice in 6 is once in 400
-        assert sum(outcome != "not resolved" for outcome in outcomes) <= 2
+        assert sum(outcome != "inconclusive" for outcome in outcomes) <= 2
 
 
 def test_one_seed_gives_no_verdict_but_numbers(planted):
     gating, order, pairs = planted(3, seeds=1).verdicts
-    assert [gating.outcome, order.outcome, pairs.outcome] == ["no verdict", "no verdict", "not resolved"]
+    assert [gating.outcome, order.outcome, pairs.outcome] == ["no verdict", "no verdict", "inconclusive"]
     assert "difference −0.1" in gating.reason.replace("-", "−")
     assert "n = 1" in order.reason
 

@@ -141,4 +141,4 @@ def test_what_an_environment_tells(monkeypatch, variables, joins):
 
 def test_alone_the_first_does_it():
     assert distributed.first()
-    assert distributed.once(lambda: (1, 2)) == (1, 2)
+    assert distributed.on_process_zero(lambda: (1, 2)) == (1, 2)

@@ -81,9 +81,9 @@ def test_no_run_counts_as_worse_than_the_network_at_init():
 def test_planted_effects_are_found_and_others_are_not_made_up():
     assert verdicts() == {
         "relu is less sensitive than gelu": "no, higher",
-        "swiglu is less sensitive than gelu": "not resolved",
+        "swiglu is less sensitive than gelu": "inconclusive",
         "with qk-norm is less sensitive than without qk-norm": "yes",
-        "with z-loss is less sensitive than without z-loss": "not resolved",
+        "with z-loss is less sensitive than without z-loss": "inconclusive",
         "width 32 is less sensitive than width 64": "yes",
     }
 
@@ -98,7 +98,7 @@ def test_the_table_has_every_arm_against_gelu_with_the_same_setting():
     assert len(table) == len(found) / 5
     assert set(table.loc["gelu", "verdict"]) == {"baseline"}
     assert set(table.loc["relu", "verdict"]) == {"worse"}
-    assert set(table.loc["swiglu", "verdict"]) == {"not resolved"}
+    assert set(table.loc["swiglu", "verdict"]) == {"inconclusive"}
     decades = np.abs(np.log10(np.array(RATES) / 1e-2))
     np.testing.assert_allclose(table.loc["relu", "difference"], 0.04 * decades.mean(), atol=0.005)
 

@@ -71,21 +71,21 @@ def test_a_wide_interval_settles_nothing_and_one_seed_has_none():
     rows = both(seeds=2)
     bare = rows["without_norms"].rows
     bare.loc[(bare["activation"] == "relu") & (bare["seed"] == 0) & (bare["step"] == END), "value"] -= 0.2
-    assert verdicts(rows)[0] == "not resolved"
-    assert verdicts(both(seeds=1)) == ["no verdict", "not resolved", "no verdict"]
+    assert verdicts(rows)[0] == "inconclusive"
+    assert verdicts(both(seeds=1)) == ["no verdict", "inconclusive", "no verdict"]
     assert verdicts(both(seeds=1, no_norm={"relu": 9.0}))[1] == "no verdict"
 
 
 def test_a_planted_interaction_is_found_and_none_is_made_up():
-    assert verdicts(both())[2] == "not resolved"
-    assert verdicts(both(no_norm={"gelu": 0.2, "relu": 0.2, "relu2": 0.2}))[2] == "not resolved"
+    assert verdicts(both())[2] == "inconclusive"
+    assert verdicts(both(no_norm={"gelu": 0.2, "relu": 0.2, "relu2": 0.2}))[2] == "inconclusive"
     found = study.findings(both(no_norm={"relu2": -0.3}, post={"relu": 0.2}), {})
     assert found.verdicts[2].outcome == "no"
     table = found.sections["together"].table.set_index(["activation", "setting"])
     assert table["verdict"].to_dict() == {
         ("relu", "layernorm post"): "worse than the sum",
-        ("relu2", "layernorm post"): "not resolved",
-        ("relu", NO_NORM): "not resolved",
+        ("relu2", "layernorm post"): "inconclusive",
+        ("relu", NO_NORM): "inconclusive",
         ("relu2", NO_NORM): "better than the sum",
     }
     row = table.loc[("relu2", NO_NORM)]
@@ -108,7 +108,7 @@ def test_no_run_failed_at_the_largest_stable_rate_by_divergence_or_by_the_unigra
     assert table.loc[(NO_NORM, "gelu"), "largest_stable"] == 1e-1
     assert table.loc[(NO_NORM, "relu2"), "failed"] == 1
     assert found.verdicts[1].outcome == f"relu, {NO_NORM}; relu2, {NO_NORM}"
-    assert verdicts(both())[1] == "not resolved"
+    assert verdicts(both())[1] == "inconclusive"
 
 
 def test_a_run_is_shown_at_the_rate_that_is_best_for_the_other_seeds():

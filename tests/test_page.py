@@ -23,7 +23,7 @@ def table():
             "activation": ["gelu", EVIL, "glu (norm=rms)"],
             "size": [1_200_000, 7, 12],
             "loss": [0.25, np.nan, -np.inf],
-            "verdict": ["baseline", "better", "not resolved"],
+            "verdict": ["baseline", "better", "inconclusive"],
         }
     )
     return page.Table("one", values, page.columns(values))
@@ -55,7 +55,7 @@ def test_every_head_of_a_table_is_a_button_and_every_cell_has_what_it_is_sorted_
     assert all(re.search(r'<button type="button">\w+</button>', head) for head in heads)
     assert keys(text, "size") == ["1200000.0", "7", "12"]
     assert keys(text, "loss") == ["0.25", "", "-Infinity"]
-    assert keys(text, "verdict") == ["baseline", "better", "not resolved"]
+    assert keys(text, "verdict") == ["baseline", "better", "inconclusive"]
     assert '<tr class="baseline">' in text
     assert '<span class="better">better</span>' in text
 

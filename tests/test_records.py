@@ -118,7 +118,7 @@ def test_waves_hold_only_what_is_missing(tmp_path):
     cell = CellDirectory(tmp_path)
     runs = [{"seed": float(seed)} for seed in range(4)]
     (first,) = cell.missing(runs[:2])
-    first.begin({})
+    first.start({})
     assert [wave.runs for wave in cell.missing(runs)] == [tuple(runs[:2]), tuple(runs[2:])]
     first.write(ROWS, TIMING)
     first.finish()
@@ -128,7 +128,7 @@ def test_waves_hold_only_what_is_missing(tmp_path):
 
 def test_a_wave_without_its_tables_is_not_done(tmp_path):
     (wave,) = CellDirectory(tmp_path).missing([IDENTITY])
-    wave.begin({})
+    wave.start({})
     wave.write(ROWS, TIMING)
     assert not wave.done
     wave.finish()
@@ -140,7 +140,7 @@ def test_a_wave_without_its_tables_is_not_done(tmp_path):
 def test_a_wave_keeps_every_environment_it_was_made_in(tmp_path):
     (wave,) = CellDirectory(tmp_path).missing([IDENTITY])
     for made in ({"commit": "a"}, {"commit": "a"}, {"commit": "b"}):
-        wave.begin(made)
+        wave.start(made)
     assert wave.environments == [{"commit": "a"}, {"commit": "b"}]
 
 
@@ -157,14 +157,14 @@ def test_the_first_difference_is_named():
 
 
 def test_unfinished_results_are_read(tmp_path):
-    """Of three cells one has curves, one has just begun, and one has only been described."""
+    """Of three cells one has curves, one has just started, and one has only been described."""
     atomic.write_json(tmp_path / "experiment.json", {"name": "e", "axes": ["activation"]})
     for name in ("a", "b", "c"):
         cell = CellDirectory(tmp_path / "cells" / name)
         cell.describe({"cell": name, "activation": name, "axes": {}, "task": {"name": "t"}, "model": {"name": "m"}})
         if name != "c":
             (wave,) = cell.missing([IDENTITY])
-            wave.begin({"commit": "x"})
+            wave.start({"commit": "x"})
         if name == "a":
             wave.write(ROWS, TIMING)
     found = read(tmp_path)

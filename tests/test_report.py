@@ -84,7 +84,7 @@ def test_terminal_table_keeps_every_number_on_its_line(diverged, width):
         "817k", "1.64M", "×1.10", "1.3906", "5", "−0.0186", "±0.0060", "better", "0.0120"
     ]  # fmt: skip
     assert lines["silu"][5:7] == ["5", "(1†)"]
-    assert "not resolved" in " ".join(lines["silu"])
+    assert "inconclusive" in " ".join(lines["silu"])
 
 
 def test_long_labels_fold_and_leave_the_numbers_whole():
@@ -263,7 +263,7 @@ def test_report_is_one_file_that_begins_with_the_answer(diverged, tmp_path):
     assert "Against gelu, by validation loss at step 2000, over 5 paired seeds" in words
     assert "Better: geglu −0.0260 (−0.0326 to −0.0194); swiglu −0.0186" in words
     assert "Worse: relu +0.0303" in words
-    assert "Not resolved: silu" in words
+    assert "Inconclusive: silu" in words
     assert words.index("Better:") < words.index("Ranking")
     assert "Training time, relative to gelu: geglu ×1.10, swiglu ×1.10." in words
     assert "silu, seed 3: at step 1500" in words
@@ -374,13 +374,13 @@ def test_report_says_what_was_tuned_and_what_arms_have_for_their_own(tmp_path):
     tuned = synthetic.results(synthetic.rows(["gelu", "relu"], seeds=[7, 8], learning_rates=rates))
     own = [{"arm": {"activation": "relu"}, "fields": {"hyperparameters.learning_rate": 1e-3, "settings.steps": 1500}}]
     found = synthetic.results(synthetic.rows(["gelu", "relu"]), tmp_path)
-    found.experiment.update(own=own, margin=0.5, looks=[4, 8])
+    found.experiment.update(overrides=own, margin=0.5, looks=[4, 8])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(found), "tuning", property(lambda results: tuned))
         words = words_of(write(found))
     assert "gelu: the best learning rate, 0.001, lies on the edge of the grid" in words
     assert "Expected best of so many points" in words
-    assert "What each arm has for its own" in words
+    assert "Arm overrides" in words
     assert "1,500" in words
     assert "within 0.5 with p below 0.05" in words
     assert "between 4 and 8" in words

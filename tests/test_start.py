@@ -9,9 +9,9 @@ import pytest
 
 import ablations
 from lab.experiment.experiment import Experiment, grid
-from lab.experiment.fine_tuning import beginning_with
-from lab.experiment.init_from import Start, begun, start_at
-from lab.runner.sources import beginnings
+from lab.experiment.fine_tuning import initialized_from
+from lab.experiment.init_from import InitFrom, initial_parameters, locate
+from lab.runner.sources import initializers
 from lab.tasks.classification import TextClassification
 from lab.tasks.language import CausalLanguage
 from lab.training.settings import Hyperparameters, Settings
@@ -49,7 +49,7 @@ def losses(directory, step):
 
 def test_runs_go_on_from_the_networks_of_their_seeds_as_they_were_or_swapped(trained, tmp_path):
     folder, experiment = trained
-    again = replace(experiment, activations=("gelu", "geglu", "relu"), start=start_at(folder))
+    again = replace(experiment, activations=("gelu", "geglu", "relu"), init_from=locate(folder))
     ablations.run(again, tmp_path, quiet=True)
     ended, begins = losses(folder.parent.parent, 3), losses(tmp_path, 0)
     for seed in (0, 1):
@@ -63,7 +63,7 @@ def test_runs_go_on_from_the_networks_of_their_seeds_as_they_were_or_swapped(tra
 def test_what_is_trained_does_not_need_its_start_any_more(trained, tmp_path):
     folder, experiment = trained
     shutil.copytree(folder, tmp_path / "moved")
-    again = replace(experiment, start=start_at(tmp_path / "moved"))
+    again = replace(experiment, init_from=locate(tmp_path / "moved"))
     ablations.run(again, tmp_path / "out", quiet=True)
     shutil.rmtree(tmp_path / "moved")
     assert len(ablations.run(again, tmp_path / "out", quiet=True).cells) == 1
@@ -84,7 +84,7 @@ def test_a_hugging_face_folder_is_the_start_of_every_seed(trained, tmp_path):
         model=model,
         activations=("gelu_tanh",),
         baseline="gelu_tanh",
-        start=start_at(tmp_path / "hf"),
+        init_from=locate(tmp_path / "hf"),
         settings=Settings(steps=1, batch_size=4),
     )
     ablations.run(asked, tmp_path / "out", quiet=True)
@@ -94,10 +94,13 @@ def test_a_hugging_face_folder_is_the_start_of_every_seed(trained, tmp_path):
 
 def test_where_the_weights_lie_does_not_name_the_cell(trained):
     folder, experiment = trained
-    start = start_at(folder)
-    moved = Start(start.weights, "elsewhere")
+    start = locate(folder)
+    moved = InitFrom(start.weights, "elsewhere")
     assert start == moved
-    cells = [grid(replace(experiment, start=one))[0].name for one in (None, start, moved, Start("others", "elsewhere"))]
+    cells = [
+        grid(replace(experiment, init_from=one))[0].name
+        for one in (None, start, moved, InitFrom("others", "elsewhere"))
+    ]
     assert cells[1] == cells[2]
     assert len(set(cells)) == 3
 
@@ -106,7 +109,7 @@ def test_where_the_weights_lie_does_not_name_the_cell(trained):
     ("change", "message"),
     [
         ({"seeds": (0, 1, 2)}, "no network of seed 2: it has 0 1"),
-        ({"start": "other weights"}, "holds the network gelu-[0-9a-f]{8}, not gelu-00000000, which"),
+        ({"init_from": "other weights"}, "holds the network gelu-[0-9a-f]{8}, not gelu-00000000, which"),
         ({"model": "wider"}, r"has the shape \(16,\), and the network of gelu-\w+ has the shape \(8,\)"),
         ({"model": "deeper"}, "layer_1/.* lacks it"),
     ],
@@ -114,20 +117,20 @@ def test_where_the_weights_lie_does_not_name_the_cell(trained):
 def test_a_network_that_does_not_fit_is_refused_before_anything_is_trained(trained, tmp_path, change, message):
     folder, experiment = trained
     own = {
-        "other weights": Start("gelu-00000000", str(folder)),
+        "other weights": InitFrom("gelu-00000000", str(folder)),
         "wider": experiment.model.clone(d_model=16),
         "deeper": experiment.model.clone(n_layers=2),
     }
     change = {name: own.get(value, value) if isinstance(value, str) else value for name, value in change.items()}
     with pytest.raises(ValueError, match=message):
-        ablations.run(replace(experiment, **{"start": start_at(folder), **change}), tmp_path / "out", quiet=True)
+        ablations.run(replace(experiment, **{"init_from": locate(folder), **change}), tmp_path / "out", quiet=True)
     assert not list(tmp_path.glob("out/cells/*/runs-*"))
 
 
 def test_a_folder_without_a_network_is_refused_and_its_cells_named(trained, tmp_path):
     folder, _ = trained
     with pytest.raises(FileNotFoundError, match=f"neither a cell .*: {folder.name}"):
-        start_at(folder.parent.parent)
+        locate(folder.parent.parent)
 
 
 def test_only_a_head_and_biases_may_be_drawn(trained):
@@ -136,28 +139,30 @@ def test_only_a_head_and_biases_may_be_drawn(trained):
     params = model.init(jax.random.key(0), np.zeros((1, 8), np.int32))["params"]
     drawn = jax.tree.map(np.zeros_like, params)
     small = {**params, "head": {"kernel": params["head"]["kernel"][:, :5]}}
-    found = begun(Start("", ""), model, small, model, drawn)
+    found = initial_parameters(InitFrom("", ""), model, small, model, drawn)
     assert not found["head"]["kernel"].any()
     assert found["token_embedding"]["embedding"].any()
     del small["token_embedding"]
     with pytest.raises(ValueError, match=r"token_embedding/embedding .* lacks it"):
-        begun(Start("", ""), model, small, model, drawn)
+        initial_parameters(InitFrom("", ""), model, small, model, drawn)
 
 
 @pytest.mark.slow
 def test_every_arm_may_begin_with_networks_of_its_own_activation(trained, tmp_path):
     folder, experiment = trained
     results = folder.parent.parent
-    again = beginning_with(experiment, results)
-    assert [cell.start for cell in grid(again)] == [start_at(folder)]
+    again = initialized_from(experiment, results)
+    assert [cell.init_from for cell in grid(again)] == [locate(folder)]
     rows = ablations.run(again, tmp_path, quiet=True).rows
     assert set(rows["activation"]) == {"gelu"}
     for seed in (0, 1):
         np.testing.assert_allclose(losses(tmp_path, 0)["gelu", seed], losses(results, 3)["gelu", seed], rtol=1e-6)
-    evaluated = ablations.evaluate(again, lambda cell, run, variables, test: [{"start": cell.start.weights}], tmp_path)
-    assert set(evaluated["start"]) == {folder.name}
+    evaluated = ablations.evaluate(
+        again, lambda cell, run, variables, test: [{"init_from": cell.init_from.weights}], tmp_path
+    )
+    assert set(evaluated["init_from"]) == {folder.name}
     with pytest.raises(ValueError, match="has no cell of activation 'relu', one is needed; it has gelu"):
-        beginning_with(replace(experiment, activations=("gelu", "relu")), results)
+        initialized_from(replace(experiment, activations=("gelu", "relu")), results)
 
 
 @pytest.fixture
@@ -185,10 +190,10 @@ def test_a_classifier_begins_with_an_encoder_and_a_head_of_its_own(tmp_path, lab
         seeds=(0,),
         settings=Settings(steps=1, batch_size=4),
     )
-    experiment = beginning_with(asked, tmp_path / "bert")
+    experiment = initialized_from(asked, tmp_path / "bert")
     assert experiment.model.placement == "post"
     (cell,) = grid(experiment)
-    begin = beginnings([cell], tmp_path, lambda task: task.load())[cell.name]
+    begin = initializers([cell], tmp_path, lambda task: task.load())[cell.name]
     drawn = cell.model.init(jax.random.key(0), np.zeros((1, 8), np.int32))["params"]
     found = begin(cell.runs[0], drawn)
     np.testing.assert_array_equal(found["token_embedding"]["embedding"], params["token_embedding"]["embedding"])

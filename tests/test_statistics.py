@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lab.statistics.paired import holm, paired_difference, paired_t, pairs_needed, smallest_resolvable
+from lab.statistics.paired import holm, minimum_detectable_effect, paired_difference, paired_t, pairs_needed
 
 DATA_SETS = 20_000
 ARMS = 5
@@ -164,19 +164,21 @@ def test_holm_properties(p_values, random):
 
 
 @pytest.mark.parametrize(("n", "level", "power"), [(2, 0.95, 0.5), (3, 0.99, 0.8), (5, 0.95, 0.8), (20, 0.95, 0.9)])
-def test_smallest_resolvable_difference_is_found_with_the_stated_power(n, level, power):
-    effect = smallest_resolvable(2.0, n, level, power)
+def test_minimum_detectable_effect_is_found_with_the_stated_power(n, level, power):
+    effect = minimum_detectable_effect(2.0, n, level, power)
     samples = effect + 2.0 * np.random.default_rng(n).normal(size=(DATA_SETS, n))
     found = np.mean(paired_t(samples).p_value < 1 - level)
     assert abs(found - power) <= 3 * np.sqrt(power * (1 - power) / DATA_SETS)
 
 
-def test_smallest_resolvable_limits():
-    assert smallest_resolvable(1.0, 1) == np.inf
-    assert smallest_resolvable(np.nan, 1) == np.inf
-    assert smallest_resolvable(0.0, 5) == 0
-    assert smallest_resolvable(1.0, 2, level=0.999) > 100  # far out in the tail, still solved
-    assert smallest_resolvable(3.0, 100_000) == pytest.approx(3 * (1.95996 + 0.84162) / np.sqrt(100_000), rel=1e-4)
+def test_minimum_detectable_effect_limits():
+    assert minimum_detectable_effect(1.0, 1) == np.inf
+    assert minimum_detectable_effect(np.nan, 1) == np.inf
+    assert minimum_detectable_effect(0.0, 5) == 0
+    assert minimum_detectable_effect(1.0, 2, level=0.999) > 100  # far out in the tail, still solved
+    assert minimum_detectable_effect(3.0, 100_000) == pytest.approx(
+        3 * (1.95996 + 0.84162) / np.sqrt(100_000), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,13 +188,17 @@ def test_smallest_resolvable_limits():
 )  # fmt: skip
 def test_impossible_designs_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        smallest_resolvable(*arguments)
+        minimum_detectable_effect(*arguments)
 
 
 @pytest.mark.parametrize(("difference", "sd"), [(1.0, 1.0), (-0.2, 1.0), (0.05, 3.0)])
 def test_pairs_needed_is_the_first_number_that_resolves(difference, sd):
     n = pairs_needed(difference, sd, level=0.99)
-    assert smallest_resolvable(sd, n, level=0.99) <= abs(difference) < smallest_resolvable(sd, n - 1, level=0.99)
+    assert (
+        minimum_detectable_effect(sd, n, level=0.99)
+        <= abs(difference)
+        < minimum_detectable_effect(sd, n - 1, level=0.99)
+    )
 
 
 def test_pairs_needed_limits():

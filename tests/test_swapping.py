@@ -11,7 +11,7 @@ import synthetic
 
 from experiments.studies import swap_gelu, swap_norm_activation
 from lab.experiment.experiment import grid
-from lab.experiment.init_from import begun
+from lab.experiment.init_from import initial_parameters
 from lab.experiment.swapping import SIZES, going_on, pretraining, text_task
 from lab.report import drift
 from lab.surgery.swap import swapped
@@ -48,7 +48,7 @@ def test_every_arm_begins_as_the_swap_of_the_network(shape, others, norm, fold):
     assert {cell.activation.name for cell in grid(on)} == {"gelu", *others}
     for cell in grid(on):
         drawn = jax.tree.map(np.zeros_like, cell.model.init(jax.random.key(0), TOKENS)["params"])
-        own = begun(cell.start, model, params, cell.model, drawn)
+        own = initial_parameters(cell.init_from, model, params, cell.model, drawn)
         other, expected = swapped(model, params, cell.activation, cell.model.norm)
         if fold and cell.model.norm == "rmsnorm":
             other, expected = swapped(model, params, cell.activation, cell.model.norm, fold=True)
@@ -64,7 +64,7 @@ def test_going_on_begins_where_the_training_before_it_ended():
     on = going_on(first, ("relu",), None, SIZES["smoke"])
     name = grid(first)[0].name
     assert name.startswith("gelu-")
-    assert (on.start.weights, on.start.directory) == (name, f"../first/cells/{name}")
+    assert (on.init_from.weights, on.init_from.directory) == (name, f"../first/cells/{name}")
     assert on.seeds == first.seeds
     assert on.hyperparameters.learning_rate == pytest.approx(0.1 * first.hyperparameters.learning_rate)
 
@@ -92,10 +92,10 @@ def test_a_network_of_something_else_is_refused():
     ("low", "high", "outcome"),
     [
         (-0.02, 0.01, "yes"),
-        (0.05, 0.2, "not resolved"),
+        (0.05, 0.2, "inconclusive"),
         (0.2, 0.3, "no"),
         (-0.3, -0.2, "no"),
-        (-0.3, 0.2, "not resolved"),
+        (-0.3, 0.2, "inconclusive"),
     ],
 )
 def test_a_change_is_held_against_the_spread_of_the_seeds(low, high, outcome):

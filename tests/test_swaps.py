@@ -209,8 +209,8 @@ def test_a_difference_that_is_gone_has_recovered():
     rows = apart({"norm": (0.1, 0.0), "activation": (0.2, 0.1)})
     table = recovery.table(rows).set_index("change")
     np.testing.assert_allclose(table["recovered"], [1.0, 0.5], atol=0.02)
-    assert list(table["verdict"]) == ["not resolved", "worse"]
-    assert [verdict.outcome for verdict in recovery.verdicts(rows)] == ["not resolved", "no"]
+    assert list(table["verdict"]) == ["inconclusive", "worse"]
+    assert [verdict.outcome for verdict in recovery.verdicts(rows)] == ["inconclusive", "no"]
 
 
 def test_the_interaction_is_what_both_do_beyond_each_network_by_network():
@@ -228,4 +228,4 @@ def test_the_interaction_is_what_both_do_beyond_each_network_by_network():
     np.testing.assert_allclose(last["loss_difference"], (0.05 + 0.1) / 2)
     assert np.isnan(last[["loss", "agreement"]].astype(float)).all()
     outcomes = [verdict.outcome for verdict in drift.verdicts(rows)]
-    assert outcomes[-1] == "not resolved"
+    assert outcomes[-1] == "inconclusive"

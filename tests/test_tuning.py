@@ -12,7 +12,7 @@ from bigram import Bigram
 import ablations
 from lab.comparison import tuning
 from lab.comparison.comparison import compare
-from lab.experiment.experiment import Experiment, Tuning, grid, tuning_of, with_own
+from lab.experiment.experiment import Experiment, Tuning, grid, tuning_of, with_overrides
 from lab.report import tuning_figure
 from lab.results import results
 from lab.runner import matching, sequential
@@ -80,7 +80,7 @@ def test_an_arm_has_its_own_rate_and_steps(experiment):
         {"arm": {"activation": "swiglu"}, "fields": {"settings.steps": 3, "hyperparameters.learning_rate": 0.5}},
         {"arm": {"activation": "gelu", "norm": "rmsnorm"}, "fields": {"hyperparameters.learning_rate": 0.25}},
     ]
-    asked = with_own(replace(experiment, axes=(("model.norm", ("layernorm", "rmsnorm")),)), own)
+    asked = with_overrides(replace(experiment, axes=(("model.norm", ("layernorm", "rmsnorm")),)), own)
     rates = {(cell.activation.name, dict(cell.axes)["norm"]): cell.runs[0].hyperparameters for cell in grid(asked)}
     steps = {cell.activation.name: cell.settings.steps for cell in grid(asked)}
     assert steps == {"gelu": experiment.settings.steps, "swiglu": 3}
@@ -124,7 +124,7 @@ def test_an_experiment_tunes_first_and_is_then_run_at_what_was_chosen(experiment
     for name in arms:
         assert rates[name] == [chosen[name]]
     assert sorted(found.rows["seed"].unique()) == [0, 1, 2]
-    own = found.experiment["own"]
+    own = found.experiment["overrides"]
     assert [one["fields"]["hyperparameters.learning_rate"] for one in own] == [chosen[name] for name in arms]
     seen = ablations.evaluate(asked, lambda cell, run, variables, test: [{"size": len(variables)}], tmp_path / "out")
     assert seen.groupby("activation")["learning_rate"].unique().to_dict() == rates.to_dict()
@@ -176,7 +176,7 @@ def test_arms_stop_as_soon_as_they_are_resolved():
     asked = []
     arms = ("gelu", "relu", "silu")
     experiment = Experiment("synthetic", "", None, None, arms, seeds=tuple(range(12)))
-    found = sequential.until_resolved(experiment, None, trainer(asked))
+    found = sequential.run_sequentially(experiment, None, trainer(asked))
     assert [len(seeds) for _, seeds in asked][:2] == [4, 6]
     last = asked[-1][0]
     assert "relu" not in last
@@ -198,7 +198,7 @@ def test_looking_costs_certainty():
 
 def test_to_stop_when_resolved_takes_seeds(experiment):
     with pytest.raises(ValueError, match="seeds are 3"):
-        ablations.run(experiment, until_resolved=True)
+        ablations.run(experiment, sequential=True)
 
 
 def test_a_margin_makes_arms_the_same():
@@ -207,10 +207,10 @@ def test_a_margin_makes_arms_the_same():
         margin: {arm.activation: arm.verdict for arm in compare(_with_margin(found, margin)).arms}
         for margin in (None, 0.01)
     }
-    assert verdicts[0.01] == {"silu": "same", "relu": "worse"}
-    assert verdicts[None]["silu"] != "same"
+    assert verdicts[0.01] == {"silu": "equivalent", "relu": "worse"}
+    assert verdicts[None]["silu"] != "equivalent"
     other = compare(_with_margin(found, 0.01), metric="bits_per_byte")  # a margin is in the unit of its own metric
-    assert all(arm.same_p is None for arm in other.arms)
+    assert all(arm.equivalence_p is None for arm in other.arms)
 
 
 def _with_margin(found: results.Results, margin: float | None) -> results.Results:

@@ -117,7 +117,7 @@ def readings(panel: Panel) -> list[Any]:
     """What the paper reads off its curves without dropout."""
     last = round(panel.ours["epoch"].max())
     early = "GELU trains faster early"
-    end = "at the end its lead is not resolved"
+    end = "at the end its lead is inconclusive"
     flat = "ELU ends with the best validation loss"
     return [
         *(lead(early, panel, "train", "gelu", other, 2, min(40, last)) for other in ("relu", "elu")),

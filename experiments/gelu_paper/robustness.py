@@ -124,7 +124,7 @@ def matching(rows: pd.DataFrame, metric: str, other: str) -> Verdict:
         f"of {len(found)} strengths worse at {', '.join(worse) or 'none'}, better at {', '.join(better) or 'none'} "
         f"(paired t intervals of family-wise level 0.95, n = {len(differences)})"
     )
-    return Verdict(claim, "no" if worse else "yes" if better else "not resolved", reason)
+    return Verdict(claim, "no" if worse else "yes" if better else "inconclusive", reason)
 
 
 def drawn(rows: pd.DataFrame) -> Figure:

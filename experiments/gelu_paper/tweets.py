@@ -119,7 +119,7 @@ def difference(reading: str, test: pd.DataFrame, one: tuple[float, str], other: 
     if len(pairs) < 2:
         return Verdict(claim, "no verdict", "fewer than two paired runs")
     found = paired_difference(pairs.to_numpy(), np.zeros(len(pairs)))
-    outcome = "not resolved" if found.low <= 0 <= found.high else "yes" if found.mean < 0 else "no, higher"
+    outcome = "inconclusive" if found.low <= 0 <= found.high else "yes" if found.mean < 0 else "no, higher"
     reason = f"{found.mean:+.2f} points (95 % interval {found.low:+.2f} to {found.high:+.2f}, n = {found.n})"
     return Verdict(claim, outcome, reason)
 

@@ -4,7 +4,7 @@ Command:  ablations study activation_zoo --budget short
 Cost:     1,521 s of processor time (short) on an AMD EPYC, 14 minutes of 2 cores; about 40 on a Xeon of 2.5 GHz (34
           arms took 15 there): 850 runs of 153,600 tokens and 170 programs. Full: 1,870 runs, computed 8e18 FLOPs, a
           day on a GPU that sustains 1e14 a second (not measured)
-Expected: most differences not resolved: 29 activations lie within 0.006 bits/byte of GELU in the table. What is far
+Expected: most differences inconclusive: 29 activations lie within 0.006 bits/byte of GELU in the table. What is far
           from a gate (softmax along the hidden units) or has no odd part (abs) may fall behind, and gated units and
           squared ReLU come out ahead, as elsewhere in the literature
 
@@ -195,17 +195,17 @@ def readings(size: str, compared: Comparison, of_table: Comparison) -> list[Verd
     spread = f"sd over {groups[0].n} seeds {typical_sd(compared):.4f} (median of arms)"
     differ = Verdict(
         f"{size}: activations differ by more than seeds do",
-        "yes" if any(arm.verdict in ("better", "worse") for arm in compared.arms) else "not resolved",
+        "yes" if any(arm.verdict in ("better", "worse") for arm in compared.arms) else "inconclusive",
         f"means of {len(groups)} arms span {np.ptp([group.mean for group in groups]):.4f} bits/byte, {spread}; "
         f"{counted(compared.arms)} (Holm over {len(compared.arms)} arms, which finds differences of "
-        f"{resolvable(compared):.4f} with probability 0.8, median of arms)",
+        f"{detectable(compared):.4f} with probability 0.8, median of arms)",
     )
     return [differ, _noise(size, of_table), _lead(size, of_table)]
 
 
-def resolvable(compared: Comparison) -> float:
+def detectable(compared: Comparison) -> float:
     """The difference that pairs of so many seeds find with probability 0.8: the median of the arms."""
-    return float(np.median([arm.resolvable for arm in compared.arms]))
+    return float(np.median([arm.minimum_detectable_effect for arm in compared.arms]))
 
 
 def _noise(size: str, of_table: Comparison) -> Verdict:
@@ -218,15 +218,15 @@ def _noise(size: str, of_table: Comparison) -> Verdict:
     reason = (
         f"{len(PUBLISHED)} equal networks, one run each, would span up to {span:.4f} in 95 of 100 such tables if they "
         f"vary as ours do, sd over {of_table.baselines[0].n} seeds {sd:.4f} (median of arms); larger networks, trained "
-        f"longer, may vary less; our own pairs find differences of {resolvable(of_table):.4f}"
+        f"longer, may vary less; our own pairs find differences of {detectable(of_table):.4f}"
     )
-    return Verdict(claim, "yes" if span < RANGE else "not resolved", reason)
+    return Verdict(claim, "yes" if span < RANGE else "inconclusive", reason)
 
 
 def _lead(size: str, of_table: Comparison) -> Verdict:
     """Whether every published activation is behind GELU here too."""
     verdicts = {arm.verdict for arm in of_table.arms}
-    outcome = "no" if "better" in verdicts else "yes" if verdicts == {"worse"} else "not resolved"
+    outcome = "no" if "better" in verdicts else "yes" if verdicts == {"worse"} else "inconclusive"
     ahead = [f"{arm.activation} {interval(arm)}" for arm in of_table.arms if arm.verdict == "better"]
     named = f"; better: {', '.join(ahead)}" if ahead else ""
     return Verdict(
@@ -247,7 +247,7 @@ def gating(size: str, table: pd.DataFrame, level: float) -> list[Verdict]:
     plain, units = table.loc[list(both)].to_numpy(), table.loc[list(both.values())].to_numpy()
     found = paired_difference(units.mean(axis=0), plain.mean(axis=0), level)
     gain = int((units.mean(axis=1) < plain.mean(axis=1)).sum())
-    outcome = "yes" if found.high < 0 else "no" if found.low > 0 else "not resolved"
+    outcome = "yes" if found.high < 0 else "no" if found.low > 0 else "inconclusive"
     reason = (
         f"{found.mean:+.4f} bits/byte ({100 * level:g} % interval {found.low:+.4f} to {found.high:+.4f}, n = "
         f"{table.shape[1]}), mean of {len(both)} functions, of which {gain} gain"
@@ -258,7 +258,7 @@ def gating(size: str, table: pd.DataFrame, level: float) -> list[Verdict]:
 def counted(arms: Sequence[Arm]) -> str:
     """How many of the arms are what, in words."""
     return ", ".join(
-        f"{sum(arm.verdict == outcome for arm in arms)} {outcome}" for outcome in ("better", "worse", "not resolved")
+        f"{sum(arm.verdict == outcome for arm in arms)} {outcome}" for outcome in ("better", "worse", "inconclusive")
     )
 
 
@@ -273,7 +273,7 @@ def agreement(between: str, found: RankCorrelation | None) -> Verdict:
     if found is None:
         return Verdict(claim, "no verdict", "fewer than 3 activations in common")
     above, below = found.low > 0 and found.p_value < 0.05, found.high < 0 and found.p_value < 0.05
-    outcome = "yes" if above else "no" if below else "not resolved"
+    outcome = "yes" if above else "no" if below else "inconclusive"
     return Verdict(
         claim,
         outcome,
@@ -292,7 +292,7 @@ def leaders(both: pd.DataFrame, compared: Mapping[str, Comparison]) -> Verdict:
     ]
     return Verdict(
         "Something is ahead of GELU at both sizes",
-        "yes" if ahead else "not resolved",
+        "yes" if ahead else "inconclusive",
         f"better at both: {', '.join(ahead) or 'none'} of {len(both) - 1}; the lowest ratios of bits per byte over "
         f"both (interquartile mean, interval uncorrected): {', '.join(words)}",
     )
@@ -315,10 +315,10 @@ def ranking(compared: Comparison, found: Results) -> pd.DataFrame:
         about |= {"diverged": group.n_diverged}
         if isinstance(group, Arm):
             about |= {"difference": group.difference, "low": group.low, "high": group.high}
-            about |= {"resolvable": group.resolvable, "verdict": group.verdict}
+            about |= {"minimum_detectable_effect": group.minimum_detectable_effect, "verdict": group.verdict}
         rows.append(about)
     order = ["rank", "activation", "table's rank", "table's bits/byte", "loss", "bits/byte", "sd", "n", "diverged"]
-    order += ["difference", "low", "high", "resolvable", "verdict"]
+    order += ["difference", "low", "high", "minimum_detectable_effect", "verdict"]
     words = ["table's rank", "table's bits/byte", "verdict"]
     table = pd.DataFrame(rows, columns=order)
     return table.assign(**{name: table[name].fillna("") for name in words})
@@ -349,7 +349,7 @@ def _rows(axes: Axes, arms: Sequence[Arm]) -> None:
     for height, arm in enumerate(arms):
         hue = colour(arm.activation)
         axes.plot(np.clip([arm.low, arm.high], left, right), [height, height], color=hue, linewidth=1.8)
-        marker, face = ">" if arm.difference > right else "o", "none" if arm.verdict == "not resolved" else hue
+        marker, face = ">" if arm.difference > right else "o", "none" if arm.verdict == "inconclusive" else hue
         middle = min(arm.difference, right)
         axes.plot(middle, height, marker, markersize=5, color=hue, markerfacecolor=face, clip_on=False)
     axes.set_xlim(left, right)

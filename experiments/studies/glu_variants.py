@@ -216,7 +216,7 @@ def gating(name: str, ours: pd.DataFrame) -> Verdict:
     found = paired_difference(ours[gated].mean(), ours[~gated].mean(), LEVEL)
     if found.n < 2:
         return Verdict(claim, "no verdict", f"difference {found.mean:+.4f} of one seed; an interval needs two")
-    outcome = "yes" if found.high < 0 else "no, higher" if found.low > 0 else "not resolved"
+    outcome = "yes" if found.high < 0 else "no, higher" if found.low > 0 else "inconclusive"
     reason = f"difference {found.mean:+.4f} nats (95 % interval {found.low:+.4f} to {found.high:+.4f}, n = {found.n})"
     return Verdict(claim, outcome, f"{reason}, {gated.sum()} gated against {(~gated).sum()} plain; {group_of_paper()}")
 
@@ -252,7 +252,7 @@ def order(name: str, ours: pd.DataFrame) -> Verdict:
     if ours.shape[1] < 2:
         return Verdict(claim, "no verdict", reason)
     chance = short.p_value >= 1 - LEVEL
-    outcome = "not resolved" if chance or short.low <= 0 <= short.high else "yes" if short.low > 0 else "no"
+    outcome = "inconclusive" if chance or short.low <= 0 <= short.high else "yes" if short.low > 0 else "no"
     return Verdict(claim, outcome, reason)
 
 
@@ -278,7 +278,7 @@ def pairwise(ours: pd.DataFrame) -> pd.DataFrame:
             "low": found.low,
             "high": found.high,
             "p": p,
-            "outcome": np.where(~ours_resolved, "not resolved", np.where(same, "same", "opposite")),
+            "outcome": np.where(~ours_resolved, "inconclusive", np.where(same, "same", "opposite")),
         }
     )
 
@@ -295,13 +295,13 @@ def published_difference(
 def resolved(name: str, pairs: pd.DataFrame) -> Verdict:
     """How many of the paper's resolved differences ours resolve, and in which direction."""
     known = pairs[pairs["resolved in the paper"]]
-    counts = {outcome: int((known["outcome"] == outcome).sum()) for outcome in ("same", "opposite", "not resolved")}
+    counts = {outcome: int((known["outcome"] == outcome).sum()) for outcome in ("same", "opposite", "inconclusive")}
     of = len(known)
     reason = (
         f"of {of} pairs that the paper resolves, ours resolve {counts['same']} in the same direction and "
-        f"{counts['opposite']} in the other, {counts['not resolved']} not (Holm over {len(pairs)} pairs)"
+        f"{counts['opposite']} in the other, {counts['inconclusive']} not (Holm over {len(pairs)} pairs)"
     )
-    outcome = "not resolved"
+    outcome = "inconclusive"
     if counts["same"] == of:
         outcome = "reproduced"
     elif counts["opposite"] > counts["same"]:

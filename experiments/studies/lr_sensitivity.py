@@ -166,7 +166,7 @@ def compared(found: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     adjusted = holm(table.pop("p"))
     verdicts = np.where(table["difference"] < 0, "better", "worse")
-    verdicts = np.where(adjusted < 1 - LEVEL, verdicts, "not resolved")
+    verdicts = np.where(adjusted < 1 - LEVEL, verdicts, "inconclusive")
     return table.assign(p_adjusted=adjusted, verdict=np.where(table["activation"] == "gelu", "baseline", verdicts))
 
 
@@ -193,7 +193,7 @@ def _verdict(claim: str, levels: str, test: PairedDifference, p: float) -> Verdi
     size, low, high = (number(value, 3, sign=True) for value in (test.mean, test.low, test.high))
     reason = f"{levels}: {size} ({LEVEL:.0%} interval {low} to {high}, n = {test.n}, Holm's p {p:.2g})"
     if not p < 1 - LEVEL:
-        return Verdict(claim, "not resolved", reason)
+        return Verdict(claim, "inconclusive", reason)
     return Verdict(claim, "yes" if test.mean < 0 else "no, higher", reason)
 
 

@@ -302,7 +302,7 @@ def ratio(claim: str, logarithm: Callable[[Any], float], n: int, above: str, bel
         return Verdict(claim, "no verdict", f"n = {n}; a jackknife needs 3 seeds")
     t = paired_t(pseudo_values(logarithm, n))
     value, low, high = (float(np.exp(end)) for end in (t.mean, t.low, t.high))
-    outcome = above if low > 1 else below if high < 1 else "not resolved"
+    outcome = above if low > 1 else below if high < 1 else "inconclusive"
     return Verdict(claim, outcome, f"ratio of variances {value:.2g} (95 % interval {low:.2g} to {high:.2g}, n = {n})")
 
 
@@ -343,7 +343,7 @@ def resolves_nothing(other: Comparison) -> Verdict:
         f"difference {arm.difference:+.4f} (95 % interval {arm.low:+.4f} to {arm.high:+.4f}, p {arm.p:.2g}, "
         f"n = {arm.n}; by chance one such comparison in 20 is resolved)"
     )
-    return Verdict(claim, "yes" if arm.verdict == "not resolved" else "no", reason)
+    return Verdict(claim, "yes" if arm.verdict == "inconclusive" else "no", reason)
 
 
 def tabulated(compared: Comparison) -> pd.DataFrame:

@@ -227,7 +227,7 @@ def claim(best: pd.DataFrame) -> Verdict:
         return Verdict(words, "no verdict", f"ratio {ratio:.3f}; n = 1 has no interval")
     if high < 1:
         return Verdict(words, "yes" if holds else "partly", reason)
-    return Verdict(words, "not resolved" if low <= 1 and holds else "no", reason)
+    return Verdict(words, "inconclusive" if low <= 1 and holds else "no", reason)
 
 
 def least_stable(table: pd.DataFrame) -> Verdict:
@@ -239,7 +239,7 @@ def least_stable(table: pd.DataFrame) -> Verdict:
     lowest, highest = (_rate(one) for one in (reached.min(), reached.max()))
     seeds = f"n = {table['n'].min()} seeds each"
     if len(last) == len(table):
-        return Verdict(words, "not resolved", f"the largest stable rate of all is {highest}; {seeds}")
+        return Verdict(words, "inconclusive", f"the largest stable rate of all is {highest}; {seeds}")
     reason = f"largest stable rate {lowest}, of the most stable {highest}; {seeds}"
     if table["n"].min() == 1:
         return Verdict(words, "no verdict", reason)
@@ -263,14 +263,14 @@ def interactions(best: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     adjusted = holm(table.pop("p"))
     sides = np.where(table["interaction"] < 0, "better than the sum", "worse than the sum")
-    return table.assign(p_adjusted=adjusted, verdict=np.where(adjusted < 1 - LEVEL, sides, "not resolved"))
+    return table.assign(p_adjusted=adjusted, verdict=np.where(adjusted < 1 - LEVEL, sides, "inconclusive"))
 
 
 def additive(table: pd.DataFrame) -> Verdict:
     """Whether changing norm and activation together does what the two changes do alone: it is "no" where an interaction
     is resolved; that none is does not show that there is none."""
     words = "Changing norm and activation together does what both do alone"
-    resolved = table[table["verdict"] != "not resolved"]
+    resolved = table[table["verdict"] != "inconclusive"]
     shown = resolved if len(resolved) else table
     row = shown.iloc[shown["interaction"].abs().argmax()]
     size, low, high = (number(row[name], 3, sign=True) for name in ("interaction", "low", "high"))
@@ -279,7 +279,7 @@ def additive(table: pd.DataFrame) -> Verdict:
         f"{row['activation']}, {row['setting']}: {size} nats beyond the sum "
         f"({LEVEL:.0%} interval {low} to {high}, n = {row['n']})"
     )
-    return Verdict(words, "no" if len(resolved) else "no verdict" if row["n"] == 1 else "not resolved", reason)
+    return Verdict(words, "no" if len(resolved) else "no verdict" if row["n"] == 1 else "inconclusive", reason)
 
 
 def heat_map(table: pd.DataFrame, column: str, words: list[str]) -> Figure:

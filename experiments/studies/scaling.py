@@ -321,7 +321,7 @@ def outcome(found: Estimate, p: float, above: str, below: str) -> str:
     if np.isnan(p):
         return "no verdict"
     if p >= 1 - LEVEL:
-        return "not resolved"
+        return "inconclusive"
     return above if found.value > 0 else below
 
 

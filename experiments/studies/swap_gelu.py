@@ -55,7 +55,7 @@ class SwapGelu:
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
         """What the other two forms do to every trained network, by the name of its experiment."""
-        trained = [one for one in self.experiments(budget) if one.start is None]
+        trained = [one for one in self.experiments(budget) if one.init_from is None]
         other_forms = partial(in_other_forms, FORMS[budget])
         return {one.name: evaluate(one, lambda cell, run: True, other_forms) for one in trained}
 
@@ -100,7 +100,7 @@ def within(shape: str, row: Mapping[Any, Any], spread: float) -> Verdict:
     )
     largest, smallest = max(abs(row["low"]), abs(row["high"])), min(abs(row["low"]), abs(row["high"]))
     across = row["low"] <= 0 <= row["high"]
-    outcome = "yes" if largest < spread else "no" if smallest > spread and not across else "not resolved"
+    outcome = "yes" if largest < spread else "no" if smallest > spread and not across else "inconclusive"
     return Verdict(claim, outcome, reason)
 
 

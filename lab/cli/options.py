@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import tyro
 
 from lab.experiment.experiment import Activation, Axis, Budget, Experiment, Named, activation, field_types, with_fields
-from lab.experiment.fine_tuning import beginning_with
+from lab.experiment.fine_tuning import initialized_from
 from lab.files.choices import check_choice, nearest
 from lab.training.execution import Kind
 from lab.training.reading import Place
@@ -27,7 +27,7 @@ class Options:
     experiment: Annotated[Experiment, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff]
     axis: Annotated[Words, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FIELD VALUE ...")] = ()
     """A further field to vary, and its values: --axis model.norm layernorm rmsnorm (may be repeated)."""
-    begin_with: Path | None = None
+    init_from: Path | None = None
     """Trained networks to begin with: a folder of results, a cell of one, or a Hugging Face folder."""
 
 
@@ -49,7 +49,7 @@ class RunOptions(StoredOptions):
     """Devices over which a single run is spread: its batches, parameters and optimizer state."""
     data_on: Place = "auto"
     """Where the training data lies: the device, or the host, which reads ahead; auto is by its size."""
-    until_resolved: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    sequential: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Train seed after seed, and stop for each arm as soon as it is resolved; the error rate stays as if all were."""
     retrain: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Train again what is there already."""
@@ -72,7 +72,7 @@ class FigureOptions:
     """The folder of the results; results/NAME/BUDGET unless given."""
 
 
-Told = TypeVar("Told", bound=Options)
+OptionsT = TypeVar("OptionsT", bound=Options)
 Tree = TypeVar("Tree")
 
 READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
@@ -84,7 +84,7 @@ READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
 }
 
 
-def parse(kind: type[Told], experiment: Experiment, arguments: Sequence[str], program: str) -> Told:
+def parse(kind: type[OptionsT], experiment: Experiment, arguments: Sequence[str], program: str) -> OptionsT:
     """The options, with the fields of `experiment` as defaults.
 
     Raises ValueError, in one sentence, for an unknown or repeated option and for a value of the wrong kind; whether
@@ -97,7 +97,7 @@ def parse(kind: type[Told], experiment: Experiment, arguments: Sequence[str], pr
     told = with_fields(default, {**values, "experiment.axes": (*experiment.axes, *axes)})
     _check_not_varied(told.experiment, values)
     asked = replace(told.experiment, activations=_own_activations(experiment, told.experiment))
-    return replace(told, experiment=beginning_with(asked, told.begin_with) if told.begin_with else asked)
+    return replace(told, experiment=initialized_from(asked, told.init_from) if told.init_from else asked)
 
 
 def read(default: Tree, arguments: Sequence[str], program: str) -> Tree:

@@ -14,11 +14,15 @@ from lab.comparison.outcomes import axis_columns, higher_is_better, outcomes, pl
 from lab.files.choices import nearest
 from lab.statistics.equivalence import equivalence
 from lab.statistics.improvement import probability_of_improvement
-from lab.statistics.paired import PairedDifference, holm, paired_difference, pairs_needed, smallest_resolvable
+from lab.statistics.paired import PairedDifference, holm, minimum_detectable_effect, paired_difference, pairs_needed
 from lab.statistics.sequential import repeated_interval, repeated_p
 
 if TYPE_CHECKING:
     from lab.results.results import Results
+
+
+JSON_KEYS = {"minimum_detectable_effect": "resolvable", "equivalence_p": "same_p"}
+"""Fields that keep the key of the first version in JSON, for the scripts that read it."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,11 @@ class Arm(Group):
     """A group against the baseline with the same axes, over the seeds that both have.
 
     `differences` are arm minus baseline, one for each of `seeds`; `low` and `high` bound their mean at the comparison's
-    level, uncorrected; `p_adjusted` is Holm's over all arms. `resolvable` is the smallest true difference that these
-    pairs find with probability 0.8 at Holm's first and strictest level, (1 - level) / number of arms, and
-    `pairs_needed` so many pairs as would find the observed one there. `same_p` is Holm's p of equivalence, where the
-    experiment gives a margin; `improvement` how often the arm wins a pair, with the ends of its interval. Where the
-    results decided how many seeds were trained, interval and p hold at all looks together.
+    level, uncorrected; `p_adjusted` is Holm's over all arms. `minimum_detectable_effect` is the smallest true
+    difference that these pairs find with probability 0.8 at Holm's first and strictest level, (1 - level) / number of
+    arms; `pairs_needed` is the number of pairs that would find the observed one there. `equivalence_p` is Holm's p of
+    equivalence, where the experiment gives a margin; `improvement` is how often the arm wins a pair, with its
+    interval. Where the results decided how many seeds were trained, interval and p hold at all looks together.
     """
 
     seeds: tuple[int, ...]
@@ -56,9 +60,9 @@ class Arm(Group):
     p_adjusted: float
     sign_flip_p: float | None
     bca: tuple[float, float] | None
-    resolvable: float
+    minimum_detectable_effect: float
     pairs_needed: int | None
-    same_p: float | None
+    equivalence_p: float | None
     improvement: tuple[float, float, float]
     verdict: str
 
@@ -88,10 +92,10 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON: what is unknown or unbounded (one pair has no interval) is None."""
         shown = ("n", "mean", "difference", "low", "high", "p", "p_adjusted", "verdict")
-        beside = ("sign_flip_p", "resolvable", "pairs_needed", "same_p", "n_diverged")
+        beside = ("sign_flip_p", "minimum_detectable_effect", "pairs_needed", "equivalence_p", "n_diverged")
         arms = []
         for arm in self.arms:
-            fields = {name: _json(getattr(arm, name)) for name in (*shown, *beside)}
+            fields = {JSON_KEYS.get(name, name): _json(getattr(arm, name)) for name in (*shown, *beside)}
             arms.append({"activation": arm.activation, **fields, **{k: _json(v) for k, v in arm.axes.items()}})
         return {
             "baseline": self.baseline,
@@ -116,9 +120,9 @@ def compare(
     What is not given comes from the experiment's own rule (else validation loss at level 0.95) and, for `step`, is the
     last one that all arms have reached; where arms were given different numbers of steps, each one's last. A diverged
     run takes the worst value that any run of its task has there, or its own at step 0 if that is worse. The verdict is
-    "same" if the experiment has a margin and Holm's adjusted p of equivalence is below 1 - level; else "better" or
-    "worse" if that of a difference is; else "not resolved". Raises ValueError, in one sentence, for anything that the
-    rows do not hold.
+    "equivalent" if the experiment has a margin and Holm's adjusted p of equivalence is below 1 - level; else "better"
+    or "worse" if that of a difference is; else "inconclusive". Raises ValueError, in one sentence, for anything that
+    the rows do not hold.
     """
     rows = results if isinstance(results, pd.DataFrame) else results.rows
     rule = {} if isinstance(results, pd.DataFrame) else results.experiment
@@ -205,9 +209,9 @@ def _arms(
             p_adjusted=float(p),
             sign_flip_p=test.sign_flip_p,
             bca=test.bca,
-            resolvable=smallest_resolvable(test.sd, test.n, strictest),
+            minimum_detectable_effect=minimum_detectable_effect(test.sd, test.n, strictest),
             pairs_needed=pairs_needed(test.mean, test.sd, strictest) if test.n > 1 else None,
-            same_p=equal_p,
+            equivalence_p=equal_p,
             improvement=_improvement(-differences.to_numpy() if higher else differences.to_numpy(), level),
             verdict=_verdict(-test.mean if higher else test.mean, float(p), equal_p, level),
         )
@@ -239,11 +243,11 @@ def _improvement(differences: np.ndarray, level: float) -> tuple[float, float, f
     return float(estimate.value), float(estimate.low), float(estimate.high)
 
 
-def _verdict(loss_difference: float, p_adjusted: float, same_p: float | None, level: float) -> str:
-    if same_p is not None and same_p < 1 - level:
-        return "same"
+def _verdict(loss_difference: float, p_adjusted: float, equivalence_p: float | None, level: float) -> str:
+    if equivalence_p is not None and equivalence_p < 1 - level:
+        return "equivalent"
     if not p_adjusted < 1 - level:  # also nan: one pair
-        return "not resolved"
+        return "inconclusive"
     return "better" if loss_difference < 0 else "worse"
 
 

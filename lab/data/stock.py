@@ -16,7 +16,7 @@ from lab.files.choices import nearest
 PREFIX = "tfds:"
 """Before a name, it asks for TFDS's own builder where there is one of ours too: `tfds:mnist`."""
 HELD_OUT = 5000  # examples, as is usual for MNIST and CIFAR-10
-LARGEST = 2**30  # bytes of text taken from a split: arrays of a corpus lie in memory
+MAX_TEXT_BYTES = 2**30  # bytes of text taken from a split: arrays of a corpus lie in memory
 
 
 def check(name: str, ours: Sequence[str], kind: str) -> None:
@@ -143,11 +143,11 @@ def texts(name: str, data_dir: Path | None) -> tuple[dict[str, list[bytes]], dic
 
 
 def _first(documents: Iterable[bytes]) -> Iterator[bytes]:
-    """The documents from the first on that fit into `LARGEST` bytes."""
+    """The documents from the first on that fit into `MAX_TEXT_BYTES` bytes."""
     size = 0
     for document in documents:
         size += len(document) + 1
-        if size > LARGEST:
+        if size > MAX_TEXT_BYTES:
             return
         yield document
 

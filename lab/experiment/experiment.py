@@ -13,7 +13,7 @@ from typing import Any, Literal, get_type_hints
 import jax
 
 from lab.data.dataset import SPLITS, Dataset
-from lab.experiment.init_from import Start
+from lab.experiment.init_from import InitFrom
 from lab.experiment.own_code import OwnCode, own_code
 from lab.experiment.serialization import canonical, field_names, restored
 from lab.files.choices import check_choice, nearest
@@ -43,13 +43,13 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class Own:
-    """What one arm has for its own, such as its tuned learning rate, or steps that take as long as the baseline's."""
+class ArmOverride:
+    """Fields that are set for one arm alone, such as its tuned learning rate or its number of steps."""
 
     arm: tuple[tuple[str, Any], ...]
     """The activation and static axes that tell the arm, by the names of their columns."""
     fields: tuple[tuple[str, Any], ...]
-    """Dotted path and value of each of its fields: hyperparameters, settings, and the start."""
+    """Dotted path and value of each field: of hyperparameters, of settings, or init_from."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class Experiment:
     """Further fields to vary."""
     tuning: Tuning = field(default_factory=Tuning)
     """How the hyperparameters of every arm are chosen before the seeds are trained."""
-    own: tuple[Own, ...] = ()
-    """What single arms have for their own."""
-    start: Start | None = None
-    """The trained network that runs begin with; unless given, weights are drawn from the seed."""
+    overrides: tuple[ArmOverride, ...] = ()
+    """Fields that are set for single arms."""
+    init_from: InitFrom | None = None
+    """The trained network that runs start from; unless given, weights are drawn from the seed."""
     baseline: str = "gelu"
     """The activation that the others are compared with."""
     metric: str = "loss"
@@ -155,7 +155,7 @@ class Experiment:
             part: {name: value for name, value in fields.items() if f"{part}.{name}" not in varied}
             for part, fields in whole.items()
         }
-        return fixed if self.start is None else {**fixed, "start": canonical(self.start)}
+        return fixed if self.init_from is None else {**fixed, "init_from": canonical(self.init_from)}
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Cell:
     settings: Settings
     axes: tuple[tuple[str, Any], ...]  # name and value of each static axis
     runs: tuple[Run, ...]
-    start: Start | None = None
+    init_from: InitFrom | None = None
 
     @property
     def activation(self) -> Activation:
@@ -190,7 +190,7 @@ class Cell:
     def canonical(self) -> dict[str, Any]:
         """Task, model, settings, and the start if there is one, as JSON."""
         parts = {part: canonical(getattr(self, part)) for part in ("task", "model", "settings")}
-        return parts | ({} if self.start is None else {"start": canonical(self.start)})
+        return parts | ({} if self.init_from is None else {"init_from": canonical(self.init_from)})
 
     def cost(self, dataset: Dataset) -> dict[str, Any]:
         """What one run costs, before anything is compiled: see `lab.probes.cost.cost`."""
@@ -213,7 +213,7 @@ class Cell:
             "task": {"name": self.task.name, **parts["task"]},
             "model": {"name": type(self.model).__name__.lower(), **parts["model"]},
             "settings": parts["settings"],
-            **({"start": parts["start"]} if self.start else {}),
+            **({"init_from": parts["init_from"]} if self.init_from else {}),
             "cost": self.cost(dataset),
         }
 
@@ -265,13 +265,15 @@ def tuning_of(experiment: Experiment) -> Experiment:
     )
 
 
-def with_own(experiment: Experiment, choices: Iterable[Mapping[str, Any]]) -> Experiment:
+def with_overrides(experiment: Experiment, choices: Iterable[Mapping[str, Any]]) -> Experiment:
     """The experiment whose arms have fields of their own, given as JSON: `arm` and `fields`, by name."""
     own = tuple(
-        Own(tuple(choice["arm"].items()), tuple((path, restored(value)) for path, value in choice["fields"].items()))
+        ArmOverride(
+            tuple(choice["arm"].items()), tuple((path, restored(value)) for path, value in choice["fields"].items())
+        )
         for choice in choices
     )
-    return replace(experiment, own=(*experiment.own, *own))
+    return replace(experiment, overrides=(*experiment.overrides, *own))
 
 
 def with_fields(tree: Any, values: dict[str, Any]) -> Any:
@@ -301,12 +303,12 @@ def _cell(experiment: Experiment, arm: Activation, values: dict[str, Any]) -> Ce
     known = {"activation": arm.name, **{name: canonical(value) for name, value in axes}}
     own = {
         path: value
-        for choice in experiment.own
+        for choice in experiment.overrides
         if all(known.get(name) == canonical(wanted) for name, wanted in choice.arm)
         for path, value in choice.fields
     }
     varied = with_fields(experiment, {"model.activation": arm, **values, **own})
-    return Cell(varied.task, varied.model, varied.settings, axes, _runs(varied), varied.start)
+    return Cell(varied.task, varied.model, varied.settings, axes, _runs(varied), varied.init_from)
 
 
 def _runs(experiment: Experiment) -> tuple[Run, ...]:

@@ -4,14 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lab.experiment.experiment import Experiment, Own, grid
-from lab.experiment.init_from import start_at
+from lab.experiment.experiment import ArmOverride, Experiment, grid
+from lab.experiment.init_from import locate
 from lab.files.atomic import read_json
 from models import pretrained
 from models.classifier import Classifier, classifier
 
 
-def beginning_with(experiment: Experiment, folder: str | Path) -> Experiment:
+def initialized_from(experiment: Experiment, folder: str | Path) -> Experiment:
     """The experiment whose runs begin with the trained networks of a folder.
 
     - A folder of results: every arm begins with the networks that were trained with its activation, run by run those of
@@ -24,14 +24,14 @@ def beginning_with(experiment: Experiment, folder: str | Path) -> Experiment:
     """
     folder = Path(folder)
     if (folder / "experiment.json").exists():
-        return replace(experiment, own=(*experiment.own, *_own_starts(experiment, folder)))
-    start = start_at(folder)
+        return replace(experiment, overrides=(*experiment.overrides, *_own_starts(experiment, folder)))
+    start = locate(folder)
     if (folder / "cell.json").exists():
-        return replace(experiment, start=start)
-    return replace(_as_in(experiment, folder), start=start)
+        return replace(experiment, init_from=start)
+    return replace(_as_in(experiment, folder), init_from=start)
 
 
-def _own_starts(experiment: Experiment, folder: Path) -> list[Own]:
+def _own_starts(experiment: Experiment, folder: Path) -> list[ArmOverride]:
     """What every activation begins with."""
     cells = {path.parent: read_json(path) for path in sorted(folder.glob("cells/*/cell.json"))}
     found = []
@@ -41,7 +41,7 @@ def _own_starts(experiment: Experiment, folder: Path) -> list[Own]:
             count = "no cell" if not own else f"{len(own)} cells"
             known = ", ".join(sorted({cell["activation"] for cell in cells.values()}))
             raise ValueError(f"{folder} has {count} of activation '{name}', one is needed; it has {known}")
-        found.append(Own((("activation", name),), (("start", start_at(own[0])),)))
+        found.append(ArmOverride((("activation", name),), (("init_from", locate(own[0])),)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Where runs begin: at the weights of a trained network, with the activation and the norm of their own arm."""
+"""Starting from trained weights: the network that runs are initialised from, and its parameters for each arm."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from lab.surgery.swap import swapped
 
 
 @dataclass(frozen=True)
-class Start:
+class InitFrom:
     """The trained network that every run of an experiment begins with.
 
     Of a folder of ours a run begins with the network of its own seed; a Hugging Face folder has one for all. Where an
@@ -30,14 +30,14 @@ class Start:
     """The centring of LayerNorms is folded into the weights first, see `lab.surgery.centring`."""
 
 
-def start_at(directory: str | Path, fold: bool = False) -> Start:
+def locate(directory: str | Path, fold: bool = False) -> InitFrom:
     """The start at a folder: a cell of ours (cell.json), or a Hugging Face folder (config.json, safetensors).
 
     Raises FileNotFoundError for a folder that is neither.
     """
     directory = Path(directory).resolve()
     if (directory / "cell.json").exists():
-        return Start(read_json(directory / "cell.json")["cell"], str(directory), fold)
+        return InitFrom(read_json(directory / "cell.json")["cell"], str(directory), fold)
     files = sorted(directory.glob("*.safetensors"))
     if not (directory / "config.json").exists() or not files:
         cells = sorted(path.parent.name for path in directory.glob("cells/*/cell.json"))
@@ -46,11 +46,13 @@ def start_at(directory: str | Path, fold: bool = False) -> Start:
             f"{directory} is no trained network: neither a cell of ours (cell.json) nor a Hugging Face folder "
             f"(config.json with safetensors){hint}"
         )
-    return Start("-".join(of_file(file) for file in files), str(directory), fold)
+    return InitFrom("-".join(of_file(file) for file in files), str(directory), fold)
 
 
-def begun(start: Start, model: Any, params: Mapping[str, Any], target: Any, drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that a run of the model `target` begins with: those of a trained (model, params), swapped.
+def initial_parameters(
+    start: InitFrom, model: Any, params: Mapping[str, Any], target: Any, drawn: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The initial parameters of a run of the model `target`: those of a trained (model, params), swapped.
 
     `drawn` are those it would begin with otherwise, arrays or their shapes. They stay where the network has none: in a
     head of another shape, and as biases, which are drawn as 0. Raises ValueError, in one sentence, where the swap is

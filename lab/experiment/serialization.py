@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lab.experiment.init_from import Start
+from lab.experiment.init_from import InitFrom
 from lab.files.choices import nearest
 from lab.tasks.classification import TextClassification
 from lab.tasks.images import ImageAutoencoding, ImageClassification
@@ -32,7 +32,7 @@ KNOWN: dict[str, type] = {
         *(Transformer, EncoderDecoder, Classifier, VisionTransformer, MLP, ConvNet, WideResNet, RopeScaling),
         *(CausalLanguage, MaskedLanguage, SpanCorruption, TweetTagging, TextClassification),
         *(ImageClassification, ImageAutoencoding, SpokenDigits, Phones),
-        *(Settings, Start),
+        *(Settings, InitFrom),
     )
 }
 """The types that are made again from their JSON, by name: nothing else that a file names is ever called."""

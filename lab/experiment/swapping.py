@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.experiment.experiment import Budget, Experiment, Named, grid
-from lab.experiment.init_from import Start
+from lab.experiment.init_from import InitFrom
 from lab.surgery.centring import centred_model
 from lab.surgery.swap import swapped_model
 from lab.tasks.language import CausalLanguage
@@ -40,7 +40,7 @@ def recovery(
     name: str,
     task: Any,
     model: Any,
-    start: Start,
+    start: InitFrom,
     others: tuple[Named, ...],
     norm: str | None,
     seeds: tuple[int, ...],
@@ -66,7 +66,7 @@ def recovery(
         activations=arms,
         axes=(("model.norm", norms),) if len(norms) > 1 else (),
         seeds=seeds,
-        start=start,
+        init_from=start,
         baseline=first.name,
         settings=settings,
         hyperparameters=hyperparameters,
@@ -92,7 +92,7 @@ SIZES: dict[Budget, Size] = {
     "short": Size(64, 2, context=64, learning_rate=3e-3, steps=500, more=50, batch_size=16, seeds=5),
     "full": Size(512, 8, context=256, learning_rate=1e-3, steps=4000, more=400, batch_size=64, seeds=5),
 }
-SHARE = 0.1
+RATE_FRACTION = 0.1
 """Peak of training on as a share of that before."""
 
 
@@ -123,16 +123,16 @@ def going_on(
     trained: Experiment, others: tuple[Named, ...], norm: str | None, size: Size, fold: bool = False
 ) -> Experiment:
     """The experiment that goes on from the networks of the first activation, in a folder beside theirs, at a share of
-    their learning rate; `fold` as in `lab.experiment.init_from.Start`."""
+    their learning rate; `fold` as in `lab.experiment.init_from.InitFrom`."""
     first = grid(trained)[0]
     return recovery(
         f"{trained.name}_{'folded' if fold else 'on'}",
         trained.task,
         first.model,
-        Start(first.name, f"../{trained.name}/cells/{first.name}", fold),
+        InitFrom(first.name, f"../{trained.name}/cells/{first.name}", fold),
         others,
         norm,
         trained.seeds,
         Settings(steps=size.more, batch_size=size.batch_size),
-        Hyperparameters(learning_rate=SHARE * size.learning_rate),
+        Hyperparameters(learning_rate=RATE_FRACTION * size.learning_rate),
     )

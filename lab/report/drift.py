@@ -78,7 +78,7 @@ def _verdict(row: Mapping[Any, Any]) -> Verdict:
         f"{row['loss_difference']:+.3g} nats (95 % interval {row['low']:+.3g} to {row['high']:+.3g}, n = {row['n']})"
     )
     beside = "" if row["change"] == INTERACTION else f", KL {row['kl']:.3g}, agreement {row['agreement']:.4f}"
-    return Verdict(claim, apart if resolved else "not resolved", reason + beside)
+    return Verdict(claim, apart if resolved else "inconclusive", reason + beside)
 
 
 def by_layer(rows: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from lab.report.latex import tabular
 from lab.report.table import number
 
 STYLES = {
-    "better": "better", "worse": "worse", "same": "unresolved", "not resolved": "unresolved",
+    "better": "better", "worse": "worse", "equivalent": "unresolved", "inconclusive": "unresolved",
     "beaten": "better", "not beaten": "worse",
     "reproduced": "better", "partly": "unresolved", "not reproduced": "worse", "no verdict": "unresolved",
     "yes": "better", "no": "worse", "no, higher": "worse",

@@ -72,7 +72,7 @@ def table(rows: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
 
 def _verdict(difference: float, p: float, level: float) -> str:
     if not p < 1 - level:
-        return "not resolved"
+        return "inconclusive"
     return "worse" if difference > 0 else "better"
 
 
@@ -82,7 +82,7 @@ def verdicts(rows: pd.DataFrame) -> list[Verdict]:
     return [
         Verdict(
             f"{row['change']}: mended by {steps:,} steps",
-            {"worse": "no", "better": "yes", "not resolved": "not resolved"}[row["verdict"]],
+            {"worse": "no", "better": "yes", "inconclusive": "inconclusive"}[row["verdict"]],
             f"difference to the unchanged network {row['at the start']:+.3g} at the start, {row['after']:+.3g} at the "
             f"end (95 % interval {row['low']:+.3g} to {row['high']:+.3g}, Holm's p {row['p_adjusted']:.2g}, "
             f"n = {row['n']})",

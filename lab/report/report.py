@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lab.results.results import Results
 
 SLOWER = 1.05  # timings of one machine repeat to a few percent: less is no cost worth a sentence
-VERDICTS = ("better", "worse", "same", "not resolved")
+VERDICTS = ("better", "worse", "equivalent", "inconclusive")
 BUDGET = (
     "The mean of the best of k points, drawn without repetition from the grid: what a smaller search would have found "
     "(Dodge et al. 2019). A curve that still falls at its end says that a larger search would find more."
@@ -61,7 +61,7 @@ def parts(results: Results, peak: float | None = None) -> list[page.Part]:
         *_baselines(results),
         *_curves(results),
         *_tuning(results),
-        *_own(results),
+        *_overrides(results),
         *_diverged(results.rows),
         *_speed(results, peak),
         *_made_of(results),
@@ -97,7 +97,7 @@ def _extent(results: Results) -> str:
 
 
 def _answer(comparison: Comparison, table: pd.DataFrame, unit_of_metric: str) -> str:
-    """Which arms are better, worse and not resolved, by how much; and which take longer."""
+    """Which arms are better, worse and inconclusive, by how much; and which take longer."""
     arms = sorted(comparison.arms, key=lambda arm: arm.difference, reverse=higher_is_better(comparison.metric))
     lines = []
     for verdict in VERDICTS:
@@ -117,7 +117,11 @@ def _answer(comparison: Comparison, table: pd.DataFrame, unit_of_metric: str) ->
 def _difference(arm: Arm, digits: int) -> str:
     size, low, high = (number(value, digits, sign=True) for value in (arm.difference, arm.low, arm.high))
     diverged = f", {arm.n_diverged} of {arm.n} diverged" if arm.n_diverged else ""
-    limit = f", resolvable from {number(arm.resolvable, digits)}" if arm.verdict == "not resolved" else ""
+    limit = (
+        f", minimum detectable effect {number(arm.minimum_detectable_effect, digits)}"
+        if arm.verdict == "inconclusive"
+        else ""
+    )
     return f'<strong>{escape(arm.label)}</strong> {size} <span class="soft">({low} to {high}{diverged}{limit})</span>'
 
 
@@ -168,11 +172,15 @@ def _ranking(comparison: Comparison, table: pd.DataFrame) -> list[page.Part]:
         page.column("p_adjusted", _p, head="p (Holm)"),
         *([] if table["sign_flip_p"].isna().all() else [page.column("sign_flip_p", _p, head="p of sign flips")]),
         *([] if table["bca_low"].isna().all() else [page.Column("BCa interval", "bca_low", bca)]),
-        page.column("resolvable", lambda value: number(value, digits), head="resolvable difference"),
+        page.column("minimum_detectable_effect", lambda value: number(value, digits), head="minimum detectable effect"),
         page.column("pairs_needed", lambda value: "" if pd.isna(value) else f"{value:,.0f}"),
         page.Column("pairs won", "wins", _wins),
         page.column("wins_verdict", head="by pairs won"),
-        *([] if table["same_p"].isna().all() else [page.column("same_p", _p, head="p of sameness (Holm)")]),
+        *(
+            []
+            if table["equivalence_p"].isna().all()
+            else [page.column("equivalence_p", _p, head="p of equivalence (Holm)")]
+        ),
         page.column("parameters", compact),
         page.column("flops_per_token", compact, head="FLOPs a token"),
         page.column("seconds", lambda value: number(value, 1), head="seconds a run"),
@@ -180,12 +188,12 @@ def _ranking(comparison: Comparison, table: pd.DataFrame) -> list[page.Part]:
     ]
     caption = (
         "FLOPs are those of the forward matrix products. Time is training time a token, relative to the baseline. n "
-        "counts runs; † of them diverged and took the worst value. The resolvable difference is the smallest true one "
-        "that so many pairs find with probability 0.8 after the correction; pairs needed are those that would so find "
-        "the difference observed, were it the true one. Pairs won is the probability of improvement with its bootstrap "
-        "interval, which covers less than its level where pairs are few; the verdict by it is that of Bouthillier et "
-        "al. (2021), significant above 1/2 and meaningful where it reaches beyond 0.75. Sign flips, from 8 pairs on, "
-        "and BCa, from 20 on, stand beside the t test, uncorrected."
+        "counts runs; † of them diverged and took the worst value. The minimum detectable effect is the smallest true "
+        "difference that this many pairs find with probability 0.8 after the correction; pairs needed is the number "
+        "that would find the observed difference, were it the true one. Pairs won is the probability of improvement "
+        "with its bootstrap interval, which covers less than its level where pairs are few; the verdict by it is that "
+        "of Bouthillier et al. (2021), significant above 1/2 and meaningful where it reaches beyond 0.75. Sign flips, "
+        "from 8 pairs on, and BCa, from 20 on, stand beside the t test, uncorrected."
     )
     return [page.heading("Ranking"), page.Table("ranking", table, shown, caption)]
 
@@ -264,18 +272,18 @@ def _tuning(results: Results) -> list[page.Part]:
     ]
 
 
-def _own(results: Results) -> list[page.Part]:
-    """What arms have for their own: tuned rates, steps that take the baseline's time."""
-    own = results.experiment.get("own", [])
-    if not own:
+def _overrides(results: Results) -> list[page.Part]:
+    """What is set for single arms: tuned rates, steps that take the baseline's time."""
+    overrides = results.experiment.get("overrides", [])
+    if not overrides:
         return []
-    named = [{**one["arm"], **{_leaf(path): value for path, value in one["fields"].items()}} for one in own]
-    arms = list(dict.fromkeys(name for one in own for name in one["arm"]))
+    named = [{**one["arm"], **{_leaf(path): value for path, value in one["fields"].items()}} for one in overrides]
+    arms = list(dict.fromkeys(name for one in overrides for name in one["arm"]))
     table = pd.DataFrame(named).groupby(arms, sort=False, dropna=False).first().reset_index()
     caption = (
         "Chosen before the reported runs: learning rates by tuning, steps so that each arm takes the baseline's time."
     )
-    return [page.heading("What each arm has for its own"), page.Table("own", table, page.columns(table), caption)]
+    return [page.heading("Arm overrides"), page.Table("overrides", table, page.columns(table), caption)]
 
 
 def _leaf(path: str) -> str:

@@ -169,7 +169,7 @@ def lead(reading: str, panel: Panel, split: str, better: str, other: str, since:
         return Verdict(claim, "no verdict", f"{len(pairs)} paired runs reach it; an interval needs two")
     found = paired_difference(pairs.to_numpy(), np.zeros(len(pairs)))
     ratio, low, high = (math.exp(value) for value in (found.mean, found.low, found.high))
-    outcome = "not resolved" if low <= 1 <= high else "yes" if ratio < 1 else "no, higher"
+    outcome = "inconclusive" if low <= 1 <= high else "yes" if ratio < 1 else "no, higher"
     return Verdict(
         claim, outcome, f"ratio of losses {ratio:.3f} (95 % interval {low:.3f} to {high:.3f}, n = {found.n})"
     )

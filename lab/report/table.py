@@ -18,7 +18,7 @@ from lab.statistics import improvement
 if TYPE_CHECKING:
     from lab.results.results import Results
 
-VERDICT_STYLES = {"better": "green", "worse": "red", "same": "cyan", "not resolved": "dim", "baseline": "bold"}
+VERDICT_STYLES = {"better": "green", "worse": "red", "equivalent": "cyan", "inconclusive": "dim", "baseline": "bold"}
 LARGE = 1e6
 """From here on a loss is a matter of its order of magnitude."""
 
@@ -64,7 +64,7 @@ def terminal(table: pd.DataFrame, comparison: Comparison) -> Table:
         drawn.add_column(heading, justify="right", no_wrap=True)
     drawn.add_column(f"difference\n± {comparison.level:.0%}", justify="right", no_wrap=True)
     drawn.add_column("verdict", no_wrap=True)
-    drawn.add_column("can\nfind", justify="right", no_wrap=True)
+    drawn.add_column("MDE", justify="right", no_wrap=True)
     digits = decimals(comparison)
     for _, row in table.iterrows():
         style = VERDICT_STYLES[row["verdict"]]
@@ -77,7 +77,7 @@ def terminal(table: pd.DataFrame, comparison: Comparison) -> Table:
             str(row["n"]) + (f" ({row['n_diverged']}†)" if row["n_diverged"] else ""),
             plus_minus(row, digits),
             Text(row["verdict"], style=style),
-            number(row["resolvable"], digits),
+            number(row["minimum_detectable_effect"], digits),
         )
     return drawn
 
@@ -124,7 +124,17 @@ def plus_minus(row: pd.Series, digits: int) -> str:
 
 
 def _finding(group: Group) -> dict[str, Any]:
-    names = ("difference", "low", "high", "p", "p_adjusted", "same_p", "sign_flip_p", "resolvable", "pairs_needed")
+    names = (
+        "difference",
+        "low",
+        "high",
+        "p",
+        "p_adjusted",
+        "equivalence_p",
+        "sign_flip_p",
+        "minimum_detectable_effect",
+        "pairs_needed",
+    )
     bca, wins = ("bca_low", "bca_high"), ("wins", "wins_low", "wins_high")
     if not isinstance(group, Arm):
         return dict.fromkeys((*names, *bca, *wins), math.nan) | {"wins_verdict": "", "verdict": "baseline"}
@@ -141,7 +151,7 @@ def _caption(table: pd.DataFrame, comparison: Comparison) -> str:
     return (
         f"{comparison.split} {comparison.metric} at {comparison.when}, paired by seed with {comparison.baseline}; "
         f"verdicts after Holm's correction for {len(comparison.arms)} arms; time relative to the baseline{cost}; "
-        f"can find: the smallest difference seen with probability 0.8{diverged}"
+        f"MDE: minimum detectable effect, at 80 % power{diverged}"
     )
 
 

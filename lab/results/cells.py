@@ -50,7 +50,7 @@ class Wave:
         return all((self.path / name).exists() for name in files)
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         """Whether its runs have been written down: from then on they stay together."""
         return (self.path / "runs.json").exists()
 
@@ -59,7 +59,7 @@ class Wave:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
-    def begin(self, environment: dict[str, Any]) -> None:
+    def start(self, environment: dict[str, Any]) -> None:
         """Makes the directory; keeps the first environment and adds this one where it differs (a resumed wave)."""
         known = self.environments
         if environment not in known:

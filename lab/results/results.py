@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from lab.files.atomic import read_json
 from lab.results.cells import CellDirectory, Wave
+from lab.results.record import FILE, read_record
 
 MEASURED = ["step", "split", "metric", "value"]
 
@@ -31,7 +31,7 @@ class Results:
     def tuning(self) -> "Results | None":
         """The runs that chose the hyperparameters of every arm, which lie in a directory below; None without any."""
         folder = self.directory / "tuning"
-        return read(folder) if (folder / "experiment.json").exists() else None
+        return read(folder) if (folder / FILE).exists() else None
 
     @property
     def baselines(self) -> pd.DataFrame:
@@ -49,9 +49,7 @@ def read(directory: Path) -> Results:
 
     Raises FileNotFoundError if it is none, ValueError if a file in it is damaged or nothing has been measured yet.
     """
-    if not (directory / "experiment.json").exists():
-        raise FileNotFoundError(f"{directory} holds no results: there is no experiment.json in it")
-    experiment = read_json(directory / "experiment.json")
+    experiment = read_record(directory)
     folders = [CellDirectory(path.parent) for path in sorted(directory.glob("cells/*/cell.json"))]
     cells = tuple(_cell(folder) for folder in folders)
     rows = [_rows(experiment, folder.description(), wave) for folder in folders for wave in _measured(folder)]

@@ -10,10 +10,10 @@ from lab.experiment.experiment import Cell
 from lab.files.locks import lock
 from lab.results.cells import CellDirectory
 from lab.runner.plan import cell_directory
-from lab.runner.sources import beginnings
+from lab.runner.sources import initializers
 from lab.training import distributed
 from lab.training.execution import Placement
-from lab.training.train import Begin, Dataset, Row, train
+from lab.training.train import Dataset, Initialize, Row, train
 
 Watch = Callable[[Cell, int, list[Row]], None]
 
@@ -37,10 +37,12 @@ def dispatch(
     `profile` traces a few steps of each cell that is trained into DIRECTORY/profile/CELL.
 
     No run is trained twice: whoever waited finds it done. Raises what `lab.training.train.train` and
-    `lab.runner.sources.beginnings` raise.
+    `lab.runner.sources.initializers` raise.
     """
-    lacking = distributed.once(lambda: [cell.name for cell in cells if retrain or _lacks_runs(cell, directory)])
-    begins = beginnings([cell for cell in cells if cell.name in lacking], directory, load)
+    lacking = distributed.on_process_zero(
+        lambda: [cell.name for cell in cells if retrain or _lacks_runs(cell, directory)]
+    )
+    begins = initializers([cell for cell in cells if cell.name in lacking], directory, load)
     train_one = partial(_cell, directory=directory, placement=placement, watch=watch, profile=profile, begins=begins)
     held = [cell for cell in cells if not train_one(cell, retrain=retrain, wait=False)]
     for cell in held:
@@ -58,7 +60,7 @@ def _cell(
     placement: Placement,
     watch: Watch,
     profile: bool,
-    begins: Mapping[str, Begin],
+    begins: Mapping[str, Initialize],
     retrain: bool,
     wait: bool,
 ) -> bool:
@@ -67,7 +69,7 @@ def _cell(
     with _held(folder, wait) as mine:
         if not mine:
             return False
-        distributed.once(lambda: _prepare(folder, cell, load(cell.task), retrain))
+        distributed.on_process_zero(lambda: _prepare(folder, cell, load(cell.task), retrain))
         train(
             cell.model,
             cell.task,
@@ -87,7 +89,7 @@ def _cell(
 def _held(folder: CellDirectory, wait: bool) -> Iterator[bool]:
     """The lock of a cell, which the first process holds for all; whether they have it."""
     with lock(folder.lock, wait) if distributed.first() else nullcontext(True) as mine:
-        yield distributed.once(lambda: mine)
+        yield distributed.on_process_zero(lambda: mine)
 
 
 def _prepare(folder: CellDirectory, cell: Cell, dataset: Dataset, retrain: bool) -> None:

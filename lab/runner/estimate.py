@@ -8,7 +8,7 @@ from lab.comparison.speed import TRAINING_PASSES
 from lab.experiment.experiment import Cell, Experiment, grid, tuning_of
 from lab.runner import dispatch
 
-SHARE = 0.5  # of the rate of matrix products that training reaches
+UTILIZATION = 0.5  # of the rate of matrix products that training reaches
 
 
 def estimate(experiment: Experiment, rate: float) -> pd.DataFrame:
@@ -29,5 +29,5 @@ def _of_cell(cell: Cell, rate: float) -> dict[str, Any]:
         "parameters": cost["parameters"],
         "flops_per_token": cost["flops_per_token"],
         "memory_mb": kept / 1e6,
-        "minutes": TRAINING_PASSES * cost["flops_per_token"] * tokens * runs / (SHARE * rate) / 60,
+        "minutes": TRAINING_PASSES * cost["flops_per_token"] * tokens * runs / (UTILIZATION * rate) / 60,
     }

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lab.experiment.experiment import Cell, Experiment, grid, with_own
+from lab.experiment.experiment import Cell, Experiment, grid, with_overrides
 from lab.files.atomic import read_json, write_json
 from lab.results.environment import environment
 from lab.runner import dispatch
@@ -45,7 +45,7 @@ def matched(experiment: Experiment, directory: Path) -> Experiment:
     path = directory / "matched.json"
     if not path.exists():
         return experiment
-    return with_own(experiment, [{key: arm[key] for key in ("arm", "fields")} for arm in read_json(path)["arms"]])
+    return with_overrides(experiment, [{key: arm[key] for key in ("arm", "fields")} for arm in read_json(path)["arms"]])
 
 
 def _is_baseline(other: Cell, cell: Cell, experiment: Experiment) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.experiment.experiment import Cell, Experiment, grid, with_own
-from lab.files.atomic import read_json
+from lab.experiment.experiment import Cell, Experiment, grid, with_overrides
+from lab.results.record import FILE, read_record
 from lab.runner import dispatch, plan
 from lab.training.settings import Run
 from lab.training.trained import networks
@@ -24,9 +24,9 @@ def evaluated(
     Each row is preceded by the network's activation, axes, seed and learning rate; `test` are the arrays of the test
     split. Arms have what was chosen for them when they were trained. Raises ValueError for a network not trained yet.
     """
-    recorded = read_json(directory / "experiment.json") if (directory / "experiment.json").exists() else {}
+    recorded = read_record(directory) if (directory / FILE).exists() else {}
     rows = []
-    for cell in grid(with_own(experiment, recorded.get("own", []))):
+    for cell in grid(with_overrides(experiment, recorded.get("overrides", []))):
         folder, data = plan.cell_directory(directory, cell).path, dispatch.load(cell.task)
         runs = [run for run in cell.runs if where(cell, run)]
         for run, variables in networks(cell.model, cell.task, cell.settings, runs, folder, data) if runs else ():

@@ -13,10 +13,11 @@ from lab.files.atomic import LEFTOVERS, read_json, sweep, write_json
 from lab.files.locks import lock
 from lab.results.cells import CellDirectory, changed_code, first_difference
 from lab.results.environment import commit
+from lab.results.record import FILE, read_record
 from lab.training.train import Dataset
 from models.activations import ACTIVATIONS, Activation, activation
 
-OURS = ("experiment.json", "cells", "tuning", "matched.json")  # any of them tells a folder of results
+RESULT_FILES = ("experiment.json", "cells", "tuning", "matched.json")  # any of them tells a folder of results
 
 
 def prepare(
@@ -34,16 +35,16 @@ def prepare(
     fields of its own, OSError if it cannot be written.
     """
     check_folder(directory)
-    path = directory / "experiment.json"
+    path = directory / FILE
     with lock(results_lock(directory), wait=True):
         sweep(directory.glob(LEFTOVERS))
-        known = read_json(path) if path.exists() else {}
+        known = read_record(directory) if path.exists() else {}
         if known and (difference := first_difference(known["definition"], experiment.definition)) is not None:
             raise ValueError(
                 f"{directory} holds '{known['name']}' with {difference} as asked now: "
                 f"choose another --out, or delete it"
             )
-        _check_own(experiment, known.get("own", []), directory)
+        _check_overrides(experiment, known.get("overrides", []), directory)
         write_json(path, _record(experiment, known, command, baselines or {}, list(looks)))
 
 
@@ -125,7 +126,7 @@ def other_commits(directory: Path, cells: list[Cell]) -> dict[str, set[str]]:
     return {name: commits for name, commits in found.items() if commits}
 
 
-def check_folder(directory: Path, ours: Sequence[str] = OURS) -> None:
+def check_folder(directory: Path, ours: Sequence[str] = RESULT_FILES) -> None:
     """Raises ValueError for a folder that holds something else than results, of which any of `ours` tells."""
     if _foreign(directory, ours):
         raise ValueError(f"{directory} is not empty and holds no results: choose another --out")
@@ -138,29 +139,32 @@ def _foreign(directory: Path, ours: Sequence[str]) -> bool:
     return any(path.name != "lock" and not path.match(LEFTOVERS) for path in directory.iterdir())
 
 
-def _check_own(experiment: Experiment, known: list[dict[str, Any]], directory: Path) -> None:
-    """Raises ValueError where an arm that is there already was trained with other fields of its own than it has now,
-    such as another tuned learning rate, or none."""
+def _check_overrides(experiment: Experiment, known: list[dict[str, Any]], directory: Path) -> None:
+    """Raises ValueError where an arm that is there already was trained with other overrides than it has now, such as
+    another tuned learning rate, or none."""
     asked = [_as_json([("activation", cell.activation), *cell.axes]) for cell in grid(experiment)]
     for path in sorted(directory.glob("cells/*/cell.json")):
         made = read_json(path)
         arm = {"activation": made["model"]["activation"], **made["axes"]}
-        before, now = _fields_of(made["activation"], arm, known), _fields_of(made["activation"], arm, _own(experiment))
+        before, now = (
+            _fields_of(made["activation"], arm, known),
+            _fields_of(made["activation"], arm, _overrides(experiment)),
+        )
         if arm in asked and (difference := first_difference(before, now)) is not None:
             raise ValueError(
-                f"{directory} holds {made['activation']} with {difference} of its own: choose another --out, or "
+                f"{directory} holds {made['activation']} with {difference} as its override: choose another --out, or "
                 f"delete it"
             )
 
 
-def _fields_of(name: str, arm: dict[str, Any], own: list[dict[str, Any]]) -> dict[str, Any]:
-    """The fields that an arm has for its own."""
+def _fields_of(name: str, arm: dict[str, Any], overrides: list[dict[str, Any]]) -> dict[str, Any]:
+    """The fields that are overridden for an arm."""
     named = {**arm, "activation": name}
-    return {path: value for one in own if one["arm"] == named for path, value in one["fields"].items()}
+    return {path: value for one in overrides if one["arm"] == named for path, value in one["fields"].items()}
 
 
-def _own(experiment: Experiment) -> list[dict[str, Any]]:
-    return [{"arm": _as_json(own.arm), "fields": _as_json(own.fields)} for own in experiment.own]
+def _overrides(experiment: Experiment) -> list[dict[str, Any]]:
+    return [{"arm": _as_json(one.arm), "fields": _as_json(one.fields)} for one in experiment.overrides]
 
 
 def _as_json(items: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -182,7 +186,7 @@ def _record(
         "axes": _union(known.get("axes", []), experiment.axis_names),
         "seeds": _union(known.get("seeds", []), experiment.seeds),
         "cells": {**known.get("cells", {}), **{cell.name: len(cell.runs) for cell in grid(experiment)}},
-        "own": _union(known.get("own", []), _own(experiment)),
+        "overrides": _union(known.get("overrides", []), _overrides(experiment)),
         "margin": experiment.margin,
         "target": experiment.target,
         "looks": looks or known.get("looks", []),

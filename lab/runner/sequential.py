@@ -22,7 +22,7 @@ def check(experiment: Experiment) -> None:
         )
 
 
-def until_resolved(experiment: Experiment, directory: Path, train: Train) -> Results:
+def run_sequentially(experiment: Experiment, directory: Path, train: Train) -> Results:
     """Trains the first seeds of all arms, then further ones of the arms not yet resolved, until all are or all seeds
     are used; gives the results.
 
@@ -41,5 +41,5 @@ def until_resolved(experiment: Experiment, directory: Path, train: Train) -> Res
 
 
 def _unresolved(comparison: Comparison) -> set[str]:
-    """Activations that are not resolved at some setting."""
-    return {arm.activation for arm in comparison.arms if arm.verdict == "not resolved"}
+    """Activations that are inconclusive at some setting."""
+    return {arm.activation for arm in comparison.arms if arm.verdict == "inconclusive"}

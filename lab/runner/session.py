@@ -42,9 +42,9 @@ class Session:
         For `looks` see `lab.runner.plan.prepare`. Raises what that raises, and `check_data` and `check_code` of it.
         """
         cells, mode, console = grid(experiment), self.mode, _console(self.mode)
-        distributed.once(lambda: plan.check_data(cells, directory, dispatch.load, mode.retrain))
-        distributed.once(lambda: plan.check_code(cells, directory, dispatch.load))
-        distributed.once(lambda: plan.prepare(experiment, directory, self.command, self.baselines, looks))
+        distributed.on_process_zero(lambda: plan.check_data(cells, directory, dispatch.load, mode.retrain))
+        distributed.on_process_zero(lambda: plan.check_code(cells, directory, dispatch.load))
+        distributed.on_process_zero(lambda: plan.prepare(experiment, directory, self.command, self.baselines, looks))
         if not mode.retrain:
             _tell_of_other_commits(cells, directory, console)
         peak = matmul_rate() if console.is_terminal else None
@@ -53,7 +53,7 @@ class Session:
             dispatch.dispatch(cells, directory, mode.placement, mode.retrain, watch, mode.profile)
         if mode.profile:
             console.print(traces(directory))
-        distributed.once(lambda: _finish(directory, mode.track))
+        distributed.on_process_zero(lambda: _finish(directory, mode.track))
         return results.read(directory)
 
 

@@ -1,4 +1,4 @@
-"""The trained networks in a folder, ours or Hugging Face's, opened; and taken as the start of other runs."""
+"""The trained networks in a folder, ours or Hugging Face's, opened; and taken as initial parameters of other runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from lab.experiment.experiment import Cell
-from lab.experiment.init_from import Start, begun, start_at
+from lab.experiment.init_from import InitFrom, initial_parameters, locate
 from lab.experiment.serialization import restored
 from lab.results.cells import CellDirectory
 from lab.training.settings import Hyperparameters, Run, Settings
-from lab.training.train import Begin, Dataset
+from lab.training.train import Dataset, Initialize
 from lab.training.trained import networks, shapes
 from models import pretrained
 
@@ -55,7 +55,7 @@ def opened(directory: Path, load: Load) -> Source:
     return Source(model, parameters, task, settings, runs[0].hyperparameters)
 
 
-def beginnings(cells: Sequence[Cell], directory: Path, load: Load) -> dict[str, Begin]:
+def initializers(cells: Sequence[Cell], directory: Path, load: Load) -> dict[str, Initialize]:
     """By the name of each cell that has a start what gives its runs the parameters that they begin with; `directory` is
     that of the results. Every folder is opened once.
 
@@ -65,20 +65,22 @@ def beginnings(cells: Sequence[Cell], directory: Path, load: Load) -> dict[str, 
     sources: dict[str, Source] = {}
     found = {}
     for cell in cells:
-        if cell.start is None:
+        if cell.init_from is None:
             continue
-        folder = (directory / cell.start.directory).resolve()
-        if (there := start_at(folder).weights) != cell.start.weights:
-            raise ValueError(f"{folder} holds the network {there}, not {cell.start.weights}, which is to be begun with")
+        folder = (directory / cell.init_from.directory).resolve()
+        if (there := locate(folder).weights) != cell.init_from.weights:
+            raise ValueError(
+                f"{folder} holds the network {there}, not {cell.init_from.weights}, which the run is to start from"
+            )
         if str(folder) not in sources:
             sources[str(folder)] = opened(folder, load)
-        found[cell.name] = _beginning(cell, cell.start, sources[str(folder)], folder)
+        found[cell.name] = _initializer(cell, cell.init_from, sources[str(folder)], folder)
         drawn = shapes(cell.model, cell.task, cell.settings, load(cell.task)).parameters
         found[cell.name](cell.runs[0], drawn)  # refused now if it does not fit
     return found
 
 
-def _beginning(cell: Cell, start: Start, source: Source, folder: Path) -> Begin:
+def _initializer(cell: Cell, start: InitFrom, source: Source, folder: Path) -> Initialize:
     common = source.parameters.get(None)
     if common is None and (lacking := sorted({run.seed for run in cell.runs} - set(source.parameters))):
         known = " ".join(map(str, source.parameters))
@@ -86,6 +88,6 @@ def _beginning(cell: Cell, start: Start, source: Source, folder: Path) -> Begin:
 
     def begin(run: Run, drawn: Any) -> Any:
         params = common if common is not None else source.parameters[run.seed]
-        return begun(start, source.model, params, cell.model, drawn)
+        return initial_parameters(start, source.model, params, cell.model, drawn)
 
     return begin

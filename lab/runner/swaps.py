@@ -13,7 +13,7 @@ import pandas as pd
 
 from lab.experiment import swapping
 from lab.experiment.experiment import Cell, Experiment, Named
-from lab.experiment.init_from import Start, start_at
+from lab.experiment.init_from import InitFrom, locate
 from lab.files.atomic import write_json
 from lab.report import drift, recovery, report, study_page
 from lab.results.environment import environment
@@ -27,7 +27,7 @@ from lab.training.settings import Hyperparameters, Settings
 from lab.training.train import Dataset
 
 Train = Callable[[Experiment, Path], Results]  # trains what is missing of an experiment in a directory
-OURS = ("drift.json", "recovery", "folded")  # any of them tells a folder of a swap
+SWAP_FILES = ("drift.json", "recovery", "folded")  # any of them tells a folder of a swap
 RATE = 2e-5
 """Peak of training a Hugging Face network on: the smallest of the three that Devlin et al. 2018 fine-tune with."""
 
@@ -63,8 +63,8 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     """
     if asked.activation is None and asked.norm is None:
         raise ValueError("neither --activation nor --norm is given: say what the network is to have")
-    plan.check_folder(out, OURS)
-    start = start_at(asked.directory)
+    plan.check_folder(out, SWAP_FILES)
+    start = locate(asked.directory)
     source, diverged = _sound(opened(asked.directory.resolve(), load), asked.directory)
     task = _task(asked, source)
     todo, inexact = _defined(source.model, changes(source.model, asked.activation, asked.norm))
@@ -141,13 +141,15 @@ def _rows(
     return rows.assign(seed=-1 if seed is None else seed)
 
 
-def _recoveries(asked: Swap, source: Source, task: Any, start: Start, todo: Mapping[str, Any]) -> dict[str, Experiment]:
+def _recoveries(
+    asked: Swap, source: Source, task: Any, start: InitFrom, todo: Mapping[str, Any]
+) -> dict[str, Experiment]:
     """The experiments that train on, by what is added to the names of their changes."""
     if not asked.steps:
         return {}
     own = source.settings or Settings(batch_size=swapping.BATCH)
     hyperparameters = source.hyperparameters or Hyperparameters()
-    peak = swapping.SHARE * float(hyperparameters.learning_rate) if source.hyperparameters else RATE
+    peak = swapping.RATE_FRACTION * float(hyperparameters.learning_rate) if source.hyperparameters else RATE
     settings = replace(own, steps=asked.steps, evaluate_every=None, warmup_steps=None, decay_steps=None)
     seeds = asked.seeds or tuple(seed for seed in source.parameters if seed is not None) or (0, 1, 2)
     folds = [False, True] if any(name.endswith(FOLDED) for name in todo) else [False]
@@ -172,7 +174,7 @@ def _recoveries(asked: Swap, source: Source, task: Any, start: Start, todo: Mapp
 
 def _write(
     asked: Swap,
-    start: Start,
+    start: InitFrom,
     model: Any,
     measured: Excerpt,
     results: Mapping[str, Results],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from lab.comparison import tuning
-from lab.experiment.experiment import Experiment, tuning_of, with_own
+from lab.experiment.experiment import Experiment, tuning_of, with_overrides
 from lab.results.results import Results
 
 Train = Callable[[Experiment, Path], Results]
@@ -21,4 +21,4 @@ def tuned(experiment: Experiment, directory: Path, train: Train) -> tuple[Experi
     if not experiment.tuning.learning_rates:
         return experiment, None
     table = tuning.tuned(train(tuning_of(experiment), directory / "tuning"))
-    return with_own(experiment, tuning.choices(table)), table
+    return with_overrides(experiment, tuning.choices(table)), table

@@ -41,5 +41,5 @@ def equivalence(differences: Float[np.ndarray, "*batch n"], margin: float, level
 
 
 def verdicts(p_values: ArrayLike, level: float = 0.95) -> list[str]:
-    """For p values [arms] of equivalence: "same" where Holm's adjusted p is below 1 - level, else "not resolved"."""
-    return ["same" if p < 1 - level else "not resolved" for p in holm(p_values)]
+    """Verdicts of p values [arms]: "equivalent" where Holm's adjusted p is below 1 - level, else "inconclusive"."""
+    return ["equivalent" if p < 1 - level else "inconclusive" for p in holm(p_values)]

@@ -110,7 +110,7 @@ def holm(p_values: ArrayLike) -> Float[np.ndarray, "*batch m"]:
     return adjusted
 
 
-def smallest_resolvable(sd: float, n: int, level: float = 0.95, power: float = 0.8) -> float:
+def minimum_detectable_effect(sd: float, n: int, level: float = 0.95, power: float = 0.8) -> float:
     """The smallest true mean difference that n pairs whose differences spread by `sd` find with probability `power`.
 
     Exact for the two-sided t test: its squared statistic has a noncentral F distribution with (1, n - 1) degrees of
@@ -140,9 +140,9 @@ def smallest_resolvable(sd: float, n: int, level: float = 0.95, power: float = 0
 def pairs_needed(difference: float, sd: float, level: float = 0.95, power: float = 0.8) -> int | None:
     """How many pairs find a true mean difference with probability `power` if their differences spread by `sd`.
 
-    The inverse of `smallest_resolvable`, at least 2. Put in an observed difference and sd, and the answer is as
+    The inverse of `minimum_detectable_effect`, at least 2. Put in an observed difference and sd, and the answer is as
     uncertain as these are. No number of pairs finds a difference of 0: None.
-    Raises ValueError if the difference is not finite, and as `smallest_resolvable` does.
+    Raises ValueError if the difference is not finite, and as `minimum_detectable_effect` does.
     """
     if not np.isfinite(difference):
         raise ValueError(f"difference is {difference}, but it must be a finite number")
@@ -150,7 +150,7 @@ def pairs_needed(difference: float, sd: float, level: float = 0.95, power: float
         return None
 
     def resolved_by(n: int) -> bool:
-        return smallest_resolvable(sd, n, level, power) <= abs(difference)
+        return minimum_detectable_effect(sd, n, level, power) <= abs(difference)
 
     enough = 2
     while not resolved_by(enough):

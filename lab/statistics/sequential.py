@@ -39,10 +39,10 @@ def repeated_interval(
     """
     check_probability("level", level)
     _check_looks(differences.shape[-1], first, last)
-    resolved = np.searchsorted(_tail(np.arange(DRAWS)), 1 - level, side="right")
-    if not resolved:
+    rejecting = np.searchsorted(_tail(np.arange(DRAWS)), 1 - level, side="right")
+    if not rejecting:
         raise ValueError(f"level is {level}, but {DRAWS} draws tell no more than {1 - _tail(np.zeros(1))[0]:.6f}")
-    return paired_t(differences, 1 - _null_minima(first, last)[resolved - 1])
+    return paired_t(differences, 1 - _null_minima(first, last)[rejecting - 1])
 
 
 def _p_after_each(differences: Float[np.ndarray, "*batch n"], first: int) -> Float[np.ndarray, "*batch looks"]:

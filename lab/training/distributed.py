@@ -58,7 +58,7 @@ def first() -> bool:
     return jax.process_index() == 0
 
 
-def once(function: Callable[[], Any]) -> Any:
+def on_process_zero(function: Callable[[], Any]) -> Any:
     """Calls `function` on the first process; its result, a JSON value, is that of all, and all wait for it.
 
     If it raises there, the others stop too, with a RuntimeError: a single one would wait for ever.

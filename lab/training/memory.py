@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-SHARE = 0.9  # of what is free: allocators round up and leave gaps
+USABLE = 0.9  # of what is free: allocators round up and leave gaps
 GROUPS = Path("/sys/fs/cgroup")
 
 
@@ -19,8 +19,8 @@ def capacity(devices: int | None = None) -> int:
     """
     statistics = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in statistics:
-        return int(SHARE * (statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)))
-    return int(SHARE * _machine()) // (devices or jax.local_device_count())
+        return int(USABLE * (statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)))
+    return int(USABLE * _machine()) // (devices or jax.local_device_count())
 
 
 def _machine() -> int:

@@ -10,19 +10,21 @@ from lab.tasks.task import Task
 from lab.training.memory import capacity
 
 Place = Literal["auto", "device", "host"]
-SHARE = 4  # of the device's memory, one part may be data
-LARGEST = 2**31 - 2**20  # numbers in an array: beyond it, and a window further, 32 bits do not count them
+MEMORY_PER_DATA = 4  # of the device's memory, one part may be data
+MAX_ELEMENTS = 2**31 - 2**20  # numbers in an array: beyond it, and a window further, 32 bits do not count them
 WINDOW_BYTES = 2**26  # batches on the device at once; as many more are read meanwhile
 THREADS = 8  # that read
 
 
 def place(asked: Place, arrays: Mapping[str, np.ndarray]) -> Literal["device", "host"]:
     """Where the training data lies: on the device if it fits. Raises ValueError where it cannot lie."""
-    countable = max(array.size for array in arrays.values()) <= LARGEST
+    countable = max(array.size for array in arrays.values()) <= MAX_ELEMENTS
     if asked == "device" and not countable:
-        raise ValueError(f"data_on is 'device', but an array has more than {LARGEST} numbers: only 'host' is possible")
+        raise ValueError(
+            f"data_on is 'device', but an array has more than {MAX_ELEMENTS} numbers: only 'host' is possible"
+        )
     size = sum(array.nbytes for array in arrays.values())
-    if asked == "device" or (asked == "auto" and countable and size <= capacity() // SHARE):
+    if asked == "device" or (asked == "auto" and countable and size <= capacity() // MEMORY_PER_DATA):
         return "device"
     if importlib.util.find_spec("grain") is None:
         raise ValueError(

@@ -295,7 +295,7 @@ def _combined(parts: list[tuple[int, dict[str, np.ndarray]]]) -> dict[str, np.nd
     def whole(name: str, values: list[np.ndarray]) -> np.ndarray:
         if name == "not_finite":
             return np.sum(values, axis=0)
-        return np.max(values, axis=0) if name.startswith(step.LARGEST) else np.average(values, axis=0, weights=counts)
+        return np.max(values, axis=0) if name.startswith(step.PEAK) else np.average(values, axis=0, weights=counts)
 
     return {name: whole(name, [metrics[name] for _, metrics in parts]) for name in parts[0][1]}
 

@@ -14,7 +14,7 @@ from lab.tasks.task import Stream, Task, of_each_token, stream_key
 from lab.training.optimizers import optimizer
 from lab.training.settings import Hyperparameters, Settings
 
-LARGEST = "largest_"
+PEAK = "largest_"
 """Before the name of a training metric: its largest value of any step of an interval."""
 
 Data = dict[str, dict[str, Array]]
@@ -82,11 +82,11 @@ def train_interval(
             loss = _loss_without_dropout(model, task, before, batch)
         seen = {"loss": loss, "gradient_norm": norm}
         totals = jax.tree.map(jnp.add, totals, {**seen, "not_finite": bad.astype(jnp.float32)})
-        peaks = jax.tree.map(jnp.maximum, peaks, {f"{LARGEST}{name}": value for name, value in seen.items()})
+        peaks = jax.tree.map(jnp.maximum, peaks, {f"{PEAK}{name}": value for name, value in seen.items()})
         return State(optax.apply_updates(before.parameters, updates), optimizer_state, collections), totals, peaks
 
     zeros = {name: jnp.zeros(()) for name in ("loss", "gradient_norm", "not_finite")}
-    lowest = {f"{LARGEST}{name}": jnp.full((), -jnp.inf) for name in ("loss", "gradient_norm")}
+    lowest = {f"{PEAK}{name}": jnp.full((), -jnp.inf) for name in ("loss", "gradient_norm")}
     state, totals, peaks = lax.fori_loop(0, length, body, (state, zeros, lowest))
     steps = length.astype(jnp.float32)
     means = {"loss": totals["loss"] / steps, "gradient_norm": totals["gradient_norm"] / steps}

@@ -24,7 +24,7 @@ from lab.training.settings import Run, Settings
 
 Row = dict[str, Any]  # run (its index), step, split, metric, value
 Watch = Callable[[int, list[Row]], None]
-Begin = Callable[[Run, Any], Any]  # a run, and the parameters drawn for it -> those that it begins with
+Initialize = Callable[[Run, Any], Any]  # a run, and the parameters drawn for it -> its initial parameters
 
 DEFAULT = Placement()
 
@@ -39,21 +39,21 @@ def train(
     placement: Placement = DEFAULT,
     watch: Watch = lambda step, rows: None,
     profile: Path | None = None,
-    begin: Begin | None = None,
+    initialize: Initialize | None = None,
 ) -> None:
     """Trains what is missing of `runs` in the cell's directory; returns at once if nothing is.
 
     A killed call is continued by the next one, from its last checkpoint, and gives the same numbers as one that was
     never interrupted (on one CPU bit for bit). Runs that the devices cannot hold at once go through in waves.
     `watch` is called after every evaluation with its step and its rows. `placement` says how the devices are used.
-    A few steps of the first wave are traced into the folder `profile`, if one is given. `begin` gives the parameters
-    that a run begins with, NumPy arrays, where they are not those drawn from its seed.
+    A few steps of the first wave are traced into the folder `profile`, if one is given. `initialize` gives the initial
+    parameters of a run, NumPy arrays, where they are not drawn from its seed.
     Raises OSError (disk full, read-only folder) and ValueError (damaged checkpoint, too little memory for a single
     run), each naming the file or the number.
     """
     cell, most = CellDirectory(directory), len(runs)
     identities = [run.identity for run in runs]
-    while pending := distributed.once(lambda: _pending(cell, identities)):
+    while pending := distributed.on_process_zero(lambda: _pending(cell, identities)):
         asked = [Run.of(identity) for identity in pending["runs"]]
         make = partial(Program, model, task, settings, dataset=dataset, data_on=placement.data_on)
         if pending["new"]:
@@ -67,15 +67,15 @@ def train(
         if profile:
             trace(program, profile)
             profile = None
-        _train_wave(program, task, settings, cell.wave(pending["runs"][: program.n_runs]), dataset, watch, begin)
+        _train_wave(program, task, settings, cell.wave(pending["runs"][: program.n_runs]), dataset, watch, initialize)
 
 
 def _pending(cell: CellDirectory, identities: list[Identity]) -> dict[str, Any] | None:
-    """The next wave to train, all that is missing if it is new, and what it was begun with; None if all is done."""
+    """The next wave to train, and the execution it was started with; None if all is done."""
     for wave in cell.missing(identities):
-        begun = wave.environments
-        execution = begun[0]["execution"] if begun else None
-        return {"runs": list(wave.runs), "new": not wave.begun, "execution": execution}
+        made = wave.environments
+        execution = made[0]["execution"] if made else None
+        return {"runs": list(wave.runs), "new": not wave.started, "execution": execution}
     return None
 
 
@@ -102,7 +102,7 @@ def _largest(make: Callable[..., Program], runs: Sequence[Run], whole: Execution
 
 def _available(execution: Execution) -> int:
     """Bytes of a device, as the first host finds them: programs are the same on all."""
-    return distributed.once(lambda: memory.capacity(execution.local_devices))
+    return distributed.on_process_zero(lambda: memory.capacity(execution.local_devices))
 
 
 def _train_wave(
@@ -112,15 +112,17 @@ def _train_wave(
     wave: Wave,
     dataset: Dataset,
     watch: Watch,
-    begin: Begin | None,
+    initialize: Initialize | None,
 ) -> None:
     precision = {"matmul_precision": settings.matmul_precision}
-    distributed.once(lambda: wave.begin(environment({**program.description, **precision}, dataset.provenance)))
+    distributed.on_process_zero(
+        lambda: wave.start(environment({**program.description, **precision}, dataset.provenance))
+    )
     clock = Clock(program.n_runs, settings.batch_size * task.tokens_per_example)
     clock.add("compile", 0, 0, program.compile_seconds)
     state, rows, start = _restored(program, wave, clock)
     if state is None:
-        state = _begun(program, wave, begin)
+        state = _initial_state(program, wave, initialize)
         rows = _evaluated(program, state, "validation", 0, clock)
         watch(0, rows)
     for first, end in intervals(settings, start):
@@ -131,17 +133,17 @@ def _train_wave(
         rows = rows + fresh
         if _due(settings, end):
             _save(program, wave, state, rows, first, end, clock)
-    distributed.once(lambda: _finish(wave, rows, clock))
+    distributed.on_process_zero(lambda: _finish(wave, rows, clock))
 
 
-def _begun(program: Program, wave: Wave, begin: Begin | None) -> Any:
-    """The states at step 0, with parameters as `begin` gives them; what an optimizer keeps is the same of all."""
+def _initial_state(program: Program, wave: Wave, initialize: Initialize | None) -> Any:
+    """The states at step 0, with parameters as `initialize` gives them; optimizer states do not depend on them."""
     state = program.init()
-    if begin is None:
+    if initialize is None:
         return state
     drawn = program.host(state)
     own = [
-        begin(Run.of(identity), jax.tree.map(lambda leaf, index=index: leaf[index], drawn.parameters))
+        initialize(Run.of(identity), jax.tree.map(lambda leaf, index=index: leaf[index], drawn.parameters))
         for index, identity in enumerate(wave.runs)
     ]
     return program.restore(replace(drawn, parameters=jax.tree.map(lambda *leaves: np.stack(leaves), *own)))
@@ -151,7 +153,7 @@ def _save(program: Program, wave: Wave, state: Any, rows: list[Row], begin: int,
     """A checkpoint of the state, and the curves up to it."""
     with clock.measure("checkpoint", begin, end):
         checkpoints.save(wave.checkpoints, end, program.host(state), {"rows": rows, "timing": clock.rows})
-    distributed.once(lambda: wave.write(_table(rows, wave), clock.table()))
+    distributed.on_process_zero(lambda: wave.write(_table(rows, wave), clock.table()))
 
 
 def _finish(wave: Wave, rows: list[Row], clock: Clock) -> None:
@@ -159,13 +161,13 @@ def _finish(wave: Wave, rows: list[Row], clock: Clock) -> None:
     wave.finish()
 
 
-def _resumed(begun: dict[str, Any] | None, runs: int, placement: Placement) -> Execution:
-    """What a wave was begun with, as far as the devices still suffice, whatever is asked now: other sums round
+def _resumed(started: dict[str, Any] | None, runs: int, placement: Placement) -> Execution:
+    """What a wave was started with, as far as the devices still suffice, whatever is asked now: other sums round
     differently, and a resumed wave is to equal an uninterrupted one.
     """
-    if begun is None:  # somebody deleted environment.json
+    if started is None:  # somebody deleted environment.json
         return Execution.choose(placement.kind, runs, shards=placement.shards)
-    execution = Execution(**begun)
+    execution = Execution(**started)
     now = Execution.choose(execution.kind, min(runs, execution.devices), shards=execution.shards)
     return replace(execution, devices=now.devices)
 
@@ -182,7 +184,7 @@ def _due(settings: Settings, step: int) -> bool:
 
 def _restored(program: Program, wave: Wave, clock: Clock) -> tuple[Any, list[Row], int]:
     """State, rows and step of the newest checkpoint; (None, [], 0) if there is none."""
-    newest = distributed.once(lambda: max(checkpoints.steps(wave.checkpoints), default=None))
+    newest = distributed.on_process_zero(lambda: max(checkpoints.steps(wave.checkpoints), default=None))
     if newest is None:
         return None, [], 0
     state, record = checkpoints.restore(wave.checkpoints, newest, program.abstract)

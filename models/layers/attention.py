@@ -12,7 +12,7 @@ from models.layers.dense import Dense, Initializer
 from models.layers.positions import rotate
 
 
-class Sight(NamedTuple):
+class AttentionContext(NamedTuple):
     """What the queries of a stack of layers see of the keys, the same in every layer.
 
     distance: query minus key, int [queries, keys]; None in cross-attention.
@@ -115,7 +115,7 @@ class Attention(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch queries d_model"],
-        sight: Sight,
+        sight: AttentionContext,
         source: Float[Array, "batch keys d_model"] | None = None,
         *,
         crossed: bool = False,
@@ -125,7 +125,7 @@ class Attention(nn.Module):
     ) -> Float[Array, "batch queries d_model"]:
         """What each position of x gathers from the others, or from the source if `crossed`.
 
-        `scale` and `window` are this layer's, numbers or traced: see `attend` and `Sight.within`.
+        `scale` and `window` are this layer's, numbers or traced: see `attend` and `AttentionContext.within`.
         """
         query = self.heads(x, self.n_heads, "query", self.query_init, sight.rotation)
 

@@ -14,13 +14,13 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from lab.files.choices import check_choice
 from models import activations
-from models.layers.attention import Attention, Sight, allowed_pairs
+from models.layers.attention import Attention, AttentionContext, allowed_pairs
 from models.layers.dense import Initialization, deviation, initializer
 from models.layers.feedforward import FeedForward, Match, matched_width, second_moment
 from models.layers.normalization import Norm, NormKind
 from models.layers.positions import Positions, RopeScaling, alibi, relative_buckets, rotation, sinusoids
 
-Placement = Literal["pre", "post", "sandwich", "input"]
+NormPlacement = Literal["pre", "post", "sandwich", "input"]
 Residual = Literal["sequential", "parallel", "parallel_shared"]
 ComputeType = Literal["float32", "bfloat16"]
 Given = Array | np.ndarray  # an array as a user may hand it in
@@ -28,7 +28,7 @@ Given = Array | np.ndarray  # an array as a user may hand it in
 CHOICES = {
     "match": Match,
     "norm": NormKind,
-    "placement": Placement,
+    "placement": NormPlacement,
     "residual": Residual,
     "positions": Positions,
     "initialization": Initialization,
@@ -49,7 +49,7 @@ class Block(nn.Module):
     attention: Attention
     feedforward: FeedForward
     norm: partial[Norm]
-    placement: Placement
+    placement: NormPlacement
     residual: Residual = "sequential"
     cross_attention: Attention | None = None
 
@@ -57,9 +57,9 @@ class Block(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch length d_model"],
-        sight: Sight,
+        sight: AttentionContext,
         source: Array | None = None,
-        source_sight: Sight | None = None,
+        source_sight: AttentionContext | None = None,
         *,
         scale: Any = None,
         window: Any = None,
@@ -70,7 +70,7 @@ class Block(nn.Module):
             "attention": lambda y: self.attention(y, sight, scale=scale, window=window, train=train)
         }
         if (cross := self.cross_attention) is not None:
-            seen = source_sight or Sight()
+            seen = source_sight or AttentionContext()
             layers["cross_attention"] = lambda y: cross(y, seen, source, crossed=True, scale=scale, train=train)
         layers["feedforward"] = lambda y: self.feedforward(y, train=train)
         if self.residual != "sequential":
@@ -129,7 +129,7 @@ class Stack(nn.Module):
     """Kind of normalization."""
     norm_epsilon: float = 1e-5
     """Added to the variance or mean square."""
-    placement: Placement = "pre"
+    placement: NormPlacement = "pre"
     """Where a block normalizes: each layer's input, the sum, a layer's input and output, or the input of both."""
     residual: Residual = "sequential"
     """Whether a block's layers follow each other or read the same input, through norms of their own or a shared one."""
@@ -315,7 +315,7 @@ class Stack(nn.Module):
         mask: Shaped[Given, "batch keys"] | None,
         slot: Any = None,
         prefix: str = "",
-    ) -> Sight:
+    ) -> AttentionContext:
         """What these tokens see of themselves, or of a cache with a mask of its whole length."""
         length = positions.shape[1]
         start, keys = 0, length
@@ -337,7 +337,7 @@ class Stack(nn.Module):
             turn = rotation(positions, self.rotary_features, self.rope_theta, self.rope_scaling)
         numbers = None if mask is None else jnp.asarray(mask)
         own = numbers if numbers is None or slot is None else lax.dynamic_slice_in_dim(numbers, slot, length, axis=1)
-        return Sight(distance, allowed_pairs(distance, causal, numbers, own), bias, turn, slot)
+        return AttentionContext(distance, allowed_pairs(distance, causal, numbers, own), bias, turn, slot)
 
     @nn.nowrap
     def block(self, name: str, crossed: bool) -> Block:
@@ -373,9 +373,9 @@ class Stack(nn.Module):
     def layers(
         self,
         x: Float[Array, "batch length d_model"],
-        sight: Sight,
+        sight: AttentionContext,
         source: Float[Array, "batch keys d_model"] | None = None,
-        source_sight: Sight | None = None,
+        source_sight: AttentionContext | None = None,
         *,
         n: int | None = None,
         prefix: str = "",
