@@ -111,6 +111,16 @@ def test_how_it_is_written_does_not(text):
     assert program(defined(text)) == program(lambda x: jnp.tanh(x) * x**2)
 
 
+def test_the_name_of_a_compiled_function_does_not():
+    def one(x):
+        return x**3
+
+    def other(y):
+        return y**3
+
+    assert program(jax.jit(one)) == program(jax.jit(other))
+
+
 def test_gated_ones_and_learned_parameters_count():
     def scaled(x, scale):
         return scale * x

@@ -74,7 +74,7 @@ def own_code(model: Any, task: Any, batch_size: int, dataset: Dataset) -> OwnCod
 
 
 def _network(model: Any) -> Callable[..., Any]:
-    """Initial variables, outputs in evaluation and in training, and slopes in every parameter."""
+    """Of its initial variables: outputs in evaluation, those in training weighed, and its slopes in every parameter."""
 
     def network(seed: Any, *inputs: Any) -> Any:
         variables = _init(model, seed, inputs)
@@ -83,7 +83,7 @@ def _network(model: Any) -> Callable[..., Any]:
         def trained(parameters: Any) -> Any:
             return _weighed(_called(model, {"params": parameters, **rest}, inputs, jax.random.key(seed)))
 
-        return variables, _called(model, variables, inputs), jax.value_and_grad(trained)(parameters)
+        return _called(model, variables, inputs), jax.value_and_grad(trained)(parameters)
 
     return network
 
@@ -104,7 +104,7 @@ def _called(model: Any, variables: Any, inputs: Any, dropout: Any = None) -> Any
 
 
 def _task_identity(task: Any, batch_size: int, dataset: Dataset, outputs: Any) -> OwnTask:
-    """Batch, inputs, loss and its slopes in the model's outputs, metrics and their summary."""
+    """Of a batch the model's inputs, loss and its slopes in the model's outputs; metrics and their summary."""
 
     def batches(split: str) -> Mapping[str, np.ndarray]:
         return task.evaluation_batches(dataset.arrays[split], batch_size)
@@ -116,7 +116,7 @@ def _task_identity(task: Any, batch_size: int, dataset: Dataset, outputs: Any) -
         loss, back = jax.vjp(lambda outputs: task.loss(outputs, batch), outputs)
         sums = task.metrics(outputs, evaluated)
         means = {name: total / weight for name, (total, weight) in sums.items()}
-        return batch, task.inputs(batch), loss, _floating(back(jnp.ones_like(loss))), sums, task.summary(means)
+        return task.inputs(batch), loss, _floating(back(jnp.ones_like(loss))), sums, task.summary(means)
 
     identity = Identity(whole, dataset.arrays["train"], np.uint32(1), np.int32(1), outputs, first)
     return OwnTask(identity, dataset, batches)
