@@ -140,4 +140,4 @@ class DataArguments:
     action: Literal["list", "prepare", "check"] = positional()
     """List the sets, or prepare or check the one that is named."""
     name: str | None = positional(default=None)
-    """A set of the list, text:GLOB, or a name of TFDS."""
+    """A set of the list, text:PATH, or a name of TFDS."""

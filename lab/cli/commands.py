@@ -141,14 +141,16 @@ def inspect(asked: takes.InspectArguments) -> None:
 def calibrate(asked: takes.CalibrateArguments) -> None:
     """Simulates experiments with a known truth."""
     from lab.cli import terminal
-    from lab.report import calibration, calibration_page
+    from lab.report import calibration, calibration_page, promises
     from lab.runner.interface import command_line
 
     if asked.experiments < 100:
         raise ValueError(f"--experiments is {asked.experiments}: a rate takes at least 100")
+    kept = promises.promises(asked.experiments)
+    terminal.show_calibration(kept)
     rates = calibration.calibrate(asked.experiments)
     terminal.show_calibration(rates)
-    page = calibration_page.write(rates, asked.experiments, command_line(), asked.out / "index.html")
+    page = calibration_page.write(rates, kept, asked.experiments, command_line(), asked.out / "index.html")
     print(f"page: {page}")
 
 

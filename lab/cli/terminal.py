@@ -50,7 +50,7 @@ def show_matched(arms: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_comparison(found: Results, baseline: str | None = None, metric: str | None = None) -> None:
-    """The ranked table, and which baselines that are no networks were beaten.
+    """The ranked table, and which reference predictors were beaten.
 
     Raises ValueError where there is nothing to compare: see `lab.comparison.comparison.compare`.
     """
@@ -71,8 +71,8 @@ def show_speed(found: Results, limit: float) -> None:
 
 
 def show_calibration(rates: pd.DataFrame) -> None:
-    """The rates of error and power of `lab.report.calibration.calibrate`."""
-    print(rates.to_string(index=False, float_format="{:.4f}".format))
+    """The rates of error and power of `lab.report.calibration.calibrate`, or the table of `lab.report.promises`."""
+    print(rates.to_string(index=False, float_format="{:.4f}".format, na_rep="-"))
 
 
 def show_sets(rows: Sequence[Mapping[str, Any]]) -> None:

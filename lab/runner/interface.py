@@ -83,7 +83,7 @@ def _session(asked: Experiment, out: str | Path | None, mode: Mode) -> Session:
     from lab.data import catalogue
     from lab.runner import session
 
-    return session.start(asked, _folder(asked, out), mode, command_line(), catalogue.to_beat)
+    return session.start(asked, _folder(asked, out), mode, command_line(), catalogue.reference_predictors)
 
 
 def _found(experiment: Experiment | str) -> Experiment:

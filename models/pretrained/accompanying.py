@@ -6,7 +6,7 @@ from typing import Any
 from models.layers.stack import Stack
 from models.pretrained.config import HARMLESS
 from models.pretrained.format import Format
-from models.pretrained.tensors import read_json
+from models.pretrained.tensors import read_object
 
 FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
@@ -30,7 +30,7 @@ def kept_keys(model: Stack, form: Format, written: dict[str, Any]) -> dict[str, 
     path = Path(model.source) / "config.json"
     if not model.source or not path.exists():
         return {}
-    kept = {name: value for name, value in read_json(path).items() if name in HARMLESS - NOT_KEPT}
+    kept = {name: value for name, value in read_object(path).items() if name in HARMLESS - NOT_KEPT}
     labels = written.get("id2label", {})
     for name in ("id2label", "label2id"):
         own = kept.pop(name, None)

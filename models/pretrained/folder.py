@@ -19,7 +19,7 @@ from models.pretrained.config import Config
 from models.pretrained.format import Format, function
 from models.pretrained.parameters import all_tensors, matched, read_parameters, shapes
 from models.pretrained.registry import FORMATS, format_of
-from models.pretrained.tensors import INDEX, SINGLE, Tensors, read_json, shards
+from models.pretrained.tensors import INDEX, SINGLE, Tensors, read_object, shards
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def load(directory: str | Path, *, ignore: tuple[str, ...] = (), **fields: Any) 
 def described(directory: str | Path, ignore: tuple[str, ...] = ()) -> tuple[Format, Stack]:
     """The format and the model of a folder's config.json. Raises FileNotFoundError and ValueError as `load` does."""
     path = Path(directory) / "config.json"
-    values = {name: value for name, value in read_json(path).items() if name not in ignore}
+    values = {name: value for name, value in read_object(path).items() if name not in ignore}
     form = format_of(values.get("model_type"), str(path))
     config = Config(values, str(path), form.model_type)
     model = modelled(form, config)
@@ -150,7 +150,7 @@ def _written(model: Any) -> tuple[Format, dict[str, Any]]:
 
 def _type_of_source(model: Stack) -> Any:
     path = Path(model.source) / "config.json"
-    return read_json(path).get("model_type") if model.source and path.exists() else None
+    return read_object(path).get("model_type") if model.source and path.exists() else None
 
 
 def _copied(source: str, beside: Path) -> list[str]:

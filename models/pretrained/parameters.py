@@ -11,7 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from models.pretrained.format import Format
-from models.pretrained.tensors import TRANSPOSED, Tensor, Tensors, read_json
+from models.pretrained.tensors import TRANSPOSED, Tensor, Tensors, read_object
 
 
 def matched(form: Format, model: Any, tensors: Tensors) -> tuple[Any, dict[str, str]]:
@@ -48,7 +48,7 @@ def _has_own_head(form: Format, tensors: Tensors) -> bool:
 
 def _other_class(form: Format, directory: Path) -> str:
     """The end of a sentence on tensors that do not fit, where the config says that they are of another class."""
-    named = read_json(directory / "config.json").get("architectures")
+    named = read_object(directory / "config.json").get("architectures")
     if not isinstance(named, list) or not named or form.architecture in named:
         return ""
     return f"; the folder is of a {named[0]}, and a {form.architecture} is needed"

@@ -74,7 +74,7 @@ def plain_name(name: str) -> str:
 
 def weight_map(index: Path) -> dict[str, str]:
     """Tensor -> file, as an index says. Raises ValueError, naming it, for one that says nothing such."""
-    places = read_json(index).get("weight_map")
+    places = read_object(index).get("weight_map")
     if not isinstance(places, dict):
         raise ValueError(f"{index} has no weight_map")
     for file in places.values():
@@ -101,7 +101,7 @@ def _open(path: Path) -> Any:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """A JSON object. Raises FileNotFoundError or ValueError, naming the file."""
     try:
         value = json.loads(path.read_text())
