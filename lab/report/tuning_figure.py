@@ -7,12 +7,12 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lab.comparison.outcomes import higher_is_better
 from lab.comparison.tuning import static_axes
 from lab.report.figures import STYLE, colour, line_styles
+from lab.results.directions import Direction
 
 
-def draw(table: pd.DataFrame, metric: str = "loss") -> Figure:
+def draw(table: pd.DataFrame, metric: str = "loss", direction: Direction | None = "min") -> Figure:
     """Metric against learning rate, a line an activation and a panel a setting; a ring marks what was chosen.
 
     The band reaches from the lowest seed to the highest; of several weight decays the best is shown. The axis ends
@@ -30,10 +30,10 @@ def draw(table: pd.DataFrame, metric: str = "loss") -> Figure:
         styles = line_styles(list(dict.fromkeys(table["activation"])))
         for axes, (values, panel) in zip(grid.flat, panels, strict=False):
             for name, style in styles.items():
-                _draw_arm(axes, panel[panel["activation"] == name], name, style, higher_is_better(metric))
+                _draw_arm(axes, panel[panel["activation"] == name], name, style, direction == "max")
             words = ", ".join(f"{axis}={value}" for axis, value in zip(settings, values, strict=True))
             axes.set(xscale="log", xlabel="learning rate", ylabel=metric, title=words)
-            _fit(axes, panel, higher_is_better(metric))
+            _fit(axes, panel, direction == "max")
         figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside right center", handlelength=2.8)
     return figure
 
