@@ -1,26 +1,25 @@
 """Experiment, Cell and grid: what is asked, as frozen values with a canonical form."""
 
-import dataclasses
 import hashlib
 import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_type_hints
+from typing import Any
 
 import jax
 
 from lab.data.dataset import SPLITS, Dataset
+from lab.experiment.fields import field_types, with_fields
 from lab.experiment.init_from import InitFrom
-from lab.experiment.serialization import canonical, field_names, restored
+from lab.experiment.serialization import canonical, restored
 from lab.files.choices import check_choice, nearest
 from lab.probes.cost import cost
 from lab.training.settings import Hyperparameters, Run, Settings
 from models.activations import Activation, activation
 
-Budget = Literal["smoke", "short", "full"]  # of a study: does it run, an hour or less on two cores, as published
 Named = str | Activation  # an activation, or the name of one
 Axis = tuple[str, tuple[Any, ...]]  # the dotted path of a field, and its values
 OWN_FIELD = {"model.activation": "activations", "hyperparameters.learning_rate": "learning_rates"}  # never in axes
@@ -270,28 +269,6 @@ def with_overrides(experiment: Experiment, choices: Iterable[Mapping[str, Any]])
     return replace(experiment, overrides=(*experiment.overrides, *own))
 
 
-def with_fields(tree: Any, values: dict[str, Any]) -> Any:
-    """A copy of a tree of dataclasses with other values at dotted paths, those of one dataclass set at once."""
-    own = {path: value for path, value in values.items() if "." not in path}
-    inner: dict[str, dict[str, Any]] = {}
-    for path, value in values.items():
-        name, _, rest = path.partition(".")
-        if rest:
-            inner.setdefault(name, {})[rest] = value
-    return replace(tree, **own, **{name: with_fields(getattr(tree, name), below) for name, below in inner.items()})
-
-
-def field_types(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted path and declared type of every field of a tree of dataclasses; an Activation is a value, not a tree."""
-    types = get_type_hints(type(tree))
-    for name in field_names(tree):
-        value = getattr(tree, name)
-        if dataclasses.is_dataclass(value) and not isinstance(value, Activation):
-            yield from field_types(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", types[name]
-
-
 def _cell(experiment: Experiment, arm: Activation, values: dict[str, Any]) -> Cell:
     axes = tuple((_leaf(path), value) for path, value in values.items())
     known = {"activation": arm.name, **{name: canonical(value) for name, value in axes}}
@@ -350,7 +327,7 @@ def _check_tuning(experiment: Experiment) -> None:
 
 def _check_axes(experiment: Experiment) -> None:
     parts = ("task.", "model.", "settings.", "hyperparameters.")
-    fields = [path for path, _ in field_types(experiment) if path.startswith(parts)]
+    fields = [path for path in field_types(experiment) if path.startswith(parts)]
     for path, values in experiment.axes:
         if path in OWN_FIELD:
             raise ValueError(f"axis {path} has a field of its own: use {OWN_FIELD[path]}")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from lab.experiment.fields import field_names
 from lab.experiment.init_from import InitFrom
 from lab.files.choices import nearest
 from lab.tasks.classification import TextClassification
@@ -79,9 +80,3 @@ def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
         if name not in known:
             raise ValueError(f"{kind.__name__} has no field '{name}'{nearest(name, known)}")
     return kind(**{name: restored(value) for name, value in fields.items()})
-
-
-def field_names(value: Any) -> list[str]:
-    """Of the fields that equal values share; of a Flax module without the two that Flax adds."""
-    added = ("parent", "name") if hasattr(value, "parent") else ()
-    return [item.name for item in dataclasses.fields(value) if item.compare and item.name not in added]
