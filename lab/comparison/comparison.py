@@ -176,6 +176,7 @@ def compare(
     asked = question(results, baseline, metric, split, level)
     axes = axis_columns(results.rows)
     measured = results.rows[(results.rows["metric"] == asked.metric) & (results.rows["split"] == asked.split)]
+    step = _planned_step(results) if step is None else step
     own = {} if step is not None else _own_ends(results, measured)
     last = max(own.values()) if own else _step(step, measured, axes)
     runs = ends(results.rows, asked.metric, asked.split, own or last, axes)
@@ -307,6 +308,12 @@ def _arm(
 def _improvement(losses: np.ndarray, level: float) -> tuple[float, float, float]:
     estimate = probability_of_improvement(losses, level)
     return float(estimate.value), float(estimate.low), float(estimate.high)
+
+
+def _planned_step(results: Results) -> int | None:
+    """The step of the plan, if it is an earlier one than the last."""
+    planned = (results.experiment.get("plan") or {}).get("fields", {})
+    return planned["step"] if planned.get("step", 0) < planned.get("steps", 0) else None
 
 
 def _own_ends(results: Results, measured: pd.DataFrame) -> dict[str, int]:

@@ -7,16 +7,18 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import jax
 
+from lab.comparison.question import Hold
 from lab.data.dataset import SPLITS, Dataset
 from lab.experiment.fields import field_types, with_fields
 from lab.experiment.init_from import InitFrom
 from lab.experiment.serialization import canonical, restored
 from lab.files.choices import check_choice, nearest
 from lab.probes.cost import cost
+from lab.results.directions import checked, declared, split_metric
 from lab.training.settings import Hyperparameters, Run, Settings
 from models.activations import Activation, activation
 
@@ -33,11 +35,17 @@ class Tuning:
     """
 
     learning_rates: tuple[float, ...] = ()
-    """Peak learning rates to choose from; nothing is tuned where there are none."""
+    """Peak learning rates to choose from; unless given, `multiples` of that of hyperparameters."""
+    multiples: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    """What that is multiplied by; nothing is tuned where these are fewer than two."""
     weight_decays: tuple[float, ...] = ()
     """Weight decays to choose from; that of hyperparameters unless given."""
     seeds: tuple[int, ...] = (1000, 1001)
     """Seeds of the runs that choose."""
+
+
+UNTUNED = Tuning(multiples=())
+"""Every arm at the same learning rate, that of hyperparameters."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,8 @@ class Experiment:
     axes: tuple[Axis, ...] = ()
     """Further fields to vary."""
     tuning: Tuning = field(default_factory=Tuning)
-    """How the hyperparameters of every arm are chosen before the seeds are trained."""
+    """How the learning rate of every arm is chosen before the seeds are trained; not at all where learning_rates, or
+    an axis of hyperparameters, are compared."""
     overrides: tuple[ArmOverride, ...] = ()
     """Fields that are set for single arms."""
     init_from: InitFrom | None = None
@@ -83,7 +92,7 @@ class Experiment:
     baseline: str = "gelu"
     """The activation that the others are compared with."""
     metric: str = "loss"
-    """What is compared, at the last step."""
+    """What is compared, at the last step; "auc:max" says which way is better where the task does not."""
     split: str = "validation"
     """On which split."""
     published: tuple[tuple[str, float], ...] = ()
@@ -91,7 +100,9 @@ class Experiment:
     level: float = 0.95
     """Confidence level of the intervals and family-wise level of the verdicts."""
     margin: float | None = None
-    """The largest difference of the metric that does not matter; given one, arms within it are called the same."""
+    """The largest difference of the metric that does not matter; given one, arms within it are called equivalent."""
+    intervals: Hold = "each"
+    """Whether intervals hold for each arm, for all at once, or for those selected: better, worse or equivalent."""
     target: float | None = None
     """A value of the metric, of which is reported when each arm reaches it; the baseline's own values unless given."""
     settings: Settings = field(default_factory=Settings)
@@ -120,6 +131,8 @@ class Experiment:
             raise ValueError(f"level is {self.level}: it must lie between 0 and 1")
         if self.margin is not None and not 0 < self.margin < math.inf:
             raise ValueError(f"margin is {self.margin}: it must be a positive difference of the {self.metric}")
+        check_choice("intervals", self.intervals, get_args(Hold))
+        metric, direction = split_metric(self.metric)
         cells = grid(self)
         for cell in cells:
             cell.check()
@@ -128,7 +141,13 @@ class Experiment:
         for cell in {cell.task: cell for cell in cells}.values():
             dataset = load(cell.task)
             cell.task.check(dataset)
-            check_choice("metric", self.metric, cell.metrics(dataset, self.split))
+            check_choice("metric", metric, cell.metrics(dataset, self.split))
+            known = checked(metric, direction, declared(cell.task))
+            if self.rates_to_tune and metric not in known:
+                raise ValueError(
+                    f"metric is '{metric}', of which nobody has declared whether more or less is better, so that no "
+                    f"learning rate can be chosen: name it in the task's directions, or ask for {metric}:max or :min"
+                )
 
     @property
     def reference(self) -> str:
@@ -137,6 +156,16 @@ class Experiment:
             return activation(self.baseline).name
         except ValueError:  # one of the user's own, or none: `check` says so
             return self.baseline
+
+    @property
+    def rates_to_tune(self) -> tuple[float, ...]:
+        """The learning rates that every arm's is chosen from; none where nothing is tuned."""
+        tuning = self.tuning
+        traced = any(path.startswith("hyperparameters.") for path, _ in self.axes)  # compared at all, like rates
+        if tuning.learning_rates or self.learning_rates or traced:
+            return tuning.learning_rates
+        several = len(tuning.multiples) > 1 or (tuning.multiples and tuning.weight_decays)
+        return tuple(factor * self.hyperparameters.learning_rate for factor in tuning.multiples) if several else ()
 
     @property
     def axis_names(self) -> list[str]:
@@ -252,9 +281,9 @@ def tuning_of(experiment: Experiment) -> Experiment:
     return replace(
         experiment,
         seeds=tuning.seeds,
-        learning_rates=tuning.learning_rates,
+        learning_rates=experiment.rates_to_tune,
         axes=(*experiment.axes, *decays),
-        tuning=Tuning(),
+        tuning=UNTUNED,
     )
 
 
@@ -307,21 +336,26 @@ def _check_values(name: str, values: list[Any], empty: bool = False) -> None:
 
 def _check_tuning(experiment: Experiment) -> None:
     tuning = experiment.tuning
-    if not tuning.learning_rates:
+    _check_values("tuning.multiples", list(tuning.multiples), empty=True)
+    if not all(0 < factor < math.inf for factor in tuning.multiples):
+        raise ValueError(f"tuning.multiples are {_list(tuning.multiples)}: each must be a positive number")
+    if not experiment.rates_to_tune:
         if tuning.weight_decays:
             raise ValueError("tuning.weight_decays are given without tuning.learning_rates: give rates too")
         return
     if experiment.learning_rates:
         raise ValueError("learning_rates and tuning.learning_rates are both given: compare at all, or at the best")
-    _check_values("tuning.learning_rates", list(tuning.learning_rates))
+    _check_values("tuning.learning_rates", list(experiment.rates_to_tune))
     _check_values("tuning.seeds", list(tuning.seeds))
     if both := sorted(set(tuning.seeds) & set(experiment.seeds)):
         raise ValueError(
             f"tuning.seeds has {_list(both)}, which are reported too: what is chosen on a seed flatters it"
         )
-    decays = [path for path, _ in experiment.axes if path == "hyperparameters.weight_decay"]
-    if decays and tuning.weight_decays:
-        raise ValueError("weight decay is an axis and in tuning.weight_decays: compare at every one, or at the best")
+    if traced := [path for path, _ in experiment.axes if path.startswith("hyperparameters.")]:
+        raise ValueError(
+            f"tuning.learning_rates are given and {traced[0]} is an axis: compare at all of its values at one rate, or "
+            "tune at one value"
+        )
     tuning_of(experiment).check()
 
 

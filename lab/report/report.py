@@ -65,11 +65,24 @@ def write(
 
 
 def write_beside(results: Results, comparison: Comparison, peak: float | None = None) -> Path:
-    """Writes the report of another comparison into a folder of its own beside the experiment's report, never over it:
-    DIR/comparisons/BASELINE-SPLIT-METRIC-STEP/report.html; gives its path."""
-    words = (comparison.baseline, comparison.split, comparison.metric, f"step{comparison.step}")
+    """Writes the report of another comparison in a folder of its own beside the experiment's report, never over it;
+    gives its path."""
+    return write(results, _beside(results, comparison), peak, comparison)
+
+
+def place(results: Results, comparison: Comparison) -> Path:
+    """Where the report of a comparison is: of the experiment's own DIR/report.html."""
+    own = {name: results.experiment[name] for name in ("baseline", "metric", "split")}
+    asked = {name: getattr(comparison, name) for name in own}
+    return results.directory / "report.html" if asked == own else _beside(results, comparison)
+
+
+def _beside(results: Results, comparison: Comparison) -> Path:
+    """DIR/comparisons/BASELINE-SPLIT-METRIC-STEP-AXIS/report.html."""
+    words = [comparison.baseline, comparison.split, comparison.metric, f"step{comparison.step}"]
+    words += [comparison.effects[0].axis] if comparison.effects else []
     folder = "-".join(re.sub(r"[^A-Za-z0-9.+_]+", "_", word) for word in words)
-    return write(results, results.directory / "comparisons" / folder / "report.html", peak, comparison)
+    return results.directory / "comparisons" / folder / "report.html"
 
 
 def parts(

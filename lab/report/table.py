@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.comparison.comparison import Arm, Comparison, Group
+from lab.comparison.effects import Effect
 from lab.comparison.outcomes import run_columns
 from lab.comparison.relative_time import relative_time, seconds_per_token
 from lab.comparison.verdict import NO_VERDICT
@@ -65,6 +66,13 @@ def ranked(results: Results, comparison: Comparison) -> pd.DataFrame:
         )
     table = pd.DataFrame(rows).sort_values("mean", ascending=comparison.direction != "max", kind="stable")
     return table.reset_index(drop=True)
+
+
+def of_effect(effect: Effect, comparison: Comparison) -> str:
+    """A line on the effect of an axis."""
+    digits = decimals(comparison)
+    size, low, high = (number(value, digits, sign=True) for value in (effect.difference, effect.low, effect.high))
+    return f"{effect.label}: {size} ({low} to {high}), {effect.verdict}"
 
 
 def best_first(comparison: Comparison) -> list[Arm]:

@@ -54,7 +54,12 @@ class AnalysisPlan:
     n: int | None = None
     """Number of seeds."""
     rules: tuple[Rule, ...] = ()
-    """All must hold, by which no correction for their number is needed."""
+    """All must hold, so that no correction for their number is needed."""
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what the plan says, however its file is laid out."""
+        return digest(vars(self))
 
 
 def read(path: Path) -> AnalysisPlan:
@@ -76,7 +81,7 @@ def read(path: Path) -> AnalysisPlan:
 
 
 def digest(value: Any) -> str:
-    """The SHA-256 of a plan's content, however it is laid out in its file."""
+    """The SHA-256 of JSON, with keys in order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=vars).encode()).hexdigest()
 
 
@@ -90,11 +95,12 @@ def recorded(asked: Mapping[str, Any], plan: AnalysisPlan | None, file: str | No
     rules = [vars(rule) for rule in told.pop("rules", ())]
     for name, value in told.items():
         now = asked[name]
-        if name == "question" or (set(value) == set(now) if name == "arms" else value == now):
+        if name == "question" or _agree(name, value, now):
             continue
         raise ValueError(f"the plan has {name} {_words(value)}, but the experiment {_words(now)}: make them agree")
-    content = {**asked, **({"question": told["question"]} if "question" in told else {}), "rules": rules}
-    return {"file": file, "sha256": digest(content), "fields": content}
+    content = {**asked, "steps": asked["step"], **told, "rules": rules}
+    of_file = {} if plan is None else {"file": file, "file_sha256": plan.digest}
+    return {**of_file, "sha256": digest(content), "fields": content}
 
 
 def changed(record: Mapping[str, Any], question: Mapping[str, Any]) -> list[str]:
@@ -104,13 +110,20 @@ def changed(record: Mapping[str, Any], question: Mapping[str, Any]) -> list[str]
         **{name: question[name] for name in ("baseline", "metric", "split", "level", "margin")},
         "n": len(record["seeds"]),
         "arms": _arms(record),
-        "step": record["steps"],
+        "steps": record["steps"],
     }
     return [
         f"{name} {_words(before[name])} → {_words(value)}"
         for name, value in now.items()
         if name in before and (sorted(before[name]) != sorted(value) if name == "arms" else before[name] != value)
     ]
+
+
+def _agree(name: str, planned: Any, asked: Any) -> bool:
+    """Whether the experiment asks what was planned; arms are a set, and the step may be one before the last."""
+    if name == "arms":
+        return set(planned) == set(asked)
+    return planned <= asked if name == "step" else planned == asked
 
 
 def _arms(record: Mapping[str, Any]) -> list[str]:

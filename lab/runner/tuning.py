@@ -7,6 +7,7 @@ import pandas as pd
 
 from lab.comparison import tuning
 from lab.experiment.experiment import Experiment, tuning_of, with_overrides
+from lab.results.record import FILE
 from lab.results.results import Results
 
 Train = Callable[[Experiment, Path], Results]
@@ -16,9 +17,10 @@ def tuned(experiment: Experiment, directory: Path, train: Train) -> tuple[Experi
     """The experiment with what was chosen for each arm, and the table of the search; itself if nothing is to be tuned.
 
     `train(experiment, directory)` trains what is missing; the tuning runs lie in a results directory of their own,
-    DIRECTORY/tuning.
+    DIRECTORY/tuning. Results that were begun at one rate go on at it, unless learning rates are asked for by number.
     """
-    if not experiment.tuning.learning_rates:
+    begun = (directory / FILE).exists() and not (directory / "tuning").exists()
+    if not experiment.rates_to_tune or (begun and not experiment.tuning.learning_rates):
         return experiment, None
     table = tuning.tuned(train(tuning_of(experiment), directory / "tuning"))
     return with_overrides(experiment, tuning.choices(table)), table
