@@ -35,17 +35,11 @@ class Tuning:
     """
 
     learning_rates: tuple[float, ...] = ()
-    """Peak learning rates to choose from; unless given, `multiples` of that of hyperparameters."""
-    multiples: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-    """What that is multiplied by; nothing is tuned where these are fewer than two."""
+    """Peak learning rates to choose from; nothing is tuned where there are none, and arms are compared untuned."""
     weight_decays: tuple[float, ...] = ()
     """Weight decays to choose from; that of hyperparameters unless given."""
     seeds: tuple[int, ...] = (1000, 1001)
     """Seeds of the runs that choose."""
-
-
-UNTUNED = Tuning(multiples=())
-"""Every arm at the same learning rate, that of hyperparameters."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +77,7 @@ class Experiment:
     axes: tuple[Axis, ...] = ()
     """Further fields to vary."""
     tuning: Tuning = field(default_factory=Tuning)
-    """How the learning rate of every arm is chosen before the seeds are trained; not at all where learning_rates, or
-    an axis of hyperparameters, are compared."""
+    """How the hyperparameters of every arm are chosen before the seeds are trained."""
     overrides: tuple[ArmOverride, ...] = ()
     """Fields that are set for single arms."""
     init_from: InitFrom | None = None
@@ -143,7 +136,7 @@ class Experiment:
             cell.task.check(dataset)
             check_choice("metric", metric, cell.metrics(dataset, self.split))
             known = checked(metric, direction, declared(cell.task))
-            if self.rates_to_tune and metric not in known:
+            if self.tuning.learning_rates and metric not in known:
                 raise ValueError(
                     f"metric is '{metric}', of which nobody has declared whether more or less is better, so that no "
                     f"learning rate can be chosen: name it in the task's directions, or ask for {metric}:max or :min"
@@ -156,16 +149,6 @@ class Experiment:
             return activation(self.baseline).name
         except ValueError:  # one of the user's own, or none: `check` says so
             return self.baseline
-
-    @property
-    def rates_to_tune(self) -> tuple[float, ...]:
-        """The learning rates that every arm's is chosen from; none where nothing is tuned."""
-        tuning = self.tuning
-        traced = any(path.startswith("hyperparameters.") for path, _ in self.axes)  # compared at all, like rates
-        if tuning.learning_rates or self.learning_rates or traced:
-            return tuning.learning_rates
-        several = len(tuning.multiples) > 1 or (tuning.multiples and tuning.weight_decays)
-        return tuple(factor * self.hyperparameters.learning_rate for factor in tuning.multiples) if several else ()
 
     @property
     def axis_names(self) -> list[str]:
@@ -281,9 +264,9 @@ def tuning_of(experiment: Experiment) -> Experiment:
     return replace(
         experiment,
         seeds=tuning.seeds,
-        learning_rates=experiment.rates_to_tune,
+        learning_rates=tuning.learning_rates,
         axes=(*experiment.axes, *decays),
-        tuning=UNTUNED,
+        tuning=Tuning(),
     )
 
 
@@ -336,16 +319,13 @@ def _check_values(name: str, values: list[Any], empty: bool = False) -> None:
 
 def _check_tuning(experiment: Experiment) -> None:
     tuning = experiment.tuning
-    _check_values("tuning.multiples", list(tuning.multiples), empty=True)
-    if not all(0 < factor < math.inf for factor in tuning.multiples):
-        raise ValueError(f"tuning.multiples are {_list(tuning.multiples)}: each must be a positive number")
-    if not experiment.rates_to_tune:
+    if not tuning.learning_rates:
         if tuning.weight_decays:
             raise ValueError("tuning.weight_decays are given without tuning.learning_rates: give rates too")
         return
     if experiment.learning_rates:
         raise ValueError("learning_rates and tuning.learning_rates are both given: compare at all, or at the best")
-    _check_values("tuning.learning_rates", list(experiment.rates_to_tune))
+    _check_values("tuning.learning_rates", list(tuning.learning_rates))
     _check_values("tuning.seeds", list(tuning.seeds))
     if both := sorted(set(tuning.seeds) & set(experiment.seeds)):
         raise ValueError(

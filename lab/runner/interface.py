@@ -54,7 +54,9 @@ def run(
         looks.check(asked)
     session = _session(asked, out, Mode(**mode), plan)
     directory, train = session.directory, session.train
-    chosen, _ = tuning.tuned(matching.matched(asked, directory), directory, train)
+    chosen, table = tuning.tuned(matching.matched(asked, directory), directory, train)
+    if asked.tuning.learning_rates and table is None and not session.mode.quiet:
+        print(f"{directory} was begun at one learning rate and goes on at it; another --out tunes", file=sys.stderr)
     return looks.run_sequentially(chosen, directory, train) if sequential else train(chosen, directory)
 
 
@@ -67,11 +69,12 @@ def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: boo
     from lab.runner.mode import Mode
 
     asked = _found(experiment)
-    if not asked.rates_to_tune:
+    if not asked.tuning.learning_rates:
         raise ValueError(f"{asked.name} tunes nothing: give --tuning.learning-rates, the grid for every arm")
     session = _session(asked, out, Mode(quiet=quiet))
     _, table = tuning.tuned(asked, session.directory, session.train)
-    assert table is not None  # it tunes
+    if table is None:
+        raise ValueError(f"{session.directory} was begun at one learning rate and goes on at it: choose another --out")
     return table
 
 

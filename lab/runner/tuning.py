@@ -16,11 +16,13 @@ Train = Callable[[Experiment, Path], Results]
 def tuned(experiment: Experiment, directory: Path, train: Train) -> tuple[Experiment, pd.DataFrame | None]:
     """The experiment with what was chosen for each arm, and the table of the search; itself if nothing is to be tuned.
 
+    Results that were begun at one rate go on at it, as those of an older version of an experiment that tunes by now.
+
     `train(experiment, directory)` trains what is missing; the tuning runs lie in a results directory of their own,
-    DIRECTORY/tuning. Results that were begun at one rate go on at it, unless learning rates are asked for by number.
+    DIRECTORY/tuning.
     """
-    begun = (directory / FILE).exists() and not (directory / "tuning").exists()
-    if not experiment.rates_to_tune or (begun and not experiment.tuning.learning_rates):
+    begun_untuned = (directory / FILE).exists() and not (directory / "tuning").exists()
+    if not experiment.tuning.learning_rates or begun_untuned:
         return experiment, None
     table = tuning.tuned(train(tuning_of(experiment), directory / "tuning"))
     return with_overrides(experiment, tuning.choices(table)), table
