@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
@@ -64,7 +65,7 @@ def compared(target: Target, source: Path | None, rounds: int, seconds: float) -
         }
         rates: dict[str, Callable[[], float]] = {
             "NumPy": matmul_rate,
-            "XLA": partial(measure.matmul_rate, CPU_SHAPES),
+            "XLA": partial(matmul_rate, numpy=jnp),
         }
         for name, workers in started(size, source, stack).items():
             sides[name] = workload.rate(partial(together, workers), len(workers) * size.tokens, seconds)

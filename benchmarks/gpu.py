@@ -29,6 +29,7 @@ from matplotlib.figure import Figure
 from benchmarks import activations, measure, worker, workload
 from benchmarks.worker import Worker
 from benchmarks.workload import Size
+from lab.probes.machine import Shape, matmul_rate
 from lab.report.figures import BLUE, STYLE, colour
 from lab.tasks.task import of_each_token
 from models.layers.attention import attend
@@ -47,7 +48,7 @@ class Scale:
     """Of the small model, at once."""
     curve: tuple[int, ...]
     """Numbers of seeds of the small model, those that matter most first."""
-    products: tuple[measure.Shape, ...]
+    products: tuple[Shape, ...]
     activations: tuple[int, int]
     rounds: int
     seconds: float
@@ -84,7 +85,7 @@ PARTS = 8  # of the tokens
 
 def machine(scale: Scale) -> Rows:
     """Versions, and the rates of matrix products that the other sections are held against."""
-    rates = {dtype: measure.matmul_rate(scale.products, dtype) for dtype in ("bfloat16", "float32")}
+    rates = {dtype: matmul_rate(scale.products, dtype) for dtype in ("bfloat16", "float32")}
     yield {**measure.about(**worker.version()), "matmul_flops": rates}
 
 

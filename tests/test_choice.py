@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lab.statistics.choice import best_rate_difference, excess, tuned_difference, with_choice
+from lab.statistics.choice import best_rate_contrast, excess, tuned_difference, with_choice
 from lab.statistics.paired import paired_t
 
 RATES, SD = 5, 0.02
@@ -74,9 +74,41 @@ def test_seeds_that_choose_and_measure_keep_the_level(coefficients):
     rng, experiments = np.random.default_rng(2), 2000
     means = np.concatenate([parabolas(experiments, one, rng)[:, :1] for one in coefficients], axis=1)
     losses = noisy(means - means.min(axis=-1, keepdims=True), 5, rng)
-    found = best_rate_difference(losses[:, 0], losses[:, 1], draws=200)
+    found = best_rate_contrast(losses, draws=200)
     assert np.mean(found.p_value < 0.05) <= 0.06 + 2 * np.sqrt(0.06 * 0.94 / experiments)
     np.testing.assert_array_equal(found.p_value < 0.05, (found.low > 0) | (found.high < 0))
+
+
+def test_some_of_what_noise_gains_among_equal_rates_is_given_back_and_the_interval_holds_the_rest():
+    rng = np.random.default_rng(4)
+    means = np.stack([np.zeros(RATES), np.where(np.arange(RATES) == 2, 0, 1.0)])
+    losses = noisy(np.broadcast_to(means, (1000, 2, RATES)), 5, rng)
+    lowest = losses.mean(axis=-1).min(axis=-1)
+    bias = np.mean(lowest[:, 0] - lowest[:, 1])
+    assert bias < -0.008  # five equal rates, of which noise makes one the lowest
+    found = best_rate_contrast(losses, draws=200)
+    assert bias * 0.8 < found.mean.mean() < 0
+    assert np.mean(found.p_value < 0.05) <= 0.06
+
+
+def test_an_interaction_is_what_both_changes_have_beyond_the_sum():
+    rng = np.random.default_rng(3)
+    losses = noisy(parabolas(2, 0.5, rng).reshape(4, RATES), 6, rng)
+    whole, *parts = (
+        best_rate_contrast(losses, weights) for weights in ((1, -1, -1, 1), (1, 0, 0, -1), (0, 1, 0, -1), (0, 0, 1, -1))
+    )
+    assert whole.mean == pytest.approx(parts[0].mean - parts[1].mean - parts[2].mean)
+    at_best = losses[np.arange(4), losses.mean(axis=-1).argmin(axis=-1)]
+    t = paired_t(at_best[0] - at_best[1] - at_best[2] + at_best[3])  # so steep that nothing else is ever chosen
+    assert (whole.mean, whole.low, whole.high) == pytest.approx((t.mean, t.low, t.high))
+    with pytest.raises(ValueError, match="weights has 2 numbers"):
+        best_rate_contrast(losses)
+
+
+def test_one_seed_leaves_everything_open():
+    found = best_rate_contrast(np.array([[[1.0], [2.0]], [[5.0], [3.0]]]))
+    assert (found.mean, found.low, found.high) == (-2, -np.inf, np.inf)
+    assert np.isnan(found.p_value)
 
 
 def test_a_choice_that_is_known_exactly_is_a_normal_error():

@@ -93,7 +93,7 @@ def parts(
     asked = vars(found.question) if isinstance(found, Comparison) else results.experiment
     return [
         *_findings(results, found),
-        *_baselines(results),
+        *_reference_predictors(results),
         *_curves(results, asked.get("metric", "loss"), asked.get("split", "validation")),
         *_tuning(results),
         *_overrides(results),
@@ -247,26 +247,26 @@ def _leaf(path: str) -> str:
     return path.rpartition(".")[2]
 
 
-def _baselines(results: Results) -> list[page.Part]:
-    """Nothing where no baselines were recorded."""
+def _reference_predictors(results: Results) -> list[page.Part]:
+    """Nothing where none were recorded."""
     activation = results.experiment["baseline"]
     table = reference_predictors.beside(results, activation)
     if table.empty:
         return []
     shown = [
         *([page.column("task")] if len(set(table["task"])) > 1 else []),
-        page.column("baseline", lambda name: name.replace("_", " ")),
-        page.Column("what it is", "baseline", lambda row: MEANINGS.get(row["baseline"], "")),
+        page.column("predictor", lambda name: name.replace("_", " ")),
+        page.Column("what it is", "predictor", lambda row: MEANINGS.get(row["predictor"], "")),
         page.Column("measure", "metric", lambda row: f"{row['split']} {row['metric']}".replace("_", " ")),
         page.column("value", lambda value: number(value, 4)),
         page.column("reached", lambda value: number(value, 4), head=activation),
-        page.Column("verdict", "baseline", _beaten),
+        page.Column("verdict", "predictor", _beaten),
     ]
     caption = (
         f"{activation}: the mean over its seeds at the last step that all of them have, the best of several settings. "
-        "The learning curves show a baseline as a dashed line where they come near it."
+        "The learning curves show a predictor as a dashed line where they come near it."
     )
-    return [page.heading("What a network must beat"), page.Table("baselines", table, shown, caption)]
+    return [page.heading("Reference predictors"), page.Table("reference_predictors", table, shown, caption)]
 
 
 def _beaten(row: Mapping[Any, Any]) -> str:
@@ -294,7 +294,7 @@ def _curves(results: Results, metric: str, split: str) -> list[page.Part]:
     caption = (
         f"Mean over the seeds: {split} solid (dashed if gated), training dotted. The band reaches from the "
         "lowest seed to the highest; a cross is the last value of a run that diverged. Dashed lines are "
-        "values to compare with: baselines, and what others published."
+        "values to compare with: reference predictors, and what others published."
     )
     return [*parts, page.soft(caption)]
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lab.runner.mode import Mode
     from lab.runner.session import Session
     from lab.training.settings import Run
+    from models.pretrained import Inspection
 
 
 def run(
@@ -94,7 +95,7 @@ def _session(asked: Experiment, out: str | Path | None, mode: Mode, plan: str | 
     from lab.runner import record, session
 
     file = None if plan is None else record.plan_file(Path(plan))
-    return session.start(asked, _folder(asked, out), mode, command_line(), catalogue.to_beat, file)
+    return session.start(asked, _folder(asked, out), mode, command_line(), catalogue.reference_predictors, file)
 
 
 def _found(experiment: Experiment | str) -> Experiment:
@@ -191,6 +192,7 @@ def swap(
     steps: int = 0,
     seeds: Sequence[int] = (),
     learning_rate: float | None = None,
+    ignore: Sequence[str] = (),
     out: str | Path | None = None,
     quiet: bool = False,
 ) -> pd.DataFrame:
@@ -206,11 +208,19 @@ def swap(
 
     use_all_cores()
     use_compilation_cache()
+    told = None if text is None else str(text)
     asked = swaps.Swap(
-        Path(directory), activation, norm, None if text is None else str(text), steps, tuple(seeds), learning_rate
+        Path(directory), activation, norm, told, steps, tuple(seeds), learning_rate, ignore=tuple(ignore)
     )
     folder = Path(out) if out is not None else Path("results") / "swap"
     return swaps.swap(asked, folder, dispatch.load, partial(run, quiet=quiet), command_line())
+
+
+def inspect(directory: str | Path, ignore: Sequence[str] = ()) -> Inspection:
+    """What the network of a Hugging Face folder is: see `models.pretrained.inspect`."""
+    from models import pretrained
+
+    return pretrained.inspect(directory, tuple(ignore))
 
 
 def evaluate(

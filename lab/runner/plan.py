@@ -24,13 +24,13 @@ def prepare(
     experiment: Experiment,
     directory: Path,
     command: str,
-    baselines: dict[str, Any] | None = None,
+    predictors: dict[str, Any] | None = None,
     looks: Sequence[int] = (),
     file: PlanFile | None = None,
 ) -> None:
     """Writes `experiment.json`, or adds to it the seeds and axes that are new; before anything is trained.
 
-    `baselines` are the scores that a network must beat: name of the task -> baseline -> its metric, split and value.
+    `predictors` are the reference predictors: name of the task -> predictor -> its metric, split and value.
     `looks` are the first and the last number of seeds at which arms are compared, if that decides how many are trained,
     `file` a plan that was written beforehand.
     Raises ValueError if the directory holds an experiment with another task, model or settings, another activation of
@@ -49,7 +49,7 @@ def prepare(
         _check_activations(experiment, directory)
         _check_overrides(experiment, known.get("overrides", []), directory)
         looked = bool(looks_of(directory))
-        write_json(path, record(experiment, known, command, baselines or {}, looks, looked, file))
+        write_json(path, record(experiment, known, command, predictors or {}, looks, looked, file))
 
 
 def check_data(cells: Sequence[Cell], directory: Path, load: Callable[[Any], Dataset], retrain: bool) -> None:

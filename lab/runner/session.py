@@ -24,7 +24,7 @@ from lab.runner.record import PlanFile
 from lab.training import distributed
 from lab.training.runs import use_all_cores, use_compilation_cache
 
-ToBeat = Callable[[Any, str], Any]  # the scores of a data set, on a split, that a network must beat
+Predictors = Callable[[Any, str], Any]  # the reference predictors of a data set on a split
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Session:
     mode: Mode
     command: str
     """What makes the results again."""
-    baselines: dict[str, Any]
-    """What a network must beat: name of the task -> baseline -> its metric, split and value."""
+    predictors: dict[str, Any]
+    """Reference predictors: name of the task -> predictor -> its metric, split and value."""
     plan_file: PlanFile | None = None
     """What somebody planned beforehand."""
 
@@ -50,7 +50,7 @@ class Session:
         cells, mode, console = grid(experiment), self.mode, _console(self.mode)
         distributed.on_process_zero(lambda: plan.check_data(cells, directory, dispatch.load, mode.retrain))
         file = self.plan_file if directory == self.directory else None  # tuning runs answer nothing
-        prepare = partial(plan.prepare, experiment, directory, self.command, self.baselines, looks, file)
+        prepare = partial(plan.prepare, experiment, directory, self.command, self.predictors, looks, file)
         distributed.on_process_zero(prepare)
         if not mode.retrain:
             _tell_of_other_commits(cells, directory, console)
@@ -69,7 +69,7 @@ def start(
     directory: Path,
     mode: Mode,
     command: str,
-    to_beat: ToBeat,
+    predictors: Predictors,
     plan_file: PlanFile | None = None,
 ) -> Session:
     """Joins the other processes, if there are any, and checks everything that can be before anything is compiled.
@@ -85,18 +85,18 @@ def start(
     for cell in grid(experiment):
         mode.check(cell.settings)
     plan.check_folder(directory)
-    baselines = baselines_of(experiment, to_beat, _console(mode))
-    return Session(experiment, directory, mode, command, baselines, plan_file)
+    known = predictors_of(experiment, predictors, _console(mode))
+    return Session(experiment, directory, mode, command, known, plan_file)
 
 
-def baselines_of(experiment: Experiment, to_beat: ToBeat, console: Console) -> dict[str, Any]:
-    """What a network must beat, of each task; where that cannot be known, a run is worth as much without it."""
+def predictors_of(experiment: Experiment, predictors: Predictors, console: Console) -> dict[str, Any]:
+    """The reference predictors of each task; where that cannot be known, a run is worth as much without it."""
     found = {}
     for task in {cell.task.name: cell.task for cell in grid(experiment)}.values():
         try:
-            found[task.name] = to_beat(dispatch.load(task), experiment.split)
+            found[task.name] = predictors(dispatch.load(task), experiment.split)
         except (OSError, ValueError) as error:
-            console.print(f"{task.name}: no baselines ({error})")
+            console.print(f"{task.name}: no reference predictors ({error})")
     return found
 
 

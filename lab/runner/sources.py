@@ -31,14 +31,15 @@ class Source:
     hyperparameters: Hyperparameters | None = None
 
 
-def opened(directory: Path, load: Load) -> Source:
-    """The networks of a cell's folder at their last step, or that of a Hugging Face folder.
+def opened(directory: Path, load: Load, ignore: tuple[str, ...] = ()) -> Source:
+    """The networks of a cell's folder at their last step, or that of a Hugging Face folder, of whose config the keys
+    in `ignore` count as absent.
 
     Raises FileNotFoundError and ValueError, in one sentence, for what is missing, damaged or not known, and for a cell
     that has several networks of one seed.
     """
     if not (directory / "cell.json").exists():
-        model, params = pretrained.load(directory)
+        model, params = pretrained.load(directory, ignore=ignore)
         return Source(model, {None: params})
     made = CellDirectory(directory).description()
     task, model, settings = (restored(made[part], ignore=("name",)) for part in ("task", "model", "settings"))
@@ -73,7 +74,7 @@ def initializers(cells: Sequence[Cell], directory: Path, load: Load) -> dict[str
                 f"{folder} holds the network {there}, not {cell.init_from.weights}, which the run is to start from"
             )
         if str(folder) not in sources:
-            sources[str(folder)] = opened(folder, load)
+            sources[str(folder)] = opened(folder, load, cell.init_from.ignore)
         found[cell.name] = _initializer(cell, cell.init_from, sources[str(folder)], folder)
         drawn = shapes(cell.model, cell.task, cell.settings, load(cell.task)).parameters
         found[cell.name](cell.runs[0], drawn)  # refused now if it does not fit

@@ -51,6 +51,8 @@ class Swap:
     """Seeds of training on; all that a cell has, of a Hugging Face folder 0, 1 and 2, unless given."""
     learning_rate: float | None = None
     """Peak of training on; unless given a tenth of the cell's own, and for a Hugging Face folder `RATE`."""
+    ignore: tuple[str, ...] = ()
+    """Keys of a Hugging Face config that count as absent."""
 
 
 def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.DataFrame:
@@ -64,8 +66,8 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     if asked.activation is None and asked.norm is None:
         raise ValueError("neither --activation nor --norm is given: say what the network is to have")
     plan.check_folder(out, SWAP_FILES)
-    start = locate(asked.directory)
-    source, diverged = _sound(opened(asked.directory.resolve(), load), asked.directory)
+    start = locate(asked.directory, ignore=asked.ignore)
+    source, diverged = _sound(opened(asked.directory.resolve(), load, asked.ignore), asked.directory)
     task = _task(asked, source)
     todo, inexact = _defined(source.model, changes(source.model, asked.activation, asked.norm))
     experiments = _recoveries(asked, source, task, start, todo)

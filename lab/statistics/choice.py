@@ -1,14 +1,16 @@
 """What choosing a learning rate from few runs adds to the uncertainty of a difference between tuned arms."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy import stats
 
 from lab.statistics.paired import check_probability, paired_t
 
 DRAWS = 2_000
+COMPETING = 3  # rates of an arm whose runs tell the noise
 
 
 class TunedDifference(NamedTuple):
@@ -32,8 +34,9 @@ def excess(
 
     `losses` are those of the tuning runs; less is better. Every draw adds noise to the mean of each rate and chooses
     again; its excess is that of the rate it chooses over the lowest mean, by the means themselves. The noise is what
-    the runs leave when means of rates and of seeds are taken out, of all these arms together, for what a seed has in
-    common at all rates chooses none; its sd is drawn too, from so few degrees of freedom. A rate at which a run
+    the runs at the three best rates leave when means of rates and of seeds are taken out, of all these arms together:
+    what a seed has in common at all rates chooses none, and a rate that is nearly unstable has noise of its own. Its sd
+    is drawn too, from so few degrees of freedom. A rate at which a run
     diverged is never chosen. A parametric bootstrap: of 2 tuning seeds there would be but three resamples.
     Raises ValueError for fewer than 2 seeds, or an arm without 2 rates at which all runs trained.
     """
@@ -44,9 +47,9 @@ def excess(
     if not (trained.sum(axis=-1) >= 2).all():
         raise ValueError("an arm has fewer than 2 rates at which every tuning run trained: nothing was chosen")
     rng = np.random.default_rng(rng)
-    variance, df = _noise(losses, trained)
-    se = np.sqrt(variance / seeds * df / rng.chisquare(df, (draws, *df.shape)))  # draws first
     means = np.where(trained, np.where(trained[..., None], losses, 0).mean(axis=-1), np.inf)
+    variance, df = _noise(losses, means)
+    se = np.sqrt(variance / seeds * df / rng.chisquare(df, (draws, *df.shape)))  # draws first
     above = means - means.min(axis=-1, keepdims=True)
     noise = rng.standard_normal((draws, *above.shape))
     noise *= se[..., None, None]
@@ -73,26 +76,33 @@ def tuned_difference(
     return with_choice(t.mean, t.sd / np.sqrt(n), n - 1, np.sqrt(off), level)
 
 
-def best_rate_difference(
-    arm: Float[np.ndarray, "*batch rates n"],
-    baseline: Float[np.ndarray, "*batch rates n"],
+def best_rate_contrast(
+    losses: Float[np.ndarray, "*batch arms rates n"],
+    weights: Sequence[float] = (1.0, -1.0),
     level: float = 0.95,
     draws: int = DRAWS,
 ) -> TunedDifference:
-    """The difference at each arm's best rate where all n seeds ran at every rate: they choose, and they measure.
+    """A contrast of arms at their best rates where all n seeds ran at every rate: they choose, and they measure.
 
-    The lowest of several means is too low, for noise made it the lowest; the mean excess of the repeated choice is
-    added. A choice for each seed by all others has no such bias, but its values depend on one another, so that their t
+    `weights` are those of the arms: 1 and -1 for a difference to a baseline, 1, -1, -1, 1 for an interaction. The
+    lowest of several means is too low, for noise made it the lowest; the mean excess of the repeated choice is added, a
+    third of what noise gains among five equal rates, and the spread of that excess widens the interval enough for the
+    rest. A choice for each seed by all others has no such bias, but its values depend on one another, so that their t
     test finds too much: this one keeps its level, with a shorter interval than a corrected one of theirs.
-    Losses are paired by seed. Raises ValueError as `excess` does.
+    Losses are paired by seed. One seed has the interval (-inf, inf) and p nan. Raises ValueError as `excess` does, or
+    unless there is a weight an arm.
     """
-    n = arm.shape[-1]
-    repeated = excess(np.stack([arm, baseline], axis=-3), draws)
-    optimism = repeated.mean(axis=-2)
-    differences = _at_lowest_mean(arm) - _at_lowest_mean(baseline)
-    mean = differences.mean(axis=-1) + optimism[..., 0] - optimism[..., 1]
-    se_choice = np.sqrt(repeated.var(axis=-2).sum(axis=-1))
-    return with_choice(mean, differences.std(axis=-1, ddof=1) / np.sqrt(n), n - 1, se_choice, level)
+    if losses.shape[-3] != len(weights):
+        raise ValueError(f"weights has {len(weights)} numbers, but there are {losses.shape[-3]} arms")
+    n, weight = losses.shape[-1], np.asarray(weights, dtype=np.float64)
+    at_lowest = np.einsum("...an,a->...n", _at_lowest_mean(losses), weight)
+    mean = at_lowest.mean(axis=-1)
+    if n == 1:
+        unknown, infinite = np.full_like(mean, np.nan), np.full_like(mean, np.inf)
+        return TunedDifference(mean, unknown, unknown, -infinite, infinite, unknown)
+    repeated = excess(losses, draws)
+    optimism, se_choice = repeated.mean(axis=-2) @ weight, np.sqrt(repeated.var(axis=-2) @ weight**2)
+    return with_choice(mean + optimism, at_lowest.std(axis=-1, ddof=1) / np.sqrt(n), n - 1, se_choice, level)
 
 
 def with_choice(
@@ -126,13 +136,15 @@ def _at_lowest_mean(losses: Float[np.ndarray, "*batch rates n"]) -> Float[np.nda
 
 
 def _noise(
-    losses: Float[np.ndarray, "*batch arms rates seeds"], trained: Bool[np.ndarray, "*batch arms rates"]
+    losses: Float[np.ndarray, "*batch arms rates seeds"], means: Float[np.ndarray, "*batch arms rates"]
 ) -> tuple[Float[np.ndarray, "*batch"], Float[np.ndarray, "*batch"]]:
     """The variance that means of rates and of seeds leave of a run, over all arms, and its degrees of freedom."""
-    seeds, rates = losses.shape[-1], trained.sum(axis=-1)
-    known = np.where(trained[..., None], losses, 0.0)
+    nearest = np.argsort(means, axis=-1)[..., :COMPETING]
+    competes = np.isfinite(np.take_along_axis(means, nearest, axis=-1))
+    known = np.where(competes[..., None], np.take_along_axis(losses, nearest[..., None], axis=-2), 0.0)
+    rates = competes.sum(axis=-1)
     of_rate, of_seed = known.mean(axis=-1, keepdims=True), known.sum(axis=-2, keepdims=True) / rates[..., None, None]
     residuals = known - of_rate - of_seed + of_seed.mean(axis=-1, keepdims=True)
-    squares = (np.where(trained[..., None], residuals, 0.0) ** 2).sum(axis=(-3, -2, -1))
-    df = ((rates - 1) * (seeds - 1)).sum(axis=-1).astype(float)
+    squares = (np.where(competes[..., None], residuals, 0.0) ** 2).sum(axis=(-3, -2, -1))
+    df = ((rates - 1) * (losses.shape[-1] - 1)).sum(axis=-1).astype(float)
     return squares / df, df

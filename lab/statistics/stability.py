@@ -61,8 +61,9 @@ def trained_t(
     """The paired t test among the pairs in which both runs trained, and how many these are.
 
     A difference of a pair with a diverged run is nan. No penalty takes its place: its size would decide, one of 8 pairs
-    hides any effect, and two arms that diverge at the same seeds would be equal. Fewer than 2 pairs have nan as p and
-    the interval (-inf, inf).
+    hides any effect, and two arms that diverge at the same seeds would be equal. What is found is true of such pairs
+    alone: an arm that loses its worst runs to divergence looks better among the rest, so that the rates belong beside
+    it. Fewer than 2 pairs have nan as p and the interval (-inf, inf).
     Raises ValueError if the level is not between 0 and 1.
     """
     check_probability("level", level)

@@ -25,7 +25,7 @@ class Windows:
     """
 
     data: str = "stdlib"
-    """Corpus, or one's own files as text:GLOB; see lab.data.corpora."""
+    """Corpus, or one's own files as text:PATH; see lab.data.corpora."""
     context: int = 128
     """Tokens that a model sees."""
     evaluation_windows: int = 64

@@ -13,10 +13,10 @@ from lab.data.dataset import Dataset
 from lab.data.reference_predictors import (
     MOST_FEATURES,
     _counts,
-    image_baselines,
-    label_baselines,
-    tag_baselines,
-    text_baselines,
+    image_predictors,
+    label_predictors,
+    tag_predictors,
+    text_predictors,
 )
 from lab.data.tweets import tweets
 
@@ -42,7 +42,7 @@ def test_bytes_and_pairs_are_counted_as_defined():
     counts, pairs = Counter(train), Counter(itertools.pairwise(train))
     unigram = {byte: (counts[byte] + 1) / (len(train) + 256) for byte in range(256)}
     bits = [-math.log2(unigram[byte]) for byte in held_out]
-    scores = text_baselines(text(train=train, validation=held_out))
+    scores = text_predictors(text(train=train, validation=held_out))
     assert scores["unigram"] == pytest.approx(sum(bits) / 5)
     for before, byte in itertools.pairwise(held_out):
         after = sum(pairs[before, other] for other in range(256))
@@ -61,21 +61,21 @@ def test_counting_in_blocks_loses_no_pair(block):
 
 def test_random_bytes_cannot_be_predicted_and_a_constant_can():
     random = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()
-    scores = text_baselines(text(train=random, validation=random[::-1]))
+    scores = text_predictors(text(train=random, validation=random[::-1]))
     assert all(score == pytest.approx(8, abs=0.05 if name != "bigram" else 0.5) for name, score in scores.items())
-    scores = text_baselines(text(train=b"a" * 100_000, validation=b"a" * 100_000))
+    scores = text_predictors(text(train=b"a" * 100_000, validation=b"a" * 100_000))
     assert max(scores.values()) < 0.02
 
 
 def test_nothing_is_learned_from_the_split_that_is_measured():
     first, second = (text(train=b"abab" * 50, validation=b"abab", test=test) for test in (b"zz" * 9, b"ab" * 9))
-    assert text_baselines(first) == text_baselines(second)
-    assert text_baselines(first, "test")["bigram"] > text_baselines(second, "test")["bigram"] + 4
+    assert text_predictors(first) == text_predictors(second)
+    assert text_predictors(first, "test")["bigram"] > text_predictors(second, "test")["bigram"] + 4
 
 
 @needs_data
 def test_the_figures_of_tiny_shakespeare(real):
-    scores = text_baselines(corpus("tiny_shakespeare", real))
+    scores = text_predictors(corpus("tiny_shakespeare", real))
     assert {name: round(score, 4) for name, score in scores.items()} == pytest.approx(
         {"unigram": 4.8083, "bigram": 3.5686, "gzip": 3.2327, "xz": 3.0416}, abs=0.002
     )
@@ -91,10 +91,10 @@ def images_in_line(n, rng, width=4):
 def test_classes_that_a_line_separates_are_told_apart_and_random_ones_are_not():
     rng = np.random.default_rng(0)
     splits = {"train": images_in_line(400, rng), "validation": images_in_line(200, rng)}
-    assert image_baselines(Dataset(splits, {})) == {"nearest_mean": 1.0, "ridge": 1.0}
+    assert image_predictors(Dataset(splits, {})) == {"nearest_mean": 1.0, "ridge": 1.0}
     for fields in splits.values():
         rng.shuffle(fields["label"])
-    assert all(0.4 < score < 0.6 for score in image_baselines(Dataset(splits, {})).values())
+    assert all(0.4 < score < 0.6 for score in image_predictors(Dataset(splits, {})).values())
 
 
 def test_ridge_is_least_squares_with_the_penalty():
@@ -109,14 +109,14 @@ def test_ridge_is_least_squares_with_the_penalty():
     weights = np.linalg.solve(extended.T @ extended + penalty, extended.T @ one_hot)
     predicted = (np.concatenate([tested, np.ones((80, 1))], axis=1) @ weights).argmax(axis=1)
     expected = (predicted == splits["test"]["label"]).mean()
-    assert image_baselines(Dataset(splits, {}), "test")["ridge"] == pytest.approx(expected)
+    assert image_predictors(Dataset(splits, {}), "test")["ridge"] == pytest.approx(expected)
 
 
 def test_ridge_is_left_out_where_it_would_not_fit():
     rng = np.random.default_rng(0)
     side = math.isqrt(MOST_FEATURES) + 1
     splits = {split: images_in_line(4, rng, side) for split in ("train", "validation")}
-    assert set(image_baselines(Dataset(splits, {}))) == {"nearest_mean"}
+    assert set(image_predictors(Dataset(splits, {}))) == {"nearest_mean"}
 
 
 def test_an_unknown_word_gets_the_most_frequent_tag():
@@ -126,13 +126,13 @@ def test_an_unknown_word_gets_the_most_frequent_tag():
         split: {name: np.array(values, np.int32) for name, values in fields.items()}
         for split, fields in (("train", train), ("validation", held_out))
     }
-    assert tag_baselines(Dataset(splits, {})) == {"most_frequent": 0.5, "most_frequent_of_word": 0.75}
+    assert tag_predictors(Dataset(splits, {})) == {"most_frequent": 0.5, "most_frequent_of_word": 0.75}
 
 
 @needs_data
 def test_the_figures_of_the_tweets(real):
     dataset = tweets(real)
-    errors = [1 - score for split in ("validation", "test") for score in tag_baselines(dataset, split).values()]
+    errors = [1 - score for split in ("validation", "test") for score in tag_predictors(dataset, split).values()]
     assert errors == pytest.approx([0.8443, 0.2436, 0.8528, 0.2392], abs=0.003)  # ties may fall either way
 
 
@@ -163,7 +163,7 @@ def test_naive_bayes_is_of_the_tokens_counted_and_one_more_of_each():
             evidence.append(math.log((train == candidate).mean()))
             evidence[-1] += sum(math.log((own.count(token) + 1) / (len(own) + 4)) for token in text)
         right += evidence.index(max(evidence)) == label
-    scores = label_baselines(Dataset(splits, {"vocabulary": 4}), "test")
+    scores = label_predictors(Dataset(splits, {"vocabulary": 4}), "test")
     assert scores == {
         "most_frequent": pytest.approx((splits["test"]["label"] == np.bincount(train).argmax()).mean()),
         "naive_bayes": pytest.approx(right / 60),
@@ -172,10 +172,10 @@ def test_naive_bayes_is_of_the_tokens_counted_and_one_more_of_each():
 
 def test_a_label_that_training_lacks_is_told_of_nothing():
     splits = {"train": labelled([[0, 0], [1, 1, 1]], [0, 2]), "validation": labelled([[0], [1, 1]], [0, 2])}
-    assert label_baselines(Dataset(splits, {"vocabulary": 2})) == {"most_frequent": 0.5, "naive_bayes": 1.0}
+    assert label_predictors(Dataset(splits, {"vocabulary": 2})) == {"most_frequent": 0.5, "naive_bayes": 1.0}
 
 
-@pytest.mark.parametrize("baselines", [text_baselines, image_baselines, tag_baselines, label_baselines])
+@pytest.mark.parametrize("baselines", [text_predictors, image_predictors, tag_predictors, label_predictors])
 def test_an_unknown_split_names_the_nearest(baselines):
     with pytest.raises(ValueError, match=r"split is 'valid': allowed are .*; did you mean 'validation'\?"):
         baselines(text(train=b"ab", validation=b"ab"), "valid")
@@ -183,4 +183,4 @@ def test_an_unknown_split_names_the_nearest(baselines):
 
 def test_a_text_without_pairs_is_refused():
     with pytest.raises(ValueError, match="2 bytes of train and validation each, not 2 and 1"):
-        text_baselines(text(train=b"ab", validation=b"a"))
+        text_predictors(text(train=b"ab", validation=b"a"))
