@@ -281,7 +281,7 @@ def test_report_is_one_file_that_begins_with_the_answer(diverged, tmp_path):
     assert "Inconclusive: silu" in words
     assert words.index("Better:") < words.index("Ranking")
     assert "Training time, relative to gelu: geglu ×1.10 (×1.10 to ×1.10), swiglu ×1.10 (×1.10 to ×1.10)." in words
-    assert words.index("untuned: compared at one learning rate") < words.index("Ranking")
+    assert words.index("untuned: compared at given learning rates") < words.index("Ranking")
     assert words.index("runs diverged, and their pairs are left out of the loss: 1 of silu") < words.index("Ranking")
     assert "silu, seed 3: at step 1500" in words
     for fact in (
@@ -402,6 +402,7 @@ def test_report_says_what_was_tuned_and_what_arms_have_for_their_own(tmp_path):
     assert "within 0.5 with p below 0.05" in words
     assert "between 4 and 8" in words
     assert pd.read_csv(tmp_path / "tuning.csv")["chosen"].sum() == 2
+    assert "relu" in (tmp_path / "tuning_differences.svg").read_text()
 
 
 def test_report_times_the_arms_to_the_baselines_own_values(tmp_path):

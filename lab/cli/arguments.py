@@ -43,7 +43,7 @@ class RunArguments(StoredArguments):
     sequential: bool = False
     """Add seeds until every arm is decided, at most those asked for; the error rate is that of all looks together."""
     plan: Path | None = None
-    """A plan file (JSON or TOML), hashed into the results before anything is trained; see docs/comparison.md."""
+    """A plan file (JSON or TOML), hashed into the results before the runs; see docs/how-to/plan-and-gate.md."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class GateArguments:
     other: Path | None = positional(default=None)  # noqa: RUF009
     """Results of the same experiment made later: whether any arm became worse."""
     plan: Path | None = None
-    """A plan file (JSON or TOML) whose rules must hold; see docs/comparison.md."""
+    """A plan file (JSON or TOML) whose rules must hold; see docs/how-to/plan-and-gate.md."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def _tuned(results: Results, comparison: Comparison) -> Iterator[str]:
     untuned = [arm.label for arm in comparison.arms if not arm.tuned]
     if untuned and results.experiment:
         which = "" if len(untuned) == len(comparison.arms) else f" ({', '.join(untuned)})"
-        yield f"untuned{which}: compared at one learning rate; at each arm's best the order may be another"
+        yield f"untuned{which}: compared at given learning rates; at each arm's best the order may be another"
     if (found := results.tuning) is not None:
         yield from tuning.warnings(tuning.tuned(found))
 

@@ -140,8 +140,8 @@ def _extent(results: Results) -> str:
 def _differences(comparison: Comparison) -> list[page.Part]:
     title = f"Paired differences to {comparison.baseline} in {comparison.split} {comparison.metric}"
     caption = (
-        f"A dot is a seed, the diamond their mean, the bar its {comparison.level:.0%} paired t interval before "
-        "correction; an arrow points to what lies beyond the axis."
+        f"A dot is a seed, the diamond their mean, the bar its {comparison.level:.0%} interval. Pairs in which a run "
+        "diverged have no dot."
     )
     return [
         page.heading("Paired differences"),
@@ -224,9 +224,23 @@ def _tuning(results: Results) -> list[page.Part]:
             "tuning",
             svg(tuning_figure.draw(table, metric, direction), f"{metric} by learning rate, an activation a line"),
         ),
+        *_by_rate(found),
         page.Table("tuning", table, shown, caption + "Low and high are the best and worst seed.", "Values"),
         page.Table("budget", expected, page.columns(expected), BUDGET, "Expected best of so many points"),
     ]
+
+
+def _by_rate(tuning_runs: Results) -> list[page.Part]:
+    """The difference to the baseline at every rate of the grid; nothing where other fields were searched too."""
+    compared = _compared(tuning_runs)
+    if not isinstance(compared, Comparison) or any("weight_decay" in arm.axes for arm in compared.arms):
+        return []
+    caption = (
+        f"The difference to {compared.baseline} at the same rate, on the tuning seeds: a line an arm, the band from "
+        "the lowest seed to the highest. Where lines cross, the verdict depends on the rate."
+    )
+    title = f"difference in {compared.split} {compared.metric} to {compared.baseline} by learning rate"
+    return [page.Drawing("tuning_differences", svg(tuning_figure.draw_differences(compared), title), caption)]
 
 
 def _overrides(results: Results) -> list[page.Part]:
