@@ -1,6 +1,6 @@
 """What one NVIDIA GPU is used for: many small runs at once, one larger run, activations, attention, cross-entropy.
 
-Command: python -m benchmarks.gpu --json benchmarks/results/gpu.json
+Command: python -m benchmarks.gpu --json docs/benchmarks/gpu.json
 Cost:    at most 9 minutes; every section is a process that is ended when its time is over, and keeps what it has
 """
 
@@ -108,7 +108,7 @@ def gpt2(scale: Scale) -> Rows:
 
 
 def curve(scale: Scale) -> Rows:
-    """Milliseconds a step of so many seeds, in turn with those of one."""
+    """Milliseconds per step of each number of seeds, in turn with those of one seed."""
     tokens = scale.small.tokens
     one = workload.rate(workload.trainer(scale.small, 1), tokens, scale.seconds)
     for count in scale.curve:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lab.files.atomic import write_bytes
-from lab.report.figures import INK, svg
+from lab.report.figures import INK, standalone, svg
 from lab.results.environment import environment
 
 
@@ -28,7 +28,7 @@ def in_turn(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, 
 
 
 def fitting(work: Callable[[int], float], seconds: float, at_least: int = 1) -> int:
-    """How many steps of `work`, which takes a number of steps and gives seconds, fit in so many; it warms up first."""
+    """How many steps of `work`, a function from a number of steps to seconds, fit in `seconds`; it warms up first."""
     work(1)
     return max(at_least, round(seconds / work(1)))
 
@@ -84,7 +84,7 @@ def write(path: Path, results: dict[str, Any]) -> None:
 def keep(path: Path, results: dict[str, Any], figure: Figure, title: str) -> None:
     """Writes the numbers as JSON and the figure beside them as SVG."""
     write(path, results)
-    write_bytes(path.with_suffix(".svg"), svg(figure, title).encode())
+    write_bytes(path.with_suffix(".svg"), standalone(svg(figure, title)).encode())
 
 
 def dots(

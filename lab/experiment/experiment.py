@@ -15,6 +15,7 @@ from lab.comparison.question import Hold
 from lab.data.dataset import SPLITS, Dataset
 from lab.experiment.fields import field_types, with_fields
 from lab.experiment.init_from import InitFrom
+from lab.experiment.own_code import OwnCode, own_code
 from lab.experiment.serialization import canonical, restored
 from lab.files.choices import check_choice, nearest
 from lab.probes.cost import cost
@@ -209,6 +210,10 @@ class Cell:
         )
         return cost(self.model, shapes, self.task.tokens_per_example)
 
+    def own_code(self, dataset: Dataset) -> OwnCode:
+        """What the user's own code in it computes: see `lab.experiment.own_code.own_code`."""
+        return own_code(self.model, self.task, self.settings.batch_size, dataset)
+
     def description(self, dataset: Dataset) -> dict[str, Any]:
         """The cell as JSON, as results keep it: its canonical form with names, axes and cost."""
         parts = self.canonical
@@ -224,8 +229,9 @@ class Cell:
         }
 
     def check(self) -> None:
-        """Raises ValueError where a field is not allowed."""
+        """Raises ValueError where a field is not allowed, or the activation is not what it was when it was made."""
         self.settings.check()
+        self.activation.check()
         for run in self.runs:
             run.hyperparameters.check()
         self.model.check(getattr(self.task, "context", None))

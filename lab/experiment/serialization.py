@@ -43,11 +43,11 @@ def canonical(value: Any) -> Any:
     """A value as JSON: a dataclass or a Flax module becomes its type's name and its fields, an activation its name.
 
     Fields that two equal values may differ in are left out, and those that came after version 0.1.0 (their metadata
-    say `since`) where they are as by default: what was made before keeps its name. A user's own activation also carries
-    the hash of its source. Raises TypeError for what has no such form.
+    say `since`) where they are as by default: what was made before keeps its name. Of a user's own code only the name
+    is here: what it computes is told by `lab.experiment.own_code`. Raises TypeError for what has no such form.
     """
     if isinstance(value, Activation):
-        return value.name if value.source_hash is None else {"name": value.name, "source": value.source_hash}
+        return value.name if value.built_in else {"name": value.name}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         newer = {item.name: item.default for item in dataclasses.fields(value) if "since" in item.metadata}
         names = [name for name in field_names(value) if name not in newer or getattr(value, name) != newer[name]]
@@ -59,7 +59,20 @@ def canonical(value: Any) -> Any:
         return str(value)  # JSON has no infinity
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
+    if callable(value) or type(value).__module__ != "builtins":  # an initializer, a dtype, a user's own object
+        return {"type": getattr(value, "__qualname__", type(value).__qualname__)}
     raise TypeError(f"{value!r} has no canonical form: use numbers, strings, tuples and dataclasses")
+
+
+def ours(value: Any) -> bool:
+    """Whether a value is made of the types of this project alone, and of activations, whosever they are."""
+    if isinstance(value, Activation):
+        return True
+    if isinstance(value, (list, tuple)):
+        return all(map(ours, value))
+    if type(value) in KNOWN.values():
+        return all(ours(getattr(value, name)) for name in field_names(value))
+    return value is None or isinstance(value, (str, int, float, bool))
 
 
 def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
@@ -72,7 +85,7 @@ def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
         return tuple(restored(item) for item in form)
     if not isinstance(form, Mapping):
         return form
-    if "source" in form:
+    if "name" in form and "type" not in form:
         raise ValueError(f"activation '{form['name']}' is one of your own: only built-in ones are made from a file")
     kind = KNOWN.get(str(form.get("type")))
     if kind is None:

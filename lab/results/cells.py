@@ -3,10 +3,10 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -14,7 +14,21 @@ from lab.files.atomic import LEFTOVERS, read_json, remove, sweep, write_json
 from lab.results.tables import read_table, write_table
 
 WAVE = re.compile("runs-[0-9a-f]{8}")
+PARTS = ("activation", "model", "task")  # that may be a user's own
+NOTHING: Mapping[str, "Code"] = {}
 Identity = dict[str, int | float | str]  # a run as JSON: its seed and its hyperparameters
+
+
+class Code(Protocol):
+    """What a part of a cell computes that is a user's own."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As `cell.json` has it."""
+        ...
+
+    def difference(self, known: Mapping[str, Any]) -> str | None:
+        """What tells it from one that `cell.json` has, in words; None if they are the same."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -95,16 +109,20 @@ class CellDirectory:
         """The file to hold while training here."""
         return self.path / "lock"
 
-    def describe(self, description: dict[str, Any]) -> None:
-        """Writes `cell.json`, what this cell is, if it is new.
+    def describe(self, description: dict[str, Any], own_code: Mapping[str, Code] = NOTHING) -> None:
+        """Writes `cell.json`, what this cell is and what the user's own code in it computes, if it is new.
 
-        Raises ValueError if the directory holds another cell: the same name, but, say, another source of a user's
-        activation.
+        Raises ValueError if the directory holds another cell: the same name, but, say, another function of a user's.
         """
         path = self.path / "cell.json"
         if not path.exists():
-            write_json(path, description)
-        elif (difference := first_difference(read_json(path), json.loads(json.dumps(description)))) is not None:
+            own = {"own_code": {part: code.to_json() for part, code in own_code.items()}} if own_code else {}
+            write_json(path, {**description, **own})
+            return
+        known = read_json(path)
+        code = changed_code(known, own_code)
+        known.pop("own_code", None)
+        if difference := code or first_difference(known, json.loads(json.dumps(description))):
             raise ValueError(f"{self.path} was made with {difference}: choose another --out, or delete it")
 
     def description(self) -> dict[str, Any]:
@@ -170,6 +188,25 @@ def cell_directories(directory: Path) -> tuple[list[CellDirectory], list[str]]:
         else:
             ignored.append(f"cells/{path.parent.name} is ignored: it is a copy of the cell {name}")
     return cells, ignored
+
+
+def changed_code(known: Mapping[str, Any], own_code: Mapping[str, Code], parts: Sequence[str] = PARTS) -> str | None:
+    """What a cell, as `cell.json` has it, was made with, where one of its parts is another now; in words.
+
+    `own_code` tells what those of the parts compute that are a user's own now.
+    """
+    then = dict(known.get("own_code", {}))
+    if isinstance(known["model"].get("activation"), Mapping):
+        then.setdefault("activation", None)
+    for part in parts:
+        name = known["activation"] if part == "activation" else known[part].get("type")
+        if part in then and part not in own_code:
+            return f"{part} '{name}' as one of your own, which is built in now"
+        if part in own_code and then.get(part) is None:
+            return f"{part} '{name}', and it is not written there what that computed"
+        if part in own_code and (difference := own_code[part].difference(then[part])) is not None:
+            return f"another {part} '{name}' ({difference})"
+    return None
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str | None:

@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lab.experiment.experiment import Cell, Experiment, grid
-from lab.experiment.serialization import canonical
+from lab.experiment.serialization import ours
 from lab.files.atomic import LEFTOVERS, read_json, sweep, write_json
 from lab.files.locks import lock
-from lab.results.cells import CellDirectory, first_difference
+from lab.results.cells import CellDirectory, changed_code, first_difference
 from lab.results.environment import commit
 from lab.results.looks import read as looks_of
 from lab.results.record import FILE, read_record
 from lab.runner.record import PlanFile, as_json, overrides, record
 from lab.training.train import Dataset
+from models.activations import ACTIVATIONS, Activation, activation
 
 NOT_FILES = ("lock", ".DS_Store", "Thumbs.db", "desktop.ini")  # a runner's lock, and what file managers leave
 RESULT_FILES = ("experiment.json", "cells", "tuning", "matched.json")  # any of them tells a folder of results
@@ -33,8 +35,8 @@ def prepare(
     `predictors` are the reference predictors: name of the task -> predictor -> its metric, split and value.
     `looks` are the first and the last number of seeds at which arms are compared, if that decides how many are trained,
     `file` a plan that was written beforehand.
-    Raises ValueError if the directory holds an experiment with another task, model or settings, another activation of
-    the same name or an arm with other fields of its own, OSError if it cannot be written.
+    Raises ValueError if the directory holds an experiment with another task, model or settings, or an arm with other
+    fields of its own, OSError if it cannot be written.
     """
     check_folder(directory)
     path = directory / FILE
@@ -46,7 +48,6 @@ def prepare(
                 f"{directory} holds '{known['name']}' with {difference} as asked now: "
                 f"choose another --out, or delete it"
             )
-        _check_activations(experiment, directory)
         _check_overrides(experiment, known.get("overrides", []), directory)
         looked = bool(looks_of(directory))
         write_json(path, record(experiment, known, command, predictors or {}, looks, looked, file))
@@ -69,6 +70,36 @@ def check_data(cells: Sequence[Cell], directory: Path, load: Callable[[Any], Dat
                 f"{path.parent} was trained on other data than is there now ({difference}): choose another --out, or "
                 f"delete it"
             )
+
+
+def check_code(cells: Sequence[Cell], directory: Path, load: Callable[[Any], Dataset]) -> None:
+    """Raises ValueError where a directory holds runs whose activation, model or task, a user's own, computed something
+    else than that of the same name does now: see `lab.experiment.own_code`."""
+    made = {path.parent: read_json(path) for path in sorted(directory.glob("cells/*/cell.json"))}
+    arms = {cell.activation.name: cell.activation for cell in cells}
+    for folder, known in made.items():
+        if (arm := arms.get(known["activation"])) is not None:
+            code = {} if arm.built_in else {"activation": arm.identity}
+            _refuse(folder, changed_code(known, code, ("activation",)))
+    # What is there may be arms that are not asked for now: they are made again, to see if their code is the same.
+    names = {known["activation"] for known in made.values()}
+    arms = {name: activation(name) for name in names & set(ACTIVATIONS)} | arms
+    own = {_with_arm(cell, activation("gelu")).name: cell for cell in cells if not ours((cell.model, cell.task))}
+    again = {cell.name: cell for one in own.values() for cell in (_with_arm(one, arm) for arm in arms.values())}
+    for folder, known in made.items():
+        if (cell := again.get(folder.name)) is not None:
+            _refuse(folder, changed_code(known, cell.own_code(load(cell.task))))
+
+
+def _refuse(folder: Path, difference: str | None) -> None:
+    if difference is not None:
+        raise ValueError(
+            f"{folder} was made with {difference}: give what is new another name, choose another --out, or delete it"
+        )
+
+
+def _with_arm(cell: Cell, arm: Activation) -> Cell:
+    return replace(cell, model=replace(cell.model, activation=arm))
 
 
 def _key(value: dict[str, Any]) -> str:
@@ -111,18 +142,6 @@ def _foreign(directory: Path, ours: Sequence[str]) -> bool:
     if not directory.exists() or any((directory / name).exists() for name in ours):
         return False
     return any(path.name not in NOT_FILES and not path.match(LEFTOVERS) for path in directory.iterdir())
-
-
-def _check_activations(experiment: Experiment, directory: Path) -> None:
-    """Raises ValueError where results of an activation with the same name, but another source, are there already."""
-    asked = {cell.activation.name: canonical(cell.activation) for cell in grid(experiment)}
-    for path in sorted(directory.glob("cells/*/cell.json")):
-        made = read_json(path)
-        if asked.get(made["activation"], made["model"]["activation"]) != made["model"]["activation"]:
-            raise ValueError(
-                f"{path.parent} was made with another source of '{made['activation']}': give it another name, choose "
-                f"another --out, or delete it"
-            )
 
 
 def _check_overrides(experiment: Experiment, known: list[dict[str, Any]], directory: Path) -> None:

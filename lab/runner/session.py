@@ -45,10 +45,11 @@ class Session:
     def train(self, experiment: Experiment, directory: Path, looks: Sequence[int] = ()) -> Results:
         """Trains what is missing of an experiment in a directory and writes the report; gives the results.
 
-        For `looks` see `lab.runner.plan.prepare`. Raises what that raises, and `lab.runner.plan.check_data`.
+        For `looks` see `lab.runner.plan.prepare`. Raises what that raises, and `check_data` and `check_code` of it.
         """
         cells, mode, console = grid(experiment), self.mode, _console(self.mode)
         distributed.on_process_zero(lambda: plan.check_data(cells, directory, dispatch.load, mode.retrain))
+        distributed.on_process_zero(lambda: plan.check_code(cells, directory, dispatch.load))
         file = self.plan_file if directory == self.directory else None  # tuning runs answer nothing
         prepare = partial(plan.prepare, experiment, directory, self.command, self.predictors, looks, file)
         distributed.on_process_zero(prepare)

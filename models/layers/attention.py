@@ -168,7 +168,7 @@ class Attention(nn.Module):
 
     @nn.nowrap
     def heads(self, x: Array, n: int, name: str, kernel_init: Initializer, rotation: Any) -> Array:
-        """Queries, keys or values [batch, n, length, head_dim], the first two normalized and rotated if they shall."""
+        """Queries, keys or values [batch, n, length, head_dim], the first two normalized and rotated if set so."""
         y = Dense(n * self.head_dim, self.qkv_bias, self.dtype, kernel_init=kernel_init, name=name)(x)
         norm = self.norm(name=f"{name}_norm") if self.norm is not None and name != "value" else None
         if norm is not None and self.joint_norm:
