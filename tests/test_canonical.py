@@ -14,7 +14,7 @@ from models.transformer import Transformer
 
 EXPERIMENTS = [library.find(name) for name in library.catalogue()]
 STUDIED = [one for name in library.studies() for one in library.study(name).experiments("smoke")]
-CELLS = [cell for one in EXPERIMENTS + STUDIED for cell in grid(one)[:1] if cell.activation.source_hash is None]
+CELLS = [cell for one in EXPERIMENTS + STUDIED for cell in grid(one)[:1] if cell.activation.built_in]
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)

@@ -80,10 +80,7 @@ def test_the_hash_depends_on_every_static_field(experiment):
 
 def test_canonical_forms():
     assert canonical(activation("swish")) == "silu"
-    own = canonical(Activation("cube", cube))
-    assert own["name"] == "cube"
-    assert re.fullmatch("[0-9a-f]{64}", own["source"])
-    assert canonical(Activation("cube", lambda x: x * x * x)) != own
+    assert canonical(Activation("cube", cube)) == {"name": "cube"}
     assert canonical(glu_of(Activation("cube", cube)))["name"] == "cube_glu"
     assert canonical(Settings(steps=3))["type"] == "Settings"
     assert not {"parent", "name"} & set(canonical(Transformer()))

@@ -44,11 +44,11 @@ def canonical(value: Any) -> Any:
 
     Fields that two equal values may differ in are left out, and those that came after version 0.1.0 (their metadata
     say `since`) where they are as before there were any: what was made before keeps its name. That is as by default,
-    unless the metadata have another value (`before`). A user's own activation also carries
-    the hash of its source. Raises TypeError for what has no such form.
+    unless the metadata have another value (`before`). Of a user's own code only the name is here: what it computes is
+    told by `lab.experiment.own_code`. Raises TypeError for what has no such form.
     """
     if isinstance(value, Activation):
-        return value.name if value.source_hash is None else {"name": value.name, "source": value.source_hash}
+        return value.name if value.built_in else {"name": value.name}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         newer = _before(type(value))
         names = [name for name in field_names(value) if name not in newer or getattr(value, name) != newer[name]]
@@ -60,7 +60,20 @@ def canonical(value: Any) -> Any:
         return str(value)  # JSON has no infinity
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
+    if callable(value) or type(value).__module__ != "builtins":  # an initializer, a dtype, a user's own object
+        return {"type": getattr(value, "__qualname__", type(value).__qualname__)}
     raise TypeError(f"{value!r} has no canonical form: use numbers, strings, tuples and dataclasses")
+
+
+def ours(value: Any) -> bool:
+    """Whether a value is made of the types of this project alone, and of activations, whosever they are."""
+    if isinstance(value, Activation):
+        return True
+    if isinstance(value, (list, tuple)):
+        return all(map(ours, value))
+    if type(value) in KNOWN.values():
+        return all(ours(getattr(value, name)) for name in field_names(value))
+    return value is None or isinstance(value, (str, int, float, bool))
 
 
 def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
@@ -74,7 +87,7 @@ def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
         return tuple(restored(item) for item in form)
     if not isinstance(form, Mapping):
         return form
-    if "source" in form:
+    if "name" in form and "type" not in form:
         raise ValueError(f"activation '{form['name']}' is one of your own: only built-in ones are made from a file")
     kind = KNOWN.get(str(form.get("type")))
     if kind is None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,9 @@ class Task(Protocol):
     Two methods a task may have and need not: see `measured` for `example_metrics`, `final_batches` for
     `final_evaluation_batches`.
     """
+
+    directions: ClassVar[Mapping[str, str]]
+    """Metric -> "min" or "max", what is better; a metric that is not named gets no verdict, the loss is minimized."""
 
     @property
     def name(self) -> str:
