@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lab.comparison.outcomes import axis_columns, higher_is_better, outcomes, plain
+from lab.comparison.text_error import crossed_errors
 from lab.files.choices import nearest
 from lab.statistics.equivalence import equivalence
 from lab.statistics.improvement import probability_of_improvement
@@ -48,7 +49,9 @@ class Arm(Group):
     difference that these pairs find with probability 0.8 at Holm's first and strictest level, (1 - level) / number of
     arms; `pairs_needed` is the number of pairs that would find the observed one there. `equivalence_p` is Holm's p of
     equivalence, where the experiment gives a margin; `improvement` is how often the arm wins a pair, with its
-    interval. Where the results decided how many seeds were trained, interval and p hold at all looks together.
+    interval. `se_seeds` is the standard error of the mean over seeds on this text, `se_seeds_and_text` over seeds and
+    documents like these, None where single examples are not known. Where the results decided how many seeds were
+    trained, interval and p hold at all looks together.
     """
 
     seeds: tuple[int, ...]
@@ -56,6 +59,8 @@ class Arm(Group):
     difference: float
     low: float
     high: float
+    se_seeds: float
+    se_seeds_and_text: float | None
     p: float
     p_adjusted: float
     sign_flip_p: float | None
@@ -92,7 +97,15 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON: what is unknown or unbounded (one pair has no interval) is None."""
         shown = ("n", "mean", "difference", "low", "high", "p", "p_adjusted", "verdict")
-        beside = ("sign_flip_p", "minimum_detectable_effect", "pairs_needed", "equivalence_p", "n_diverged")
+        beside = (
+            "se_seeds",
+            "se_seeds_and_text",
+            "sign_flip_p",
+            "minimum_detectable_effect",
+            "pairs_needed",
+            "equivalence_p",
+            "n_diverged",
+        )
         arms = []
         for arm in self.arms:
             fields = {JSON_KEYS.get(name, name): _json(getattr(arm, name)) for name in (*shown, *beside)}
@@ -138,7 +151,7 @@ def compare(
     last = max(ends.values()) if ends else _step(step, measured, axes)
     runs = outcomes(rows, metric, split, ends or last, axes)
 
-    baselines, pairs, missing = [], [], []
+    baselines, pairs, errors, missing = [], [], [], []
     for arms in _settings(runs, axes):
         reference = arms.pop(baseline, None)
         if reference is None:
@@ -150,11 +163,12 @@ def compare(
             differences = (arm["value"] - reference["value"]).dropna()
             if len(differences):
                 pairs.append((_group(arm.loc[differences.index], axes), differences))
+                errors.append(_text_error(results, arm, reference, split, metric, None if ends else last))
     if not pairs:
         why = missing[0] if missing else f"there is no activation but {baseline}"
         raise ValueError(f"nothing can be paired with {baseline} at step {last}: {why}")
     looks = tuple(rule.get("looks") or ())
-    found = _arms(pairs, level, higher_is_better(metric), margin, looks)
+    found = _arms(pairs, errors, level, higher_is_better(metric), margin, looks)
     return Comparison(baseline, metric, split, last, bool(ends), level, found, tuple(baselines), tuple(missing))
 
 
@@ -190,8 +204,28 @@ def _group(arm: pd.DataFrame, axes: list[str]) -> Group:
     )
 
 
+def _text_error(
+    results: Results | pd.DataFrame,
+    arm: pd.DataFrame,
+    reference: pd.DataFrame,
+    split: str,
+    metric: str,
+    step: int | None,
+) -> float | None:
+    """The standard error over seeds and text; of rows alone it is not known."""
+    if isinstance(results, pd.DataFrame):
+        return None
+    found = crossed_errors(results, arm, reference, split, metric, step)
+    return None if found is None else float(found.se_seeds_and_text)
+
+
 def _arms(
-    pairs: list[tuple[Group, pd.Series]], level: float, higher: bool, margin: float | None, looks: tuple[int, ...]
+    pairs: list[tuple[Group, pd.Series]],
+    errors: list[float | None],
+    level: float,
+    higher: bool,
+    margin: float | None,
+    looks: tuple[int, ...],
 ) -> tuple[Arm, ...]:
     tests = [_test(differences.to_numpy(), level, looks) for _, differences in pairs]
     adjusted = holm([test.p_value for test in tests])
@@ -205,6 +239,8 @@ def _arms(
             difference=test.mean,
             low=test.low,
             high=test.high,
+            se_seeds=test.sd / math.sqrt(test.n),
+            se_seeds_and_text=error,
             p=test.p_value,
             p_adjusted=float(p),
             sign_flip_p=test.sign_flip_p,
@@ -215,7 +251,7 @@ def _arms(
             improvement=_improvement(-differences.to_numpy() if higher else differences.to_numpy(), level),
             verdict=_verdict(-test.mean if higher else test.mean, float(p), equal_p, level),
         )
-        for (group, differences), test, p, equal_p in zip(pairs, tests, adjusted, same, strict=True)
+        for (group, differences), error, test, p, equal_p in zip(pairs, errors, tests, adjusted, same, strict=True)
     )
 
 

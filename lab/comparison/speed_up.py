@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lab.comparison.comparison import Comparison, Group
-from lab.comparison.outcomes import higher_is_better
+from lab.comparison.outcomes import higher_is_better, of_curves
 from lab.comparison.targets import BUDGETS, speed_up, targets, time_to_target
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def speed_ups(results: Results, comparison: Comparison) -> pd.DataFrame:
     Arms whose curves were evaluated at other steps than the baseline's compare all the same.
     """
     sign = -1.0 if higher_is_better(comparison.metric) else 1.0
-    measured = results.rows
+    measured = of_curves(results.rows)
     measured = measured[(measured["metric"] == comparison.metric) & (measured["split"] == comparison.split)]
     references = {tuple(group.axes.items()): group for group in comparison.baselines}
     rows: list[dict[str, Any]] = []

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lab.comparison.comparison import Comparison
-from lab.comparison.outcomes import higher_is_better
+from lab.comparison.outcomes import higher_is_better, of_curves
 from lab.comparison.reference_predictors import bits_per_loss
 from lab.report.table import decimals, number
 
@@ -85,6 +85,7 @@ def curves(
     values by name, drawn as lines across where the curves come near them. `rows` belong to one setting of every axis
     but the activation.
     """
+    rows = of_curves(rows)
     measured = _before_divergence(rows)
     measured = measured[measured["metric"] == metric]
     evaluated = measured[measured["split"] == split]
