@@ -16,6 +16,7 @@ from lab.comparison import cautions, choice, effects, family, looks
 from lab.comparison.outcomes import axis_columns, ends, label, plain
 from lab.comparison.question import Question, last_common_step, question, recorded_step
 from lab.comparison.stability import StabilityVerdict, stability_verdicts
+from lab.comparison.text_error import crossed_errors
 from lab.comparison.verdict import Finding, Pairs, findings
 from lab.results.directions import Direction
 from lab.results.looks import number
@@ -61,6 +62,8 @@ class Arm(Group):
     one there. `equivalence_p` is the adjusted p of equivalence, where the experiment gives a margin; `improvement` is
     how often the arm wins a pair, with its interval. `looks` are the numbers of pairs at which somebody has looked, the
     last one now. Where arm and baseline are `tuned`, interval and p include that their rates were chosen (`se_choice`).
+    `se_seeds` is the standard error of the mean over seeds on this text, `se_seeds_and_text` that over seeds and
+    documents like these, None where single examples were not kept.
     """
 
     seeds: tuple[int, ...]
@@ -68,6 +71,8 @@ class Arm(Group):
     difference: float
     low: float
     high: float
+    se_seeds: float
+    se_seeds_and_text: float | None
     p: float
     p_adjusted: float
     sign_flip_p: float | None
@@ -137,10 +142,11 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON: what is unknown or unbounded (one pair has no interval) is None."""
         shown = ("n", "mean", "difference", "low", "high", "p", "p_adjusted", "verdict", "tuned")
+        errors = ("se_seeds", "se_seeds_and_text")
         beside = ("sign_flip_p", "minimum_detectable_effect", "pairs_needed", "equivalence_p", "n_diverged")
         arms = []
         for arm in self.arms:
-            fields = {JSON_KEYS.get(name, name): _json(getattr(arm, name)) for name in (*shown, *beside)}
+            fields = {JSON_KEYS.get(name, name): _json(getattr(arm, name)) for name in (*shown, *errors, *beside)}
             fields |= {"looks": list(arm.looks), "stability": _json(asdict(arm.stability))}
             arms.append({"activation": arm.activation, **fields, **{k: _json(v) for k, v in arm.axes.items()}})
         asked = {name: getattr(self, name) for name in ("baseline", "metric", "direction", "split", "step", "level")}
@@ -201,7 +207,7 @@ def compare(
         why = absent[0] if absent else f"there is no activation but {asked.baseline}"
         raise ValueError(f"nothing can be paired with {asked.baseline} at step {last}: {why}")
     size = family.size(known, len(paired))
-    found, unknown = _arms(results, asked, paired, axes, size)
+    found, unknown = _arms(results, asked, paired, axes, size, None if own else last)
     of_axis = effects.effects(runs, axis, axes, asked) if axis is not None else ()
     compared = Comparison(
         asked, last, bool(own), found, tuple(baselines), tuple(absent), size, (1, 1), of_axis
@@ -243,7 +249,12 @@ def _group(arm: pd.DataFrame, axes: list[str]) -> Group:
 
 
 def _arms(
-    results: Results, asked: Question, paired: list[tuple[pd.DataFrame, pd.DataFrame]], axes: list[str], size: int
+    results: Results,
+    asked: Question,
+    paired: list[tuple[pd.DataFrame, pd.DataFrame]],
+    axes: list[str],
+    size: int,
+    step: int | None,
 ) -> tuple[tuple[Arm, ...], list[str]]:
     """The arms, and why the uncertainty of their tuning is not known, where it is not."""
     earlier, search = results.looks, choice.searched(results, asked)
@@ -265,8 +276,15 @@ def _arms(
         [(arm["diverged"].to_numpy(), reference["diverged"].to_numpy()) for arm, reference in paired], size, asked.level
     )
     found = findings(pairs, asked, size)
-    rows = zip(groups, pairs, found, tuned, of_stability, strict=True)
-    return tuple(_arm(*row, asked, size) for row in rows), list(dict.fromkeys(why))
+    crossed = [crossed_errors(results, *pair, asked.split, asked.metric, step) for pair in paired]
+    errors = [None if one is None else float(one.se_seeds_and_text) for one in crossed]
+    arms = [
+        _arm(group, one, finding, is_tuned, stability, error, asked, size)
+        for group, one, finding, is_tuned, stability, error in zip(
+            groups, pairs, found, tuned, of_stability, errors, strict=True
+        )
+    ]
+    return tuple(arms), list(dict.fromkeys(why))
 
 
 def _arm(
@@ -275,6 +293,7 @@ def _arm(
     found: Finding,
     tuned: bool,
     stability: StabilityVerdict,
+    se_seeds_and_text: float | None,
     asked: Question,
     size: int,
 ) -> Arm:
@@ -289,6 +308,8 @@ def _arm(
         difference=evidence.mean,
         low=found.low,
         high=found.high,
+        se_seeds=sd / math.sqrt(n) if n else math.nan,
+        se_seeds_and_text=se_seeds_and_text,
         p=evidence.single_p,
         p_adjusted=found.p_adjusted,
         sign_flip_p=beside.sign_flip_p if beside else None,

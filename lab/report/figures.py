@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lab.comparison.comparison import Comparison
+from lab.comparison.outcomes import of_curves
 from lab.comparison.reference_predictors import bits_per_loss
 from lab.report.table import best_first, decimals, number
 from lab.results.directions import Direction
@@ -86,6 +87,7 @@ def curves(
     values by name, drawn as lines across where the curves come near them. `rows` belong to one setting of every axis
     but the activation. `direction` is that of the metric.
     """
+    rows = of_curves(rows)
     measured = _before_divergence(rows)
     measured = measured[measured["metric"] == metric]
     evaluated = measured[measured["split"] == split]

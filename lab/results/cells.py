@@ -10,13 +10,17 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from lab.files.atomic import LEFTOVERS, read_json, remove, sweep, write_json
+from lab.files.atomic import LEFTOVERS, read_json, remove, sweep, write_bytes, write_json
+from lab.results.examples import Examples, Measured, decoded, joined
 from lab.results.tables import read_table, write_table
 
 WAVE = re.compile("runs-[0-9a-f]{8}")
 PARTS = ("activation", "model", "task")  # that may be a user's own
 NOTHING: Mapping[str, "Code"] = {}
 Identity = dict[str, int | float | str]  # a run as JSON: its seed and its hyperparameters
+
+FILES = ("environment.json", "metrics.parquet", "timing.parquet")  # that a finished wave has
+EXAMPLES = "examples.parquet"  # which waves of earlier versions have not
 
 
 class Code(Protocol):
@@ -36,7 +40,8 @@ class Wave:
     """Runs of a cell that were trained together, in a directory of their own.
 
     `runs.json` says which; `metrics.parquet` has their curves up to the last checkpoint, `timing.parquet` what depends
-    on the machine's speed, `checkpoints/` the weights, `environment.json` what they were made with; `done` comes last.
+    on the machine's speed, `examples.parquet` the last evaluation example by example, `checkpoints/` the weights,
+    `environment.json` what they were made with; `done`, a list of these files, comes last.
     """
 
     path: Path
@@ -48,8 +53,10 @@ class Wave:
 
         One that somebody deleted, since it was damaged, is made again from the last checkpoint.
         """
-        files = ("done", "environment.json", "metrics.parquet", "timing.parquet")
-        return all((self.path / name).exists() for name in files)
+        if not (self.path / "done").exists():
+            return False
+        files = read_json(self.path / "done")
+        return all((self.path / name).exists() for name in (FILES if files is True else files))
 
     @property
     def started(self) -> bool:
@@ -70,7 +77,7 @@ class Wave:
 
     def finish(self) -> None:
         """Marks the wave as done; the very last thing that is written."""
-        write_json(self.path / "done", True)
+        write_json(self.path / "done", [*FILES, *([EXAMPLES] if (self.path / EXAMPLES).exists() else [])])
 
     @property
     def environments(self) -> list[dict[str, Any]]:
@@ -78,8 +85,11 @@ class Wave:
         path = self.path / "environment.json"
         return read_json(path) if path.exists() else []
 
-    def write(self, metrics: pd.DataFrame, timing: pd.DataFrame) -> None:
-        """Replaces curves and timing."""
+    def write(self, metrics: pd.DataFrame, timing: pd.DataFrame, examples: bytes | None = None) -> None:
+        """Replaces curves and timing, and the last evaluation example by example (`lab.results.examples.encoded`),
+        where there is one yet."""
+        if examples is not None:
+            write_bytes(self.path / EXAMPLES, examples)
         write_table(self.path / "metrics.parquet", metrics)
         write_table(self.path / "timing.parquet", timing)
 
@@ -91,6 +101,12 @@ class Wave:
     def metrics(self) -> pd.DataFrame:
         """Curves: seed, hyperparameters, step, split, metric, value. Raises ValueError if the file is damaged."""
         return read_table(self.path / "metrics.parquet")
+
+    def examples(self, split: str, metric: str) -> Measured | None:
+        """What the examples of a split were measured at in the last evaluation; None where that was not kept. Raises
+        ValueError if the file is damaged."""
+        path = self.path / EXAMPLES
+        return decoded(read_table(path), split, metric) if path.exists() else None
 
     def timing(self) -> pd.DataFrame:
         """Seconds: kind, runs, start_step, step, seconds, tokens; empty if there is none yet."""
@@ -153,6 +169,11 @@ class CellDirectory:
 
     def _folders(self) -> list[Path]:
         return [file.parent for file in sorted(self.path.glob("runs-*/runs.json"))]
+
+    def examples(self, split: str, metric: str) -> Examples | None:
+        """What the examples of a split were measured at in the last evaluation of the finished runs: see
+        `lab.results.examples.joined`. Raises ValueError if a file is damaged."""
+        return joined([(wave.runs, wave.examples(split, metric)) for wave in self.waves() if wave.done])
 
     def wave(self, runs: Sequence[Identity]) -> Wave:
         """The wave of exactly these runs."""

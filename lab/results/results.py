@@ -8,6 +8,7 @@ import pandas as pd
 
 from lab.results import looks
 from lab.results.cells import CellDirectory, Wave, cell_directories
+from lab.results.examples import Examples
 from lab.results.looks import Look
 from lab.results.record import FILE, read_record
 
@@ -41,6 +42,14 @@ class Results:
         """The runs that chose the hyperparameters of every arm, which lie in a directory below; None without any."""
         folder = self.directory / "tuning"
         return read(folder) if (folder / FILE).exists() else None
+
+    def examples(self, cell: str, split: str = "validation", metric: str = "loss") -> Examples | None:
+        """What the last evaluation measured of single examples (windows, images, recordings) in all runs of a cell:
+        values [runs, examples], with the weight and the document of each example; None where that was not kept.
+
+        Cells with the same task and settings have the same examples. Raises ValueError if a file is damaged.
+        """
+        return CellDirectory(self.directory / "cells" / cell).examples(split, metric)
 
     @property
     def reference_predictors(self) -> pd.DataFrame:
