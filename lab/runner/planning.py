@@ -81,8 +81,15 @@ class Plan:
         return (
             f"Train {found.seeds} seeds{where} and evaluate {found.examples} examples at the end: in "
             f"{Duration(found.seconds)} this finds a difference of {unit} with probability {found.power:.2f} "
-            f"(at least {found.assured:.2f} with probability {ASSURANCE:g}){more}."
+            f"{self._spread}(at least {found.assured:.2f} with probability {ASSURANCE:g}){more}."
         )
+
+    @property
+    def _spread(self) -> str:
+        """The range over arms, where there are several."""
+        assert self.recommended is not None
+        powers = self.recommended[1].powers
+        return f"on average over arms, {min(powers):.2f} to {max(powers):.2f} " if len(powers) > 1 else ""
 
     @property
     def _more(self) -> str:
