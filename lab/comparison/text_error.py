@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from lab.results.examples import Examples, same_examples
 from lab.statistics.crossed import Crossed, by_document, crossed
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lab.results.results import Results
+
+
+class Differences(NamedTuple):
+    """Arm minus baseline of every pair on every example, with the document and the weight of each example."""
+
+    values: Float[np.ndarray, "seeds examples"]
+    document: Int[np.ndarray, " examples"]
+    weight: Float[np.ndarray, " examples"]
 
 
 def text_error(
@@ -28,11 +37,21 @@ def crossed_errors(
 ) -> Crossed | None:
     """What the last evaluation, example by example, says of the mean difference between an arm and its baseline.
 
+    Examples of one document were drawn together, others each alone. Arguments and None are those of `differences`.
+    """
+    found = differences(results, arm, baseline, split, metric, step)
+    return None if found is None else crossed(*by_document(*found))
+
+
+def differences(
+    results: Results, arm: pd.DataFrame, baseline: pd.DataFrame, split: str, metric: str, step: int | None
+) -> Differences | None:
+    """The differences between an arm and its baseline on every example of the last evaluation.
+
     `arm` and `baseline` are rows of `lab.comparison.outcomes.outcomes`, indexed by seed; the pairs are those in which
-    both trained. Examples of one document were drawn together, others each alone. `step` is the one that is asked
-    about, None each arm's last. None where examples were not kept: at another step, of a metric that is derived from
-    others, or by an earlier version; where both were evaluated on different ones; and where fewer than two pairs or
-    documents are left.
+    both trained. `step` is the one that is asked about, None each arm's last. None where examples were not kept: at
+    another step, of a metric that is derived from others, or by an earlier version; where both were evaluated on
+    different ones; and where fewer than two pairs or documents are left.
     """
     common = arm.index.intersection(baseline.index)
     trained = ~(arm.loc[common, "diverged"] | baseline.loc[common, "diverged"])
@@ -42,9 +61,9 @@ def crossed_errors(
     ours, theirs = (_examples(results, rows.loc[seeds], split, metric, step) for rows in (arm, baseline))
     if ours is None or theirs is None or not same_examples(ours, theirs):
         return None
-    differences = ours.values.astype(np.float64) - theirs.values
-    means, weights = by_document(differences, ours.document, ours.weight)
-    return crossed(means, weights) if means.shape[1] > 1 and np.isfinite(means).all() else None
+    values = ours.values.astype(np.float64) - theirs.values
+    several = len(np.unique(ours.document)) > 1
+    return Differences(values, ours.document, ours.weight) if several and np.isfinite(values).all() else None
 
 
 def _examples(results: Results, rows: pd.DataFrame, split: str, metric: str, step: int | None) -> Examples | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +36,13 @@ class Task(Protocol):
     `final_evaluation_batches`.
     """
 
-    directions: ClassVar[Mapping[str, str]]
-    """Metric -> "min" or "max", what is better; a metric that is not named gets no verdict, the loss is minimized."""
+    @property
+    def directions(self) -> Mapping[str, str]:
+        """Metric -> "min" or "max", what is better; one that is not named gets no verdict. The loss is minimized.
+
+        A class attribute, `directions = {"auc": "max"}`, will do.
+        """
+        ...
 
     @property
     def name(self) -> str:
