@@ -26,6 +26,7 @@ from jaxtyping import Float, Int
 
 from benchmarks.measure import markdown
 from benchmarks.pool import windows
+from benchmarks.ruler import RATE
 from lab.comparison.run_time import of_cell
 from lab.experiment.duration import Duration
 from lab.results import results
@@ -157,8 +158,8 @@ def realised(pool: Pool, chosen: Design, effect: float, draws: int = DRAWS) -> f
 def differences(folder: Path) -> pd.DataFrame:
     """A row a window: document, tokens, and the difference of every seed that both arms have, as a column."""
     parts: dict[str, list[pd.DataFrame]] = {ARM: [], BASELINE: []}
-    for arm, losses in windows(folder):
-        if arm in parts:
+    for arm, rate, losses in windows(folder):
+        if arm in parts and rate == RATE:
             final = losses[losses["evaluation"] == "final"].reset_index(drop=True)
             parts[arm].append(final.drop(columns="evaluation"))
     ours, theirs = (pd.concat([one.filter(regex=r"^\d+$") for one in parts[arm]], axis=1) for arm in (ARM, BASELINE))

@@ -11,7 +11,9 @@ def test_averages_of_weights_are_those_of_the_last_steps():
     for step in range(pool.EVERY, steps + 1, pool.EVERY):
         averages = pool.averaged(averages, {"w": np.float32(step)}, steps - step)
     for name, last in pool.LAST.items():
-        np.testing.assert_allclose(averages[name]["w"], np.arange(steps - last + pool.EVERY, steps + 1, pool.EVERY).mean())
+        np.testing.assert_allclose(
+            averages[name]["w"], np.arange(steps - last + pool.EVERY, steps + 1, pool.EVERY).mean()
+        )
     for name, length in pool.EMA.items():
         share = 1 - np.exp(-pool.EVERY / length)
         lag = pool.EVERY * (1 - share) / share  # of the average of a line behind it, once its start is forgotten
