@@ -149,16 +149,16 @@ def test_a_seed_gives_the_same_weights_whatever_the_activation():
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"match": "flops"}, "match is 'flops': allowed are parameters, width"),
+        ({"match": "flops"}, "match is 'flops': allowed values are parameters, width"),
         ({"initialization": "lecunn"}, "did you mean 'lecun'"),
-        ({"kernels": (3,)}, r"kernels is \(3,\), it must be 2 numbers from 1 on"),
-        ({"padding": (1, -1)}, r"padding is \(1, -1\), it must be 2 numbers from 0 on"),
+        ({"kernels": (3,)}, r"kernels is \(3,\): it must be 2 numbers from 1 on"),
+        ({"padding": (1, -1)}, r"padding is \(1, -1\): it must be 2 numbers from 0 on"),
         ({"widths": ()}, r"widths is \(\)"),
         ({"pool_after": (3,)}, r"pool_after is \(3,\), there are convolutions 1 to 2"),
         ({"classes": 0}, "classes is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"normalization": "bach"}, "did you mean 'batch'"),
-        ({"input_noise": -0.1}, "input_noise is -0.1, it must be at least 0"),
+        ({"input_noise": -0.1}, "input_noise is -0.1: it must be at least 0"),
     ],
 )
 def test_bad_fields_are_refused(fields, sentence):

@@ -405,7 +405,7 @@ def test_an_unknown_corpus_names_the_nearest():
     with pytest.raises(ValueError, match=r"'tiny-shakespear'.*; did you mean 'tiny_shakespeare'"):
         corpus("tiny-shakespear")
     with pytest.raises(
-        ValueError, match=r"data is 'text:': allowed are eltec_eng, .*text:PATH .* and other text sets of TFDS"
+        ValueError, match=r"data is 'text:': allowed values are eltec_eng, .*text:PATH .* and other text sets of TFDS"
     ):
         corpus("text:")
 

@@ -123,7 +123,7 @@ def test_samples_have_the_probabilities_asked_for(options, expected):
     [
         (SMALL, {"n": 0}, "n is 0"),
         (SMALL, {"n": 12}, "17 tokens long, but positions are learned for 16"),
-        (SMALL, {"temperature": 0.0}, "temperature is 0.0, it must be positive"),
+        (SMALL, {"temperature": 0.0}, "temperature is 0.0: it must be positive"),
         (SMALL, {"top_k": 0}, "top_k is 0"),
         (SMALL, {"top_p": 1.5}, "top_p is 1.5"),
         (SMALL.clone(architecture="encoder"), {}, "is no decoder"),

@@ -214,11 +214,11 @@ def test_bad_fields_are_refused():
     with pytest.raises(ValueError, match="fashion_mnist"):
         ImageClassification("fashion_mnst")
     for field, value, sentence in (
-        ("preparation", "pca", "preparation is 'pca': allowed are none, zca, mean; did you mean 'zca'"),
+        ("preparation", "pca", "preparation is 'pca': allowed values are none, zca, mean; did you mean 'zca'"),
         (
             "augmentation",
             "mirror",
-            "augmentation is 'mirror': allowed are none, mirror_crop; did you",
+            "augmentation is 'mirror': allowed values are none, mirror_crop; did you",
         ),
     ):
         task = dataclasses.replace(CLASSIFICATION)

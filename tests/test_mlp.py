@@ -148,9 +148,9 @@ def test_the_bottleneck_of_an_autoencoder_keeps_its_place():
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"match": "params"}, "match is 'params': allowed are .* did you mean 'parameters'"),
+        ({"match": "params"}, "match is 'params': allowed values are .* did you mean 'parameters'"),
         ({"initialization": "unit"}, "initialization is 'unit'"),
-        ({"widths": ()}, r"widths is \(\), it must be"),
+        ({"widths": ()}, r"widths is \(\): it must be"),
         ({"widths": (4, 0)}, r"widths is \(4, 0\)"),
         ({"outputs": 0}, "outputs is 0"),
         ({"vocab_size": -1}, "vocab_size is -1"),

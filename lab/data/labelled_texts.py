@@ -30,7 +30,7 @@ def check_labelled(name: str) -> None:
     if name == MODULES or (name.startswith(FOLDER) and name != FOLDER):
         return
     hint = nearest(name, (MODULES, f"{FOLDER}DIR"))
-    raise ValueError(f"data is '{name}': allowed are {MODULES} and {FOLDER}DIR (DIR/LABEL/*.txt){hint}")
+    raise ValueError(f"data is '{name}': allowed values are {MODULES} and {FOLDER}DIR (DIR/LABEL/*.txt){hint}")
 
 
 def labelled_texts(name: str, classes: int, data_dir: Path | None = None) -> Dataset:

@@ -31,7 +31,7 @@ def check(name: str, ours: Sequence[str], kind: str) -> None:
         return
     more = "" if has_tensorflow() else " (most of which it knows only where TensorFlow is installed)"
     allowed = f"{', '.join(ours)} and other {kind} sets of TFDS{more}"
-    raise ValueError(f"data is '{name}': allowed are {allowed}{nearest(base, [*ours, *registered])}")
+    raise ValueError(f"data is '{name}': allowed values are {allowed}{nearest(base, [*ours, *registered])}")
 
 
 def has_tensorflow() -> bool:

@@ -46,7 +46,7 @@ def check_tokenizer(name: str, vocabulary: int, boundaries: bool) -> None:
     """
     if name not in NAMES and not name.endswith(".json"):
         known = f"{', '.join(NAMES)} and the path of a tokenizer.json"
-        raise ValueError(f"tokenizer is '{name}': allowed are {known}{nearest(name, NAMES)}")
+        raise ValueError(f"tokenizer is '{name}': allowed values are {known}{nearest(name, NAMES)}")
     if name not in TRAINED and vocabulary:
         raise ValueError(f"vocabulary is {vocabulary}, but tokenizer {name!r} has its own: leave it 0")
     if vocabulary < TRAINED.get(name, 0):

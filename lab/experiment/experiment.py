@@ -332,7 +332,7 @@ def _check_axes(experiment: Experiment) -> None:
         if path in OWN_FIELD:
             raise ValueError(f"axis {path} has a field of its own: use {OWN_FIELD[path]}")
         if path not in fields:
-            hint = nearest(path, fields) or ": allowed are those of task, model, settings, hyperparameters"
+            hint = nearest(path, fields) or ": allowed fields are those of task, model, settings, hyperparameters"
             raise ValueError(f"axis {path} is no field of the experiment{hint}")
         _check_values(f"axis {path}", list(values))
     paths = [path for path, _ in experiment.axes]

@@ -72,7 +72,7 @@ def _check(model: Any, other: Any) -> None:
             raise ValueError(f"the drift of a {type(network).__name__} cannot be measured, only that of a Transformer")
     for field in SHAPE:
         if (own := getattr(model, field, None)) != (its := getattr(other, field, None)):
-            raise ValueError(f"{field} is {own!r} in one network and {its!r} in the other, it must be the same")
+            raise ValueError(f"{field} is {own!r} in one network and {its!r} in the other: it must be the same")
 
 
 def _each(batches: Mapping[str, Shaped[Any, "batches batch_size *_"]]) -> Iterator[dict[str, Any]]:

@@ -70,7 +70,9 @@ def _with_norm(model: Stack, norm: str) -> Stack:
     """The model with another norm, which takes the same parameters."""
     check_choice("norm", norm, get_args(NormKind))
     if norm != model.norm and "none" in (norm, model.norm):
-        raise ValueError(f"norm {model.norm!r} -> {norm!r}: 'none' has no parameters, allowed are layernorm, rmsnorm")
+        raise ValueError(
+            f"norm {model.norm!r} -> {norm!r}: 'none' has no parameters: allowed values are layernorm, rmsnorm"
+        )
     return model.clone(norm=norm, norm_bias=model.has_norm_bias)
 
 

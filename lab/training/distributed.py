@@ -48,7 +48,7 @@ def _told() -> dict[str, Any]:
     variables = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
     for variable in variables.values():
         if not os.environ.get(variable, "").isdecimal():
-            raise ValueError(f"{variable} is '{os.environ.get(variable, '')}', it must be a whole number")
+            raise ValueError(f"{variable} is '{os.environ.get(variable, '')}': it must be a whole number")
     numbers = {name: int(os.environ[variable]) for name, variable in variables.items()}
     return {"coordinator_address": os.environ["JAX_COORDINATOR_ADDRESS"], **numbers}
 

@@ -26,7 +26,7 @@ class Placement:
         allowed = [n for n in range(1, devices + 1) if devices % n == 0 and (local % n == 0 or n % local == 0)]
         if self.shards not in allowed:
             raise ValueError(
-                f"shards is {self.shards}: of {devices} devices, allowed are {', '.join(map(str, allowed))}"
+                f"shards is {self.shards}: with {devices} devices, allowed values are {', '.join(map(str, allowed))}"
             )
         part = settings.batch_size // settings.accumulate
         if part % self.shards:

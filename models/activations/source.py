@@ -1,4 +1,4 @@
-"""What a function computes, as a hash: the same in every process, another once the code or a captured value changes."""
+"""A hash of what a function computes: equal in every process, different once its code or a captured value changes."""
 
 import functools
 import hashlib
@@ -12,9 +12,9 @@ Trail = tuple[FunctionType, ...]  # the functions being described, outermost fir
 
 
 def source_hash(function: Callable[..., Any]) -> str:
-    """SHA-256 (hex) of a function's source, or bytecode where there is none, with its defaults and what it captures.
+    """SHA-256 (hex) of a function's source (bytecode if there is none), its defaults and the values it captures.
 
-    Functions of its own module that it calls are followed; those of other modules count by name.
+    Functions that it calls are included if they are in the same module; those of other modules count by name.
     """
     return hashlib.sha256(_text(function, ()).encode()).hexdigest()
 
