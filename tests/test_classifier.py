@@ -144,8 +144,8 @@ def test_every_field_in_common_is_taken():
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        (Transformer(), "architecture is 'decoder', a classifier is made of an encoder"),
-        (EncoderDecoder(), "model is a EncoderDecoder, a classifier is made of a Transformer that is an encoder"),
+        (Transformer(), "architecture is 'decoder'"),
+        (EncoderDecoder(), "model is a EncoderDecoder"),
     ],
 )
 def test_other_models_are_refused(model, sentence):

@@ -166,7 +166,7 @@ def test_bad_fields_are_refused(fields, sentence):
 
 
 def test_an_input_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"the input is \(7, 2, 3\), the model takes \(\.\.\., 3, 2\)"):
+    with pytest.raises(ValueError, match=r"the input is \(7, 2, 3\): the model takes \(\.\.\., 3, 2\)"):
         SMALL.init(jax.random.key(0), X.reshape(7, 2, 3))
     SMALL.check(3)
     with pytest.raises(ValueError, match=r"the input is 5 long, but input_shape is \(3, 2\)"):

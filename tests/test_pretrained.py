@@ -156,10 +156,10 @@ DAMAGES = {
     "cross attention": (lambda f: set_config(f, add_cross_attention=True), "add_cross_attention is True"),
     "quantized": (lambda f: set_config(f, quantization_config={"bits": 4}), "quantization_config is {'bits': 4}"),
     "missing": (lambda f: change(f, lambda t: t.pop(NAME)), f"lacks the tensor {NAME}"),
-    "extra": (lambda f: change(f, lambda t: t.update(spare=t[NAME])), "the tensor spare is not one that its config"),
+    "extra": (lambda f: change(f, lambda t: t.update(spare=t[NAME])), "the tensor spare"),
     "shape": (
         lambda f: change(f, lambda t: t.update({NAME: t[NAME][:-1]})),
-        rf"the tensor {NAME} has shape \[15\], and its config asks for \[16\]",
+        rf"the tensor {NAME} has shape \[15\], but its config requires \[16\]",
     ),
     "truncated": (truncate, "model.safetensors is damaged"),
     "no config": (lambda f: (f / "config.json").unlink(), "config.json is missing"),

@@ -134,5 +134,5 @@ def test_bad_fields_are_refused(fields, sentence):
 
 
 def test_images_of_other_channels_are_refused():
-    with pytest.raises(ValueError, match="images have 3 channels, the model takes 2"):
+    with pytest.raises(ValueError, match="images have 3 channels: the model takes 2"):
         SMALL.init(jax.random.key(0), jnp.zeros((1, 8, 4, 3)))
