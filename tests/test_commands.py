@@ -151,8 +151,8 @@ def test_bad_options_are_refused(refusal, file, command, line, sentence):
         ("compare a b", "ablations compare takes no 'b' (see ablations compare --help)"),
         ("compare a --baselin gelu", "there is no option --baselin; did you mean '--baseline'?"),
         ("compare a --baseline", "--baseline needs a value"),
-        ("compare nowhere", "nowhere holds no results: there is no experiment.json in it"),
-        ("report nowhere", "nowhere holds no results: there is no experiment.json in it"),
+        ("compare nowhere", "nowhere is not a results directory"),
+        ("report nowhere", "nowhere is not a results directory"),
         ("report nowhere --json", "there is no option --json"),
     ],
 )
@@ -167,7 +167,7 @@ def test_results_do_not_go_where_something_else_is(refusal, file, tmp_path):
     assert "is not empty and holds no results" in refusal("run", file, "--out", tmp_path / "foreign")
     tune = ("tune", file, "--tuning.learning-rates", "1e-3", "--tuning.seeds", "7")
     assert "is not empty and holds no results" in refusal(*tune, "--out", tmp_path / "foreign")
-    assert "holds no results" in refusal("compare", tmp_path / "foreign")
+    assert "is not a results directory" in refusal("compare", tmp_path / "foreign")
     assert "Not a directory" in refusal("run", file, "--out", tmp_path / "foreign" / "letter.txt")
     assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["letter.txt"]
 

@@ -204,9 +204,9 @@ def test_the_loss_is_in_f32_whatever_the_logits_are():
 
 def test_a_model_of_other_outputs_is_refused():
     batch = {**jax.tree.map(jnp.asarray, pictures(2)), "weight": jnp.ones(2)}
-    with pytest.raises(ValueError, match=r"outputs have the shape \(2, 10\), the task needs \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"outputs have the shape \(2, 10\), but the task needs \(2, 4\)"):
         CLASSIFICATION.metrics(jnp.zeros((2, 10)), batch)
-    with pytest.raises(ValueError, match=r"outputs have the shape \(2, 10\), the task needs \(2, 6\)"):
+    with pytest.raises(ValueError, match=r"outputs have the shape \(2, 10\), but the task needs \(2, 6\)"):
         AUTOENCODING.metrics(jnp.zeros((2, 10)), batch)
 
 

@@ -1,4 +1,4 @@
-"""The directory of a cell: what was asked, and its waves of runs, each with its rows, checkpoints and environment."""
+"""The directory of a cell: its description and its waves of runs, each with rows, checkpoints and environment."""
 
 import hashlib
 import json
@@ -17,10 +17,11 @@ Identity = dict[str, int | float | str]  # a run as JSON: its seed and its hyper
 
 @dataclass(frozen=True)
 class Wave:
-    """Runs of a cell that were trained together, in a directory of their own.
+    """Runs of a cell that were trained together, in one directory.
 
-    `runs.json` says which; `metrics.parquet` has their curves up to the last checkpoint, `timing.parquet` what depends
-    on the machine's speed, `checkpoints/` the weights, `environment.json` what they were made with; `done` comes last.
+    `runs.json` lists them; `metrics.parquet` has their curves up to the last checkpoint, `timing.parquet` the values
+    that depend on the machine's speed, `checkpoints/` the weights, `environment.json` the environments; `done` is
+    written last.
     """
 
     path: Path
@@ -28,16 +29,16 @@ class Wave:
 
     @property
     def done(self) -> bool:
-        """Whether all runs of the wave have reached the last step, and all files are there.
+        """Whether all runs of the wave have reached the last step and all files exist.
 
-        One that somebody deleted, since it was damaged, is made again from the last checkpoint.
+        A missing file, for example a damaged one that a user deleted, is recomputed from the last checkpoint.
         """
         files = ("done", "environment.json", "metrics.parquet", "timing.parquet")
         return all((self.path / name).exists() for name in files)
 
     @property
     def started(self) -> bool:
-        """Whether its runs have been written down: from then on they stay together."""
+        """Whether its runs have been recorded; from then on they stay together."""
         return (self.path / "runs.json").exists()
 
     @property
@@ -46,24 +47,24 @@ class Wave:
         return self.path / "checkpoints"
 
     def start(self, environment: dict[str, Any]) -> None:
-        """Makes the directory; keeps the first environment and adds this one where it differs (a resumed wave)."""
+        """Create the directory; keep the first environment, and add this one if it differs (a resumed wave)."""
         known = self.environments
         if environment not in known:
             write_json(self.path / "environment.json", [*known, environment])
-        write_json(self.path / "runs.json", list(self.runs))  # last: only a wave that has it is seen
+        write_json(self.path / "runs.json", list(self.runs))  # last, as waves without this file are ignored
 
     def finish(self) -> None:
-        """Marks the wave as done; the very last thing that is written."""
+        """Mark the wave as done; must be written last."""
         write_json(self.path / "done", True)
 
     @property
     def environments(self) -> list[dict[str, Any]]:
-        """What the wave was made with; more than one if it was resumed under another."""
+        """The environment in which the wave ran; several if it was resumed in another."""
         path = self.path / "environment.json"
         return read_json(path) if path.exists() else []
 
     def write(self, metrics: pd.DataFrame, timing: pd.DataFrame) -> None:
-        """Replaces curves and timing."""
+        """Replace curves and timing."""
         write_table(self.path / "metrics.parquet", metrics)
         write_table(self.path / "timing.parquet", timing)
 
@@ -90,27 +91,27 @@ class CellDirectory:
 
     @property
     def lock(self) -> Path:
-        """The file to hold while training here."""
+        """The lock file to hold while training."""
         return self.path / "lock"
 
     def describe(self, description: dict[str, Any]) -> None:
-        """Writes `cell.json`, what this cell is, if it is new.
+        """Write `cell.json`, the description of the cell, if it is new.
 
-        Raises ValueError if the directory holds another cell: the same name, but, say, another source of a user's
-        activation.
+        Raises ValueError if the directory contains another cell of the same name, for example one with different source
+        code of a user's activation.
         """
         path = self.path / "cell.json"
         if not path.exists():
             write_json(path, description)
         elif (difference := first_difference(read_json(path), json.loads(json.dumps(description)))) is not None:
-            raise ValueError(f"{self.path} was made with {difference}: choose another --out, or delete it")
+            raise ValueError(f"{self.path} was created with {difference}: choose another --out, or delete it")
 
     def description(self) -> dict[str, Any]:
-        """What `describe` wrote."""
+        """The description written by `describe`."""
         return read_json(self.path / "cell.json")
 
     def waves(self) -> list[Wave]:
-        """All waves, finished or not, in the order of their names."""
+        """All waves, finished or not, sorted by name."""
         folders = sorted(self.path.glob("runs-*/runs.json"))
         return [Wave(file.parent, tuple(read_json(file))) for file in folders]
 
@@ -120,7 +121,7 @@ class CellDirectory:
         return Wave(self.path / f"runs-{digest}", tuple(runs))
 
     def missing(self, runs: Sequence[Identity]) -> list[Wave]:
-        """The waves still to be trained so that all `runs` are there: unfinished ones first, then a new one."""
+        """The waves that remain to be trained for these `runs`: unfinished ones first, then a new one."""
         waves = self.waves()
         pending = [run for run in runs if not any(run in wave.runs for wave in waves if wave.done)]
         unfinished = [wave for wave in waves if not wave.done and any(run in pending for run in wave.runs)]
@@ -128,12 +129,12 @@ class CellDirectory:
         return unfinished + ([self.wave(fresh)] if fresh else [])
 
     def clear(self) -> None:
-        """Deletes every wave, so that all runs are trained again."""
+        """Delete every wave, so that all runs are retrained."""
         for wave in self.waves():
             remove(wave.path)
 
     def sweep(self) -> None:
-        """Deletes what killed runners left here; the caller holds the lock."""
+        """Delete leftovers of killed runners; the caller holds the lock."""
         sweep(self.path.rglob(LEFTOVERS))
 
 
