@@ -62,7 +62,7 @@ def _kept(forward: Callable[..., Any], *arguments: Any) -> int:
 def measured(
     names: Sequence[str], shape: tuple[int, int], rounds: int, seconds: float, types: Sequence[str] = TYPES
 ) -> list[dict[str, Any]]:
-    """A row an activation and type: ms of both passes in each round, and bytes; all in turn."""
+    """One row per activation and type: ms of both passes in each round, and bytes; all in turn."""
     rows: list[dict[str, Any]] = []
     sides: dict[str, Callable[[], float]] = {}
     for dtype in types:

@@ -307,10 +307,10 @@ def test_the_full_budget_is_the_papers(folder):
 
 
 def test_choices_about_timit_need_it():
-    with pytest.raises(ValueError, match="softmax and mean_subtractions are choices about TIMIT"):
+    with pytest.raises(ValueError, match="softmax and mean_subtractions apply to TIMIT"):
         Frames(softmax=2048)
 
 
 def test_a_folder_without_timit_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"frames.timit is '.*': it must be the folder of TIMIT"):
+    with pytest.raises(ValueError, match=r"frames.timit is '.*': it must be the TIMIT folder"):
         Frames(timit=str(tmp_path))
