@@ -49,7 +49,7 @@ def test_a_wrong_promise_is_corrected():
 
 
 def test_it_says_how_much_is_missing():
-    sentence = "need 12.5 GB of a device's memory and 8 GB are free, 4.5 GB are missing: a smaller batch_size"
+    sentence = "need 12.5 GB of device memory but 8 GB are free, 4.5 GB are missing"
     with pytest.raises(ValueError, match=sentence):
         memory.most(1, lambda runs: 12_500_000_000, 8_000_000_000)
     memory.check(8, 8)
