@@ -60,7 +60,7 @@ pd.DataFrame(rows).set_index("activation").style.format("{:,}")
 # %% [markdown]
 # ## A folder
 #
-# The task returns batches as functions of (seed, step); `train_interval` is the same pure function that experiments run.
+# Batches of a task are functions of (seed, step); `train_interval` is the same pure function that experiments run.
 
 # %%
 task = CausalLanguage(context=64)

@@ -15,9 +15,9 @@
 # # Which change made a trained network drift, where, and does it recover?
 #
 # GELU was exact in training and `tanh` in the server; LayerNorm became RMSNorm and GELU became SwiGLU in one commit,
-# and something drifted. Here a small GPT-2-style decoder is trained with LayerNorm and GELU, with three seeds; then each
-# change is made alone and both together, and every layer is compared with the original. For your own network, a cell of
-# results or a Hugging Face folder, `ablations swap FOLDER --activation ... --norm ...` does the same.
+# and something drifted. Here a small GPT-2-style decoder is trained with LayerNorm and GELU, with three seeds; then
+# each change is made alone and both together, and every layer is compared with the original. For your own network, a
+# cell of results or a Hugging Face folder, `ablations swap FOLDER --activation ... --norm ...` does the same.
 
 # %%
 import tempfile
@@ -75,8 +75,8 @@ drift.drawn(rows)
 # %% [markdown]
 # ## Does it recover?
 #
-# All of them, and the unchanged network, are trained further for a few steps on the same batches. Shown is the remaining
-# difference from the unchanged network of the same seed, with its 95 % interval.
+# All of them, and the unchanged network, are trained further for a few steps on the same batches. The table shows the
+# remaining difference from the unchanged network of the same seed, with its 95 % interval.
 
 # %%
 parts = {"recovery": "", "folded": ", centring folded"}

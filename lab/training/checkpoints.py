@@ -30,9 +30,7 @@ def save(directory: Path, step: int, state: Any, record: Any) -> None:
     Raises OSError (disk full, read-only folder), naming the folder; older checkpoints then remain.
     """
     path = directory.resolve() / str(step)  # Orbax refuses relative paths
-    text = np.frombuffer(
-        json.dumps(record).encode(), np.uint8
-    )  # one array, as a tree would be stored as one file per value
+    text = np.frombuffer(json.dumps(record).encode(), np.uint8)  # one array; a tree would be one file per value
     for killed in directory.glob("*.orbax-checkpoint-tmp") if distributed.first() else ():
         remove(killed)
     try:

@@ -56,9 +56,8 @@ class Execution:
             return self
         sown = partial(model.apply, mutable=["intermediates"])
         hidden = jax.tree.leaves(jax.eval_shape(sown, variables, *inputs)[1])
-        rows = max(
-            (math.prod(leaf.shape[-3:-1]) for leaf in hidden), default=0
-        )  # per example, without the axis of scanned layers
+        # Rows per example, without the axis of scanned layers.
+        rows = max((math.prod(leaf.shape[-3:-1]) for leaf in hidden), default=0)
         size = max((math.prod(leaf.shape[-3:]) * leaf.dtype.itemsize for leaf in hidden), default=0)
         return replace(self, parts=_parts(settings.batch_size // settings.accumulate, rows, size))
 
