@@ -166,7 +166,7 @@ SECTIONS: dict[str, tuple[Callable[[Scale], Rows], float]] = {  # and the second
 
 
 def _against_torch(scale: Scale, size: Size, count: int) -> Rows:
-    """Tokens per second of `count` seeds together and of PyTorch, alternating; first ours alone, in case torch fails."""
+    """Tokens per second of `count` seeds together and of PyTorch, alternating; ours alone first, if torch fails."""
     ours = workload.rate(workload.trainer(size, count), count * size.tokens, scale.seconds)
     row = {"size": asdict(size), "seeds": count, "flops_per_token": workload.flops_per_token(size)}
     yield {**row, "JAX": measure.in_turn({"JAX": ours}, scale.rounds)["JAX"]}

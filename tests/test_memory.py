@@ -73,7 +73,7 @@ def test_what_a_program_says_it_needs_holds_its_state_and_data(cell):
     many = program(cell, 3)
     state = many.init()
     assert memory.size(state) == sum(leaf.nbytes for leaf in jax.tree.leaves(many.host(state)))
-    assert many.device_bytes > sum(map(memory.size, (state, many._data, many._batches)))
+    assert many.device_bytes > sum(map(memory.size, (state, many._data))) + many.evaluation.curve.nbytes
 
 
 class Measured(Program):

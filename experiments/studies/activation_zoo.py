@@ -10,7 +10,7 @@ Expected: most differences inconclusive, as 29 activations lie within 0.006 bits
 
 EleutherAI's "Activation Function Ablation" (L. Gao, 2021) trained GPT-like models of about 100 million parameters on
 the Pile for 10,000 steps, once with each of 30 activations; the author notes that many more runs would be needed to
-estimate the variance. `activation_zoo_published.csv` is its table. Its GELU is the tanh approximation
+estimate estimate the variance. `activation_zoo_published.csv` is its table. Its GELU is the tanh approximation
 (EleutherAI/gpt-neo, models/activations.py), which is therefore the baseline here.
 
 All built-in activations are trained, plain and gated, and the published ones are also compared among themselves.

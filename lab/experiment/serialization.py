@@ -43,13 +43,14 @@ def canonical(value: Any) -> Any:
     """A value as JSON: a dataclass or a Flax module becomes its type's name and its fields, an activation its name.
 
     Fields that two equal values may differ in are left out, and those that came after version 0.1.0 (their metadata
-    say `since`) where they are as by default: what was made before keeps its name. A user's own activation also carries
-    the hash of its source. Raises TypeError for what has no such form.
+    say `since`) where they are as before there were any: what was made before keeps its name. That is as by default,
+    unless the metadata have another value (`before`). Of a user's own code only the name is here: what it computes is
+    told by `lab.experiment.own_code`. Raises TypeError for what has no such form.
     """
     if isinstance(value, Activation):
-        return value.name if value.source_hash is None else {"name": value.name, "source": value.source_hash}
+        return value.name if value.built_in else {"name": value.name}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        newer = {item.name: item.default for item in dataclasses.fields(value) if "since" in item.metadata}
+        newer = _before(type(value))
         names = [name for name in field_names(value) if name not in newer or getattr(value, name) != newer[name]]
         fields = {name: canonical(getattr(value, name)) for name in names}
         return {"type": type(value).__name__, **fields}
@@ -59,11 +60,25 @@ def canonical(value: Any) -> Any:
         return str(value)  # JSON has no infinity
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
+    if callable(value) or type(value).__module__ != "builtins":  # an initializer, a dtype, a user's own object
+        return {"type": getattr(value, "__qualname__", type(value).__qualname__)}
     raise TypeError(f"{value!r} has no canonical form: use numbers, strings, tuples and dataclasses")
 
 
+def ours(value: Any) -> bool:
+    """Whether a value is made of the types of this project alone, and of activations, whosever they are."""
+    if isinstance(value, Activation):
+        return True
+    if isinstance(value, (list, tuple)):
+        return all(map(ours, value))
+    if type(value) in KNOWN.values():
+        return all(ours(getattr(value, name)) for name in field_names(value))
+    return value is None or isinstance(value, (str, int, float, bool))
+
+
 def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
-    """The value that has this canonical form; fields that it lacks, since they are newer, are as by default.
+    """The value that has this canonical form; fields that it lacks, since they are newer, are as before there were
+    any, else as by default.
 
     `ignore` are keys beside the fields. Raises ValueError, naming it, for a type or field that is not known here, and
     for an activation that is a user's own: its function is not in the file.
@@ -72,7 +87,7 @@ def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
         return tuple(restored(item) for item in form)
     if not isinstance(form, Mapping):
         return form
-    if "source" in form:
+    if "name" in form and "type" not in form:
         raise ValueError(f"activation '{form['name']}' is one of your own: only built-in ones are made from a file")
     kind = KNOWN.get(str(form.get("type")))
     if kind is None:
@@ -82,4 +97,11 @@ def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
     for name in fields:
         if name not in known:
             raise ValueError(f"{kind.__name__} has no field '{name}'{nearest(name, known)}")
-    return kind(**{name: restored(value) for name, value in fields.items()})
+    return kind(**{**_before(kind), **{name: restored(value) for name, value in fields.items()}})
+
+
+def _before(kind: type) -> dict[str, Any]:
+    """The fields that came after version 0.1.0, with the value that stands for how it was without them."""
+    plain = [item for item in dataclasses.fields(kind) if item.default_factory is dataclasses.MISSING]
+    newer = [item for item in plain if "since" in item.metadata]
+    return {item.name: item.metadata.get("before", item.default) for item in newer}

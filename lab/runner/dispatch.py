@@ -69,7 +69,7 @@ def _cell(
     with _held(folder, wait) as mine:
         if not mine:
             return False
-        distributed.on_process_zero(lambda: _prepare(folder, cell.description(load(cell.task)), retrain))
+        distributed.on_process_zero(lambda: _prepare(folder, cell, load(cell.task), retrain))
         train(
             cell.model,
             cell.task,
@@ -92,8 +92,8 @@ def _held(folder: CellDirectory, wait: bool) -> Iterator[bool]:
         yield distributed.on_process_zero(lambda: mine)
 
 
-def _prepare(folder: CellDirectory, description: dict[str, Any], retrain: bool) -> None:
+def _prepare(folder: CellDirectory, cell: Cell, dataset: Dataset, retrain: bool) -> None:
     folder.sweep()
     if retrain:
         folder.clear()
-    folder.describe(description)
+    folder.describe(cell.description(dataset), cell.own_code(dataset))

@@ -4,16 +4,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 from lab.data.order import drawn
-from lab.tasks.examples import cross_entropy, weighted
-from lab.tasks.task import of_each_token
-from lab.tasks.windows import Windows, in_batches
+from lab.tasks.examples import cross_entropy, in_batches, weighted
+from lab.tasks.task import of_each_token, totals
+from lab.tasks.windows import Windows
 
 NOISE = 2**32 - 1  # an epoch that no run reaches, so that the noise is independent of the order of windows
 EVALUATION = 0  # the seed of the evaluation noise, the same for every model
@@ -26,6 +26,8 @@ class Denoising(Windows, ABC):
     A batch has the input `tokens`, the target `labels` and `weight`, f32, 1 at predicted tokens and 0 elsewhere. Raises
     what `Windows` raises, and ValueError for a rate out of range.
     """
+
+    directions: ClassVar[Mapping[str, str]] = {"accuracy": "max"}
 
     rate: float = 0.15
     """Fraction of the tokens that are removed."""
@@ -56,7 +58,8 @@ class Denoising(Windows, ABC):
     def evaluation_batches(
         self, arrays: Mapping[str, Integer[np.ndarray, " n"]], batch_size: int
     ) -> dict[str, np.ndarray]:
-        """The evaluation windows, with fields as in a batch, [n_batches, batch_size, ...] each; padding has weight 0.
+        """The windows that are evaluated, with fields as in a batch, [n_batches, batch_size, ...] each, and the
+        `document` of each (see `Windows.documents_of`); padding weighs 0.
 
         Windows are contiguous; the last one is moved back into the split. The noise of a window depends only on its
         position.
@@ -65,7 +68,7 @@ class Denoising(Windows, ABC):
         starts = self.evaluation_starts(tokens.size)
         windows = tokens[self.positions(starts.clip(max=tokens.size - self.window))]
         fields = self.noised(windows.astype(np.int32), derived(EVALUATION, NOISE, starts))
-        return in_batches(fields, batch_size)
+        return in_batches({**fields, "document": self.documents_of(arrays, starts)}, batch_size)
 
     def loss(self, outputs: Float[Array, "batch length vocab"] | Any, batch: Mapping[str, Array]) -> Float[Array, ""]:
         """The mean cross-entropy of the predicted tokens, in nats; 0 if there are none."""
@@ -77,8 +80,15 @@ class Denoising(Windows, ABC):
     ) -> dict[str, tuple[Float[Array, ""], Float[Array, ""]]]:
         """`loss` and `accuracy` of the predicted tokens: the summed cross-entropy in nats and the number of correct
         predictions, with the number of tokens."""
+        return totals(self.example_metrics(outputs, batch))
+
+    def example_metrics(
+        self, outputs: Float[Array, "batch length vocab"] | Any, batch: Mapping[str, Array]
+    ) -> dict[str, tuple[Float[Array, " batch"], Float[Array, " batch"]]]:
+        """`metrics` of each window."""
         nats, hits = of_each_token(_nats_and_hits, outputs, batch["labels"])
-        return {"loss": weighted(nats, batch["weight"]), "accuracy": weighted(hits, batch["weight"])}
+        weight, count = batch["weight"], jnp.sum(batch["weight"], axis=-1)
+        return {"loss": (jnp.sum(weight * nats, axis=-1), count), "accuracy": (jnp.sum(weight * hits, axis=-1), count)}
 
     def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
         """The means, unchanged."""

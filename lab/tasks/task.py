@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer, Key
 
@@ -28,9 +29,20 @@ class Task(Protocol):
     """What is learned: examples, their order, the objective and the metrics.
 
     Implementations are frozen, hashable dataclasses of plain values, so that a task can be a static argument of a
-    jitted function and its fields can be axes of an experiment. `batch`, `inputs`, `loss` and `metrics` are pure and
-    run under jit.
+    jitted function and its fields can be an experiment's axes. `batch`, `inputs`, `loss` and `metrics` are pure and run
+    inside jit.
+
+    Two methods a task may have and need not: see `measured` for `example_metrics`, `final_batches` for
+    `final_evaluation_batches`.
     """
+
+    @property
+    def directions(self) -> Mapping[str, str]:
+        """Metric -> "min" or "max", what is better; one that is not named gets no verdict. The loss is minimized.
+
+        A class attribute, `directions = {"auc": "max"}`, will do.
+        """
+        ...
 
     @property
     def name(self) -> str:
@@ -67,7 +79,11 @@ class Task(Protocol):
         ...
 
     def evaluation_batches(self, arrays: Mapping[str, np.ndarray], batch_size: int) -> dict[str, np.ndarray]:
-        """A split's fixed evaluation batches; fields have axes [n_batches, batch_size]; padding has weight 0."""
+        """A split's fixed evaluation batches: fields with leading axes [n_batches, batch_size]; padding weighs 0.
+
+        A field `document`, whole numbers [n_batches, batch_size], says which examples were drawn together, as windows
+        of one text are: the unit over which a standard error over the text is taken. Without it each is its own.
+        """
         ...
 
     def metrics(self, outputs: Array, batch: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
@@ -77,6 +93,47 @@ class Task(Protocol):
     def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
         """The means over a split, together with metrics derived from them."""
         ...
+
+
+Sums = dict[str, tuple[Array, Array]]
+"""Metric -> its sum and its weight, arrays of equal shape."""
+
+
+def measured(task: Task, outputs: Any, batch: Mapping[str, Array]) -> tuple[Sums, Sums]:
+    """The metrics of an evaluation batch, and those of each of its examples, [batch_size] each.
+
+    A task with a method `example_metrics(outputs, batch)` gives the latter itself, and the former are their sums. Of
+    any other each example is measured as a batch of one; where outputs are no array, whose first axis is the batch's,
+    nothing is known of single examples.
+    """
+    if (of_examples := getattr(task, "example_metrics", None)) is not None:
+        examples = of_examples(outputs, batch)
+        return totals(examples), examples
+    if not isinstance(outputs, jax.Array):
+        return task.metrics(outputs, batch), {}
+
+    def alone(output: Array, example: Mapping[str, Array]) -> Sums:
+        return task.metrics(output[None], jax.tree.map(lambda field: field[None], example))
+
+    return task.metrics(outputs, batch), jax.vmap(alone)(outputs, dict(batch))
+
+
+def totals(examples: Sums) -> Sums:
+    """Sums and weights of examples, added."""
+    return {metric: (jnp.sum(value), jnp.sum(weight)) for metric, (value, weight) in examples.items()}
+
+
+def final_batches(
+    task: Task, arrays: Mapping[str, np.ndarray], batch_size: int, examples: int
+) -> dict[str, np.ndarray]:
+    """The batches of the evaluation at the last step: about so many examples of a split, but at least those of
+    `Task.evaluation_batches`, and at most all.
+
+    A task with a method `final_evaluation_batches(arrays, batch_size, examples)` chooses them; any other is evaluated
+    on the same ones at every step.
+    """
+    choose = getattr(task, "final_evaluation_batches", None)
+    return task.evaluation_batches(arrays, batch_size) if choose is None else choose(arrays, batch_size, examples)
 
 
 def of_each_token(function: Callable[..., Values], outputs: Any, *fields: Array) -> Values:
