@@ -119,7 +119,7 @@ def test_runs_that_do_not_fit_go_through_in_waves(cell, tmp_path, monkeypatch):
 
 def test_a_run_that_cannot_fit_alone_is_refused(cell, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "capacity", lambda devices: 1000)
-    with pytest.raises(ValueError, match=r"and 1 kB are free, .* kB are missing"):
+    with pytest.raises(ValueError, match=r"but 1 kB are free, .* kB are missing"):
         train(cell.model, cell.task, cell.settings, cell.runs[:1], tmp_path, cell.task.load())
     assert not CellDirectory(tmp_path).waves()
 
