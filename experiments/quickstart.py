@@ -2,7 +2,7 @@
 
 Command:  ablations run quickstart
 Cost:     about 3 minutes on 2 CPU cores
-Expected: gated activations ahead of gelu, relu behind; the README has the table
+Expected: gated activations better than gelu, relu worse; the README has the table
 """
 
 from lab.experiment.experiment import Experiment, Tuning
@@ -22,7 +22,7 @@ experiment = Experiment(
         norm="rmsnorm",
         positions="rotary",
         bias=False,
-        initialization="lecun",  # a deviation of 0.02 would leave so narrow a network almost linear at the start
+        initialization="lecun",  # with a standard deviation of 0.02 so narrow a network would be almost linear at first
     ),
     activations=("relu", "gelu", "silu", "relu2", "geglu", "swiglu"),
     baseline="gelu",

@@ -126,7 +126,7 @@ class Comparison:
 
     @property
     def direction(self) -> Direction | None:
-        """Whether less or more of the metric is better; None where nobody has declared it."""
+        """Whether a lower or higher metric is better; None if this is not declared."""
         return self.question.direction
 
     @property
@@ -224,7 +224,7 @@ def compare(
 
 
 def missing(results: Results) -> list[str]:
-    """What was asked for and is absent, by the experiment's own question; also while nothing can be compared yet."""
+    """What was requested but is absent, by the experiment's question; also while nothing can be compared yet."""
     record = results.experiment
     known = family.asked_for(results, record.get("baseline", ""))
     return family.missing(results, known, record.get("metric", "loss"), record.get("split", "validation"), None)
