@@ -27,7 +27,7 @@ experiment = Experiment(
     activations=("relu", "gelu", "silu", "relu2", "geglu", "swiglu"),
     baseline="gelu",
     seeds=(0, 1, 2, 3, 4, 5, 6, 7),
-    tuning=Tuning(learning_rates=(3e-3, 6e-3, 1.2e-2, 2.4e-2)),
+    tuning=Tuning(learning_rates=(3e-3, 6e-3, 1.2e-2, 2.4e-2), seeds=(1000, 1001, 1002, 1003)),
     settings=Settings(steps=300, batch_size=8),
     hyperparameters=Hyperparameters(learning_rate=3e-3),
 )
