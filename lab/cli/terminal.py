@@ -7,7 +7,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from lab.comparison import comparison, reference_predictors, tuning
+from lab.comparison import reference_predictors, tuning
+from lab.comparison.comparison import Comparison
 from lab.comparison.speed import speed
 from lab.experiment.experiment import Experiment
 from lab.report import drift, table
@@ -49,13 +50,14 @@ def show_matched(arms: Sequence[Mapping[str, Any]]) -> None:
         print(f"{words}: {1e3 * arm['seconds_per_step']:.3g} ms a step, {arm['fields']['settings.steps']} steps")
 
 
-def show_comparison(found: Results, baseline: str | None = None, metric: str | None = None) -> None:
-    """The ranked table, and which reference predictors were beaten.
-
-    Raises ValueError where there is nothing to compare: see `lab.comparison.comparison.compare`.
-    """
-    compared = comparison.compare(found, baseline, metric)
+def show_comparison(found: Results, compared: Comparison) -> None:
+    """The ranked table, what weakens it, what an axis does if it was asked for, and which baselines that are no
+    networks were beaten."""
     Console().print(table.terminal(table.ranked(found, compared), compared))
+    for effect in compared.effects:
+        print(table.of_effect(effect, compared))
+    for sentence in (*compared.missing, *compared.cautions):
+        print(f"! {sentence}")
     for sentence in reference_predictors.best(reference_predictors.beside(found, compared.baseline), compared.baseline):
         print(sentence)
 

@@ -7,10 +7,11 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import jax
 
+from lab.comparison.question import Hold
 from lab.data.dataset import SPLITS, Dataset
 from lab.experiment.fields import field_types, with_fields
 from lab.experiment.init_from import InitFrom
@@ -18,6 +19,7 @@ from lab.experiment.own_code import OwnCode, own_code
 from lab.experiment.serialization import canonical, restored
 from lab.files.choices import check_choice, nearest
 from lab.probes.cost import cost
+from lab.results.directions import checked, declared, split_metric
 from lab.training.settings import Hyperparameters, Run, Settings
 from models.activations import Activation, activation
 
@@ -34,7 +36,7 @@ class Tuning:
     """
 
     learning_rates: tuple[float, ...] = ()
-    """Peak learning rates to choose from; nothing is tuned where there are none."""
+    """Peak learning rates to choose from; nothing is tuned where there are none, and arms are compared untuned."""
     weight_decays: tuple[float, ...] = ()
     """Weight decays to choose from; that of hyperparameters unless given."""
     seeds: tuple[int, ...] = (1000, 1001)
@@ -84,7 +86,7 @@ class Experiment:
     baseline: str = "gelu"
     """The activation that the others are compared with."""
     metric: str = "loss"
-    """What is compared, at the last step."""
+    """What is compared, at the last step; "auc:max" says which way is better where the task does not."""
     split: str = "validation"
     """On which split."""
     published: tuple[tuple[str, float], ...] = ()
@@ -92,7 +94,9 @@ class Experiment:
     level: float = 0.95
     """Confidence level of the intervals and family-wise level of the verdicts."""
     margin: float | None = None
-    """The largest difference of the metric that does not matter; given one, arms within it are called the same."""
+    """The largest difference of the metric that does not matter; given one, arms within it are called equivalent."""
+    intervals: Hold = "each"
+    """Whether intervals hold for each arm, for all at once, or for those selected: better, worse or equivalent."""
     target: float | None = None
     """A value of the metric, of which is reported when each arm reaches it; the baseline's own values unless given."""
     settings: Settings = field(default_factory=Settings)
@@ -121,6 +125,8 @@ class Experiment:
             raise ValueError(f"level is {self.level}: it must lie between 0 and 1")
         if self.margin is not None and not 0 < self.margin < math.inf:
             raise ValueError(f"margin is {self.margin}: it must be a positive difference of the {self.metric}")
+        check_choice("intervals", self.intervals, get_args(Hold))
+        metric, direction = split_metric(self.metric)
         cells = grid(self)
         for cell in cells:
             cell.check()
@@ -129,7 +135,13 @@ class Experiment:
         for cell in {cell.task: cell for cell in cells}.values():
             dataset = load(cell.task)
             cell.task.check(dataset)
-            check_choice("metric", self.metric, cell.metrics(dataset, self.split))
+            check_choice("metric", metric, cell.metrics(dataset, self.split))
+            known = checked(metric, direction, declared(cell.task))
+            if self.tuning.learning_rates and metric not in known:
+                raise ValueError(
+                    f"metric is '{metric}', of which nobody has declared whether more or less is better, so that no "
+                    f"learning rate can be chosen: name it in the task's directions, or ask for {metric}:max or :min"
+                )
 
     @property
     def reference(self) -> str:
@@ -325,9 +337,11 @@ def _check_tuning(experiment: Experiment) -> None:
         raise ValueError(
             f"tuning.seeds has {_list(both)}, which are reported too: what is chosen on a seed flatters it"
         )
-    decays = [path for path, _ in experiment.axes if path == "hyperparameters.weight_decay"]
-    if decays and tuning.weight_decays:
-        raise ValueError("weight decay is an axis and in tuning.weight_decays: compare at every one, or at the best")
+    if traced := [path for path, _ in experiment.axes if path.startswith("hyperparameters.")]:
+        raise ValueError(
+            f"tuning.learning_rates are given and {traced[0]} is an axis: compare at all of its values at one rate, or "
+            "tune at one value"
+        )
     tuning_of(experiment).check()
 
 

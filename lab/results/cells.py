@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from lab.results.tables import read_table, write_table
 
 PARTS = ("activation", "model", "task")  # that may be a user's own
 NOTHING: Mapping[str, "Code"] = {}
+WAVE = re.compile("runs-[0-9a-f]{8}")
 Identity = dict[str, int | float | str]  # a run as JSON: its seed and its hyperparameters
 
 
@@ -128,9 +130,29 @@ class CellDirectory:
         return read_json(self.path / "cell.json")
 
     def waves(self) -> list[Wave]:
-        """All waves, finished or not, in the order of their names."""
-        folders = sorted(self.path.glob("runs-*/runs.json"))
-        return [Wave(file.parent, tuple(read_json(file))) for file in folders]
+        """All waves, finished or not, in the order of their names; copies of one are none (see `ignored`).
+
+        Raises ValueError, naming both folders, where two waves hold the same run.
+        """
+        folders = [path for path in self._folders() if WAVE.fullmatch(path.name)]
+        waves = [Wave(folder, tuple(read_json(folder / "runs.json"))) for folder in folders]
+        holders: dict[str, Wave] = {}
+        for wave in waves:
+            for run in wave.runs:
+                other = holders.setdefault(json.dumps(run, sort_keys=True), wave)
+                if other is not wave:
+                    raise ValueError(f"{other.path} and {wave.path} hold the same run, {run}: delete one of the two")
+        return waves
+
+    def ignored(self) -> list[str]:
+        """A sentence for every folder of runs that is a copy, as file managers and sync tools make them."""
+        copies = [path for path in self._folders() if not WAVE.fullmatch(path.name)]
+        return [
+            f"{self.path.name}/{path.name} is ignored: it is named as a copy of a folder of runs" for path in copies
+        ]
+
+    def _folders(self) -> list[Path]:
+        return [file.parent for file in sorted(self.path.glob("runs-*/runs.json"))]
 
     def wave(self, runs: Sequence[Identity]) -> Wave:
         """The wave of exactly these runs."""
@@ -172,6 +194,19 @@ def changed_code(known: Mapping[str, Any], own_code: Mapping[str, Code], parts: 
         if part in own_code and (difference := own_code[part].difference(then[part])) is not None:
             return f"another {part} '{name}' ({difference})"
     return None
+
+
+def cell_directories(directory: Path) -> tuple[list[CellDirectory], list[str]]:
+    """The cells of a results directory, and a sentence for every folder that is a copy of one: its name is not that of
+    the cell it describes."""
+    cells, ignored = [], []
+    for path in sorted(directory.glob("cells/*/cell.json")):
+        folder = CellDirectory(path.parent)
+        if (name := folder.description().get("cell")) == path.parent.name:
+            cells.append(folder)
+        else:
+            ignored.append(f"cells/{path.parent.name} is ignored: it is a copy of the cell {name}")
+    return cells, ignored
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -30,6 +31,8 @@ class TextClassification(Examples):
     from that has read most pieces of validation and test, though without their labels. Raises ValueError for an unknown
     name or a number out of range, FileNotFoundError for a tokenizer file that is not there.
     """
+
+    directions: ClassVar[Mapping[str, str]] = {"accuracy": "max"}
 
     data: str = MODULES
     """Texts with labels: stdlib, or one's own as folder:DIR; see lab.data.labelled_texts."""

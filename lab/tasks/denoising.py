@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +26,8 @@ class Denoising(Windows, ABC):
     A batch has the `tokens` that a model reads, the `labels` that it is asked for and `weight`, f32, 1 where it is
     asked and 0 elsewhere. Raises what `Windows` raises, and ValueError for a rate out of range.
     """
+
+    directions: ClassVar[Mapping[str, str]] = {"accuracy": "max"}
 
     rate: float = 0.15
     """Share of the tokens that are taken away."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +29,8 @@ class CausalLanguage(Windows):
     token that a tokenizer.json puts before a text, as for LLaMA and Gemma, which never saw a window without it. Raises
     what `Windows` raises, and ValueError for another way.
     """
+
+    directions: ClassVar[Mapping[str, str]] = {"perplexity": "min", "bits_per_byte": "min"}
 
     documents: str = "joined"
     """How documents lie in a window: joined, packed (a token between two) or masked (attention stays within one)."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,8 @@ class TweetTagging(Examples):
 
     Raises ValueError for a context that has no middle.
     """
+
+    directions: ClassVar[Mapping[str, str]] = {"token_error": "min"}
 
     context: int = 3
     """Words that a model sees, the tagged one in the middle."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -31,6 +31,9 @@ class Task(Protocol):
     jitted function and its fields can be an experiment's axes. `batch`, `inputs`, `loss` and `metrics` are pure and run
     inside jit.
     """
+
+    directions: ClassVar[Mapping[str, str]]
+    """Metric -> "min" or "max", what is better; a metric that is not named gets no verdict, the loss is minimized."""
 
     @property
     def name(self) -> str:
