@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.experiment.experiment import Cell, Experiment, grid
-from lab.experiment.serialization import canonical, ours
+from lab.experiment.serialization import ours
 from lab.files.atomic import LEFTOVERS, read_json, sweep, write_json
 from lab.files.locks import lock
 from lab.results.cells import CellDirectory, changed_code, first_difference
