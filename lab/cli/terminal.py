@@ -28,6 +28,8 @@ def show_cells(experiment: Experiment, rows: pd.DataFrame) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from lab.report.narrow import Fitted
+
     formats = {"cell": "{}", "minutes": "{:,.1f}"}
     drawn = Table(box=None, pad_edge=False)
     for column in map(str, rows):
@@ -36,7 +38,7 @@ def show_cells(experiment: Experiment, rows: pd.DataFrame) -> None:
     for row in zip(*words.values(), strict=True):
         drawn.add_row(*row)
     print(f"{experiment.name}: {experiment.question}\n")
-    Console().print(drawn)
+    Console().print(Fitted(drawn))
     runs, minutes = rows["runs"].sum(), rows["minutes"].sum()
     print(f"\n{runs} runs in {len(rows)} cells, about {minutes:.1f} minutes, and compiling")
 
@@ -63,8 +65,9 @@ def show_comparison(found: Results, compared: Comparison) -> None:
 
     from lab.comparison import reference_predictors
     from lab.report import table
+    from lab.report.narrow import Fitted
 
-    Console().print(table.terminal(table.ranked(found, compared), compared))
+    Console().print(Fitted(table.terminal(table.ranked(found, compared), compared)))
     for effect in compared.effects:
         print(table.of_effect(effect, compared))
     for sentence in (*compared.missing, *compared.cautions):

@@ -104,7 +104,7 @@ def _open(path: Path) -> Any:
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON object. Raises FileNotFoundError or ValueError, naming the file."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing") from None
     except ValueError as error:
