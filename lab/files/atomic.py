@@ -76,13 +76,15 @@ def sweep(leftovers: Iterable[Path]) -> None:
 def read_json(path: Path) -> Any:
     """Reads a JSON value.
 
-    Raises ValueError, naming the file, if it is not JSON (cut off by another program, say); FileNotFoundError if it
-    is missing.
+    Raises ValueError, naming the file, if it is not JSON (cut off by another program, say) or nested too deeply;
+    FileNotFoundError if it is missing.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it to have it made again") from None
+    except RecursionError:
+        raise ValueError(f"{path} is damaged (nested too deeply): delete it to have it made again") from None
 
 
 def _umask() -> int:

@@ -172,10 +172,20 @@ def _flat(value: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str
 def _files(part: Part) -> Iterator[tuple[str, str]]:
     """Names and contents of what is written beside the page."""
     if isinstance(part, Table):
-        yield f"{part.name}.csv", part.values.to_csv(index=False)
+        yield f"{part.name}.csv", escaped(part.values).to_csv(index=False)
         yield f"{part.name}.tex", _latex(part)
     elif isinstance(part, Drawing):
         yield f"{part.name}.svg", standalone(part.svg)
+
+
+def escaped(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts no spreadsheet takes for a formula (OWASP, "CSV injection"): an apostrophe comes before those
+    that begin as one. Numbers stay numbers."""
+    return table.map(_escaped).rename(columns=_escaped)
+
+
+def _escaped(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _latex(table: Table) -> str:

@@ -10,11 +10,21 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from lab.files.atomic import LEFTOVERS, read_json, remove, sweep, write_json
-from lab.results.tables import read_table, write_table
+from lab.files.atomic import LEFTOVERS, remove, sweep, write_json
+from lab.results import shape
+from lab.results.shape import read_shaped
+from lab.results.tables import Columns, read_table, write_table
 
 PARTS = ("activation", "model", "task")  # that may be a user's own
 NOTHING: Mapping[str, "Code"] = {}
+METRICS: Columns = {
+    **dict.fromkeys(("seed", "learning_rate", "step", "value"), "number"),
+    **dict.fromkeys(("split", "metric"), "text"),
+}
+TIMING: Columns = {
+    "kind": "text",
+    **dict.fromkeys(("start_step", "step", "seconds", "processor_seconds?", "tokens"), "number"),
+}
 WAVE = re.compile("runs-[0-9a-f]{8}")
 Identity = dict[str, int | float | str]  # a run as JSON: its seed and its hyperparameters
 
@@ -76,7 +86,7 @@ class Wave:
     def environments(self) -> list[dict[str, Any]]:
         """What the wave was made with; more than one if it was resumed under another."""
         path = self.path / "environment.json"
-        return read_json(path) if path.exists() else []
+        return read_shaped(path, shape.ENVIRONMENTS) if path.exists() else []
 
     def write(self, metrics: pd.DataFrame, timing: pd.DataFrame) -> None:
         """Replaces curves and timing."""
@@ -90,12 +100,12 @@ class Wave:
 
     def metrics(self) -> pd.DataFrame:
         """Curves: seed, hyperparameters, step, split, metric, value. Raises ValueError if the file is damaged."""
-        return read_table(self.path / "metrics.parquet")
+        return read_table(self.path / "metrics.parquet", METRICS)
 
     def timing(self) -> pd.DataFrame:
         """Seconds: kind, runs, start_step, step, seconds, tokens; empty if there is none yet."""
         path = self.path / "timing.parquet"
-        return read_table(path) if path.exists() else pd.DataFrame()
+        return read_table(path, TIMING) if path.exists() else pd.DataFrame()
 
 
 @dataclass(frozen=True)
@@ -119,15 +129,15 @@ class CellDirectory:
             own = {"own_code": {part: code.to_json() for part, code in own_code.items()}} if own_code else {}
             write_json(path, {**description, **own})
             return
-        known = read_json(path)
+        known = self.description()
         code = changed_code(known, own_code)
         known.pop("own_code", None)
         if difference := code or first_difference(known, json.loads(json.dumps(description))):
             raise ValueError(f"{self.path} was made with {difference}: choose another --out, or delete it")
 
     def description(self) -> dict[str, Any]:
-        """What `describe` wrote."""
-        return read_json(self.path / "cell.json")
+        """What `describe` wrote. Raises ValueError, naming the file, if it is damaged."""
+        return read_shaped(self.path / "cell.json", shape.CELL)
 
     def waves(self) -> list[Wave]:
         """All waves, finished or not, in the order of their names; copies of one are none (see `ignored`).
@@ -135,7 +145,7 @@ class CellDirectory:
         Raises ValueError, naming both folders, where two waves hold the same run.
         """
         folders = [path for path in self._folders() if WAVE.fullmatch(path.name)]
-        waves = [Wave(folder, tuple(read_json(folder / "runs.json"))) for folder in folders]
+        waves = [Wave(folder, tuple(read_shaped(folder / "runs.json", shape.RUNS))) for folder in folders]
         holders: dict[str, Wave] = {}
         for wave in waves:
             for run in wave.runs:
@@ -202,7 +212,7 @@ def cell_directories(directory: Path) -> tuple[list[CellDirectory], list[str]]:
     cells, ignored = [], []
     for path in sorted(directory.glob("cells/*/cell.json")):
         folder = CellDirectory(path.parent)
-        if (name := folder.description().get("cell")) == path.parent.name:
+        if (name := folder.description()["cell"]) == path.parent.name:
             cells.append(folder)
         else:
             ignored.append(f"cells/{path.parent.name} is ignored: it is a copy of the cell {name}")

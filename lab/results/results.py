@@ -6,11 +6,14 @@ from typing import Any
 
 import pandas as pd
 
+from lab.files.links import check_links
 from lab.results import looks
 from lab.results.cells import CellDirectory, Wave, cell_directories
 from lab.results.looks import Look
 from lab.results.record import FILE, read_record
 
+DEEP = ("checkpoints", "profile")
+"""Folders of many files, none of which is read here."""
 MEASURED = ["step", "split", "metric", "value"]
 
 
@@ -56,8 +59,10 @@ class Results:
 def read(directory: Path) -> Results:
     """Reads a results directory, finished or not.
 
-    Raises FileNotFoundError if it is none, ValueError if a file in it is damaged or nothing has been measured yet.
+    Raises FileNotFoundError if it is none, ValueError if a file in it is damaged, a symbolic link leads out of it or
+    nothing has been measured yet.
     """
+    check_links(directory, DEEP)
     experiment = read_record(directory)
     folders, ignored = cell_directories(directory)
     cells = tuple(_cell(folder) for folder in folders)

@@ -9,11 +9,13 @@ from typing import Any
 from lab.experiment.experiment import Cell, Experiment, grid
 from lab.experiment.serialization import ours
 from lab.files.atomic import LEFTOVERS, read_json, sweep, write_json
+from lab.files.links import check_links
 from lab.files.locks import lock
 from lab.results.cells import CellDirectory, cell_directories, changed_code, first_difference
 from lab.results.environment import commit
 from lab.results.looks import read as looks_of
 from lab.results.record import FILE, read_record
+from lab.results.results import DEEP
 from lab.runner.record import PlanFile, as_json, overrides, record
 from lab.training.train import Dataset
 from models.activations import ACTIVATIONS, Activation, activation
@@ -147,7 +149,9 @@ def other_commits(directory: Path, cells: list[Cell]) -> dict[str, set[str]]:
 
 
 def check_folder(directory: Path, ours: Sequence[str] = RESULT_FILES) -> None:
-    """Raises ValueError for a folder that holds something else than results, of which any of `ours` tells."""
+    """Raises ValueError for a folder that holds something else than results, of which any of `ours` tells, or out of
+    which a symbolic link leads."""
+    check_links(directory, DEEP)
     if _foreign(directory, ours):
         raise ValueError(f"{directory} is not empty and holds no results: choose another --out")
 

@@ -109,6 +109,8 @@ def read_object(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} is missing") from None
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds no JSON object")
     return value
