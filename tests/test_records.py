@@ -22,6 +22,14 @@ ROWS = pd.DataFrame(
 )
 TIMING = pd.DataFrame([{"kind": "train", "runs": 1, "start_step": 0, "step": 1, "seconds": 1.0, "tokens": 8}])
 
+QUESTION = {"baseline": "gelu", "metric": "loss", "split": "validation", "level": 0.95, "steps": 2, "seeds": [0, 1]}
+PARTS = {
+    "task": {"name": "t"},
+    "model": {"name": "m"},
+    "settings": {"steps": 2},
+    "cost": {"parameters": 1, "flops_per_token": 1},
+}
+
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch, call):
@@ -182,10 +190,10 @@ def test_the_first_difference_is_named():
 
 def test_unfinished_results_are_read(tmp_path):
     """Of three cells one has curves, one has just started, and one has only been described."""
-    atomic.write_json(tmp_path / "experiment.json", {"name": "e", "axes": ["activation"]})
+    atomic.write_json(tmp_path / "experiment.json", {"name": "e", "axes": ["activation"], **QUESTION})
     for name in ("a", "b", "c"):
         cell = CellDirectory(tmp_path / "cells" / name)
-        cell.describe({"cell": name, "activation": name, "axes": {}, "task": {"name": "t"}, "model": {"name": "m"}})
+        cell.describe({"cell": name, "activation": name, "axes": {}, **PARTS})
         if name != "c":
             (wave,) = cell.missing([IDENTITY])
             wave.start({"commit": "x"})

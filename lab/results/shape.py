@@ -41,7 +41,7 @@ CELL = {
     "cost": {"parameters?": NUMBER, "flops_per_token": NUMBER},
     "own_code?": {str: object},
 }
-RUNS = [{"seed": int, str: int | float | str}]
+RUNS = [{"seed": NUMBER, str: int | float | str}]
 ENVIRONMENTS = [{"commit": str, "x64?": bool, "device?": str, "data?": {str: object}, "device_bytes?": NUMBER}]
 MATCHED = {"arms": [{"arm": {str: object}, "fields": {str: object}, "seconds_per_step": NUMBER}]}
 """A type, [the shape of all items], {field: its shape}, or (None, the shape) of what may be null; `field?` may be
