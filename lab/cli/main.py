@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ablations: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except MemoryError:
+        return _refuse("this process may not have as much memory as it needs: see ulimit -v and the limits of the job")
     except OSError as error:
         return _refuse(f"{error.strerror}: {error.filename}" if error.filename else str(error))
     except ValueError as error:

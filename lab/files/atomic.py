@@ -5,9 +5,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 LEFTOVERS = ".*.tmp"  # half-written files and half-deleted folders, which no reader looks at
 
@@ -62,15 +63,22 @@ def write_json(path: Path, value: Any) -> None:
 
 def remove(folder: Path) -> None:
     """Deletes a folder in one step for its readers; what a kill leaves of it is a leftover."""
-    hidden = folder.with_name(f".{folder.name}.tmp")
+    hidden = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.tmp")
     folder.rename(hidden)
-    shutil.rmtree(hidden)
+    sweep([hidden])
 
 
 def sweep(leftovers: Iterable[Path]) -> None:
-    """Deletes what killed processes left: paths that match `LEFTOVERS`, in a folder whose lock the caller holds."""
+    """Deletes what killed processes left: paths that match `LEFTOVERS`, in a folder whose lock the caller holds.
+
+    What cannot be deleted yet stays for the next time: on NFS a file that somebody has open leaves `.nfs...` behind.
+    """
     for path in list(leftovers):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
 def read_json(path: Path) -> Any:
