@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from lab.comparison.comparison import Comparison
     from lab.comparison.noise import Setting
-    from lab.experiment.duration import Duration
     from lab.experiment.experiment import Experiment
     from lab.results.results import Results
     from lab.runner.planning import Plan
@@ -28,7 +27,7 @@ def show_names(kinds: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def show_cells(experiment: Experiment, rows: pd.DataFrame) -> None:
-    """The cells of an experiment with what each takes, a row each as `lab.runner.estimate` gives them, and the sums."""
+    """The cells of an experiment with their costs, one row each as `lab.runner.estimate` returns them, and the sums."""
     from rich.console import Console
     from rich.table import Table
 
@@ -81,19 +80,23 @@ def show_comparison(found: Results, compared: Comparison) -> None:
 
 
 def show_speed(found: Results, limit: float) -> None:
-    """How fast it was trained, against what this machine can do now: `limit`, FLOP/s of matrix products."""
+    """How fast it was trained, as a share of `limit`, the FLOP/s of matrix products that this machine reaches now.
+
+    A share above 1 says that the machine was busy when `limit` was measured: it is left out.
+    """
     from lab.comparison.speed import speed
 
     made = speed(found)
     parts = ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in made.seconds.items())
-    print(
-        f"\n{sum(made.seconds.values()):.0f} s ({parts}); training {made.tokens_per_second:,.0f} tokens/s, "
-        f"{made.flops_per_second / limit:.2f} of the {limit / 1e9:,.0f} GFLOP/s of matrix products measured now"
-    )
+    share = made.flops_per_second / limit
+    against = f", {share:.2f} of the {limit / 1e9:,.0f} GFLOP/s of matrix products" if share <= 1 else ""
+    print(f"\n{sum(made.seconds.values()):.0f} s ({parts}); training {made.tokens_per_second:,.0f} tokens/s{against}")
 
 
 def show_noise(settings: Sequence[Setting]) -> None:
-    """The standard deviations of the variance components of each arm's difference, a row an arm."""
+    """The standard deviations of the variance components of each arm's difference, one row per arm."""
+    import pandas as pd
+
     print("standard deviations of the difference to the baseline, in the unit of the metric\n")
     for setting in settings:
         rows = [_noise(arm.label, arm.noise, arm.pairing, arm.unpaired) for arm in setting.arms]
@@ -107,7 +110,7 @@ def show_noise(settings: Sequence[Setting]) -> None:
 
 def _noise(label: str, noise: Noise, pairing: float, unpaired: float) -> dict[str, Any]:
     variances: dict[str, Any] = {
-        "a seed": noise.of_seed,
+        "per seed": noise.of_seed,
         "seed": noise.components.seed,
         "text": noise.components.text,
         "seed x text": noise.components.residual,
@@ -125,6 +128,10 @@ def _noise(label: str, noise: Noise, pairing: float, unpaired: float) -> dict[st
 
 def show_plan(found: Plan) -> None:
     """The designs, what the pilot does not tell, the recommendation, and the command that carries it out."""
+    import pandas as pd
+
+    from lab.experiment.duration import Duration
+
     rows = [
         {
             **option.axes,
@@ -151,7 +158,7 @@ def show_calibration(rates: pd.DataFrame) -> None:
 
 
 def show_sets(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The data sets, a row each as `lab.data.catalogue.listed` gives them."""
+    """The data sets, one row each as `lab.data.catalogue.listed` returns them."""
     import pandas as pd
 
     readable = [{column: _readable(value) for column, value in row.items()} for row in rows]
@@ -165,7 +172,7 @@ def _readable(value: Any) -> str:
 
 
 def show_inspection(found: Mapping[str, Any]) -> None:
-    """What a checkpoint uses, a line each, as `models.pretrained.inspect` gives it."""
+    """What a checkpoint uses, one line each, as `models.pretrained.inspect` returns it."""
     form = f" (GELU: {found['gelu']})" if found["gelu"] else ""
     lines = {
         "family": f"{found['family']}, {found['architecture']}",
