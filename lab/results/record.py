@@ -8,6 +8,8 @@ from lab.files.atomic import read_json
 FILE = "experiment.json"
 RENAMED = {"own": "overrides"}
 """Old key -> the key that it has now."""
+RENAMED_FIELDS = {"start": "init_from"}
+"""Old field of an override -> the field that it is now."""
 
 
 def read_record(directory: Path) -> dict[str, Any]:
@@ -17,4 +19,9 @@ def read_record(directory: Path) -> dict[str, Any]:
     """
     if not (directory / FILE).exists():
         raise FileNotFoundError(f"{directory} holds no results: there is no {FILE} in it")
-    return {RENAMED.get(key, key): value for key, value in read_json(directory / FILE).items()}
+    record = {RENAMED.get(key, key): value for key, value in read_json(directory / FILE).items()}
+    return record | ({"overrides": [_override(one) for one in record["overrides"]]} if "overrides" in record else {})
+
+
+def _override(one: dict[str, Any]) -> dict[str, Any]:
+    return {**one, "fields": {RENAMED_FIELDS.get(path, path): value for path, value in one["fields"].items()}}

@@ -7,12 +7,14 @@ from typing import Any
 
 from lab.experiment.experiment import Cell
 from lab.experiment.init_from import InitFrom, initial_parameters, locate
-from lab.experiment.serialization import restored
+from lab.experiment.serialization import Code, restored
 from lab.results.cells import CellDirectory
+from lab.tasks.task import completed
 from lab.training.settings import Hyperparameters, Run, Settings
 from lab.training.train import Dataset, Initialize
 from lab.training.trained import networks, shapes
 from models import pretrained
+from models.model import with_activation
 
 Load = Callable[[Any], Dataset]  # the examples of a task
 
@@ -31,17 +33,22 @@ class Source:
     hyperparameters: Hyperparameters | None = None
 
 
-def opened(directory: Path, load: Load) -> Source:
-    """The networks of a cell's folder at their last step, or that of a Hugging Face folder.
+def opened(directory: Path, load: Load, code: Code | None = None) -> Source:
+    """The networks of a cell's folder at their last step, or that of a Hugging Face folder; `code` has the user's own
+    types and activations in it.
 
-    Raises FileNotFoundError and ValueError, in one sentence, for what is missing, damaged or not known, and for a cell
-    that has several networks of one seed.
+    Raises FileNotFoundError and ValueError, in one sentence, for what is missing, damaged or not known, for code that
+    is not given, and for a cell that has several networks of one seed.
     """
     if not (directory / "cell.json").exists():
         model, params = pretrained.load(directory)
         return Source(model, {None: params})
     made = CellDirectory(directory).description()
-    task, model, settings = (restored(made[part], ignore=("name",)) for part in ("task", "model", "settings"))
+    try:
+        task, model, settings = (restored(made[part], code, ignore=("name",)) for part in ("task", "model", "settings"))
+    except ValueError as error:
+        raise ValueError(f"{directory}: {error}") from None
+    task, model = completed(task), with_activation(model, model.activation)
     runs = [Run.of(identity) for wave in CellDirectory(directory).waves() if wave.done for identity in wave.runs]
     seeds = [run.seed for run in runs]
     if not runs:
@@ -55,9 +62,9 @@ def opened(directory: Path, load: Load) -> Source:
     return Source(model, parameters, task, settings, runs[0].hyperparameters)
 
 
-def initializers(cells: Sequence[Cell], directory: Path, load: Load) -> dict[str, Initialize]:
+def initializers(cells: Sequence[Cell], directory: Path, load: Load, code: Code | None = None) -> dict[str, Initialize]:
     """By the name of each cell that has a start what gives its runs the parameters that they begin with; `directory` is
-    that of the results. Every folder is opened once.
+    that of the results, `code` the user's own types and activations in the folders. Every folder is opened once.
 
     Raises what `opened` raises and ValueError, before anything is compiled, where a folder holds other weights than the
     start names, a run's seed has no network there, or the network does not fit the cell's model.
@@ -73,7 +80,7 @@ def initializers(cells: Sequence[Cell], directory: Path, load: Load) -> dict[str
                 f"{folder} holds the network {there}, not {cell.init_from.weights}, which the run is to start from"
             )
         if str(folder) not in sources:
-            sources[str(folder)] = opened(folder, load)
+            sources[str(folder)] = opened(folder, load, code)
         found[cell.name] = _initializer(cell, cell.init_from, sources[str(folder)], folder)
         drawn = shapes(cell.model, cell.task, cell.settings, load(cell.task)).parameters
         found[cell.name](cell.runs[0], drawn)  # refused now if it does not fit
