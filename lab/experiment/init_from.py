@@ -58,8 +58,9 @@ def initial_parameters(
     """The initial parameters of a run of the model `target`: those of a trained (model, params), swapped.
 
     `drawn` are those it would begin with otherwise, arrays or their shapes. They stay where the network has none: in a
-    head of another shape, as learned parameters of another activation, and as biases, which are drawn as 0. Raises ValueError, in one sentence, where the swap is
-    not defined and where any other parameter is missing or has another shape.
+    head of another shape, as learned parameters of another activation, and as biases, which are drawn as 0. Raises
+    ValueError, in one sentence, where the swap is not defined and where any other parameter is missing or has another
+    shape.
     """
     if start.fold:
         model, params = centred(model, dict(params))

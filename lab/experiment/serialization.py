@@ -140,7 +140,7 @@ def _type(name: str, code: Code) -> type:
 
 
 def _activation(form: Mapping[str, Any], code: Code) -> Activation:
-    name = form.get("name")
+    name = str(form.get("name"))
     if name not in code:
         raise ValueError(
             f"activation '{name}' is one of your own, and its function is not in the results: give the experiment, or "

@@ -141,7 +141,7 @@ def _defined(model: Any, todo: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
     return found, left_out
 
 
-def _own(model: Any) -> dict[str, str | None]:
+def _own(model: Any) -> dict[str, Any]:
     """The names of what a swap may change."""
     return {"activation": model.activation.name, "norm": norm_of(model)}
 
