@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 
 from benchmarks import measure, workload
 from benchmarks.workload import Size
-from lab.experiment.experiment import grid, with_fields
+from lab.experiment.experiment import grid
+from lab.experiment.fields import with_fields
 from lab.report.figures import BLUE, STYLE
 from lab.training.runs import use_all_cores
 from models.activations.formulas.self_gated import gelu

@@ -12,7 +12,8 @@ from lab.comparison.speed import TRAINING_PASSES
 from lab.data.dataset import Dataset
 from lab.experiment.experiment import Cell, Experiment, grid
 from lab.tasks.language import CausalLanguage
-from lab.training.execution import Execution, Kind
+from lab.training.execution import Execution
+from lab.training.placement import Kind
 from lab.training.runs import Program
 from lab.training.settings import Hyperparameters, Settings
 from models.layers.stack import ComputeType

@@ -15,7 +15,7 @@
 # # Does the GELU paper come out?
 #
 # Every figure of Hendrycks and Gimpel (2016) that was made again: their curves dashed, the medians of our runs as lines
-# with bands over all of them. The rows are those that are kept with the code; `ablations figures gelu_paper` makes them
+# with bands over all of them. The rows are those that are kept with the code; `ablations study gelu_paper` makes them
 # anew, and what it has made is drawn here instead, the largest budget first.
 
 # %%
@@ -26,7 +26,7 @@ from IPython.display import HTML, Markdown, display
 
 import ablations
 from experiments.gelu_paper import SAVED
-from experiments.gelu_paper import figures as paper
+from experiments.gelu_paper import study as paper
 from lab.report import figures, study_page
 from lab.results import excerpts
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from bigram import Bigram
 
-from lab.experiment.experiment import grid, with_fields
+from lab.experiment.experiment import grid
+from lab.experiment.fields import with_fields
 from lab.training.execution import Execution, _parts
 from lab.training.runs import Program
 from lab.training.settings import Settings

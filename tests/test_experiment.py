@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from lab.experiment.experiment import Experiment, field_types, grid, with_fields
+from lab.experiment.experiment import Experiment, grid
+from lab.experiment.fields import field_types, with_fields
 from lab.experiment.library import catalogue, find
 from lab.experiment.serialization import canonical, own_code, restored
 from lab.tasks.language import CausalLanguage
@@ -138,7 +139,7 @@ def test_fields_are_set_together_and_the_original_stays(experiment):
 
 
 def test_every_field_has_a_path_and_a_type(experiment):
-    types = dict(field_types(experiment))
+    types = field_types(experiment)
     assert types["settings.steps"] is int
     assert types["seeds"] == tuple[int, ...]
     assert {"model.activation", "task.data", "hyperparameters.learning_rate"} < set(types)

@@ -14,7 +14,7 @@ from experiments.gelu_paper.paper import curves, epochs, tuned
 from lab.experiment.experiment import grid
 from lab.results.excerpts import Excerpt, of_results, read
 
-MADE = {"command": "ablations figures gelu_paper", "seconds": 60, "environments": [{"commit": "abc", "device": "cpu"}]}
+MADE = {"command": "ablations study gelu_paper", "seconds": 60, "environments": [{"commit": "abc", "device": "cpu"}]}
 
 
 def made_up(experiment, epoch, last, metric="loss", level=lambda **run: 1.0):
@@ -83,7 +83,7 @@ def test_every_budget_of_every_figure_is_a_grid():
         for experiment in (
             e
             for name in ("mnist", "autoencoder", "tweets")
-            for e in getattr(gelu_paper.figures, name).experiments(budget)
+            for e in getattr(gelu_paper.study, name).experiments(budget)
         ):
             experiment.check()
     full = mnist.Mnist().experiments("full")[0]
@@ -257,8 +257,8 @@ def test_a_figure_without_data_is_left_out_with_a_sentence(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("", "ablations figures needs the name of a paper: gelu_paper"),
-        ("gelu_papre", "the paper is 'gelu_papre': allowed are gelu_paper; did you mean 'gelu_paper'?"),
+        ("", "ablations figures needs the name of a study (see ablations list)"),
+        ("gelu_papre", "the study is 'gelu_papre': allowed are "),
         ("gelu_paper --budget shrt", "--budget is 'shrt': allowed are smoke, short, full; did you mean 'short'?"),
         ("gelu_paper --only mnits", "--only is 'mnits': allowed are definitions, mnist, "),
         ("gelu_paper --mnist.tuned-by end", "--mnist.tuned-by is 'end': allowed are last, best"),

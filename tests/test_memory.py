@@ -14,7 +14,8 @@ from lab.experiment.experiment import grid
 from lab.results.cells import CellDirectory
 from lab.training import memory
 from lab.training import train as loop
-from lab.training.execution import Execution, Placement
+from lab.training.execution import Execution
+from lab.training.placement import Placement
 from lab.training.runs import Program
 from lab.training.settings import Hyperparameters, Run
 from lab.training.train import train

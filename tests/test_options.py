@@ -1,23 +1,29 @@
 """Options on the command line mean exactly what setting the field in Python means."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from lab.cli.options import Options, RunOptions, parse
-from lab.experiment.experiment import field_types
+from lab.cli import experiment_options, help, main, options
+from lab.cli.arguments import ExperimentArguments, RunArguments
+from lab.cli.commands import COMMANDS
+from lab.experiment import library
+from lab.experiment.experiment import Tuning
+from lab.runner.mode import Mode
 from models.activations import Activation
 
 
-def told(experiment, line, kind=Options):
-    return parse(kind, experiment, line.split(), "ablations run tiny")
+def told(experiment, line, kind=ExperimentArguments):
+    trees = {"experiment": experiment} | ({"mode": Mode()} if kind is RunArguments else {})
+    return experiment_options.read(kind, trees, line.split(), "ablations run tiny")
 
 
 def test_nothing_said_is_the_experiment_itself(experiment):
-    assert told(experiment, "") == Options(experiment)
-    assert told(experiment, "", RunOptions) == RunOptions(experiment, out=None, execution="auto", retrain=False)
+    assert told(experiment, "") == ExperimentArguments(experiment)
+    assert told(experiment, "", RunArguments) == RunArguments(experiment, out=None, mode=Mode())
 
 
 @pytest.mark.parametrize(
@@ -59,8 +65,8 @@ def test_the_parts(experiment, line, part, fields):
 
 
 def test_what_only_running_takes(experiment):
-    options = told(experiment, "--out a/b --execution vmap --retrain", RunOptions)
-    assert options == RunOptions(experiment, out=Path("a/b"), execution="vmap", retrain=True)
+    read = told(experiment, "--out a/b --execution vmap --retrain", RunArguments)
+    assert read == RunArguments(experiment, out=Path("a/b"), mode=Mode(execution="vmap", retrain=True))
     with pytest.raises(ValueError, match="there is no option --out"):
         told(experiment, "--out a/b")
 
@@ -71,16 +77,35 @@ def test_the_experiments_own_activations_have_their_names(experiment):
     assert told(whole, "--activations cube relu").experiment.activations == (cube, "relu")
 
 
-def test_every_field_of_the_experiment_has_an_option_and_help(experiment, capsys):
-    with pytest.raises(SystemExit) as end:
-        told(experiment, "--settings.steps x --help", RunOptions)
-    assert end.value.code in (None, 0)
-    shown = capsys.readouterr().out
-    for path, _ in field_types(RunOptions(experiment)):
-        if path not in ("experiment.axes", "experiment.overrides", "experiment.init_from", "experiment.question"):
-            assert f"--{path.removeprefix('experiment.').replace('_', '-')} " in shown
-    assert "--model.norm {layernorm,rmsnorm,none}" in shown
-    assert "--model.name" not in shown
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_the_help_shows_is_accepted_and_what_is_accepted_is_shown(experiment, name):
+    command = COMMANDS[name]
+    subjects = {"experiment": replace(experiment, tuning=Tuning((1e-3,))), "study": library.study("gelu_paper")}
+    trees = main.known(command, {command.subject: subjects[command.subject]} if command.subject else {})
+    accepted = main.accepted(command, trees)
+    page = help.shown(f"ablations {name} x", command.summary, accepted)
+    shown = re.findall(r"^  (--[a-z0-9._-]+|[A-Z]+)(?: |$)", page, flags=re.MULTILINE)
+    assert sorted(shown) == sorted(option.name for option in accepted)
+    required = [option for option in accepted if option.default is MISSING]
+    for option in accepted:
+        before = [word_for(other) for other in required if other is not option]
+        words = [*before, word_for(option)] if option.positional else [*before, option.name, word_for(option)]
+        assert option.path in options.values(accepted, words, f"ablations {name}")
+
+
+def word_for(option):
+    """A word that the option takes."""
+    kind = options.element(option.declared)
+    return str((get_args(kind) or ({bool: "True", int: "3", float: "0.5"}.get(kind, "x"),))[-1])
+
+
+def test_the_defaults_in_the_help_read_back_as_themselves(experiment):
+    for option in experiment_options.accepted(RunArguments, {"experiment": experiment, "mode": Mode()}):
+        if option.default in (None, (), MISSING):
+            continue
+        words = help.words(option.default)
+        split = words.split() if options.takes_many(option.declared) else [words]
+        assert options.value(option.name, option.declared, split) == option.default
 
 
 def test_any_dataclass_of_plain_values_has_options(experiment):
@@ -103,7 +128,7 @@ def test_any_dataclass_of_plain_values_has_options(experiment):
         ("--zzz 3", "there is no option --zzz: see ablations run tiny --help"),
         ("--model.name x", "there is no option --model.name"),
         ("--axes x", "there is no option --axes; did you mean '--axis'?"),
-        ("stray", "'stray' is no option: options begin with --"),
+        ("stray", "ablations run tiny takes no 'stray'"),
         ("--settings.steps", "--settings.steps needs a value"),
         ("--seeds", "--seeds needs a value"),
         ("--seeds 0 x", "--seeds is 'x': it must be a whole number"),

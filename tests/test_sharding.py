@@ -15,7 +15,8 @@ from jax.sharding import PartitionSpec
 
 from lab.experiment.experiment import grid
 from lab.results.cells import CellDirectory
-from lab.training.execution import Execution, Placement
+from lab.training.execution import Execution
+from lab.training.placement import Placement
 from lab.training.runs import Program
 from lab.training.settings import Settings
 from lab.training.sharding import DATA, RUNS, split, with_split_inputs

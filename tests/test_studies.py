@@ -5,10 +5,10 @@ from markup import words_of
 
 import ablations
 from lab.experiment import library
-from lab.experiment.study import check
+from lab.experiment.study import Paper, check
 from lab.results import excerpts, results
 
-STUDIES = [library.study(name) for name in library.studies()]
+STUDIES = [study for study in map(library.study, library.studies()) if not isinstance(study, Paper)]
 
 every_study = pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
 

@@ -1,6 +1,6 @@
 """The GELU paper, figure by figure: Hendrycks and Gimpel 2016, Gaussian Error Linear Units (arXiv:1606.08415).
 
-Command: ablations figures gelu_paper [--budget smoke | short | full] [--only mnist ...]
+Command: ablations study gelu_paper [--budget smoke | short | full] [--only mnist ...]
 
 Settings are those of the paper and of its authors' code (github.com/hendrycks/GELUs); where they differ, the choice is
 a field of the figure and printed with it. `curves.csv` holds the training curves of the second version of the paper,
@@ -18,11 +18,13 @@ from experiments.gelu_paper.frames import Frames
 from experiments.gelu_paper.mnist import Mnist
 from experiments.gelu_paper.robustness import Robustness
 from experiments.gelu_paper.tweets import Tweets
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment
 from lab.report.reproduction import Reproduction
 from lab.results.excerpts import Excerpt
 
 SAVED = Path(__file__).parent / "saved"
-"""Excerpts of results, from which all figures can be drawn: made by `ablations figures gelu_paper`, short budget."""
+"""Excerpts of results, from which all figures can be drawn: made by `ablations study gelu_paper`, short budget."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,12 @@ class GeluPaper:
     cifar100: Cifar100 = field(default_factory=Cifar100)
 
     name = "gelu_paper"
-    title = "Gaussian Error Linear Units (Hendrycks and Gimpel 2016), made again"
+    title = "Gaussian Error Linear Units (Hendrycks and Gimpel 2016), reproduced"
+
+    def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
+        """What is trained for all figures."""
+        every = [one for item in fields(self) for one in getattr(self, item.name).experiments(budget)]
+        return tuple({one.name: one for one in every}.values())  # figures share some
 
     def reproductions(self, excerpts: Mapping[str, Excerpt]) -> dict[str, Reproduction]:
         """Every figure whose rows are there."""
@@ -51,4 +58,4 @@ class GeluPaper:
         }
 
 
-figures = GeluPaper()
+study = GeluPaper()

@@ -1,6 +1,6 @@
 """Figures 3 and 8: an autoencoder of MNIST (figure 4 in later versions, which drop figure 8).
 
-Command: ablations figures gelu_paper --only autoencoder --budget short
+Command: ablations study gelu_paper --only autoencoder --budget short
 Cost:    short (25 epochs, 1 run, two learning rates) 36 minutes of 2 CPU cores (from the processor time of two of its
          three cells); full (250 epochs, 3 runs, three) a day, computed from it; on a GPU about an hour (not measured)
 Paper:   mean squared error at epoch 25, test: learning rate 1e-3 gelu 0.00606, elu 0.00847, relu 0.01006; 1e-4 gelu
@@ -17,7 +17,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from experiments.gelu_paper.paper import ACTIVATIONS, ADAM, LEARNING_RATES, Evaluate, adam, curves, epochs
-from lab.experiment.experiment import Budget, Experiment
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment
 from lab.report.reproduction import Panel, Reproduction, compared, draw, lead, verdict
 from lab.results.excerpts import Excerpt
 from lab.tasks.images import ImageAutoencoding

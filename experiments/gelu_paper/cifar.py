@@ -1,6 +1,6 @@
 """Figures 5 and 6: an all-convolutional network on CIFAR-10, a wide residual network on CIFAR-100.
 
-Command: ablations figures gelu_paper --only cifar10 cifar100 --budget full
+Command: ablations study gelu_paper --only cifar10 cifar100 --budget full
 Cost:    computed from the products of a training step, not measured: CIFAR-10 24 PFLOP a run, of which there are 18,
          CIFAR-100 40 PFLOP a run, of which there are 9; at 20 TFLOP/s of a GPU 6 and 5 hours in all, at 0.1 TFLOP/s
          of 2 CPU cores 3 and 5 days a run. The smaller budgets train nothing of it
@@ -23,7 +23,8 @@ from typing import Literal
 import pandas as pd
 
 from experiments.gelu_paper.paper import ACTIVATIONS, ADAM, LEARNING_RATES, Evaluate, curves, epochs
-from lab.experiment.experiment import Budget, Experiment
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment
 from lab.report.reproduction import TOLERANCE, Panel, Reproduction, Verdict, compared, draw, verdict
 from lab.results.excerpts import Excerpt
 from lab.tasks.images import ImageClassification

@@ -1,6 +1,6 @@
 """Figure 1: GELU, ReLU and ELU; the normal CDF against the sigmoid (figure 7); the approximations and derivatives.
 
-Command: ablations figures gelu_paper --only definitions
+Command: ablations study gelu_paper --only definitions
 Cost:    seconds
 Paper:   largest errors, which follow from the definitions: 0.000473 for the tanh approximation, 0.020335 for
          x * sigmoid(1.702 x); the paper says of the sigmoid that it is within about 0.1 of the CDF
@@ -20,7 +20,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.gelu_paper.paper import Evaluate
-from lab.experiment.experiment import Budget, Experiment
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment
 from lab.report.figures import STYLE, colour
 from lab.report.reproduction import Reproduction, Verdict
 from lab.results.excerpts import Excerpt

@@ -1,6 +1,6 @@
 """Figure 4: frame classification of TIMIT, whose place spoken digits take for those who have no TIMIT.
 
-Command: ablations figures gelu_paper --only frames --budget short [--frames.timit FOLDER]
+Command: ablations study gelu_paper --only frames --budget short [--frames.timit FOLDER]
 Cost:    short, spoken digits: two and a half minutes of 2 CPU cores, measured; with TIMIT 23 times that. Full: 25
          PFLOP with spoken digits and 600 with TIMIT, ten minutes and four hours of a GPU at 50 TFLOP/s, three days and
          ten weeks of 2 CPU cores at 0.1, computed from the numbers of weights, frames and steps
@@ -33,7 +33,8 @@ from experiments.gelu_paper.paper import (
     rates,
     tuned,
 )
-from lab.experiment.experiment import Budget, Experiment
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment
 from lab.report.reproduction import Panel, Reproduction, Verdict, compared, draw, lead, verdict
 from lab.results.excerpts import Excerpt
 from lab.tasks.frames import Frames as Task

@@ -1,6 +1,6 @@
 """Figure 2: MNIST classification with and without dropout.
 
-Command: ablations figures gelu_paper --only mnist --budget short
+Command: ablations study gelu_paper --only mnist --budget short
 Cost:    90 runs; on 2 CPU cores 50 minutes (short, 20 epochs) and, computed from that, 2 hours (full, 50 epochs);
          on a GPU minutes (not measured)
 Paper:   log loss at epoch 20: training without dropout gelu 0.0157, relu 0.0178, elu 0.0237; validation with keep
@@ -28,7 +28,8 @@ from experiments.gelu_paper.paper import (
     rates,
     tuned,
 )
-from lab.experiment.experiment import Budget, Experiment
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment
 from lab.report.reproduction import Panel, Reproduction, compared, draw, lead, verdict
 from lab.results.excerpts import Excerpt
 from lab.tasks.images import ImageClassification

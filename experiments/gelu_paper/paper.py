@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from lab.experiment.experiment import Budget, Cell, Experiment
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Cell, Experiment
 from lab.report.reproduction import Reproduction
 from lab.results.excerpts import Excerpt
 from lab.training.settings import Hyperparameters, Run, Settings

@@ -1,6 +1,6 @@
 """Noise robustness (figure 3 of later versions): MNIST classifiers on test images with uniform noise.
 
-Command: ablations figures gelu_paper --only robustness --budget short
+Command: ablations study gelu_paper --only robustness --budget short
 Cost:    that of the networks of `mnist`, which it needs, and a minute
 Paper:   accuracy and log loss for noise from 0 to 3, without numbers; the digitised version lacks the figure. Its
          claim is that the robustness of GELU networks matches or exceeds that of ELU and ReLU networks
@@ -25,7 +25,8 @@ from matplotlib.figure import Figure
 from experiments.gelu_paper.mnist import NAME as NETWORKS
 from experiments.gelu_paper.mnist import Mnist
 from experiments.gelu_paper.paper import Evaluate, rates, tuned
-from lab.experiment.experiment import Budget, Cell, Experiment
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Cell, Experiment
 from lab.report.figures import STYLE, colour
 from lab.report.reproduction import Reproduction, Verdict
 from lab.results.excerpts import Excerpt

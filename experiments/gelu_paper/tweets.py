@@ -1,6 +1,6 @@
 """Section 3.3: parts of speech of tweets, a tagger of two layers; and section 4: the same without dropout.
 
-Command: ablations figures gelu_paper --only tweets --budget short
+Command: ablations study gelu_paper --only tweets --budget short
 Cost:    60 runs of 30 epochs, short as full; on 2 CPU cores 24 minutes (from the processor time of all runs)
 Paper:   test error, median of 5: gelu 12.57 %, relu 12.67 %, elu 12.91 % with keep probability 0.8; section 4: relu
          without dropout has 11.9 %, less than with it
@@ -20,7 +20,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.gelu_paper.paper import ACTIVATIONS, ADAM, LEARNING_RATES, Evaluate, adam, rates, tuned
-from lab.experiment.experiment import Budget, Experiment
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment
 from lab.report.figures import INK, STYLE, colour
 from lab.report.reproduction import Reproduction, Verdict
 from lab.results.excerpts import Excerpt

@@ -35,7 +35,8 @@ from matplotlib.ticker import MaxNLocator
 from experiments.quickstart import experiment as quickstart
 from lab.comparison.comparison import Arm, Comparison, compare
 from lab.comparison.outcomes import outcomes
-from lab.experiment.experiment import Budget, Experiment, Tuning
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment, Tuning
 from lab.experiment.study import Evaluate, Findings
 from lab.report.figures import INK, STYLE, colour
 from lab.report.reproduction import Verdict

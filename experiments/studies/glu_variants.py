@@ -39,7 +39,8 @@ from matplotlib.figure import Figure
 
 from lab.comparison import tuning
 from lab.comparison.outcomes import outcomes
-from lab.experiment.experiment import Budget, Experiment, Tuning
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment, Tuning
 from lab.experiment.study import Evaluate, Findings
 from lab.report.figures import INK, STYLE, colour, is_gated
 from lab.report.reproduction import Verdict

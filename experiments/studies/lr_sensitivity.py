@@ -35,7 +35,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lab.comparison.outcomes import outcomes
-from lab.experiment.experiment import Budget, Experiment
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment
 from lab.experiment.study import Evaluate, Findings
 from lab.report.figures import STYLE, line_styles
 from lab.report.reproduction import Verdict

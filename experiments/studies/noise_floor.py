@@ -31,7 +31,8 @@ from matplotlib.figure import Figure
 from experiments.quickstart import experiment as quickstart
 from lab.comparison.comparison import Arm, Comparison, compare
 from lab.comparison.outcomes import outcomes
-from lab.experiment.experiment import Budget, Cell, Experiment
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Cell, Experiment
 from lab.experiment.study import Evaluate, Findings
 from lab.report.figures import INK, STYLE, colour, differences
 from lab.report.reproduction import Verdict

@@ -34,7 +34,8 @@ from matplotlib.patches import Rectangle
 
 from lab.comparison.outcomes import outcomes
 from lab.comparison.reference_predictors import levels
-from lab.experiment.experiment import Budget, Experiment
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment
 from lab.experiment.study import Evaluate, Findings
 from lab.report.figures import STYLE
 from lab.report.reproduction import Verdict

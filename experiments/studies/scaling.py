@@ -44,7 +44,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from experiments.quickstart import experiment as quickstart
 from lab.comparison import tuning
 from lab.comparison.outcomes import outcomes
-from lab.experiment.experiment import Budget, Experiment, Tuning
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment, Tuning
 from lab.experiment.study import Evaluate, Findings
 from lab.report.figures import INK, STYLE, line_styles
 from lab.report.reproduction import Verdict

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.experiment.experiment import Budget, Cell, Experiment
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Cell, Experiment
 from lab.experiment.study import Evaluate, Findings
 from lab.experiment.swapping import BATCH, SIZES, going_on, pretraining
 from lab.report import drift, recovery

@@ -1,24 +1,23 @@
 """Experiment and its grid of cells: what is asked, as a frozen value with a canonical form."""
 
-import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_type_hints
+from typing import Any
 
 from lab.data.dataset import SPLITS, Dataset
 from lab.experiment.cell import INIT_FROM, Cell
+from lab.experiment.fields import field_types, with_fields
 from lab.experiment.init_from import InitFrom
-from lab.experiment.serialization import canonical, field_names, own_code, restored
+from lab.experiment.serialization import canonical, own_code, restored
 from lab.files.choices import check_choice, nearest
 from lab.tasks.task import check_splits, check_task
 from lab.training.settings import Hyperparameters, Run, Settings
 from models.activations import Activation, activation
 from models.model import check_model
 
-Budget = Literal["smoke", "short", "full"]  # of a study: does it run, an hour or less on two cores, as published
 Named = str | Activation  # an activation, or the name of one
 Axis = tuple[str, tuple[Any, ...]]  # the dotted path of a field, and its values
 OWN_FIELD = {"model.activation": "activations", "hyperparameters.learning_rate": "learning_rates"}  # never in axes
@@ -197,36 +196,6 @@ def with_overrides(experiment: Experiment, choices: Iterable[Mapping[str, Any]])
     return replace(experiment, overrides=(*experiment.overrides, *own))
 
 
-def with_fields(tree: Any, values: dict[str, Any]) -> Any:
-    """A copy of a tree of dataclasses with other values at dotted paths, those of one dataclass set at once."""
-    own = {path: value for path, value in values.items() if "." not in path}
-    inner: dict[str, dict[str, Any]] = {}
-    for path, value in values.items():
-        name, _, rest = path.partition(".")
-        if rest:
-            inner.setdefault(name, {})[rest] = value
-    return replace(tree, **own, **{name: with_fields(getattr(tree, name), below) for name, below in inner.items()})
-
-
-def field_types(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted path and declared type of every field of a tree of dataclasses; an Activation is a value, not a tree."""
-    types = _hints(type(tree))
-    for name in field_names(tree):
-        value = getattr(tree, name)
-        if dataclasses.is_dataclass(value) and not isinstance(value, (Activation, type)):
-            yield from field_types(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", types.get(name, Any)
-
-
-def _hints(kind: type) -> dict[str, Any]:
-    """The declared types of fields; of a user's own type none, where they are names that are found no more."""
-    try:
-        return get_type_hints(kind)
-    except NameError:
-        return {}
-
-
 def _cell(experiment: Experiment, arm: Activation, values: dict[str, Any]) -> Cell:
     axes = tuple((_leaf(path), value) for path, value in values.items())
     known = {"activation": arm.name, **{name: canonical(value) for name, value in axes}}
@@ -285,7 +254,7 @@ def _check_tuning(experiment: Experiment) -> None:
 
 def _check_axes(experiment: Experiment) -> None:
     parts = ("task.", "model.", "settings.", "hyperparameters.")
-    fields = [path for path, _ in field_types(experiment) if path.startswith(parts)]
+    fields = [path for path in field_types(experiment) if path.startswith(parts)]
     for path, values in experiment.axes:
         if path in OWN_FIELD:
             raise ValueError(f"axis {path} has a field of its own: use {OWN_FIELD[path]}")

@@ -1,4 +1,4 @@
-"""Finding experiments, those of this folder by name and a user's own by path, studies, and papers."""
+"""Finding experiments and studies: built-in ones by name, a user's own by path."""
 
 import ast
 import importlib
@@ -19,35 +19,21 @@ def catalogue() -> dict[str, str]:
 
 
 def studies() -> dict[str, str]:
-    """Name -> first line of the docstring of every study here."""
-    return _defining("study", FOLDER / "studies")
+    """Name -> first line of the docstring of every study: modules of experiments/studies, and papers, which are
+    packages of experiments."""
+    packages = {path.parent.name: path for path in sorted(FOLDER.glob("*/__init__.py"))}
+    papers = {name: tree for name, tree in _parsed(packages).items() if "study" in _assigned(tree)}
+    return {**_defining("study", FOLDER / "studies"), **{name: _first_line(tree) for name, tree in papers.items()}}
 
 
 def study(name: str) -> Any:
-    """The value `study` of experiments/NAME.py: see `lab.experiment.study`.
+    """The value `study` of a module of experiments/studies or of a package of experiments.
 
     Raises ValueError, naming the nearest, if there is no such study.
     """
     check_choice("the study", name, studies())
-    return importlib.import_module(f"experiments.studies.{name}").study
-
-
-def papers() -> dict[str, str]:
-    """Name -> first line of the docstring of every paper whose figures are made here: the folders."""
-    found = {
-        path.parent.name: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*/__init__.py"))
-    }
-    figures = {name: tree for name, tree in found.items() if "figures" in _assigned(tree)}
-    return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in figures.items()}
-
-
-def paper(name: str) -> Any:
-    """The value `figures` of experiments/NAME: a dataclass with a figure a field.
-
-    Raises ValueError, naming the nearest, if there is no such paper.
-    """
-    check_choice("the paper", name, papers())
-    return importlib.import_module(f"experiments.{name}").figures
+    module = f"experiments.{name}" if (FOLDER / name).is_dir() else f"experiments.studies.{name}"
+    return importlib.import_module(module).study
 
 
 def find(name: str) -> Experiment:
@@ -89,9 +75,16 @@ def _run(path: Path) -> ModuleType:
 
 def _defining(value: str, folder: Path) -> dict[str, str]:
     """Name -> first line of the docstring of every module in the folder that assigns a value of this name."""
-    trees = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.py"))}
-    found = {name: tree for name, tree in trees.items() if value in _assigned(tree)}
-    return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in found.items()}
+    trees = _parsed({path.stem: path for path in sorted(folder.glob("*.py"))})
+    return {name: _first_line(tree) for name, tree in trees.items() if value in _assigned(tree)}
+
+
+def _parsed(paths: dict[str, Path]) -> dict[str, ast.Module]:
+    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in paths.items()}
+
+
+def _first_line(tree: ast.Module) -> str:
+    return (ast.get_docstring(tree) or "").partition("\n")[0]
 
 
 def _assigned(tree: ast.Module) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lab.experiment.fields import field_names
 from lab.files.choices import nearest
 from models.activations import Activation
 
@@ -104,12 +105,6 @@ def type_name(kind: type) -> str:
     """
     place = _place(kind)
     return SHORT.get(place) or f"{_module(kind.__module__)}:{kind.__qualname__}"
-
-
-def field_names(value: Any) -> list[str]:
-    """Of the fields that equal values share; of a Flax module without the two that Flax adds."""
-    added = ("parent", "name") if hasattr(value, "parent") else ()
-    return [item.name for item in dataclasses.fields(value) if item.compare and item.name not in added]
 
 
 def _place(kind: type) -> str:

@@ -1,14 +1,17 @@
 """A study: a question that takes several experiments, trained networks perhaps, and a reading of both."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from lab.experiment.experiment import Budget, Experiment
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment
+from lab.files.choices import check_choice
 from lab.report.reproduction import Verdict
 from lab.report.study_page import Section
+from lab.results.excerpts import Excerpt
 from lab.results.results import Results
 
 Evaluate = Callable[..., pd.DataFrame]
@@ -47,6 +50,26 @@ class Study(Protocol):
     def findings(self, results: Mapping[str, Results], measured: Mapping[str, pd.DataFrame]) -> Findings:
         """The reading: `results` of every experiment by its name, and what was measured."""
         ...
+
+
+@runtime_checkable
+class Paper(Protocol):
+    """What the value `study` of a package experiments/NAME is: a dataclass with a figure a field."""
+
+    name: str
+    title: str
+
+    def reproductions(self, excerpts: Mapping[str, Excerpt]) -> Mapping[str, Section]:
+        """Every figure whose rows are there, by the name of its field."""
+        ...
+
+
+def chosen_figures(paper: Any, only: Sequence[str] = ()) -> list[str]:
+    """The figures of a paper that are asked for; all unless any is named. Raises ValueError for an unknown one."""
+    names = [field.name for field in fields(paper)]
+    for one in only:
+        check_choice("--only", one, names)
+    return [one for one in names if one in only or not only]
 
 
 def check(study: Any, budget: Budget) -> None:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from lab.experiment.experiment import Budget, Experiment, Named, grid
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment, Named, grid
 from lab.experiment.init_from import InitFrom
 from lab.surgery.centring import centred_model
 from lab.surgery.swap import norm_of, swapped_model

@@ -13,7 +13,7 @@ from lab.results.cells import CellDirectory
 from lab.runner.plan import cell_directory
 from lab.runner.sources import initializers
 from lab.training import distributed
-from lab.training.execution import Placement
+from lab.training.placement import Placement
 from lab.training.train import Dataset, Initialize, Row, train
 
 Watch = Callable[[Cell, int, list[Row]], None]

@@ -11,7 +11,8 @@ from lab.experiment.experiment import Cell, Experiment, grid, with_overrides
 from lab.files.atomic import read_json, write_json
 from lab.results.environment import environment
 from lab.runner import dispatch
-from lab.training.execution import Execution, Placement
+from lab.training.execution import Execution
+from lab.training.placement import Placement
 from lab.training.runs import Program
 
 ROUNDS = 7
@@ -65,7 +66,7 @@ def _seconds_per_step(cells: list[Cell], placement: Placement) -> list[float]:
 def _started(cell: Cell, placement: Placement) -> tuple[Program, int]:
     """The compiled program of a cell, and how many of its steps make a round."""
     dataset = dispatch.load(cell.task)
-    execution = Execution.choose(placement.kind, len(cell.runs), shards=placement.shards)
+    execution = Execution.choose(placement.execution, len(cell.runs), shards=placement.shards)
     execution = execution.with_parts(cell.model, cell.task, cell.settings, dataset.arrays["train"])
     program = Program(cell.model, cell.task, cell.settings, cell.runs, dataset, execution, placement.data_on)
     _time(program, 1)  # the first call also places the data

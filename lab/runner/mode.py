@@ -1,21 +1,19 @@
-"""How an experiment is trained, as far as that is no matter of its numbers."""
+"""How an experiment is trained, as far as its numbers do not depend on it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from lab.training.execution import Placement
+from lab.training.placement import Placement
 
 
 @dataclass(frozen=True)
-class Mode:
-    """Results of one experiment may be made in different modes, one after another."""
+class Mode(Placement):
+    """Where the runs and their data lie, and what is done beside training; one experiment may be trained in several."""
 
-    placement: Placement = field(default_factory=Placement)
-    """Where the runs and their data lie."""
     retrain: bool = False
-    """Whether to train again what is there already."""
+    """Train again what is there already."""
     track: bool = False
-    """Whether to write the curves for TensorBoard too."""
+    """Write the curves for TensorBoard too: tensorboard --logdir results/NAME/tensorboard."""
     profile: bool = False
-    """Whether to trace a few steps of every cell."""
+    """Trace a few steps of every cell, for Perfetto and TensorBoard, into results/NAME/profile."""
     quiet: bool = False
-    """Whether to show no progress."""
+    """Show no progress."""

@@ -49,7 +49,7 @@ class Session:
         peak = matmul_rate() if console.is_terminal else None
         with Progress(cells, console, directory if distributed.first() else None, peak) as progress:
             watch = tracking.tracked(progress, directory) if mode.track and distributed.first() else progress
-            dispatch.dispatch(cells, directory, mode.placement, mode.retrain, watch, mode.profile)
+            dispatch.dispatch(cells, directory, mode, mode.retrain, watch, mode.profile)
         if mode.profile:
             console.print(traces(directory))
         distributed.on_process_zero(lambda: _finish(directory, mode.track))
@@ -68,7 +68,7 @@ def start(experiment: Experiment, directory: Path, mode: Mode, command: str, to_
     if mode.track:
         tracking.check()
     for cell in grid(experiment):
-        mode.placement.check(cell.settings)
+        mode.check(cell.settings)
     plan.check_folder(directory)
     return Session(experiment, directory, mode, command, baselines_of(experiment, to_beat, _console(mode)))
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from lab.experiment.experiment import Budget, Experiment
-from lab.experiment.study import Evaluate, Study, check
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment
+from lab.experiment.study import Evaluate, Paper, check, chosen_figures
 from lab.report import report, study_page
 from lab.results import excerpts
 from lab.results.excerpts import Excerpt, of_results
@@ -17,8 +18,15 @@ from lab.runner.networks import evaluated
 Train = Callable[[Experiment, Path], Results]  # trains what is missing of an experiment in a directory
 
 
-def carry_out(study: Study, budget: Budget, folder: Path, train: Train) -> Path:
-    """Trains and measures what a study needs, each experiment in a folder of its own, and writes the study's page."""
+def carry_out(study: Any, budget: Budget, folder: Path, train: Train, only: Sequence[str] = ()) -> Path:
+    """Trains and measures what a study or a paper needs, each experiment in a folder of its own, and writes its page.
+
+    `only` are the parts to carry out: figures of a paper. Raises ValueError for a part that there is not.
+    """
+    if isinstance(study, Paper):
+        return _reproduce(study, budget, chosen_figures(study, only), folder, train)
+    if only:
+        raise ValueError(f"--only is {' '.join(only)}: {study.name} has no parts to choose from")
     check(study, budget)
     found = {one.name: train(one, folder / one.name) for one in study.experiments(budget)}
     measured = study.measurements(budget, _evaluate(folder))
@@ -30,8 +38,8 @@ def carry_out(study: Study, budget: Budget, folder: Path, train: Train) -> Path:
     return study_page.write(folder, study.question, findings.sections, made, {}, study.name, findings.verdicts, reports)
 
 
-def reproduce(paper: Any, budget: Budget, chosen: Sequence[str], folder: Path, train: Train) -> Path:
-    """Makes the chosen figures of a paper, as far as their data are to be had, and the page of all that are there."""
+def _reproduce(paper: Paper, budget: Budget, chosen: Sequence[str], folder: Path, train: Train) -> Path:
+    """Makes the chosen figures of a paper, as far as their data are available, and the page of all that are there."""
     left_out = {}
     for name in chosen:
         try:
@@ -40,9 +48,8 @@ def reproduce(paper: Any, budget: Budget, chosen: Sequence[str], folder: Path, t
             left_out[name] = str(error)
     saved = excerpts.read(folder / "saved")
     made = paper.reproductions(saved)
-    left_out |= {
-        name: f"nothing is trained for it with --budget {budget}" for name in chosen if name not in made | left_out
-    }
+    untrained = [name for name in chosen if name not in {*made, *left_out}]
+    left_out |= dict.fromkeys(untrained, f"nothing is trained for it with --budget {budget}")
     return study_page.write(folder, paper.title, made, saved, left_out)
 
 

@@ -1,4 +1,4 @@
-"""How the runs of a cell lie on the devices: what is asked (`Placement`) and what is chosen (`Execution`)."""
+"""How the runs of a cell lie on the devices: what is chosen, given what is asked (`lab.training.placement`)."""
 
 import math
 from collections.abc import Mapping
@@ -10,37 +10,11 @@ import jax
 import numpy as np
 
 from lab.tasks.task import Task
-from lab.training.reading import Place
+from lab.training.placement import Kind
 from lab.training.settings import Settings
-
-Kind = Literal["auto", "vmap", "map"]
 
 CACHE = 2**20  # bytes of a core's second-level cache
 ROWS = 256  # that a part has at least, since each part reads all parameters and adds to all gradients
-
-
-@dataclass(frozen=True)
-class Placement:
-    """What is asked of the machine; the numbers agree within about 1e-5 whatever it is."""
-
-    kind: Kind = "auto"
-    """How the runs are executed: see `Execution.choose`."""
-    shards: int = 1
-    """Devices over which a single run is spread: its batches, parameters and optimizer state."""
-    data_on: Place = "auto"
-    """Where the training data lies: the device, or the host, which reads ahead; auto is by its size."""
-
-    def check(self, settings: Settings) -> None:
-        """Raises ValueError where this machine has no such devices, or a batch cannot be cut into as many parts."""
-        local, devices = jax.local_device_count(), jax.device_count()
-        allowed = [n for n in range(1, devices + 1) if devices % n == 0 and (local % n == 0 or n % local == 0)]
-        if self.shards not in allowed:
-            raise ValueError(
-                f"shards is {self.shards}: of {devices} devices, allowed are {', '.join(map(str, allowed))}"
-            )
-        part = settings.batch_size // settings.accumulate
-        if part % self.shards:
-            raise ValueError(f"shards is {self.shards}: it must divide batch_size / accumulate ({part})")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 
 from lab.tasks.task import Task
 from lab.training.memory import capacity
+from lab.training.placement import Place
 
-Place = Literal["auto", "device", "host"]
 MEMORY_PER_DATA = 4  # of the device's memory, one part may be data
 MAX_ELEMENTS = 2**31 - 2**20  # numbers in an array: beyond it, and a window further, 32 bits do not count them
 WINDOW_BYTES = 2**26  # batches on the device at once; as many more are read meanwhile

@@ -17,7 +17,8 @@ from lab.results.environment import environment
 from lab.tasks.task import Task
 from lab.training import checkpoints, distributed, memory
 from lab.training.clock import Clock
-from lab.training.execution import Execution, Placement
+from lab.training.execution import Execution
+from lab.training.placement import Placement
 from lab.training.profile import trace
 from lab.training.runs import Program
 from lab.training.settings import Run, Settings
@@ -57,7 +58,7 @@ def train(
         asked = [Run.of(identity) for identity in pending["runs"]]
         make = partial(Program, model, task, settings, dataset=dataset, data_on=placement.data_on)
         if pending["new"]:
-            execution = Execution.choose(placement.kind, len(asked[:most]), shards=placement.shards)
+            execution = Execution.choose(placement.execution, len(asked[:most]), shards=placement.shards)
             execution = execution.with_parts(model, task, settings, dataset.arrays["train"])
             program = _largest(make, asked[:most], execution)
             most = program.n_runs
@@ -166,7 +167,7 @@ def _resumed(started: dict[str, Any] | None, runs: int, placement: Placement) ->
     differently, and a resumed wave is to equal an uninterrupted one.
     """
     if started is None:  # somebody deleted environment.json
-        return Execution.choose(placement.kind, runs, shards=placement.shards)
+        return Execution.choose(placement.execution, runs, shards=placement.shards)
     execution = Execution(**started)
     now = Execution.choose(execution.kind, min(runs, execution.devices), shards=execution.shards)
     return replace(execution, devices=now.devices)

@@ -1,0 +1,123 @@
+"""What each command takes: a dataclass a command, whose fields are its options. Nothing heavy is imported here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lab.cli.options import positional
+from lab.experiment.budget import Budget
+from lab.runner.mode import Mode
+
+
+@dataclass(frozen=True)
+class NoArguments:
+    """A command without options."""
+
+
+@dataclass(frozen=True)
+class ExperimentArguments:
+    """Every field of the experiment can be set; activations, seeds, learning rates and axes are the grid."""
+
+    experiment: Any
+    axis: tuple[str, ...] = ()
+    """A further field to vary, and its values: --axis model.norm layernorm rmsnorm. May be repeated."""
+    init_from: Path | None = None
+    """Trained networks to start from: a folder of results, a cell of one, or a Hugging Face folder."""
+
+
+@dataclass(frozen=True)
+class StoredArguments(ExperimentArguments):
+    """Those of an experiment, and where its results go."""
+
+    out: Path | None = None
+    """Folder of the results; results/NAME unless given."""
+
+
+@dataclass(frozen=True)
+class RunArguments(StoredArguments):
+    """Those of an experiment, and how it is trained."""
+
+    mode: Mode = Mode()  # noqa: RUF009  (frozen)
+    sequential: bool = False
+    """Add seeds until every arm is decided, at most those asked for; the error rate is that of all looks together."""
+
+
+@dataclass(frozen=True)
+class CompareArguments:
+    """Options of `ablations compare`."""
+
+    directory: Path = positional()  # noqa: RUF009
+    """Folder of the results."""
+    baseline: str | None = None
+    """Activation to compare with, if not the experiment's own."""
+    metric: str | None = None
+    """Metric to compare, if not the experiment's own."""
+    json: bool = False
+    """Print JSON in place of the table."""
+
+
+@dataclass(frozen=True)
+class ReportArguments:
+    """Options of `ablations report`."""
+
+    directory: Path = positional()  # noqa: RUF009
+    """Folder of the results."""
+    other: Path | None = positional(default=None)  # noqa: RUF009
+    """Results of the same experiment made elsewhere: the page then says what differs."""
+    out: Path | None = None
+    """File of the page; DIRECTORY/report.html, or OTHER/contrast.html, unless given."""
+
+
+@dataclass(frozen=True)
+class StudyArguments:
+    """Options of `ablations study`; those of a paper's figures are set by the names of its fields."""
+
+    study: Any
+    budget: Budget = "short"
+    """smoke shows that everything runs, short takes at most an hour on two cores, full is as published."""
+    only: tuple[str, ...] = ()
+    """Parts to carry out, such as the figures of a paper; all unless given."""
+    out: Path | None = None
+    """Folder of the results; results/NAME/BUDGET unless given."""
+
+
+@dataclass(frozen=True)
+class SwapArguments:
+    """Options of `ablations swap`."""
+
+    directory: Path = positional()  # noqa: RUF009
+    """A cell of results, or a Hugging Face folder."""
+    activation: str | None = None
+    """The new activation."""
+    norm: str | None = None
+    """The new norm: layernorm or rmsnorm."""
+    text: Path | None = None
+    """A text to measure on; unless given, the test split of the network's own task."""
+    steps: int = 0
+    """Steps of further training; 0 trains none."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of the further training."""
+    learning_rate: float | None = None
+    """Peak learning rate of the further training."""
+    out: Path | None = None
+    """Folder of the results; results/swap unless given."""
+
+
+@dataclass(frozen=True)
+class CalibrateArguments:
+    """Options of `ablations calibrate`."""
+
+    experiments: int = 20_000
+    """Simulated experiments of each kind."""
+    out: Path = Path("results/calibration")
+    """Folder of the table and the figure."""
+
+
+@dataclass(frozen=True)
+class DataArguments:
+    """Options of `ablations data`."""
+
+    action: Literal["list", "prepare", "check"] = positional()
+    """List the sets, or prepare or check the one that is named."""
+    name: str | None = positional(default=None)
+    """A set of the list, text:GLOB, or a name of TFDS."""

@@ -1,0 +1,189 @@
+"""The commands: what each is called, what it takes, and what it does. Heavy libraries are imported inside."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.cli import arguments as takes
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the command line."""
+
+    summary: str
+    """What it does, one sentence."""
+    arguments: type
+    """What it takes: see `lab.cli.arguments`."""
+    function: Callable[[Any], None]
+    """What carries it out."""
+    subject: str = ""
+    """What its first word names, whose fields are options too: an experiment or a study."""
+    hidden: bool = False
+    """Whether the list of commands leaves it out: another name of the previous release."""
+
+
+def list_all(asked: takes.NoArguments) -> None:
+    """Experiments and studies by name."""
+    from lab.cli import terminal
+    from lab.experiment.library import catalogue, studies
+
+    terminal.show_names({"experiments (ablations run NAME)": catalogue(), "studies (ablations study NAME)": studies()})
+
+
+def describe(asked: takes.ExperimentArguments) -> None:
+    """The cells of an experiment before anything is compiled."""
+    from lab.cli import terminal
+    from lab.runner import interface
+
+    terminal.show_cells(asked.experiment, interface.describe(asked.experiment))
+
+
+def run(asked: takes.RunArguments) -> None:
+    """Trains, compares and reports."""
+    from lab.cli import terminal
+    from lab.probes.machine import matmul_rate
+    from lab.runner import interface
+    from lab.training import distributed
+
+    found = interface.run(asked.experiment, asked.out, asked.sequential, **asdict(asked.mode))
+    if not distributed.first():
+        return
+    try:
+        terminal.show_comparison(found)
+    except ValueError as error:  # one activation alone, say: it was trained all the same
+        print(f"no comparison: {error}")
+    terminal.show_speed(found, matmul_rate())
+    print(f"report: {found.directory / 'report.html'}")
+
+
+def tune(asked: takes.StoredArguments) -> None:
+    """Trains the tuning grid alone."""
+    from lab.cli import terminal
+    from lab.runner import interface
+
+    terminal.show_tuning(interface.tune(asked.experiment, asked.out))
+
+
+def match(asked: takes.StoredArguments) -> None:
+    """Measures a step of every arm."""
+    from lab.cli import terminal
+    from lab.runner import interface
+
+    terminal.show_matched(interface.match(asked.experiment, asked.out))
+
+
+def compare(asked: takes.CompareArguments) -> None:
+    """The comparison as a table or as JSON."""
+    from lab.runner import interface
+
+    if asked.json:
+        found = interface.compare(asked.directory, asked.baseline, asked.metric).to_dict()
+        print(json.dumps(found, indent=2, allow_nan=False))
+        return
+    from lab.cli import terminal
+    from lab.results import results
+
+    terminal.show_comparison(results.read(asked.directory), asked.baseline, asked.metric)
+
+
+def report(asked: takes.ReportArguments) -> None:
+    """Writes the report again, or what differs between two folders."""
+    from lab.report import contrast
+    from lab.report import report as page
+    from lab.results import results
+
+    first = results.read(asked.directory)
+    if asked.other is None:
+        print(page.write(first, asked.out))
+    else:
+        print(contrast.write(first, results.read(asked.other), asked.out or asked.other / "contrast.html"))
+
+
+def study(asked: takes.StudyArguments) -> None:
+    """Carries out a study, or makes the figures of a paper."""
+    from lab.runner import interface
+
+    print(f"page: {interface.study(asked.study, asked.budget, asked.only, asked.out)}")
+
+
+def swap(asked: takes.SwapArguments) -> None:
+    """Changes a trained network and measures the drift."""
+    from lab.cli import terminal
+    from lab.runner import interface
+
+    terminal.show_drift(interface.swap(**vars(asked)))
+    print(f"page: {(asked.out or Path('results/swap')) / 'index.html'}")
+
+
+def calibrate(asked: takes.CalibrateArguments) -> None:
+    """Simulates experiments with a known truth."""
+    from lab.cli import terminal
+    from lab.report import calibration, calibration_page
+    from lab.runner.interface import command_line
+
+    if asked.experiments < 100:
+        raise ValueError(f"--experiments is {asked.experiments}: a rate takes at least 100")
+    rates = calibration.calibrate(asked.experiments)
+    terminal.show_calibration(rates)
+    page = calibration_page.write(rates, asked.experiments, command_line(), asked.out / "index.html")
+    print(f"page: {page}")
+
+
+def data(asked: takes.DataArguments) -> None:
+    """Lists, prepares or checks data sets."""
+    from lab.cli import terminal
+    from lab.data import catalogue
+
+    if (asked.name is None) != (asked.action == "list"):
+        raise ValueError("ablations data is followed by list, prepare NAME or check NAME")
+    if asked.name is None:
+        terminal.show_sets(catalogue.listed())
+        return
+    if asked.action == "prepare":
+        catalogue.load(asked.name)
+    print("\n".join(catalogue.described(asked.name)))
+
+
+COMMANDS: Mapping[str, Command] = {
+    "list": Command("List the experiments and studies.", takes.NoArguments, list_all),
+    "describe": Command(
+        "Show cells, runs, parameters, FLOPs, memory and estimated time; compile nothing.",
+        takes.ExperimentArguments,
+        describe,
+        "experiment",
+    ),
+    "run": Command(
+        "Train what is missing of an experiment, compare, and write the report.", takes.RunArguments, run, "experiment"
+    ),
+    "tune": Command(
+        "Train the tuning grid of every arm and show what was chosen; run does it too.",
+        takes.StoredArguments,
+        tune,
+        "experiment",
+    ),
+    "match": Command(
+        "Measure a step of every arm; run then trains each for as long as the baseline.",
+        takes.StoredArguments,
+        match,
+        "experiment",
+    ),
+    "study": Command(
+        "Carry out a study: all its experiments, and one page that says what they show.",
+        takes.StudyArguments,
+        study,
+        "study",
+    ),
+    "figures": Command("Make the figures of a paper: the same as study.", takes.StudyArguments, study, "study", True),
+    "compare": Command("Compare every activation with the baseline.", takes.CompareArguments, compare),
+    "report": Command("Write the report again; of two folders, what differs.", takes.ReportArguments, report),
+    "swap": Command(
+        "Change a trained network's activation or norm, and measure the drift by layer.", takes.SwapArguments, swap
+    ),
+    "calibrate": Command(
+        "Simulate experiments and show how well the statistics keep their level.", takes.CalibrateArguments, calibrate
+    ),
+    "data": Command("List the data sets; prepare one, or check its files and content.", takes.DataArguments, data),
+}

@@ -1,0 +1,216 @@
+"""The functions that a user calls; the command line calls the same.
+
+Heavy libraries are imported where they are needed, so that importing this answers at once.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+    import pandas as pd
+
+    from lab.comparison.comparison import Comparison
+    from lab.experiment.budget import Budget
+    from lab.experiment.experiment import Cell, Experiment, Named
+    from lab.results.results import Results
+    from lab.runner.mode import Mode
+    from lab.runner.session import Session
+    from lab.training.settings import Run
+
+
+def run(experiment: Experiment | str, out: str | Path | None = None, sequential: bool = False, **mode: Any) -> Results:
+    """Trains what is missing of an experiment (a value, a name or a file), writes the report, returns the results.
+
+    Results go to `out`, results/<name> unless given. An experiment that tunes trains the grid of every arm first, in
+    `out`/tuning; `out`/matched.json, if it is there (see `match`), gives every arm its steps. `sequential` adds seeds
+    until every arm is decided or all are used (see `lab.runner.sequential`). `mode` are fields of
+    `lab.runner.mode.Mode`: execution, shards, data_on, retrain, track, profile, quiet. Started on several hosts (see
+    `lab.training.distributed.join`), all compute and the first writes. Raises ValueError for bad input, before anything
+    is compiled, and OSError where the results cannot be written.
+    """
+    from lab.runner import matching, tuning
+    from lab.runner import sequential as looks
+    from lab.runner.mode import Mode
+
+    asked = _found(experiment)
+    if sequential:
+        looks.check(asked)
+    session = _session(asked, out, Mode(**mode))
+    directory, train = session.directory, session.train
+    chosen, _ = tuning.tuned(matching.matched(asked, directory), directory, train)
+    return looks.run_sequentially(chosen, directory, train) if sequential else train(chosen, directory)
+
+
+def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: bool = False) -> pd.DataFrame:
+    """Trains the grid of every arm on its tuning seeds, in `out`/tuning (table: `lab.comparison.tuning.tuned`).
+
+    `run` does this too where the experiment tunes. Raises ValueError where it does not, and what `run` raises.
+    """
+    from lab.runner import tuning
+    from lab.runner.mode import Mode
+
+    asked = _found(experiment)
+    if not asked.tuning.learning_rates:
+        raise ValueError(f"{asked.name} tunes nothing: give --tuning.learning-rates, the grid for every arm")
+    session = _session(asked, out, Mode(quiet=quiet))
+    _, table = tuning.tuned(asked, session.directory, session.train)
+    assert table is not None  # it tunes
+    return table
+
+
+def match(experiment: Experiment | str, out: str | Path | None = None) -> list[dict[str, Any]]:
+    """Measures a training step of every arm and writes `out`/matched.json, by which `run` then gives each arm as many
+    steps as take the baseline's time: see `lab.runner.matching.match`. Raises what `run` raises."""
+    from lab.runner import matching
+    from lab.runner.mode import Mode
+
+    session = _session(_found(experiment), out, Mode())
+    return matching.match(session.experiment, session.directory, session.mode)
+
+
+def _session(asked: Experiment, out: str | Path | None, mode: Mode) -> Session:
+    """The experiment checked, and ready to be trained in the folder of its results."""
+    from lab.data import catalogue
+    from lab.runner import session
+
+    return session.start(asked, _folder(asked, out), mode, command_line(), catalogue.to_beat)
+
+
+def _found(experiment: Experiment | str) -> Experiment:
+    """The experiment itself, or the one of that name or file."""
+    from lab.experiment.library import find
+
+    return find(experiment) if isinstance(experiment, str) else experiment
+
+
+def _folder(asked: Experiment, out: str | Path | None) -> Path:
+    return Path(out) if out is not None else Path("results") / asked.name
+
+
+def command_line() -> str:
+    """The command that reproduces the results, as far as this process knows."""
+    program, *arguments = sys.argv
+    called = Path(program).stem == "ablations"
+    return shlex.join(["ablations", *arguments]) if called else "ablations.run(...), from Python"
+
+
+def load(directory: str | Path) -> pd.DataFrame:
+    """All curves of a results directory as one tidy table: experiment, cell, task, model, activation, one column an
+    axis, seed, learning_rate, step, split (train, validation, test), metric (loss, bits_per_byte, ...), value.
+
+    Raises FileNotFoundError if the directory holds no results, ValueError if a file in it is damaged.
+    """
+    from lab.results import results
+
+    return results.read(Path(directory)).rows
+
+
+def compare(directory: str | Path, baseline: str | None = None, metric: str | None = None) -> Comparison:
+    """The paired comparison of all activations with the baseline: see `lab.comparison.comparison.compare`."""
+    from lab.comparison import comparison
+    from lab.results import results
+
+    return comparison.compare(results.read(Path(directory)), baseline, metric)
+
+
+def study(
+    asked: Any,
+    budget: Budget = "short",
+    only: Sequence[str] = (),
+    out: str | Path | None = None,
+    quiet: bool = False,
+) -> Path:
+    """Carries out a study or makes the figures of a paper (a name, or the value itself); returns the page.
+
+    What is missing is trained first; killed, the same call goes on. `out` is results/NAME/BUDGET unless given. Of a
+    paper, `only` chooses figures, and one whose data are not available is left out with a sentence. Raises ValueError
+    for bad input, and what `run` raises.
+    """
+    from lab.experiment.library import study as find_study
+    from lab.runner import studies
+
+    asked = find_study(asked) if isinstance(asked, str) else asked
+    folder = Path(out) if out is not None else Path("results") / asked.name / budget
+    return studies.carry_out(asked, budget, folder, partial(run, quiet=quiet), only)
+
+
+def figures(
+    paper: Any, budget: Budget = "short", only: Sequence[str] = (), out: str | Path | None = None, quiet: bool = False
+) -> Path:
+    """Makes the figures of a paper: the same as `study`."""
+    return study(paper, budget, only, out, quiet)
+
+
+def swap(
+    directory: str | Path,
+    activation: Named | None = None,
+    norm: str | None = None,
+    text: str | Path | None = None,
+    steps: int = 0,
+    seeds: Sequence[int] = (),
+    learning_rate: float | None = None,
+    out: str | Path | None = None,
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """Gives a trained network, a cell of ours or a Hugging Face folder, another activation, norm or both, and measures
+    the drift without training: rows of seed, change, measure and value, those of a layer also with stack and layer.
+
+    `out`, results/swap unless given, gets the page index.html and drift.json. With `steps`, the changed networks and
+    the unchanged one are trained on alike, below `out`. For the rest see `lab.runner.swaps.Swap`; raises what
+    `lab.runner.swaps.swap` raises.
+    """
+    from lab.runner import dispatch, swaps
+    from lab.training.runs import use_all_cores, use_compilation_cache
+
+    use_all_cores()
+    use_compilation_cache()
+    asked = swaps.Swap(
+        Path(directory), activation, norm, None if text is None else str(text), steps, tuple(seeds), learning_rate
+    )
+    folder = Path(out) if out is not None else Path("results") / "swap"
+    return swaps.swap(asked, folder, dispatch.load, partial(run, quiet=quiet), command_line())
+
+
+def evaluate(
+    experiment: Experiment | str,
+    function: Callable[[Cell, Run, Any, Mapping[str, np.ndarray]], list[dict[str, Any]]],
+    out: str | Path | None = None,
+    where: Callable[[Cell, Run], bool] = lambda cell, run: True,
+) -> pd.DataFrame:
+    """What a function says of the trained networks of an experiment, one row after another.
+
+    `function(cell, run, variables, test)` gives rows of one network: `cell.model.apply(variables, ...)` computes with
+    it, `test` are the arrays of the test split. Each row is preceded by the network's activation, axes, seed and
+    learning rate. `where(cell, run)` chooses networks. Raises ValueError for a network that is not trained yet.
+    """
+    from lab.runner.networks import evaluated
+
+    asked = _found(experiment)
+    return evaluated(asked, _folder(asked, out), function, where)
+
+
+def describe(experiment: Experiment | str) -> pd.DataFrame:
+    """The cells of an experiment, and of its tuning, before anything is compiled: runs, parameters, forward FLOPs a
+    token, memory in MB, estimated minutes of training (three forward passes a step at half of the measured
+    matrix-product rate).
+
+    Raises ValueError for bad input.
+    """
+    from lab.probes.machine import matmul_rate
+    from lab.runner import dispatch
+    from lab.runner.estimate import estimate
+    from lab.training.runs import use_all_cores
+
+    use_all_cores()
+    asked = _found(experiment)
+    asked.check(dispatch.load)
+    return estimate(asked, matmul_rate())
