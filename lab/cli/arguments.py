@@ -101,6 +101,8 @@ class SwapArguments:
     """Peak learning rate of the further training."""
     out: Path | None = None
     """Folder of the results; results/swap unless given."""
+    experiment: str | None = None
+    """File of the cell's experiment; needed where it defines its model, task or activation."""
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,8 @@ def _type(name: str, code: Code) -> type:
         return code[name]
     if ":" in name:
         raise ValueError(
-            f"type '{name}' is one of your own, and its code is not in the results: give the experiment, or its file, "
-            f"that defines it"
+            f"type '{name}' is one of your own, and a results folder holds no code: give the experiment that defines "
+            f"it, or its file (--experiment FILE.py)"
         )
     raise ValueError(f"type '{name}' is not known: known are {', '.join(BUILT_IN)}")
 
@@ -138,8 +138,8 @@ def _activation(form: Mapping[str, Any], code: Code) -> Activation:
     name = str(form.get("name"))
     if name not in code:
         raise ValueError(
-            f"activation '{name}' is one of your own, and its function is not in the results: give the experiment, or "
-            f"its file, that defines it"
+            f"activation '{name}' is one of your own, and a results folder holds no code: give the experiment that "
+            f"defines it, or its file (--experiment FILE.py)"
         )
     if canonical(code[name]) != form:
         raise ValueError(f"activation '{name}' has another function than the one in the results: give it another name")

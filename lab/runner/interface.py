@@ -160,12 +160,14 @@ def swap(
     learning_rate: float | None = None,
     out: str | Path | None = None,
     quiet: bool = False,
+    experiment: Experiment | str | None = None,
 ) -> pd.DataFrame:
     """Gives a trained network, a cell of ours or a Hugging Face folder, another activation, norm or both, and measures
     the drift without training: rows of seed, change, measure and value, those of a layer also with stack and layer.
 
     `out`, results/swap unless given, gets the page index.html and drift.json. With `steps`, the changed networks and
-    the unchanged one are trained on alike, below `out`. For the rest see `lab.runner.swaps.Swap`; raises what
+    the unchanged one are trained on alike, below `out`. A cell with a model, task or activation of one's own needs the
+    `experiment` (a value or its file) that defines it. For the rest see `lab.runner.swaps.Swap`; raises what
     `lab.runner.swaps.swap` raises.
     """
     from lab.runner import dispatch, swaps
@@ -174,7 +176,14 @@ def swap(
     use_all_cores()
     use_compilation_cache()
     asked = swaps.Swap(
-        Path(directory), activation, norm, None if text is None else str(text), steps, tuple(seeds), learning_rate
+        Path(directory),
+        activation,
+        norm,
+        None if text is None else str(text),
+        steps,
+        tuple(seeds),
+        learning_rate,
+        None if experiment is None else _found(experiment),
     )
     folder = Path(out) if out is not None else Path("results") / "swap"
     return swaps.swap(asked, folder, dispatch.load, partial(run, quiet=quiet), command_line())

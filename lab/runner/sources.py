@@ -31,6 +31,8 @@ class Source:
     task: Any = None
     settings: Settings | None = None
     hyperparameters: Hyperparameters | None = None
+    collections: tuple[str, ...] = ()
+    """Variables beside the parameters, such as batch statistics."""
 
 
 def opened(directory: Path, load: Load, code: Code | None = None) -> Source:
@@ -57,9 +59,10 @@ def opened(directory: Path, load: Load, code: Code | None = None) -> Source:
         raise ValueError(
             f"{directory} has several networks of seed {twice[0]}: runs that differ by the seed alone are needed"
         )
-    found = networks(model, task, settings, runs, directory, load(task))
+    found = list(networks(model, task, settings, runs, directory, load(task)))
     parameters: dict[int | None, Any] = {run.seed: variables["params"] for run, variables in found}
-    return Source(model, parameters, task, settings, runs[0].hyperparameters)
+    collections = tuple(name for name in found[0][1] if name != "params")
+    return Source(model, parameters, task, settings, runs[0].hyperparameters, collections)
 
 
 def initializers(cells: Sequence[Cell], directory: Path, load: Load, code: Code | None = None) -> dict[str, Initialize]:

@@ -69,6 +69,8 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     plan.check_folder(out, SWAP_FILES)
     start = locate(asked.directory)
     source, diverged = _sound(opened(asked.directory.resolve(), load, _code(asked.experiment)), asked.directory)
+    if source.collections:
+        raise ValueError(f"{asked.directory} has {', '.join(source.collections)}: such networks cannot be swapped")
     task = _task(asked, source)
     todo, inexact = _defined(source.model, changes(source.model, asked.activation, asked.norm))
     experiments = _recoveries(asked, source, task, start, todo)
