@@ -83,10 +83,12 @@ def _check_packages() -> None:
     """Exits, in one sentence, where a module of the user's is found in place of a package of this project."""
     for name in ("models", "lab", "experiments"):
         found = importlib.util.find_spec(name)
-        places = [*(found.submodule_search_locations or [found.origin])] if found else []
-        if places and Path(__file__).resolve().parent / name not in map(Path.resolve, map(Path, places)):
+        if found is None:
+            continue
+        place = Path(next(iter(found.submodule_search_locations or [found.origin or name]))).resolve()
+        if place != Path(__file__).resolve().parent / name:
             sys.exit(
-                f"ablations: {places[0]} hides the package '{name}' of ablations: rename it, or move your script to "
+                f"ablations: {place} hides the package '{name}' of ablations: rename it, or move your script to "
                 f"another folder"
             )
 

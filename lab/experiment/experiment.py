@@ -125,14 +125,14 @@ class Experiment:
             cell.check()
         if load is None:
             return
-        for cell in {cell.task: cell for cell in cells}.values():
-            dataset = load(cell.task)
-            check_splits(cell.task, dataset)
-            cell.task.check(dataset)
-            check_choice("metric", self.metric, cell.metrics(dataset, self.split))
-        for cell in cells:
-            if cell.code:
-                cell.check_code(load(cell.task))
+        for task in dict.fromkeys(cell.task for cell in cells):
+            alike, dataset = [cell for cell in cells if cell.task == task], load(task)
+            check_splits(task, dataset)
+            task.check(dataset)
+            for cell in alike:
+                if cell.code:
+                    cell.check_code(dataset)
+            check_choice("metric", self.metric, alike[0].metrics(dataset, self.split))
 
     @property
     def reference(self) -> str:
