@@ -1,6 +1,6 @@
 """What an activation costs: time and memory of its forward and backward pass, against ReLU.
 
-Command: python -m benchmarks.activations --json benchmarks/results/activations.json
+Command: python -m benchmarks.activations --json docs/benchmarks/activations.json
 Cost:    about 5 minutes on 2 CPU cores
 """
 
@@ -78,7 +78,7 @@ def measured(
 
 
 def timed(function: Callable[[], Any], seconds: float) -> Callable[[], float]:
-    """A measurement of ms a call, of so many calls as fit."""
+    """A measurement of milliseconds per call, over as many calls as fit."""
 
     def calls(count: int) -> float:
         begin = time.perf_counter()
@@ -120,7 +120,7 @@ def figure(rows: Sequence[dict[str, Any]]) -> Figure:
         whole = Figure(figsize=(9.6, 0.8 + 0.19 * len(names)), layout="constrained")
         for axes, dtype in zip(whole.subplots(1, len(TYPES), sharey=True), TYPES, strict=True):
             measure.dots(axes, {name: found[name, dtype] for name in names}, [colour(name) for name in names])
-            axes.set(title=dtype, xlabel="forward and backward / ReLU's", xscale="log")
+            axes.set(title=dtype, xlabel="time of both passes / ReLU", xscale="log")
     return whole
 
 

@@ -1,6 +1,6 @@
-"""What training many seeds costs on a CPU: tokens a second of this project and of PyTorch, in turn.
+"""What training many seeds costs on a CPU: tokens per second of this project and of PyTorch, in turn.
 
-Command: python -m benchmarks.cpu --json benchmarks/results/cpu-MACHINE.json
+Command: python -m benchmarks.cpu --json docs/benchmarks/cpu-MACHINE.json
 Cost:    about 20 minutes on 2 CPU cores, of which 5 compile; needs torch, and for torch.compile a C++ compiler
 """
 
@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
@@ -39,7 +40,7 @@ class Target:
 
     size: Size
     ratio: float
-    """To PyTorch's tokens a second."""
+    """To PyTorch's tokens per second."""
     share: float | None = None
     """Of the rate of matrix products."""
 
@@ -51,11 +52,11 @@ TARGETS = {
 }
 JAX_SEEDS, ONE = f"JAX, {SEEDS} seeds", "JAX, 1 seed"
 EAGER, COMPILED = "torch", "torch.compile"
-PINNED, PINNED_COMPILED = "torch, a process a core", "torch.compile, a process a core"
+PINNED, PINNED_COMPILED = "torch, one process per core", "torch.compile, a process a core"
 
 
 def compared(target: Target, source: Path | None, rounds: int, seconds: float) -> dict[str, Any]:
-    """Tokens a second of every side in each round, and FLOP/s of matrix products by each library."""
+    """Tokens per second of every side in each round, and FLOP/s of matrix products by each library."""
     size = target.size
     with ExitStack() as stack:
         sides = {
@@ -64,7 +65,7 @@ def compared(target: Target, source: Path | None, rounds: int, seconds: float) -
         }
         rates: dict[str, Callable[[], float]] = {
             "NumPy": matmul_rate,
-            "XLA": partial(measure.matmul_rate, CPU_SHAPES),
+            "XLA": partial(matmul_rate, numpy=jnp),
         }
         for name, workers in started(size, source, stack).items():
             sides[name] = workload.rate(partial(together, workers), len(workers) * size.tokens, seconds)
@@ -111,7 +112,7 @@ def started(size: Size, source: Path | None, stack: ExitStack) -> dict[str, list
 
 
 def together(workers: Sequence[Worker], steps: int) -> float:
-    """Seconds until all processes, side by side, have trained so many steps each."""
+    """Seconds until all processes, side by side, have trained `steps` steps each."""
     begin = time.perf_counter()
     for one in workers:
         one.send(train=steps)
@@ -201,16 +202,16 @@ def tables(results: dict[str, Any]) -> str:
 
 
 def figure(sizes: dict[str, Any]) -> Figure:
-    """Tokens a second of every side, a panel a size; dashed the target."""
+    """Tokens per second of every side, a panel per size; the target dashed."""
     with mpl.rc_context(STYLE):
         whole = Figure(figsize=(9.6, 2.6), layout="constrained")
         panels = whole.subplots(1, len(sizes), squeeze=False)[0]
-        for axes, (name, row) in zip(panels, sizes.items(), strict=True):
+        for axes, (name, row) in zip(panels, sorted(sizes.items(), key=lambda item: int(item[0])), strict=True):
             rates = row["tokens_per_second"]
             colours = [BLUE if side in (JAX_SEEDS, ONE) else ORANGE if side == EAGER else GREY for side in rates]
             target = row["target"]["ratio"] * np.median(rates[EAGER]) if EAGER in rates else None
             measure.dots(axes, rates, colours, target)
-            axes.set(title=f"width {name}", xlabel="tokens a second", xlim=(0, None))
+            axes.set(title=f"width {name}", xlabel="tokens per second", xlim=(0, None))
             axes.xaxis.set_major_locator(MaxNLocator(4))  # so narrow a panel has room for few
             axes.xaxis.set_major_formatter("{x:,.0f}")
             if axes is not panels[0]:
@@ -237,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = {**about, "peer": "nanoGPT" if source else "benchmarks.peer", "sizes": sizes, "runner": through}
     print(measure.heading(about, "torch"), tables(results), sep="\n\n")
     if of.json:
-        measure.keep(of.json, results, figure(sizes), "Tokens a second on a CPU")
+        measure.keep(of.json, results, figure(sizes), "Tokens per second on a CPU")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Ways to compute the same: what the code does against what it could do instead, as a ratio of times.
 
-Command: python -m benchmarks.formulations --json benchmarks/results/formulations.json
+Command: python -m benchmarks.formulations --json docs/benchmarks/formulations.json
 Cost:    about 8 minutes on 2 CPU cores, half of it compiling
 """
 
@@ -36,8 +36,8 @@ STEPS: dict[str, dict[str, Any]] = {
     "runs one after another / vmapped": {"kind": "vmap"},
     "layers unrolled / scanned": {"model.scan": True},
     "blocks kept for the backward pass / recomputed": {"model.remat": True},
-    "batch at once / in 4 parts": {"settings.accumulate": 4},
-    "logits at once / in portions of 192 tokens": {"model.logit_chunk": 192},
+    "whole batch / in 4 parts": {"settings.accumulate": 4},
+    "all logits at once / in chunks of 192 tokens": {"model.logit_chunk": 192},
 }
 
 Pair = tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]  # ours, the other, their arguments
@@ -55,17 +55,17 @@ def parts(size: Size, dtype: str) -> dict[str, Pair]:
     causal = jnp.tril(jnp.ones((size.context, size.context), bool))[None, None]
     three, two = [array(width, width) for _ in range(3)], [array(width, hidden) for _ in range(2)]
     return {
-        "gelu by one exponential / by erfc": (gelu, _gelu_erfc, (array(rows, hidden),)),
-        "gelu computed again / its derivative kept": (jax.checkpoint(gelu), gelu, (array(rows, hidden),)),
-        "gelu right in the tail / 1 + erf": (gelu, _gelu_erf, (array(rows, hidden),)),
+        "GELU by one exponential / by erfc": (gelu, _gelu_erfc, (array(rows, hidden),)),
+        "GELU recomputed / its derivative kept": (jax.checkpoint(gelu), gelu, (array(rows, hidden),)),
+        "GELU accurate in the tail / 1 + erf": (gelu, _gelu_erf, (array(rows, hidden),)),
         "attention / jax.nn.dot_product_attention": (
             partial(attend, allowed=causal),
             _dot_product_attention,
             (array(*heads), array(*heads), array(*heads)),
         ),
-        "query, key, value apart / one product": (_apart, _joint, (array(rows, width), *three)),
-        "gate and value apart / one product": (_apart, _joint, (array(rows, width), *two)),
-        "rows flattened for a dense layer / not": (
+        "separate query, key, value / one product": (_apart, _joint, (array(rows, width), *three)),
+        "separate gate and value / one product": (_apart, _joint, (array(rows, width), *two)),
+        "rows flattened for a dense layer / not flattened": (
             lambda x, kernel: project(x, kernel, dtype),
             jnp.dot,
             (array(size.batch_size, size.context, width), two[0]),
@@ -95,7 +95,7 @@ def _joint(x: jax.Array, *kernels: jax.Array) -> list[jax.Array]:
 
 
 def forward_and_backward(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[[int], float]:
-    """A function that does both passes so many times, one after another in one program, and gives the seconds.
+    """A function that does both passes n times, one after another in one program, and gives the seconds.
 
     Every repetition reads what the one before wrote, so that none can be left out or moved.
     """
@@ -113,7 +113,7 @@ def forward_and_backward(function: Callable[..., Any], arguments: tuple[Any, ...
 
 
 def training(changes: Mapping[str, Any]) -> Callable[[int], float]:
-    """A function that trains all seeds so many steps and gives the seconds."""
+    """A function that trains all seeds for n steps and gives the seconds."""
     fields = {path: value for path, value in changes.items() if path != "kind"}
     cell = grid(with_fields(workload.experiment(SIZE, SEEDS), fields))[0]
     return workload.trainer_of(cell, workload.random_tokens(SIZE), changes.get("kind", "auto"))
@@ -164,7 +164,7 @@ def figure(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
         axes = whole.subplots()
         ratios = {name: measure.ratios(row["other"], row["ours"]) for name, row in found.items()}
         measure.dots(axes, ratios, [BLUE] * len(ratios), target=1.0)
-        axes.set(xlabel="time of the other way / time of ours")
+        axes.set(xlabel="time of the alternative / time of this repository")
     return whole
 
 

@@ -1,6 +1,6 @@
 """What one NVIDIA GPU is used for: many small runs at once, one larger run, activations, attention, cross-entropy.
 
-Command: python -m benchmarks.gpu --json benchmarks/results/gpu.json
+Command: python -m benchmarks.gpu --json docs/benchmarks/gpu.json
 Cost:    at most 9 minutes; every section is a process that is ended when its time is over, and keeps what it has
 """
 
@@ -29,6 +29,7 @@ from matplotlib.figure import Figure
 from benchmarks import activations, measure, worker, workload
 from benchmarks.worker import Worker
 from benchmarks.workload import Size
+from lab.probes.machine import Shape, matmul_rate
 from lab.report.figures import BLUE, STYLE, colour
 from lab.tasks.task import of_each_token
 from models.layers.attention import attend
@@ -47,7 +48,7 @@ class Scale:
     """Of the small model, at once."""
     curve: tuple[int, ...]
     """Numbers of seeds of the small model, those that matter most first."""
-    products: tuple[measure.Shape, ...]
+    products: tuple[Shape, ...]
     activations: tuple[int, int]
     rounds: int
     seconds: float
@@ -84,7 +85,7 @@ PARTS = 8  # of the tokens
 
 def machine(scale: Scale) -> Rows:
     """Versions, and the rates of matrix products that the other sections are held against."""
-    rates = {dtype: measure.matmul_rate(scale.products, dtype) for dtype in ("bfloat16", "float32")}
+    rates = {dtype: matmul_rate(scale.products, dtype) for dtype in ("bfloat16", "float32")}
     yield {**measure.about(**worker.version()), "matmul_flops": rates}
 
 
@@ -107,7 +108,7 @@ def gpt2(scale: Scale) -> Rows:
 
 
 def curve(scale: Scale) -> Rows:
-    """Milliseconds a step of so many seeds, in turn with those of one."""
+    """Milliseconds per step of each number of seeds, in turn with those of one seed."""
     tokens = scale.small.tokens
     one = workload.rate(workload.trainer(scale.small, 1), tokens, scale.seconds)
     for count in scale.curve:

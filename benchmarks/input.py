@@ -1,6 +1,6 @@
 """What input costs: batches that are drawn on the device, and windows that the host reads ahead.
 
-Command: python -m benchmarks.input --json benchmarks/results/input.json
+Command: python -m benchmarks.input --json docs/benchmarks/input.json
 Cost:    about 4 minutes on 2 CPU cores
 """
 
@@ -83,7 +83,7 @@ def drawing(experiment: Experiment, runs: int, repetitions: int, seconds: float)
 
 
 def streaming(batch_size: int, context: int, runs: int, megabytes: int, seconds: float) -> dict[str, Any]:
-    """How fast windows of a memory-mapped text are read for so many seeds: ms a step, one number a window of batches.
+    """How fast windows of a memory-mapped text are read for `runs` runs: ms per step, one number per window of batches.
 
     The first windows, which are read before anybody waits for them, are left out.
     """

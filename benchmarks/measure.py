@@ -3,23 +3,19 @@
 import json
 import os
 import time
-import timeit
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lab.files.atomic import write_bytes
-from lab.report.figures import INK, svg
+from lab.report.figures import INK, standalone, svg
 from lab.results.environment import environment
-
-Shape = tuple[int, int, int]  # m, k, n of [m, k] @ [k, n]
 
 
 def in_turn(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -32,7 +28,7 @@ def in_turn(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, 
 
 
 def fitting(work: Callable[[int], float], seconds: float, at_least: int = 1) -> int:
-    """How many steps of `work`, which takes a number of steps and gives seconds, fit in so many; it warms up first."""
+    """How many steps of `work`, a function from a number of steps to seconds, fit in `seconds`; it warms up first."""
     work(1)
     return max(at_least, round(seconds / work(1)))
 
@@ -42,21 +38,6 @@ def seconds(function: Callable[..., Any], *arguments: Any) -> float:
     begin = time.perf_counter()
     jax.block_until_ready(function(*arguments))
     return time.perf_counter() - begin
-
-
-def matmul_rate(shapes: Iterable[Shape], dtype: str = "float32") -> float:
-    """FLOP/s of XLA's matrix products on the default device: the best of the shapes, each the best of three times."""
-    return max(_rate(*shape, dtype) for shape in shapes)
-
-
-def _rate(m: int, k: int, n: int, dtype: str) -> float:
-    left, right = jnp.ones((m, k), dtype), jnp.ones((k, n), dtype)
-
-    def product() -> None:
-        jax.block_until_ready(left @ right)
-
-    product()  # compiles
-    return 2 * m * k * n / min(timeit.repeat(product, number=1, repeat=3))
 
 
 def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
@@ -103,7 +84,7 @@ def write(path: Path, results: dict[str, Any]) -> None:
 def keep(path: Path, results: dict[str, Any], figure: Figure, title: str) -> None:
     """Writes the numbers as JSON and the figure beside them as SVG."""
     write(path, results)
-    write_bytes(path.with_suffix(".svg"), svg(figure, title).encode())
+    write_bytes(path.with_suffix(".svg"), standalone(svg(figure, title)).encode())
 
 
 def dots(

@@ -103,7 +103,7 @@ def update(model: nn.Module, optimizer: torch.optim.Optimizer, windows: Tensor, 
 
 
 def trainer(config: dict[str, Any]) -> Callable[[int], float]:
-    """A function that trains so many steps more and gives the seconds; random text lies on the device.
+    """A function that trains n more steps and gives the seconds; random text lies on the device.
 
     `config` has the sizes (`model`, fields of GPTConfig), `batch_size`, `device`, `bfloat16` (autocast), `compile`,
     `fused` (AdamW as one kernel) and `source`, the path of a nanoGPT model.py or None.

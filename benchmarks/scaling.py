@@ -1,6 +1,6 @@
-"""How training scales: tokens a second over seeds, and measured cost against the work of wider and deeper models.
+"""How training scales: tokens per second against seeds, and measured cost against the work of wider and deeper models.
 
-Command: python -m benchmarks.scaling --json benchmarks/results/scaling.json
+Command: python -m benchmarks.scaling --json docs/benchmarks/scaling.json
 Cost:    about 6 minutes on 2 CPU cores, of which half compiles
 """
 
@@ -29,7 +29,7 @@ FEW = 2  # seeds where the size varies
 
 
 def points(base: Size, most: int) -> list[dict[str, Any]]:
-    """What is measured: sweep, size and number of seeds, at most so many."""
+    """What is measured: sweep, size and number of seeds, at most `most`."""
     seeds = [{"sweep": "seeds", "size": base, "seeds": n} for n in SEEDS if n <= most]
     widths = [replace(base, d_model=int(base.d_model * factor)) for factor in FACTORS["width"]]
     depths = [replace(base, n_layers=int(base.n_layers * factor)) for factor in FACTORS["depth"]]
@@ -60,18 +60,18 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         shape = [row["sweep"], row["seeds"], row["size"]["d_model"], row["size"]["n_layers"]]
         rates = [f"{rate:,.0f} ({low:,.0f} to {high:,.0f})", f"{row['flops'] / step / 1e9:,.0f}"]
         lines.append([*shape, f"{row['flops'] / 1e9:.2f}", f"{1e3 * step:.1f}", *rates])
-    columns = ["sweep", "seeds", "width", "layers", "GFLOP a step", "ms a step", "tokens/s (quartiles)", "GFLOP/s"]
+    columns = ["sweep", "seeds", "width", "layers", "GFLOP per step", "ms per step", "tokens/s (quartiles)", "GFLOP/s"]
     return measure.markdown(columns, lines)
 
 
 def figure(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Left tokens a second of all seeds together; right time against work, dashed where they are proportional to the
-    dearest model's."""
+    """Left: tokens per second of all seeds together. Right: time against work; dashed: proportional to the
+    largest model's."""
     with mpl.rc_context(STYLE):
         whole = Figure(figsize=(9.6, 3.2), layout="constrained")
         left, right = whole.subplots(1, 2)
         _line(left, [row for row in rows if row["sweep"] == "seeds"], lambda row: row["seeds"], _rates, BLUE, "seeds")
-        left.set(xscale="log", xlabel="seeds", ylabel="tokens a second, all seeds", ylim=(0, None))
+        left.set(xscale="log", xlabel="seeds", ylabel="tokens per second, all seeds", ylim=(0, None))
         ticks = [row["seeds"] for row in rows if row["sweep"] == "seeds"]
         left.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
         left.minorticks_off()
@@ -83,7 +83,7 @@ def figure(rows: Sequence[dict[str, Any]]) -> Figure:
         right.plot(
             ends, ends / _work(last) * np.median(_milliseconds(last)), color=INK, linewidth=1, linestyle="dashed"
         )
-        right.set(xscale="log", yscale="log", xlabel="GFLOP of matrix products a step", ylabel="ms a step")
+        right.set(xscale="log", yscale="log", xlabel="GFLOP of matrix products per step", ylabel="ms per step")
         right.legend()
     return whole
 

@@ -1,6 +1,6 @@
 """Whether everything runs on the accelerator at hand, a TPU say: first steps of the quickstart, input, scaling.
 
-Command: python -m benchmarks.tpu --out benchmarks/results/tpu
+Command: python -m benchmarks.tpu --out results/tpu
 Cost:    a few minutes
 """
 
@@ -18,7 +18,7 @@ from lab.comparison.speed import speed
 
 
 def first_steps(steps: int, activations: tuple[str, ...]) -> str:
-    """Trains the quickstart for so many steps, with its report; says how fast."""
+    """Trains the quickstart for `steps` steps, with its report; says how fast."""
     settings = replace(quickstart.settings, steps=steps)
     asked = replace(quickstart, settings=settings, activations=activations, baseline=activations[0])
     with tempfile.TemporaryDirectory() as folder:

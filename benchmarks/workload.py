@@ -76,7 +76,7 @@ def random_tokens(size: Size) -> Dataset:
 
 
 def trainer(size: Size, seeds: int) -> Callable[[int], float]:
-    """A function that trains all seeds so many steps more and gives the seconds; it evaluates nothing."""
+    """A function that trains all seeds for n more steps and gives the seconds; it evaluates nothing."""
     return trainer_of(grid(experiment(size, seeds))[0], random_tokens(size))
 
 
@@ -97,7 +97,7 @@ def trainer_of(cell: Cell, dataset: Dataset, kind: Kind = "auto") -> Callable[[i
 
 
 def rate(train: Callable[[int], float], tokens: int, seconds: float, at_least: int = 4) -> Callable[[], float]:
-    """A measurement of tokens a second, given the tokens of a step, that takes about so many seconds.
+    """A measurement of tokens per second, given the tokens of a step, that takes about `seconds` seconds.
 
     Four steps at least, since every call copies the state of all seeds once.
     """

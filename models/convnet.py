@@ -31,7 +31,7 @@ class ConvNet(nn.Module):
     """
 
     channels: int = 3
-    """Numbers a pixel."""
+    """Channels of the images."""
     widths: tuple[int, ...] = (96,) * 3 + (192,) * 6
     """Channels of each convolution of a plain activation, from which those of a gated one are derived."""
     kernels: tuple[int, ...] = (3,) * 7 + (1,) * 2

@@ -115,6 +115,64 @@ PALM: Fields = {
 }
 
 
+# Jiang et al. 2023 (arXiv:2310.06825), table 1.
+MISTRAL: Fields = {**LLAMA2, "context": 8192, "windows": (4096,), "n_kv_heads": 8}
+
+# Qwen Team 2024 (2 and 2.5: arXiv:2412.15115, table 1), 2025 (3: arXiv:2505.09388, tables 1 and 2).
+QWEN2: Fields = {
+    **{**LLAMA, "vocab_size": 151936, "context": 32768, "rope_theta": 1e6, "qkv_bias": True, "output_bias": False},
+}
+QWEN3: Fields = {
+    **{**LLAMA, "vocab_size": 151936, "context": 32768, "rope_theta": 1e6, "qk_norm": True, "head_dim": 128},
+    "n_kv_heads": 8,
+}
+
+# Abdin et al. 2024 (arXiv:2404.14219), the model of short context.
+PHI3: Fields = {**LLAMA2, "vocab_size": 32064}
+
+# Wang and Komatsuzaki 2021 (kingoflolz/mesh-transformer-jax): the vocabulary of 50257 is padded.
+GPTJ: Fields = {
+    **{"vocab_size": 50400, "context": 2048, "positions": "rotary", "rotary_fraction": 0.25, "activation": "gelu_tanh"},
+    **{"norm": "layernorm", "norm_epsilon": 1e-5, "residual": "parallel_shared", "qkv_bias": False},
+    **{"output_bias": False, "head_bias": True, "tied": False},
+}
+
+# Almazrouei et al. 2023 (arXiv:2311.16867): only the LayerNorms have biases.
+FALCON: Fields = {
+    **{"vocab_size": 65024, "context": 2048, "positions": "rotary", "activation": "gelu", "bias": False},
+    **{"norm": "layernorm", "norm_epsilon": 1e-5, "norm_bias": True, "residual": "parallel", "n_kv_heads": 8},
+}
+
+# Liu et al. 2019 (arXiv:1907.11692); Sanh et al. 2019 (arXiv:1910.01108).
+ROBERTA: Fields = {
+    **{**BERT, "vocab_size": 50265, "token_types": 1, "norm_epsilon": 1e-5, "count_padding": False},
+    "initialization": "normal",
+}
+DISTILBERT: Fields = {**BERT, "token_types": 0}
+
+# Radford et al. 2021 (arXiv:2103.00020): the text tower, which has no output layer but its embedding here.
+CLIP_TEXT: Fields = {**GPT2, "vocab_size": 49408, "context": 77, "activation": "gelu_quick"}
+
+# Gemma Team 2025 (arXiv:2503.19786): one layer in six sees all, with another base of rotation.
+GEMMA3: Fields = {
+    **{**GEMMA, "vocab_size": 262144, "context": 32768, "placement": "sandwich", "qk_norm": True},
+    **{"windows": (512,) * 5 + (0,), "rope_theta": 1e6, "rope_thetas": (1e4,) * 5 + (1e6,)},
+    **{"attention_scale": 256**-0.5},
+}
+
+# Hugging Face 2025 (huggingface/smollm): one layer in four does not rotate (Yang et al. 2025, arXiv:2501.18795).
+SMOLLM3: Fields = {
+    **{**LLAMA3, "context": 65536, "rope_theta": 5e6, "rope_thetas": (5e6, 5e6, 5e6, 0.0), "norm_epsilon": 1e-6},
+    "tied": True,
+}
+
+# Team OLMo 2024 (arXiv:2501.00656): layers' outputs are normalized, and the queries and keys of all heads together.
+OLMO2: Fields = {
+    **{**LLAMA, "vocab_size": 100352, "context": 4096, "rope_theta": 5e5, "placement": "output"},
+    "joint_qk_norm": True,
+}
+
+
 def _shapes(rows: Mapping[str, tuple[float | int, ...]], *more: str) -> dict[str, Fields]:
     """Rows of d_model, n_layers, n_heads and further fields, as fields."""
     names = ("d_model", "n_layers", "n_heads", *more)
@@ -128,6 +186,7 @@ _GPT3 = _shapes(
         **{"2.7b": (2560, 32, 32), "6.7b": (4096, 32, 32), "13b": (5120, 40, 40), "175b": (12288, 96, 96)},
     }
 )
+_QWEN2 = ("d_ff", "n_kv_heads")
 _LLAMA = {"7b": (4096, 32, 32, 11008), "13b": (5120, 40, 40, 13824)}
 
 FAMILIES: dict[str, tuple[type[Stack], Fields, dict[str, Fields]]] = {
@@ -226,6 +285,45 @@ FAMILIES: dict[str, tuple[type[Stack], Fields, dict[str, Fields]]] = {
         },
     ),
     "apertus": (Transformer, APERTUS, _shapes({"8b": (4096, 32, 32, 21504), "70b": (8192, 80, 64, 43008)}, "d_ff")),
+    "mistral": (Transformer, MISTRAL, _shapes({"7b": (4096, 32, 32, 14336)}, "d_ff")),
+    "qwen2": (
+        *(Transformer, QWEN2),
+        {
+            **_shapes({"0.5b": (896, 24, 14, 4864, 2, True), "1.5b": (1536, 28, 12, 8960, 2, True)}, *_QWEN2, "tied"),
+            **_shapes({"7b": (3584, 28, 28, 18944, 4, 152064)}, *_QWEN2, "vocab_size"),
+            **_shapes({"72b": (8192, 80, 64, 29568, 8, 152064)}, *_QWEN2, "vocab_size"),
+        },
+    ),
+    "qwen3": (
+        *(Transformer, QWEN3),
+        {
+            **_shapes({"0.6b": (1024, 28, 16, 3072, True), "1.7b": (2048, 28, 16, 6144, True)}, "d_ff", "tied"),
+            **_shapes({"4b": (2560, 36, 32, 9728, True)}, "d_ff", "tied"),
+            **_shapes({"8b": (4096, 36, 32, 12288), "14b": (5120, 40, 40, 17408)}, "d_ff"),
+            **_shapes({"32b": (5120, 64, 64, 25600)}, "d_ff"),
+        },
+    ),
+    "phi3": (Transformer, PHI3, _shapes({"mini": (3072, 32, 32, 8192)}, "d_ff")),
+    "gptj": (Transformer, GPTJ, _shapes({"6b": (4096, 28, 16)})),
+    "falcon": (
+        *(Transformer, FALCON),
+        {
+            "7b": {"d_model": 4544, "n_layers": 32, "n_heads": 71, "n_kv_heads": 1, "residual": "parallel_shared"},
+            **_shapes({"40b": (8192, 60, 128), "180b": (14848, 80, 232)}),
+        },
+    ),
+    "roberta": (Transformer, ROBERTA, _BERT),
+    "distilbert": (Transformer, DISTILBERT, _shapes({"base": (768, 6, 12)})),
+    "clip_text": (Transformer, CLIP_TEXT, _shapes({"b32": (512, 12, 8)})),
+    "gemma3": (Transformer, GEMMA3, _shapes({"1b": (1152, 26, 4, 6912, 1)}, "d_ff", "n_kv_heads")),
+    "smollm3": (Transformer, SMOLLM3, _shapes({"3b": (2048, 36, 16, 11008, 4)}, "d_ff", "n_kv_heads")),
+    "olmo2": (
+        *(Transformer, OLMO2),
+        {
+            **_shapes({"1b": (2048, 16, 16, 8192), "7b": (4096, 32, 32, 11008), "13b": (5120, 40, 40, 13824)}, "d_ff"),
+            **_shapes({"32b": (5120, 64, 40, 27648, 8)}, "d_ff", "n_kv_heads"),
+        },
+    ),
     "vit": (VisionTransformer, VIT, _shapes({"s16": (384, 12, 6), "b16": (768, 12, 12), "l16": (1024, 24, 16)})),
     "palm": (
         *(Transformer, PALM),

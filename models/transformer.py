@@ -73,7 +73,7 @@ class LanguageModel(Reader):
     logit_cap: float | None = None
     """Bound of the logits, by tanh."""
     logit_chunk: int = 0
-    """Form the logits of so many tokens at once, and give them as `Logits`; 0: of all, as an array."""
+    """Number of tokens whose logits are formed at once, as `Logits`; 0 forms all of them, as an array."""
 
     def __post_init__(self) -> None:
         if self.head_activation is not None:

@@ -19,7 +19,7 @@ class VisionTransformer(Stack):
     patch_size: tuple[int, int] = (16, 16)
     """Height and width of a patch; must divide the image's."""
     channels: int = 3
-    """Numbers a pixel."""
+    """Channels of the images."""
     classes: int = 1000
     """Number of classes."""
 

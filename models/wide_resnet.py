@@ -58,7 +58,7 @@ class WideResNet(nn.Module):
     """
 
     channels: int = 3
-    """Numbers a pixel."""
+    """Channels of the images."""
     depth: int = 40
     """Number of convolutions, the 1x1 ones between stages among them: 6 n + 4 with n blocks a stage."""
     widening: int = 4

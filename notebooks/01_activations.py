@@ -14,7 +14,7 @@
 # %% [markdown]
 # # How do the activations differ, and what do they cost?
 #
-# Every activation of `models/activations.py`: its shape and slope, how far the approximations of GELU are from it,
+# Every activation of `models/activations`: its shape and slope, how far the approximations of GELU are from it,
 # where gradients die, what a gate does to its value, and how long each takes on this machine. Nothing is trained
 # and nothing is downloaded.
 

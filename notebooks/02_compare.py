@@ -50,7 +50,7 @@ if not (DIRECTORY / "report.html").exists():  # which is written last
 # %% [markdown]
 # ## What was measured
 #
-# One row a run, step, split and metric.
+# One row per run, step, split and metric.
 
 # %%
 rows = ablations.load(DIRECTORY)

@@ -31,6 +31,13 @@ def compilation_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_programs_pile_up():
+    """Compiled programs are dropped after each file: those of all would take 4 GB in a worker."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_data_directory(tmp_path_factory):
     """Prepared corpora go to one folder a test session, never to the user's."""

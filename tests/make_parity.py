@@ -16,292 +16,23 @@ import copy
 import importlib.metadata
 import json
 import os
-import random
 import re
 import shutil
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from parity_cases import ARCHITECTURES, BASES, CASES, SIZES, Case, fresh
 
 TOLERANCE = 5e-5  # of the largest logit, or of the largest hidden value
 LENGTH, DECODER_LENGTH = 12, 11
 PADDED = (0, 4)  # tokens of padding in each row of the batch
 SPREAD, SHIFT = 0.4, 0.3  # deviation of the kernels, and by how much norms and biases leave their first values
 T5_SPREAD = 0.25  # its scores are not divided by the root of the width: at 0.4 float32 itself is off by up to 4e-5
-
-ARCHITECTURES = {
-    "gpt2": "GPT2LMHeadModel",
-    "bert": "BertForMaskedLM",
-    "bloom": "BloomForCausalLM",
-    "opt": "OPTForCausalLM",
-    "llama": "LlamaForCausalLM",
-    "gpt_neox": "GPTNeoXForCausalLM",
-    "t5": "T5ForConditionalGeneration",
-    "gemma": "GemmaForCausalLM",
-    "gemma2": "Gemma2ForCausalLM",
-    "nemotron": "NemotronForCausalLM",
-    "apertus": "ApertusForCausalLM",
-    "vit": "ViTForImageClassification",
-}
-BASES = {"opt": "model.decoder", "t5": "decoder"}  # whose output is the last hidden state; elsewhere the base model
-
-ENCODER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24}
-DECODER = {**ENCODER, "vocab_size": 23, "max_position_embeddings": 16, "bos_token_id": 1, "eos_token_id": 2}
-SIZES: dict[str, dict[str, Any]] = {
-    "gpt2": {
-        **{"n_embd": 16, "n_layer": 2, "n_head": 4, "vocab_size": 23, "n_positions": 16},
-        **{"bos_token_id": 1, "eos_token_id": 2},
-    },
-    "bert": {**ENCODER, "vocab_size": 23, "max_position_embeddings": 16},
-    "bloom": {"hidden_size": 12, "n_layer": 2, "n_head": 3, "vocab_size": 23},
-    "opt": {key: value for key, value in DECODER.items() if key != "intermediate_size"} | {"ffn_dim": 24},
-    "llama": DECODER,
-    "gpt_neox": DECODER,
-    "t5": {
-        **{"d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 4, "vocab_size": 23},
-        **{"relative_attention_num_buckets": 8, "relative_attention_max_distance": 10},
-    },
-    "gemma": {**DECODER, "num_key_value_heads": 4, "head_dim": 4},
-    "gemma2": {**DECODER, "num_key_value_heads": 2, "head_dim": 4},
-    "nemotron": {**DECODER, "num_key_value_heads": 4},
-    "apertus": {**DECODER, "pad_token_id": None},
-    "vit": {**ENCODER, "image_size": [8, 12], "patch_size": 4, "num_channels": 1, "num_labels": 5},
-}
-
-
-def rope(kind: str = "default", theta: float = 100.0, **fields: Any) -> dict[str, Any]:
-    """Rotary positions whose wavelengths, with theta 100, lie on both sides of the short lengths here."""
-    return {"rope_parameters": {"rope_type": kind, "rope_theta": theta, **fields}}
-
-
-LINEAR = rope("linear", factor=4.0)
-LLAMA3 = {
-    **rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64),
-    "max_position_embeddings": 512,
-}
-YARN = {**rope("yarn", factor=4.0, original_max_position_embeddings=16), "max_position_embeddings": 64}
-OWN_YARN = {
-    "rope_parameters": {**YARN["rope_parameters"], "beta_fast": 2.0, "beta_slow": 0.1}
-    | {"truncate": False, "attention_factor": 1.3},
-    "max_position_embeddings": 64,
-}
-
-
-@dataclass(frozen=True)
-class Case:
-    """A network: its model type, a name, what its config says beside the sizes, and how its folder is written.
-
-    form: `plain`, `sharded`, `float16`, `bfloat16`, or `older`: as transformers 4 and the Hub have it.
-    """
-
-    kind: str
-    name: str
-    settings: dict[str, Any]
-    form: str = "plain"
-
-
-CASES = (
-    Case(
-        *("gpt2", "inverse_layer"),
-        {"scale_attn_by_inverse_layer_idx": True, "activation_function": "gelu", "layer_norm_epsilon": 1e-3},
-    ),
-    Case("gpt2", "unscaled", {"scale_attn_weights": False, "n_inner": 20, "activation_function": "relu", "n_head": 2}),
-    Case("gpt2", "untied", {"tie_word_embeddings": False, "activation_function": "silu", "n_inner": 24}, "sharded"),
-    Case("gpt2", "older", {"activation_function": "quick_gelu", "n_head": 1, "n_inner": 24}, "older"),
-    Case("bert", "three_types", {"type_vocab_size": 3, "hidden_act": "gelu_new", "layer_norm_eps": 1e-3}),
-    Case("bert", "untied", {"tie_word_embeddings": False, "hidden_act": "relu", "intermediate_size": 20}),
-    Case("bert", "older", {"num_attention_heads": 2}, "older"),
-    Case("bert", "float16", {}, "float16"),
-    Case("bloom", "residual_of_norm", {"apply_residual_connection_post_layernorm": True}),
-    Case("bloom", "six_heads", {"n_head": 6, "layer_norm_epsilon": 1e-3, "tie_word_embeddings": False}),
-    Case("bloom", "older", {"n_head": 2}, "older"),
-    Case("opt", "post_norm", {"do_layer_norm_before": False, "word_embed_proj_dim": 12, "activation_function": "gelu"}),
-    Case("opt", "no_bias", {"enable_bias": False, "layer_norm_elementwise_affine": False, "num_attention_heads": 2}),
-    Case("opt", "no_final_norm", {"_remove_final_layer_norm": True, "word_embed_proj_dim": 10}),
-    Case("opt", "older", {"tie_word_embeddings": False}, "older"),
-    Case(
-        *("llama", "grouped"),
-        {"num_key_value_heads": 2, "head_dim": 6, "attention_bias": True, "rms_norm_eps": 1e-3, **rope(theta=50.0)},
-    ),
-    Case(
-        *("llama", "linear"),
-        {"mlp_bias": True, "hidden_act": "gelu", "tie_word_embeddings": True, "num_attention_heads": 2, **LINEAR},
-        "sharded",
-    ),
-    Case("llama", "llama3", {"num_attention_heads": 2, "num_key_value_heads": 1, **LLAMA3}),
-    Case("llama", "yarn", {"num_attention_heads": 2, **YARN}),
-    Case("llama", "own_yarn", {"num_attention_heads": 2, "hidden_act": "relu", **OWN_YARN}),
-    Case("llama", "older_linear", {"num_attention_heads": 2, **LINEAR}, "older"),
-    Case("llama", "older_llama3", {"num_key_value_heads": 2, "head_dim": 8, **LLAMA3}, "older"),
-    Case("llama", "bfloat16", {"tie_word_embeddings": True}, "bfloat16"),
-    Case(
-        *("gpt_neox", "sequential"),
-        {"use_parallel_residual": False, "attention_bias": False, "hidden_act": "gelu_new"}
-        | rope(partial_rotary_factor=1.0),
-    ),
-    Case(
-        *("gpt_neox", "tied"),
-        {"tie_word_embeddings": True, "num_attention_heads": 2, "layer_norm_eps": 1e-3, "hidden_act": "relu"}
-        | rope("linear", factor=4.0, partial_rotary_factor=0.5),
-    ),
-    Case("gpt_neox", "older", {"num_attention_heads": 2, **rope(theta=50.0, partial_rotary_factor=0.25)}, "older"),
-    Case("t5", "relu", {"num_layers": 1, "num_decoder_layers": 2, "d_kv": 6}),
-    Case("t5", "gated_gelu", {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "num_layers": 1}),
-    Case(
-        *("t5", "gated_silu"),
-        {"feed_forward_proj": "gated-silu", "num_decoder_layers": 1, "layer_norm_epsilon": 1e-2, "num_heads": 2},
-    ),
-    Case(
-        *("t5", "older"),
-        {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "num_layers": 1, "d_kv": 3},
-        "older",
-    ),
-    Case("gemma", "one_key", {"num_key_value_heads": 1, "head_dim": 6, "hidden_act": "relu", "rms_norm_eps": 1e-2}),
-    Case("gemma", "biases", {"attention_bias": True, "hidden_act": "silu", **rope(theta=50.0)}),
-    Case("gemma", "older", {"num_key_value_heads": 2}, "older"),
-    Case(
-        *("gemma2", "capped"),
-        {"sliding_window": 3, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0, "head_dim": 6}
-        | {"query_pre_attn_scalar": 3, "hidden_activation": "silu"},
-    ),
-    Case(
-        *("gemma2", "uncapped"),
-        {"sliding_window": 5, "attn_logit_softcapping": None, "final_logit_softcapping": None, "attention_bias": True}
-        | {"layer_types": ["full_attention", "sliding_attention"], "num_key_value_heads": 1}
-        | {"query_pre_attn_scalar": 1},  # scores that the cap of 50, the default, would change
-    ),
-    Case("gemma2", "older", {"sliding_window": 4, "rms_norm_eps": 1e-3, "query_pre_attn_scalar": 8}, "older"),
-    Case(
-        *("nemotron", "biases"),
-        {"attention_bias": True, "mlp_bias": True, "num_key_value_heads": 2, "hidden_act": "gelu"}
-        | rope(partial_rotary_factor=1.0),
-    ),
-    Case(
-        *("nemotron", "quarter"),
-        {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "norm_eps": 1e-3}
-        | rope(partial_rotary_factor=0.25),
-    ),
-    Case("nemotron", "older", {"tie_word_embeddings": True, **rope(theta=50.0, partial_rotary_factor=0.5)}, "older"),
-    Case("apertus", "llama3", {"num_attention_heads": 2, "num_key_value_heads": 1, **LLAMA3}),
-    Case("apertus", "biases", {"attention_bias": True, "hidden_act": "relu2", "tie_word_embeddings": True, **rope()}),
-    Case("apertus", "bfloat16", {"rms_norm_eps": 1e-3, **rope(theta=50.0)}, "bfloat16"),
-    Case("vit", "no_qkv_bias", {"qkv_bias": False, "hidden_act": "gelu_new", "num_attention_heads": 2}),
-    Case("vit", "oblong_patches", {"patch_size": [2, 4], "num_channels": 3, "layer_norm_eps": 1e-3}),
-    Case("vit", "square", {"image_size": 8, "hidden_act": "relu", "num_labels": 3, "intermediate_size": 20}, "sharded"),
-)
-
-
-# Fresh settings: of every aspect one alternative is drawn.
-
-
-def one_of(name: str, *values: Any) -> list[dict[str, Any]]:
-    """The alternatives of a single field."""
-    return [{name: value} for value in values]
-
-
-def heads(*shapes: tuple[int, int, int]) -> list[dict[str, Any]]:
-    """Heads, heads of keys and values, and their width."""
-    names = ("num_attention_heads", "num_key_value_heads", "head_dim")
-    return [dict(zip(names, shape, strict=True)) for shape in shapes]
-
-
-POINTWISE = ("gelu", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu", "relu2", "silu", "mish", "tanh")
-EPSILONS = (1e-12, 1e-6, 1e-3)
-ROPES = [{}, rope(theta=50.0), rope(theta=1e6), LINEAR, LLAMA3, YARN, OWN_YARN]
-TIED = one_of("tie_word_embeddings", True, False)
-GROUPED = heads((4, 4, 4), (4, 2, 4), (4, 1, 4), (2, 1, 8), (2, 2, 8), (4, 2, 6), (2, 1, 10))
-
-
-def partial(*fractions: float) -> list[dict[str, Any]]:
-    """Rotary positions of a part of every head."""
-    return [
-        alternative
-        for fraction in fractions
-        for alternative in (
-            rope(theta=50.0, partial_rotary_factor=fraction),
-            rope(theta=1e5, partial_rotary_factor=fraction),
-            rope("linear", factor=3.0, partial_rotary_factor=fraction),
-        )
-    ]
-
-
-ASPECTS: dict[str, list[list[dict[str, Any]]]] = {
-    "gpt2": [
-        *(TIED, one_of("activation_function", *POINTWISE), one_of("layer_norm_epsilon", *EPSILONS)),
-        *(one_of("n_head", 1, 2, 4, 8), one_of("n_layer", 1, 3), one_of("n_inner", None, 20)),
-        *(one_of("scale_attn_weights", True, False), one_of("scale_attn_by_inverse_layer_idx", True, False)),
-    ],
-    "bert": [
-        *(TIED, one_of("hidden_act", *POINTWISE), one_of("layer_norm_eps", *EPSILONS)),
-        *(one_of("type_vocab_size", 1, 2, 4), one_of("num_attention_heads", 1, 2, 8), one_of("intermediate_size", 40)),
-    ],
-    "bloom": [
-        *(TIED, one_of("layer_norm_epsilon", *EPSILONS), one_of("n_head", 1, 2, 3, 4, 6)),
-        *(one_of("apply_residual_connection_post_layernorm", True, False), one_of("n_layer", 1, 3)),
-    ],
-    "opt": [
-        *(TIED, one_of("activation_function", *POINTWISE), one_of("word_embed_proj_dim", 10, 16, 20)),
-        *(one_of("enable_bias", True, False), one_of("layer_norm_elementwise_affine", True, False)),
-        *([{}, {"do_layer_norm_before": False}, {"_remove_final_layer_norm": True}], one_of("ffn_dim", 12, 40)),
-    ],
-    "llama": [
-        *(TIED, one_of("hidden_act", *POINTWISE), one_of("rms_norm_eps", *EPSILONS), GROUPED, ROPES),
-        *(one_of("attention_bias", True, False), one_of("mlp_bias", True, False), one_of("num_hidden_layers", 1, 3)),
-    ],
-    "gpt_neox": [
-        *(TIED, one_of("hidden_act", *POINTWISE), one_of("layer_norm_eps", *EPSILONS), partial(0.25, 0.5, 0.75, 1.0)),
-        *(one_of("use_parallel_residual", True, False), one_of("attention_bias", True, False)),
-        one_of("num_attention_heads", 1, 2),
-    ],
-    "t5": [
-        *(TIED, one_of("feed_forward_proj", "relu", "gelu", "gated-gelu", "gated-silu", "gated-relu")),
-        *(one_of("num_decoder_layers", 1, 2, 3), one_of("d_kv", 3, 4, 7), one_of("num_heads", 2, 3)),
-        *(one_of("relative_attention_num_buckets", 4, 8, 32), one_of("relative_attention_max_distance", 9, 20)),
-        one_of("layer_norm_epsilon", *EPSILONS),
-    ],
-    "gemma": [
-        *(TIED, one_of("hidden_act", *POINTWISE), one_of("rms_norm_eps", *EPSILONS), GROUPED, ROPES),
-        one_of("attention_bias", True, False),
-    ],
-    "gemma2": [
-        *(TIED, one_of("hidden_activation", *POINTWISE), one_of("rms_norm_eps", *EPSILONS), GROUPED, ROPES),
-        *(one_of("attention_bias", True, False), one_of("sliding_window", 1, 3, 7), one_of("num_hidden_layers", 3)),
-        *(one_of("attn_logit_softcapping", None, 2.0), one_of("final_logit_softcapping", None, 3.0)),
-        *(one_of("query_pre_attn_scalar", 1, 5, 16), one_of("layer_types", None, ["full_attention"] * 3)),
-    ],
-    "nemotron": [
-        *(TIED, one_of("hidden_act", *POINTWISE), one_of("norm_eps", *EPSILONS), partial(0.25, 0.5, 1.0)),
-        *(one_of("attention_bias", True, False), one_of("mlp_bias", True, False)),
-        heads((2, 1, 8), (2, 2, 8), (4, 2, 8), (2, 1, 16)),
-    ],
-    "apertus": [
-        *(TIED, one_of("hidden_act", "xielu", "xielu", *POINTWISE), one_of("rms_norm_eps", *EPSILONS), ROPES[1:]),
-        *(one_of("attention_bias", True, False), GROUPED),
-    ],
-    "vit": [
-        *(one_of("hidden_act", *POINTWISE), one_of("layer_norm_eps", *EPSILONS), one_of("num_attention_heads", 1, 2)),
-        *(one_of("image_size", 8, [8, 12], [12, 4]), one_of("patch_size", 4, [2, 4]), one_of("num_channels", 1, 3)),
-        *(one_of("qkv_bias", True, False), one_of("num_labels", 1, 2, 7)),
-    ],
-}
-FORMS = ("plain", "plain", "sharded", "float16", "bfloat16", "older")
-
-
-def fresh(seed: int, count: int) -> list[Case]:
-    """`count` cases of every model type with settings drawn at random."""
-    draw = random.Random(seed)
-    return [
-        Case(kind, f"{seed}_{i}", {k: v for a in aspects for k, v in draw.choice(a).items()}, draw.choice(FORMS))
-        for kind, aspects in ASPECTS.items()
-        for i in range(count)
-    ]
-
 
 # Networks and their folders, by transformers.
 
@@ -347,7 +78,9 @@ def inputs(config: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
     given = {"tokens": rng.integers(config.vocab_size, size=(rows, LENGTH), dtype=np.int32)}
     if config.model_type == "t5":
         given["decoder_tokens"] = rng.integers(config.vocab_size, size=(rows, DECODER_LENGTH), dtype=np.int32)
-    if config.model_type == "bert":
+    if config.model_type == "roberta":  # the number 1 is padding
+        given["tokens"] = np.where(given["tokens"] == 1, 5, given["tokens"])
+    if config.model_type in ("bert", "roberta"):
         given["token_types"] = rng.integers(config.type_vocab_size, size=(rows, LENGTH), dtype=np.int32)
     right = np.arange(LENGTH) < LENGTH - np.array(PADDED)[:, None]
     return given | {"mask_right": right.astype(np.int32), "mask_left": right[:, ::-1].astype(np.int32)}
@@ -381,8 +114,13 @@ def theirs(model: Any, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     for padding, mask in masks(given).items():
         with torch.no_grad():
             given_mask = {} if mask is None else {"attention_mask": torch.from_numpy(mask).long()}
-            outputs[f"logits_{padding}"] = model(**tensors, **given_mask).logits.numpy()
-        outputs[f"hidden_{padding}"] = hidden.pop().numpy()
+            if mask is not None and model.config.model_type == "roberta":  # it takes positions from the tokens
+                given_mask["input_ids"] = torch.where(given_mask["attention_mask"] == 0, 1, tensors["input_ids"])
+            output = model(**{**tensors, **given_mask})
+            last = hidden.pop()
+            # A tower without an output layer has that of its embedding here.
+            logits = output.logits if "logits" in output else last @ model.get_input_embeddings().weight.T
+        outputs[f"logits_{padding}"], outputs[f"hidden_{padding}"] = logits.numpy(), last.numpy()
     hook.remove()
     return outputs
 
@@ -397,6 +135,9 @@ OLD_NAMES = {
     "gpt2": ((r"^transformer\.", ""),),
     "bloom": ((r"^transformer\.", ""),),
     "opt": ((r"^model\.", ""),),
+    "gptj": ((r"^transformer\.", ""),),
+    "falcon": ((r"^transformer\.", ""),),
+    "clip_text_model": ((r"^(text_model\.)?", "text_model."),),
     "bert": ((r"LayerNorm\.weight$", "LayerNorm.gamma"), (r"LayerNorm\.bias$", "LayerNorm.beta")),
 }
 
@@ -424,6 +165,11 @@ def old_config(config: dict[str, Any]) -> dict[str, Any]:
         config["hidden_act"] = "gelu"  # the first files said so and meant the tanh approximation
     if "rope_parameters" not in config:
         return config
+    if config["model_type"] == "gemma3_text":
+        full, sliding = (config["rope_parameters"][f"{kind}_attention"] for kind in ("full", "sliding"))
+        del config["rope_parameters"], config["layer_types"]
+        config |= {"rope_theta": full.pop("rope_theta"), "rope_local_base_freq": sliding["rope_theta"]}
+        return config | {"rope_scaling": full}
     if config["model_type"] == "apertus" and config["rope_parameters"]["rope_type"] == "default":
         return config  # transformers 5 reads rope_scaling null as Apertus's own scaling, 4 wrote it for none
     parameters = config.pop("rope_parameters")

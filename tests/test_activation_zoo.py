@@ -10,7 +10,7 @@ from synthetic import results
 from experiments.studies.activation_zoo import (
     ARMS,
     PUBLISHED,
-    agreement,
+    agreements,
     bits,
     correlation,
     gating,
@@ -132,9 +132,9 @@ def test_the_order_of_the_table_is_recognised(sign, outcome):
     published = PUBLISHED[["bits_per_byte"]]
     ordered = (sign * 20 * (published["bits_per_byte"] - 1.145)).to_dict()
     small, large = table(ordered), table(ordered, 1)
-    assert agreement("published and small", correlation(small, published)).outcome == outcome
-    assert agreement("small and large", correlation(small, large)).outcome == "yes"
-    assert agreement("published and small", correlation(table({}), published)).outcome == "inconclusive"
+    assert agreements({"published and small": correlation(small, published)})[0].outcome == outcome
+    assert agreements({"small and large": correlation(small, large)})[0].outcome == "yes"
+    assert agreements({"published and small": correlation(table({}), published)})[0].outcome == "inconclusive"
 
 
 def test_two_activations_have_no_ranking():

@@ -48,7 +48,7 @@ def test_cpu_targets_are_held_against_the_right_side(capsys):
     }
     lines = list(cpu.verdicts("128", row))
     assert [line[1] for line in lines] == [
-        *("8 seeds / torch", "8 seeds / torch, a process a core", "1 seed / torch"),
+        *("8 seeds / torch", "8 seeds / torch, one process per core", "1 seed / torch"),
         "8 seeds' FLOP/s / matrix products of XLA",
     ]
     assert [line[2].split()[0] for line in lines] == ["3.00", "0.75", "0.90", "0.60"]

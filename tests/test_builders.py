@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from lab.data import images as images_module
-from lab.data import kept, prepared, stock
+from lab.data import kept, prepared, registry, stock
 from lab.data import speech as speech_module
 from lab.data.corpora import corpus
 from lab.data.dataset import SPLITS
@@ -28,6 +28,7 @@ from lab.data.sets.wikitext2 import WikiText2
 from lab.data.speech import spoken_digits
 from lab.data.tweets import UNKNOWN, tweets, vocabulary
 from lab.files import checksums
+from lab.tasks.language import CausalLanguage
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "downloads"
 needs_data = pytest.mark.skipif(not SHARED.exists(), reason="the real data are not beside the repository")
@@ -74,7 +75,7 @@ def small_mnist(tmp_path, monkeypatch):
         contents[f"{mnist.MNIST.URL}{word}-images-idx3-ubyte.gz"] = idx(pixels)
         contents[f"{mnist.MNIST.URL}{word}-labels-idx1-ubyte.gz"] = idx((np.arange(n) % 10).astype(np.uint8))
     cache(tmp_path, mnist.MNIST, monkeypatch, contents)
-    monkeypatch.setattr(images_module, "SHA256", {})
+    monkeypatch.delattr(mnist.MNIST, "ARRAYS_SHA256")
     return tmp_path
 
 
@@ -111,7 +112,7 @@ def test_images_are_decoded_once(small_mnist, monkeypatch):
 def test_kept_arrays_that_are_damaged_or_others_are_refused(small_mnist, monkeypatch):
     images("mnist", small_mnist)
     (path,) = small_mnist.rglob("arrays.npz")
-    monkeypatch.setattr(images_module, "SHA256", {"mnist": "0" * 64})
+    monkeypatch.setattr(mnist.MNIST, "ARRAYS_SHA256", "0" * 64, raising=False)
     with pytest.raises(ValueError, match="does not have the registered sha256; remove the folder"):
         images("mnist", small_mnist)
     content = bytearray(path.read_bytes())
@@ -501,7 +502,7 @@ def test_the_stock_builder_prepares_the_same_text(real):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_the_stock_builder_prepares_the_same_images(name, real):
-    assert images(f"tfds:{name}", real).provenance["sha256"] == images_module.SHA256[name]
+    assert images(f"tfds:{name}", real).provenance["sha256"] == registry.builder(name).ARRAYS_SHA256
 
 
 # Disks
@@ -524,20 +525,33 @@ def test_a_full_disk_names_the_folder_and_leaves_nothing_half_prepared(tensorflo
     assert text_of(corpus("ablation_documents", tmp_path))["test"] == b"d27\nd28\nd29"
 
 
-def test_kept_files_are_whole_or_absent(tmp_path):
-    path = tmp_path / "new" / "file"
+@pytest.mark.parametrize("keep", [kept.values, kept.arrays])
+def test_what_cannot_be_kept_is_made_each_time(keep, tmp_path):
+    (tmp_path / "file").write_text("a file where a folder is needed")
+    for _ in range(2):
+        assert keep(tmp_path / "file" / "kept", lambda: {"value": np.float64(0.5)}) == {"value": 0.5}
 
-    def full(file):
-        file.write(b"half")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(OSError, match="No space left") as error, kept.whole(path) as file:
-        full(file)
-    assert error.value.filename == str(path)
-    assert not list(path.parent.iterdir())
-    with kept.whole(path) as file:
-        file.write(b"all")
-    assert path.read_bytes() == b"all"
+@pytest.mark.parametrize("name", ["HOME", "TFDS_DATA_DIR"])
+def test_a_data_directory_that_cannot_be_written_is_refused_with_the_variable_that_gives_another(
+    name, tmp_path, monkeypatch
+):
+    place = tmp_path / "file.txt"
+    place.write_text("a file where a folder is needed")
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    monkeypatch.setenv(name, str(place))
+    own_text = CausalLanguage(f"text:{place}", tokenizer="bpe", vocabulary=300)
+    for prepare in (lambda: corpus("stdlib"), own_text.load):
+        with pytest.raises(OSError, match="TFDS_DATA_DIR") as error:
+            prepare()
+        assert str(place) in str(error.value)
+
+
+def test_without_a_home_directory_the_variable_is_asked_for(monkeypatch):
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(FileNotFoundError, match="TFDS_DATA_DIR"):
+        kept.data_directory(None)
 
 
 def test_kept_values_are_computed_once_and_again_when_damaged(tmp_path):

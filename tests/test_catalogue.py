@@ -1,4 +1,4 @@
-"""What a network must beat: known of any form of a set, computed once for each content, never at a run's cost."""
+"""Reference predictors: known of any form of a set, computed once for each content, never at a run's cost."""
 
 import io
 import json
@@ -10,7 +10,8 @@ from rich.console import Console
 from lab.data import catalogue
 from lab.data.corpora import corpus as read
 from lab.data.dataset import Dataset
-from lab.data.reference_predictors import text_baselines
+from lab.data.reference_predictors import text_predictors
+from lab.results.record import read_record
 from lab.runner import plan, session
 from lab.tasks.language import CausalLanguage
 
@@ -28,51 +29,62 @@ def tagged(monkeypatch):
 def test_tokens_do_not_change_what_the_text_is_measured_by(corpus, tmp_path, tokens):
     dataset = CausalLanguage(corpus, 8, **tokens).load(tmp_path)
     for split in ("validation", "test"):
-        bits = text_baselines(read(corpus), split)
+        bits = text_predictors(read(corpus), split)
         expected = {name: {"metric": "bits_per_byte", "split": split, "value": value} for name, value in bits.items()}
-        assert catalogue.to_beat(dataset, split, tmp_path) == expected
+        assert catalogue.reference_predictors(dataset, split, tmp_path) == expected
 
 
 def test_of_tags_the_error_is_measured(tagged, tmp_path):
     assert catalogue.scores(tagged, data_dir=tmp_path)["most_frequent"] == 0.75
-    assert catalogue.to_beat(tagged, "validation", tmp_path)["most_frequent"] == {
+    assert catalogue.reference_predictors(tagged, "validation", tmp_path)["most_frequent"] == {
         "metric": "token_error", "split": "validation", "value": 0.25,
     }  # fmt: skip
 
 
 def test_a_content_is_scored_once(tagged, tmp_path, monkeypatch):
-    first = catalogue.to_beat(tagged, "validation", tmp_path)
-    monkeypatch.setitem(catalogue.BASELINES, "tags", None)
+    first = catalogue.reference_predictors(tagged, "validation", tmp_path)
+    monkeypatch.setitem(catalogue.PREDICTORS, "tags", None)
     monkeypatch.setattr(catalogue, "MAX_SCORED_BYTES", 10)
-    assert catalogue.to_beat(tagged, "validation", tmp_path) == first
+    assert catalogue.reference_predictors(tagged, "validation", tmp_path) == first
 
 
 def test_a_large_set_does_not_keep_a_run_waiting(tagged, tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "MAX_SCORED_BYTES", 63)
     with pytest.raises(ValueError, match="tweet_pos has 64 bytes, more than 63: ablations data check tweet_pos makes"):
-        catalogue.to_beat(tagged, "validation", tmp_path)
+        catalogue.reference_predictors(tagged, "validation", tmp_path)
 
 
 @pytest.mark.parametrize("provenance", [{}, {"name": "mine", "splits": {}}, {"name": "spoken_digit", "splits": {}}])
-def test_other_data_has_nothing_to_beat(provenance, tmp_path):
-    assert catalogue.to_beat(Dataset({}, provenance), "validation", tmp_path) == {}
+def test_other_data_has_nothing_reference_predictors(provenance, tmp_path):
+    assert catalogue.reference_predictors(Dataset({}, provenance), "validation", tmp_path) == {}
 
 
-def test_results_keep_what_their_network_must_beat(experiment, tmp_path):
-    baselines = session.baselines_of(experiment, catalogue.to_beat, Console(file=io.StringIO()))
-    assert set(baselines) == {experiment.task.name}
-    plan.prepare(experiment, tmp_path / "out", "", baselines)
+def test_results_keep_their_reference_predictors(experiment, tmp_path):
+    predictors = session.predictors_of(experiment, catalogue.reference_predictors, Console(file=io.StringIO()))
+    assert set(predictors) == {experiment.task.name}
+    plan.prepare(experiment, tmp_path / "out", "", predictors)
     plan.prepare(experiment, tmp_path / "out", "")
-    recorded = json.loads((tmp_path / "out" / "experiment.json").read_text())["baselines"]
-    assert recorded == baselines
+    recorded = json.loads((tmp_path / "out" / "experiment.json").read_text())["reference_predictors"]
+    assert recorded == predictors
     assert set(recorded[experiment.task.name]) == {"unigram", "bigram", "gzip", "xz"}
 
 
-def test_a_run_does_without_baselines_that_cannot_be_kept(experiment, monkeypatch):
+def test_results_of_before_keep_theirs_under_the_name_of_today(experiment, tmp_path):
+    plan.prepare(experiment, tmp_path / "out", "", {"task": {"xz": {"value": 1.5}}})
+    path = tmp_path / "out" / "experiment.json"
+    path.write_text(path.read_text().replace('"reference_predictors"', '"baselines"'))
+    assert read_record(tmp_path / "out")["reference_predictors"] == {"task": {"xz": {"value": 1.5}}}
+    plan.prepare(experiment, tmp_path / "out", "")
+    written = json.loads(path.read_text())
+    assert written["reference_predictors"] == {"task": {"xz": {"value": 1.5}}}
+    assert "baselines" not in written
+
+
+def test_a_run_does_without_predictors_that_cannot_be_kept(experiment, monkeypatch):
     def full(*arguments):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(catalogue.kept, "values", full)
     console = Console(file=io.StringIO())
-    assert session.baselines_of(experiment, catalogue.to_beat, console) == {}
-    assert "no baselines (No space left on device)" in " ".join(console.file.getvalue().split())
+    assert session.predictors_of(experiment, catalogue.reference_predictors, console) == {}
+    assert "no reference predictors (No space left on device)" in " ".join(console.file.getvalue().split())

@@ -272,9 +272,9 @@ def test_the_metrics_are_those_of_the_texts_proper(library):
         task.metrics(jnp.zeros((1, 2)), {"label": jnp.zeros(1, jnp.int32), "weight": jnp.ones(1)})
 
 
-def test_a_network_must_beat_the_baselines_of_the_very_examples(library, tmp_path):
+def test_the_reference_predictors_are_of_the_very_examples(library, tmp_path):
     dataset = TextClassification(classes=2, context=16).load()
-    found = catalogue.to_beat(dataset, "test", tmp_path)
+    found = catalogue.reference_predictors(dataset, "test", tmp_path)
     assert set(found) == {"most_frequent", "naive_bayes"}
     assert found["most_frequent"]["metric"] == "accuracy"
     assert found["most_frequent"]["value"] == np.mean(dataset.arrays["test"]["label"] == 0)

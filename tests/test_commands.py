@@ -113,7 +113,7 @@ def refusal(capsys):
         ("--task.context 99999 --model.context 99999", "context 99999 does not fit text:"),
         (
             "--task.data stdlb",
-            "data is 'stdlb': allowed are eltec_eng, stdlib, tiny_shakespeare, wikitext2, text:GLOB (one's own files)",
+            "data is 'stdlb': allowed are eltec_eng, stdlib, tiny_shakespeare, wikitext2, text:PATH (one's own files)",
         ),
         ("--task.data text:nowhere/*.txt", "data 'text:nowhere/*.txt' matches no file"),
         ("--learning-rates 0.1 0", "hyperparameters.learning_rate is 0.0: it must be positive"),

@@ -3,6 +3,7 @@ import glob
 import hashlib
 import http.server
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -16,8 +17,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from lab.data import kept, prepared
-from lab.data.corpora import CORPORA, check_corpus, corpus
+from lab.data import kept, prepared, registry
+from lab.data.corpora import check_corpus, corpus
 from lab.data.dataset import SPLITS
 from lab.data.sets import stdlib, tiny_shakespeare
 
@@ -105,7 +106,7 @@ def test_the_splits_hold_every_file_of_the_library_once(library_directory):
         and not path.name.startswith("_sysconfigdata")
         and not any(part.startswith("config-") for part in path.relative_to(root).parts)
     }
-    examples = prepared.examples(prepared.prepare(stdlib.PythonStdlib, library_directory, config=stdlib.config()))
+    examples = prepared.examples(prepared.prepare(stdlib.PythonStdlib, library_directory))
     found = [(row["path"].decode(), row["text"]) for rows in examples.values() for row in rows]
     assert set(examples) == set(SPLITS)
     assert len(found) == len(wanted)
@@ -229,7 +230,7 @@ def test_a_set_that_was_not_finished_is_prepared_again(tmp_path, monkeypatch):
 PREPARE_AND_COUNT = """
 import sys, time
 from pathlib import Path
-from lab.data import stdlib
+from lab.data.sets import stdlib
 directory = Path(sys.argv[1])
 stdlib._library = lambda: {f"{index}.py": b"x" for index in range(100)}
 generate = stdlib.PythonStdlib._split_generators
@@ -242,7 +243,7 @@ stdlib.PythonStdlib._split_generators = slow
 (directory / f"ready{sys.argv[2]}").touch()
 while len(list(directory.glob("ready*"))) < 2:
     time.sleep(0.01)
-print(sum(map(len, stdlib.read(directory)[0]["train"])))
+print(sum(map(len, stdlib.PythonStdlib.documents(directory)[0]["train"])))
 """
 
 
@@ -336,6 +337,15 @@ def test_a_prepared_set_that_is_not_the_registered_text_is_refused(tmp_path, mon
         corpus("tiny_shakespeare", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["stdlib", "tfds:mnist"])
+def test_a_set_that_is_not_prepared_leaves_nothing_in_the_temporary_directory(name, tmp_path):
+    (tmp_path / "tmp").mkdir()
+    code = "import sys; from lab.data import catalogue; catalogue._builder(sys.argv[1], sys.argv[2])"
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    subprocess.run([sys.executable, "-c", code, name, str(tmp_path / "data")], check=True, env=environment)
+    assert not list((tmp_path / "tmp").iterdir())
+
+
 # One's own files
 
 
@@ -358,10 +368,9 @@ def test_few_files_are_joined_in_order_and_cut_by_position(tmp_path):
 
 def test_the_order_in_which_a_file_system_lists_files_does_not_matter(tmp_path, monkeypatch):
     name = write_files(tmp_path, [f"<{index}>".encode() for index in range(9)])
-    listed = glob.glob(name.removeprefix("text:"), recursive=True)
-    orders = []
-    for order in (sorted(listed), sorted(listed, reverse=True)):
-        monkeypatch.setattr(glob, "glob", lambda *_, order=order, **__: order)
+    listed, orders = glob.glob, []
+    for reverse in (False, True):
+        monkeypatch.setattr(glob, "glob", lambda name, reverse=reverse: sorted(listed(name), reverse=reverse))
         orders.append(joined(corpus(name)))
     assert orders[0] == orders[1]
 
@@ -391,12 +400,12 @@ def test_nothing_to_read_is_refused(tmp_path):
 
 
 def test_an_unknown_corpus_names_the_nearest():
-    for name in CORPORA:
+    for name in registry.names("text"):
         check_corpus(name)
     with pytest.raises(ValueError, match=r"'tiny-shakespear'.*; did you mean 'tiny_shakespeare'"):
         corpus("tiny-shakespear")
     with pytest.raises(
-        ValueError, match=r"data is 'text:': allowed are eltec_eng, .*text:GLOB .* and other text sets of TFDS"
+        ValueError, match=r"data is 'text:': allowed are eltec_eng, .*text:PATH .* and other text sets of TFDS"
     ):
         corpus("text:")
 

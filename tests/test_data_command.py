@@ -1,12 +1,18 @@
 """`ablations data`: what there is, preparing, checking, and one sentence for whatever is wrong."""
 
+import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+import tensorflow_datasets as tfds
 
 import ablations
-from lab.data import catalogue, prepared
+from lab.data import catalogue, prepared, published, registry
+from lab.data.dataset import SPLITS
 from lab.data.sets import tiny_shakespeare
+from lab.files import checksums
+from lab.tasks.language import CausalLanguage
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "downloads"
 needs_data = pytest.mark.skipif(not SHARED.exists(), reason="the real data are not beside the repository")
@@ -44,15 +50,43 @@ def test_the_list_has_every_set_with_licence_and_sizes(command):
     code, (head, *rows), err = command("list")
     assert (code, err) == (0, "")
     assert head.split() == ["name", "kind", "licence", "download", "train", "validation", "test", "unit", "prepared"]
-    assert [row.split()[0] for row in rows] == list(catalogue.ENTRIES)
+    assert [row.split()[0] for row in rows] == list(registry.SETS)
     (mnist,) = (row for row in rows if row.split()[0] == "mnist")
     assert mnist.split() == [
         *("mnist", "image", "CC", "BY-SA", "3.0", "11,594,722", "55,000", "5,000", "10,000", "images", "no"),
     ]
 
 
+class Fables(published.PublishedText, skip_registration=True):
+    """A corpus as a file of `lab.data.sets` would have it."""
+
+    name = "fables"
+    VERSION = tfds.core.Version("1.0.0")
+    TEXTS: ClassVar = {split: f"the fox and the {split} grapes\n".encode() * 9 for split in SPLITS}
+    SHA256: ClassVar = {split: checksums.of_bytes(text) for split, text in TEXTS.items()}
+
+    def texts(self, dl_manager):
+        return self.TEXTS
+
+
+def test_a_corpus_needs_one_file_and_one_line(command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lab.data.sets.fables", sys.modules[__name__])
+    monkeypatch.setitem(registry.SETS, "fables", registry.Entry("text", "public domain", "fables.Fables", (9, 8, 7)))
+    (row,) = (row for row in command("list")[1] if row.split()[0] == "fables")
+    assert row.split()[1:] == ["text", "public", "domain", "0", "9", "8", "7", "bytes", "no"]
+    code, prepared_lines, _ = command("prepare", "fables")
+    assert code == 0
+    assert prepared_lines[0] == "fables, version 1.0.0, licence public domain"
+    assert prepared_lines[1].split()[:2] == ["train", Fables.SHA256["train"]]
+    assert command("check", "fables") == (0, prepared_lines, "")
+    assert CausalLanguage("fables", context=4).load().arrays["test"]["tokens"].tobytes() == Fables.TEXTS["test"]
+    assert "fables" in command("check", "fable")[2]
+    with pytest.raises(ValueError, match="did you mean 'fables'"):
+        CausalLanguage("fable")
+
+
 @needs_data
-def test_prepare_and_check_show_files_splits_and_baselines(command, downloaded):
+def test_prepare_and_check_show_files_splits_and_predictors(command, downloaded):
     code, lines, err = command("prepare", "tiny_shakespeare")
     assert (code, err) == (0, "")
     sha256 = tiny_shakespeare.SHA256
@@ -63,7 +97,7 @@ def test_prepare_and_check_show_files_splits_and_baselines(command, downloaded):
         f"validation {sha256['validation']} 55,770 bytes",
         f"test {sha256['test']} 55,770 bytes",
     ]
-    assert "baseline bigram 3.5686" in lines
+    assert "reference predictor bigram 3.5686" in lines
     assert command("check", "tiny_shakespeare") == (0, lines, "")
     (row,) = (row for row in catalogue.listed() if row["name"] == "tiny_shakespeare")
     assert row["prepared"] is True
@@ -86,7 +120,7 @@ def test_the_sizes_of_the_list_are_those_of_the_sets(name, directory):
     for folder in SHARED.iterdir():
         (directory / "downloads" / folder.name).symlink_to(folder)
     splits = catalogue.load(name).provenance["splits"].values()
-    assert tuple(next(iter(facts.values())) for facts in splits) == catalogue.ENTRIES[name].sizes
+    assert tuple(next(iter(facts.values())) for facts in splits) == registry.SETS[name].sizes
 
 
 def test_files_of_ones_own_can_be_checked(command, tmp_path):
@@ -104,7 +138,7 @@ def test_files_of_ones_own_can_be_checked(command, tmp_path):
         (["prepare", "fasion-mnist"], "; did you mean 'fashion_mnist'"),
         (["prepare"], "ablations data is followed by list, prepare NAME or check NAME"),
         (["list", "mnist"], "ablations data is followed by list, prepare NAME or check NAME"),
-        (["lits"], "invalid choice: 'lits'"),
+        (["lits"], "'lits'.*did you mean 'list'"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(arguments, sentence, command):

@@ -20,7 +20,7 @@ def test_twice_the_seconds_are_half_the_rate(numpy, monkeypatch):
         monkeypatch.setattr(
             machine.timeit, "repeat", lambda product, number, repeat: [3 * seconds, seconds, 5 * seconds]
         )
-        return machine._rate(numpy, 8, 4, 2)
+        return machine._rate(numpy, (8, 4, 2), "float32")
 
     assert rate(1.0) == 2 * 8 * 4 * 2
     assert rate(2.0) == rate(1.0) / 2
@@ -28,5 +28,6 @@ def test_twice_the_seconds_are_half_the_rate(numpy, monkeypatch):
 
 def test_the_best_shape_counts(monkeypatch):
     monkeypatch.setattr(machine, "CPU_SHAPES", ((1, 1, 1), (2, 1, 1)))
-    monkeypatch.setattr(machine, "_rate", lambda numpy, m, k, n: float(m))
+    monkeypatch.setattr(machine, "_rate", lambda numpy, shape, dtype: float(shape[0]))
     assert machine.matmul_rate() == 2.0
+    assert machine.matmul_rate([(5, 1, 1)]) == 5.0

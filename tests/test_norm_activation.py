@@ -28,7 +28,7 @@ def made(rows):
     ]
     found = synthetic.results(pd.concat([rows, *others], ignore_index=True))
     unigram = {"unigram": {"metric": "bits_per_byte", "split": "validation", "value": 4 * synthetic.BITS_PER_BYTE}}
-    return replace(found, experiment={**found.experiment, "baselines": {"tiny_text": unigram}})
+    return replace(found, experiment={**found.experiment, "reference_predictors": {"tiny_text": unigram}})
 
 
 def both(seeds=5, no_norm=MappingProxyType({}), post=MappingProxyType({})):

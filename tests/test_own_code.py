@@ -359,7 +359,7 @@ def test_a_file_is_the_same_experiment_run_as_a_script_and_read_by_path(tmp_path
 
 def test_a_cell_is_opened_with_its_code(trained):
     folder = next(trained.glob("cells/relu-*"))
-    source = opened(folder, lambda task: task.load(), own_code(own().task, own().model))
+    source = opened(folder, lambda task: task.load(), code=own_code(own().task, own().model))
     assert source.model.activation.name == "relu"
     assert set(source.parameters) == {0, 1}
     assert isinstance(Cell(source.task, source.model, Settings(), (), ()).task, Line)

@@ -72,7 +72,10 @@ def test_beside_the_page_lie_its_tables_and_figures(table, tmp_path):
     path = page.write(tmp_path / "page.html", "one", "", [table, page.Drawing("two", "<svg></svg>", "caption")])
     assert sorted(file.name for file in tmp_path.iterdir()) == ["one.csv", "one.tex", "page.html", "two.svg"]
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "one.csv"), table.values)
-    assert (tmp_path / "two.svg").read_text() == "<svg></svg>"
+    drawing = (tmp_path / "two.svg").read_text()  # legible where no page gives it a colour
+    assert drawing.startswith("<svg><style>")
+    assert "prefers-color-scheme:dark" in drawing
+    assert "prefers-color-scheme:dark" not in path.read_text().split("<body")[1]  # in the page, it has the page's
     assert "Beside this page: one.csv, one.tex, two.svg." in words_of(path)
     assert r"gelu & 1,200,000 & 0.25 & baseline \\" in (tmp_path / "one.tex").read_text()
 

@@ -48,6 +48,30 @@ def test_a_write_that_is_interrupted_leaves_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_written_in_pieces_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "file"
+    with atomic.writing(path) as file:
+        file.write(b"____ be")
+        assert not path.exists()
+        file.seek(0)
+        file.write(b"let!")
+    assert path.read_bytes() == b"let! be"
+    with pytest.raises(ZeroDivisionError), atomic.writing(path) as file:
+        file.write(b"half" * (1 // 0))
+    assert [each.read_bytes() for each in path.parent.iterdir()] == [b"let! be"]
+
+
+def test_an_error_names_the_file_that_it_is_of(tmp_path):
+    with pytest.raises(FileNotFoundError, match="source"), atomic.writing(tmp_path / "new" / "file"):
+        (tmp_path / "source").read_bytes()
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '.*new/file'"),
+        atomic.writing(tmp_path / "new" / "file"),
+    ):
+        raise OSError(28, "No space left on device")
+    assert not list((tmp_path / "new").iterdir())
+
+
 def die_while_writing(path: Path) -> None:
     os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     atomic.write_json(path, "new")

@@ -31,7 +31,7 @@ def beatable():
     results = synthetic.results()
     bits = {"unigram": 3.0, "xz": 1.5, "random": 8.0}
     scores = {name: {"metric": "bits_per_byte", "split": "validation", "value": value} for name, value in bits.items()}
-    results.experiment["baselines"] = {"tiny_text": scores}
+    results.experiment["reference_predictors"] = {"tiny_text": scores}
     return results
 
 
@@ -150,23 +150,24 @@ def test_curves_without_bits_name_no_unit():
     assert not figure.axes[1].child_axes
 
 
-def test_baselines_are_beside_what_the_activation_reached(beatable):
+def test_predictors_are_beside_what_the_activation_reached(beatable):
     table = beside(beatable, "gelu")
-    assert list(table["baseline"]) == ["xz", "unigram", "random"]
+    assert list(table["predictor"]) == ["xz", "unigram", "random"]
     assert list(table["beaten"]) == [False, True, True]
     gelu = beatable.rows.query("activation == 'gelu' and step == 2000 and metric == 'bits_per_byte'")["value"]
     assert list(table["reached"]) == pytest.approx([gelu.mean()] * 3)
     assert best(table, "gelu") == [
-        f"tiny_text: best baseline xz, validation bits per byte 1.5; gelu ({gelu.mean():.4g}) does not beat it"
+        "tiny_text: best reference predictor xz, validation bits per byte 1.5; "
+        f"gelu ({gelu.mean():.4g}) does not beat it"
     ]
 
 
-def test_of_an_accuracy_the_highest_baseline_is_the_hardest(beatable):
+def test_of_an_accuracy_the_highest_predictor_is_the_hardest(beatable):
     beatable.rows["metric"] = beatable.rows["metric"].replace("bits_per_byte", "accuracy")
-    for score in beatable.experiment["baselines"]["tiny_text"].values():
+    for score in beatable.experiment["reference_predictors"]["tiny_text"].values():
         score["metric"] = "accuracy"
     table = beside(beatable, "gelu")
-    assert list(table["baseline"]) == ["random", "unigram", "xz"]
+    assert list(table["predictor"]) == ["random", "unigram", "xz"]
     assert list(table["beaten"]) == [False, False, True]
 
 
@@ -182,11 +183,11 @@ def test_a_diverged_activation_beats_nothing_but_its_other_settings_count(beatab
     assert list(two["reached"]) == pytest.approx([expected] * 3)
 
 
-def test_without_baselines_there_is_nothing_to_beat(beatable, tmp_path):
+def test_without_reference_predictors_there_is_no_such_part(beatable, tmp_path):
     results = synthetic.results()
     assert beside(results, "gelu").empty
     assert best(beside(results, "gelu"), "gelu") == []
-    assert "must beat" not in words_of(write(results, tmp_path / "report.html"))
+    assert "Reference predictors" not in words_of(write(results, tmp_path / "report.html"))
     unmeasured = beatable.rows.query("metric != 'bits_per_byte'")
     assert beside(replace(beatable, rows=unmeasured), "gelu").empty
 
@@ -223,13 +224,22 @@ def test_report_draws_what_others_published(beatable, tmp_path):
     assert ">somebody, 1 run</text>" in write(beatable, tmp_path / "report.html").read_text()
 
 
-def test_report_says_what_a_network_must_beat(beatable, tmp_path):
-    beatable.experiment["baselines"]["tiny_text"]["<b>"] = {"metric": "loss", "split": "validation", "value": 1.0}
+def test_report_shows_the_reference_predictors(beatable, tmp_path):
+    beatable.experiment["reference_predictors"]["tiny_text"]["<b>"] = {
+        "metric": "loss",
+        "split": "validation",
+        "value": 1.0,
+    }
     text = write(beatable, tmp_path / "report.html").read_text()
     assert "<b>" not in text
     words = words_of(tmp_path / "report.html")
-    assert pd.read_csv(tmp_path / "baselines.csv")["baseline"].to_list() == ["<b>", "xz", "unigram", "random"]
-    assert re.search(r"What a network must beat.*xz.*1\.5000.*not beaten.*unigram.*3\.0000 ?2\.\d{4} ?beaten", words)
+    assert pd.read_csv(tmp_path / "reference_predictors.csv")["predictor"].to_list() == [
+        "<b>",
+        "xz",
+        "unigram",
+        "random",
+    ]
+    assert re.search(r"Reference predictors.*xz.*1\.5000.*not beaten.*unigram.*3\.0000 ?2\.\d{4} ?beaten", words)
     assert ">unigram</text>" in text
     assert ">random</text>" not in text
     alone = replace(beatable, rows=synthetic.rows(["gelu"]))

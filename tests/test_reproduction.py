@@ -100,7 +100,11 @@ def test_every_split_and_panel_has_axes_with_ours_and_theirs():
     one = panel({"gelu": 1.0, "relu": 2.0}, {"gelu": [1.0, 1.1], "relu": [2.0, 2.2]}, at=(2.0,), above=3.0)
     both = Panel("two", pd.concat([one.published, curve("gelu", 1.0, "test")]), one.ours, one.at)
     axes = draw([one, both]).axes
-    assert [each.get_title() for each in axes] == ["one, train", "two, train", "one, test", "two, test"]
+    assert [each.get_title() for each in axes] == ["one, train", "one, test", "two, train", "two, test"]
+    figure = axes[0].figure
+    assert figure.get_figwidth() <= 9.6  # the width of the page, however many panels
+    three = draw([one, one, one]).axes
+    assert [each.axison for each in three] == [True, True, True, False]
     dashed = [line for line in axes[0].lines if line.get_linestyle() == "--" and len(line.get_xdata())]
     assert len(dashed) == 2
     assert axes[0].get_ylim() == (0, 3.0)

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from lab.statistics.jackknife import pseudo_values
 from lab.statistics.paired import paired_t
-from lab.statistics.ranking import rank_correlation
 from lab.statistics.spread import range_of_equals, sd_interval
 
 RNG = np.random.default_rng(7)
@@ -60,26 +58,3 @@ def test_the_jackknife_of_a_ratio_of_variances_covers_as_often_as_it_says():
     ]
     found = paired_t(np.array(ratios))
     assert np.mean((found.low < np.log(2)) & (found.high > np.log(2))) == pytest.approx(0.95, abs=0.035)
-
-
-def test_a_rank_correlation_is_spearman_s_of_the_means():
-    ours, theirs = RNG.normal(size=(12, 5)), RNG.normal(size=(12, 1))
-    found = rank_correlation(ours, theirs)
-    expected = stats.spearmanr(ours.mean(axis=1), theirs[:, 0])
-    assert found.value == pytest.approx(expected.statistic)
-    assert found.p_value == pytest.approx(expected.pvalue, abs=0.02)
-    assert found.low < found.value < found.high
-
-
-def test_three_arms_are_in_one_order_by_chance_in_a_third_of_all_cases():
-    arms = np.arange(3.0)[:, None]
-    assert rank_correlation(arms, arms).p_value == pytest.approx(1 / 3)
-
-
-def test_seeds_that_agree_leave_a_rank_correlation_without_doubt_and_single_runs_without_knowledge():
-    arms = np.arange(10.0)[:, None]
-    apart = arms + 0.01 * RNG.normal(size=(10, 4))
-    assert rank_correlation(apart, -arms)[:3] == pytest.approx((-1, -1, -1))
-    assert rank_correlation(arms, arms)[:3] == pytest.approx((1, -1, 1))
-    with pytest.raises(ValueError, match="2 arms"):
-        rank_correlation(arms[:2], arms[:2])

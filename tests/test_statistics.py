@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lab.statistics.paired import holm, minimum_detectable_effect, paired_difference, paired_t, pairs_needed
+from lab.statistics.paired import (
+    effect_with_power,
+    holm,
+    minimum_detectable_effect,
+    paired_difference,
+    paired_t,
+    pairs_needed,
+)
 
 DATA_SETS = 20_000
 ARMS = 5
@@ -164,21 +171,36 @@ def test_holm_properties(p_values, random):
 
 
 @pytest.mark.parametrize(("n", "level", "power"), [(2, 0.95, 0.5), (3, 0.99, 0.8), (5, 0.95, 0.8), (20, 0.95, 0.9)])
-def test_minimum_detectable_effect_is_found_with_the_stated_power(n, level, power):
-    effect = minimum_detectable_effect(2.0, n, level, power)
+def test_an_effect_with_power_is_found_with_the_stated_power(n, level, power):
+    effect = effect_with_power(2.0, n, level, power)
     samples = effect + 2.0 * np.random.default_rng(n).normal(size=(DATA_SETS, n))
     found = np.mean(paired_t(samples).p_value < 1 - level)
     assert abs(found - power) <= 3 * np.sqrt(power * (1 - power) / DATA_SETS)
 
 
-def test_minimum_detectable_effect_limits():
+@pytest.mark.parametrize("n", [5, 8, 20])
+def test_the_minimum_detectable_effect_has_its_power_though_the_sd_is_estimated(n):
+    sds = np.sqrt(np.random.default_rng(0).chisquare(n - 1, 400) / (n - 1))
+
+    def realised(effect):
+        critical = stats.f.ppf(0.95, 1, n - 1)
+        return np.array([stats.ncf.sf(critical, 1, n - 1, n * one**2) for one in effect])
+
+    power = realised([minimum_detectable_effect(sd, n) for sd in sds])
+    assert power.mean() >= 0.8
+    assert np.mean(power >= 0.8) == pytest.approx(0.8, abs=0.06)
+    assert realised([effect_with_power(sd, n) for sd in sds]).mean() < 0.79  # the sd as it is
     assert minimum_detectable_effect(1.0, 1) == np.inf
-    assert minimum_detectable_effect(np.nan, 1) == np.inf
-    assert minimum_detectable_effect(0.0, 5) == 0
-    assert minimum_detectable_effect(1.0, 2, level=0.999) > 100  # far out in the tail, still solved
-    assert minimum_detectable_effect(3.0, 100_000) == pytest.approx(
-        3 * (1.95996 + 0.84162) / np.sqrt(100_000), rel=1e-4
-    )
+    with pytest.raises(ValueError, match="assurance is 80"):
+        minimum_detectable_effect(1.0, 5, assurance=80)
+
+
+def test_effect_with_power_limits():
+    assert effect_with_power(1.0, 1) == np.inf
+    assert effect_with_power(np.nan, 1) == np.inf
+    assert effect_with_power(0.0, 5) == 0
+    assert effect_with_power(1.0, 2, level=0.999) > 100  # far out in the tail, still solved
+    assert effect_with_power(3.0, 100_000) == pytest.approx(3 * (1.95996 + 0.84162) / np.sqrt(100_000), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -188,17 +210,13 @@ def test_minimum_detectable_effect_limits():
 )  # fmt: skip
 def test_impossible_designs_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        minimum_detectable_effect(*arguments)
+        effect_with_power(*arguments)
 
 
 @pytest.mark.parametrize(("difference", "sd"), [(1.0, 1.0), (-0.2, 1.0), (0.05, 3.0)])
 def test_pairs_needed_is_the_first_number_that_resolves(difference, sd):
     n = pairs_needed(difference, sd, level=0.99)
-    assert (
-        minimum_detectable_effect(sd, n, level=0.99)
-        <= abs(difference)
-        < minimum_detectable_effect(sd, n - 1, level=0.99)
-    )
+    assert effect_with_power(sd, n, level=0.99) <= abs(difference) < effect_with_power(sd, n - 1, level=0.99)
 
 
 def test_pairs_needed_limits():

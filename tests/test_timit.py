@@ -235,11 +235,12 @@ SAMPLES = np.zeros(900)
         ("WAV", sphere(SAMPLES, sample_byte_format="-s1 1"), "has sample_byte_format 1: needed is 01 or 10"),
         ("WAV", sphere(SAMPLES)[:-2], "has 899 samples: needed are as many as its sample_count says, 900"),
         ("WAV", b"RIFF", "cannot be read (it ends too early): needed is RIFF with PCM samples"),
+        ("WAV", b"RIFF\x24\0\0\0WAVEjunk\xff\xff\0\0" + bytes(20), "cannot be read"),
         ("PHN", b"0 900 aa\n900 950 \xe4\n", "has the line '900 950 "),
         ("PHN", b"0 900\n", "has the line '0 900': needed are first sample, end and one of TIMIT's 61 phones"),
         ("PHN", b"0 -9 aa\n", "has the line '0 -9 aa': needed are first sample, end and one of TIMIT's 61 phones"),
     ],
-    ids=["form", "size", "shortened", "rate", "channels", "bytes", "cut", "riff", "phone", "fields", "number"],
+    ids=["form", "size", "shortened", "rate", "channels", "bytes", "cut", "riff", "chunk", "phone", "fields", "number"],
 )
 def test_a_bad_file_is_refused_in_a_sentence(folder, name, content, sentence):
     path = folder / f"{FIRST}.{name}"

@@ -194,7 +194,7 @@ def final(name: str, medians: pd.Series) -> Verdict:
 
 
 def cifar10_settings(epoch: int) -> Settings:
-    """Adam for 200 epochs of so many steps, in whose second half the learning rate falls to zero and b1 is 0.5."""
+    """Adam for 200 epochs; in the second half the learning rate falls to zero and b1 is 0.5."""
     steps = EPOCHS10 * epoch
     return Settings(
         steps=steps,

@@ -47,7 +47,7 @@ class Figure(Protocol):
 
 
 def adam(epoch: int, epochs: float, batch_size: int) -> Settings:
-    """Adam at a constant rate for so many epochs of `epoch` steps, evaluated once an epoch.
+    """Adam at a constant rate for `epochs` epochs of `epoch` steps, evaluated once per epoch.
 
     The loss of a training batch is recorded before its update and without dropout, as in the authors' code.
     """

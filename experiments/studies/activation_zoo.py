@@ -43,7 +43,7 @@ from lab.report.reproduction import Verdict
 from lab.report.study_page import Section
 from lab.results.results import Results
 from lab.statistics.aggregate import interquartile_mean
-from lab.statistics.paired import paired_difference
+from lab.statistics.paired import holm, paired_difference
 from lab.statistics.ranking import RankCorrelation, rank_correlation
 from lab.statistics.spread import range_of_equals
 from lab.tasks.language import CausalLanguage
@@ -127,7 +127,7 @@ class ActivationZoo:
             verdicts=(
                 *(one for size, found in compared.items() for one in readings(size, found, of_table[size])),
                 *(one for size, table in values.items() for one in gating(size, table, compared[size].level)),
-                *(agreement(between, found) for between, found in correlations.items()),
+                *agreements(correlations),
                 leaders(both, compared),
             ),
             sections={
@@ -170,8 +170,9 @@ def bits(found: Results, compared: Comparison) -> pd.DataFrame:
 def over_sizes(values: Mapping[str, pd.DataFrame], level: float) -> pd.DataFrame:
     """A row an activation, best first: ratio to GELU over all sizes and seeds, with low and high."""
     names = next(iter(values.values())).index
-    ratios_of = [(table / table.loc[GELU]).loc[names].to_numpy() for table in values.values()]
-    found = interquartile_mean([np.log(stratum) for stratum in ratios_of], level)
+    seeds = pd.concat(values.values()).dropna(axis="columns").columns  # a seed is resampled at all sizes at once
+    ratios_of = [(table / table.loc[GELU]).loc[names, seeds].to_numpy() for table in values.values()]
+    found = interquartile_mean(np.log(np.stack(ratios_of, axis=1)), level)
     ratios = {"ratio": np.exp(found.value), "low": np.exp(found.low), "high": np.exp(found.high)}
     return pd.DataFrame({"activation": names, **ratios}).sort_values("ratio", ignore_index=True)
 
@@ -268,19 +269,19 @@ def interval(arm: Arm) -> str:
     return f"{arm.difference:+.4f} ({arm.low:+.4f} to {arm.high:+.4f})"
 
 
-def agreement(between: str, found: RankCorrelation | None) -> Verdict:
-    """Whether two rankings agree: by the seeds, and by more than chance among so many arms."""
+def agreements(correlations: Mapping[str, RankCorrelation | None]) -> list[Verdict]:
+    """Whether rankings agree, two each, by more than chance among so many arms, with Holm's correction over them."""
+    adjusted = iter(holm([found.p_value for found in correlations.values() if found]))
+    return [_agreement(between, found, next(adjusted) if found else 1) for between, found in correlations.items()]
+
+
+def _agreement(between: str, found: RankCorrelation | None, p: float) -> Verdict:
     claim = f"The rankings agree: {between}"
     if found is None:
         return Verdict(claim, "no verdict", "fewer than 3 activations in common")
-    above, below = found.low > 0 and found.p_value < 0.05, found.high < 0 and found.p_value < 0.05
-    outcome = "yes" if above else "no" if below else "inconclusive"
-    return Verdict(
-        claim,
-        outcome,
-        f"Spearman {found.value:+.2f} (95 % bootstrap interval over seeds {found.low:+.2f} to {found.high:+.2f}; "
-        f"p {found.p_value:.2g} if the ranks had nothing in common)",
-    )
+    outcome = "inconclusive" if p >= 0.05 else "yes" if found.value > 0 else "no"
+    reason = f"Spearman {found.value:+.2f} (p {found.p_value:.2g} if the ranks had nothing in common, {p:.2g} by Holm)"
+    return Verdict(claim, outcome, reason)
 
 
 def leaders(both: pd.DataFrame, compared: Mapping[str, Comparison]) -> Verdict:

@@ -14,21 +14,23 @@ tokens, which is 153,600 tokens a run.
 Full: width 256 and 6 layers on English novels (eltec_eng) in bytes; 5,000 steps of 32 windows of 512 tokens, which is
 82 million tokens a run. It is no copy of the published run, whose setting the abstract does not tell.
 
-What is compared: the loss at the best learning rate, chosen for every seed by the mean of the *other* seeds, so that no
-run chooses itself. A run has *failed* where a loss or gradient was not finite, or where it ends above the entropy of
-single bytes (unigram); the largest stable rate of an arm is the largest of the grid at which no seed has failed. A
-*spike* is an interval after the first, in which the warmup lies, whose largest loss is above its mean by more than
-`SPIKE`.
+What is shown of an arm: its loss at the best learning rate, chosen for every seed by the mean of the *other* seeds, so
+that no run chooses itself. What is compared: the loss at the best rate by the mean of all seeds, less what such a
+choice gains by noise, with intervals that repeat the choice. A run has *failed* where a loss or gradient was not
+finite, or where it ends above the entropy of single bytes (unigram); the largest stable rate of an arm is the largest
+of the grid at which no seed has failed. A *spike* is an interval after the first, in which the warmup lies, whose
+largest loss is above its mean by more than `SPIKE`.
 """
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -42,7 +44,8 @@ from lab.report.reproduction import Verdict
 from lab.report.study_page import Section
 from lab.report.table import number
 from lab.results.results import Results
-from lab.statistics.paired import holm, paired_difference
+from lab.statistics.choice import best_rate_contrast
+from lab.statistics.paired import holm
 from lab.tasks.language import CausalLanguage
 from lab.training.settings import Hyperparameters, Settings
 from models.transformer import Transformer
@@ -109,9 +112,9 @@ class NormActivation:
         runs = runs.assign(failed=runs["diverged"] | (runs["value"] >= unigram)).merge(signs(rows), on=RUN)
         runs = runs.sort_values(ARM, key=_order, kind="stable")
         best = at_best_rates(runs)
-        table, together = summary(runs, best), interactions(best)
+        table, together = summary(runs, best), interactions(runs)
         return Findings(
-            (claim(best), least_stable(table), additive(together)),
+            (claim(runs), least_stable(table), additive(together)),
             {
                 "loss": Section(
                     "The final loss at the best learning rate",
@@ -140,7 +143,8 @@ class NormActivation:
                     notes=(
                         f"Differences in loss to gelu, {REFERENCE}, at the best rate of each arm: of the norm alone, "
                         "of the activation alone, and of both; the interaction is what both have beyond the sum, "
-                        f"paired by seed, with its interval of level {LEVEL:g} and Holm's p over the table",
+                        f"paired by seed, with its interval of level {LEVEL:g}, which repeats the choice of the "
+                        "rates, and Holm's p over the table",
                     ),
                 ),
             },
@@ -215,16 +219,22 @@ def summary(runs: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     return table.loc[pd.MultiIndex.from_frame(runs[ARM].drop_duplicates())].reset_index()
 
 
-def claim(best: pd.DataFrame) -> Verdict:
+def losses(runs: pd.DataFrame, arms: Sequence[tuple[str, str]]) -> Float[np.ndarray, "arms rates seeds"]:
+    """The final losses of arms, (setting, activation), of the seeds that all of them have."""
+    seeds = runs.pivot_table("value", RUN[:-1], "seed").dropna(axis="columns")
+    return np.stack([seeds.xs(arm, level=ARM).to_numpy() for arm in arms])
+
+
+def claim(runs: pd.DataFrame) -> Verdict:
     """Whether relu's perplexity without norms is below gelu's, and by what was published: "yes" if the interval of the
     ratio lies below 1 and holds the published one, "partly" if it lies below 1, "no" if it holds neither."""
     words = f"Without norms ReLU's perplexity is {1 - CLAIMED:.1%} below GELU's"
-    pairs = best[best["setting"] == NO_NORM].pivot_table("value", "seed", "activation")
-    found = paired_difference(pairs["relu"], pairs["gelu"], LEVEL)
-    ratio, low, high = (math.exp(min(value, 88.0)) for value in (found.mean, found.low, found.high))
+    pairs = losses(runs, [(NO_NORM, "relu"), (NO_NORM, "gelu")])
+    found, n = best_rate_contrast(pairs, level=LEVEL), pairs.shape[-1]
+    ratio, low, high = (math.exp(min(float(value), 88.0)) for value in (found.mean, found.low, found.high))
     holds = low <= CLAIMED <= high
-    reason = f"ratio {ratio:.3f} ({LEVEL:.0%} interval {low:.3f} to {high:.3f}, n = {found.n}) at each one's best rate"
-    if found.n == 1:
+    reason = f"ratio {ratio:.3f} ({LEVEL:.0%} interval {low:.3f} to {high:.3f}, n = {n}) at each one's best rate"
+    if n == 1:
         return Verdict(words, "no verdict", f"ratio {ratio:.3f}; n = 1 has no interval")
     if high < 1:
         return Verdict(words, "yes" if holds else "partly", reason)
@@ -247,19 +257,19 @@ def least_stable(table: pd.DataFrame) -> Verdict:
     return Verdict(words, "; ".join(told) if len(told) < 4 else f"{len(told)} of {len(table)}", reason)
 
 
-def interactions(best: pd.DataFrame) -> pd.DataFrame:
+def interactions(runs: pd.DataFrame) -> pd.DataFrame:
     """A row a setting and activation, neither that of the reference: setting, activation, of_norm, of_activation,
     of_both, interaction, low, high, n, p_adjusted, verdict."""
-    values = best.pivot_table("value", "seed", ARM)
-    values = values.sub(values[REFERENCE, "gelu"], axis=0)
     rows = []
-    for setting, name in best[ARM].drop_duplicates().itertuples(index=False):
+    for setting, name in runs[ARM].drop_duplicates().itertuples(index=False):
         if setting == REFERENCE or name == "gelu":
             continue
-        norm, activation, both = values[setting, "gelu"], values[REFERENCE, name], values[setting, name]
-        found = paired_difference(both, norm + activation, LEVEL)
-        means = {"of_norm": norm.mean(), "of_activation": activation.mean(), "of_both": both.mean()}
-        tested = {"interaction": found.mean, "low": found.low, "high": found.high, "n": found.n, "p": found.p_value}
+        four = losses(runs, [(setting, name), (setting, "gelu"), (REFERENCE, name), (REFERENCE, "gelu")])
+        contrasts = {"of_norm": (0, 1, 0, -1), "of_activation": (0, 0, 1, -1), "of_both": (1, 0, 0, -1)}
+        means = {part: float(best_rate_contrast(four, weights).mean) for part, weights in contrasts.items()}
+        found = best_rate_contrast(four, (1, -1, -1, 1), LEVEL)
+        tested = {"interaction": float(found.mean), "low": float(found.low), "high": float(found.high)}
+        tested |= {"n": four.shape[-1], "p": float(found.p_value)}
         rows.append({"setting": setting, "activation": name, **means, **tested})
     table = pd.DataFrame(rows)
     adjusted = holm(table.pop("p"))

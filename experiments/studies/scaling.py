@@ -18,7 +18,8 @@ to reach its loss, by GELU's law: the FLOPs at which the law has that loss, over
 there, over the ratio of the FLOPs spent. Where that is beyond GELU's largest network, the law extrapolates.
 
 Intervals are t intervals over seeds, of jackknife pseudo-values of the logarithm; percentiles of so few resampled seeds
-would cover too little. They hold what the seeds leave open, not whether a power law is right.
+would cover too little. They include the choice of the learning rates, which is repeated, and hold what seeds and choice
+leave open, not whether a power law is right; exponents have none, for it would cover too little.
 
 Every activation has at every size the best of three learning rates (short: four, of which the largest was added after
 the small networks had chosen the largest of three) by two seeds of their own. Smoke: gelu and swiglu, 3 sizes, 3 seeds,
@@ -51,6 +52,7 @@ from lab.report.figures import INK, STYLE, line_styles
 from lab.report.reproduction import Verdict
 from lab.report.study_page import Section
 from lab.results.results import Results
+from lab.statistics.choice import excess, with_choice
 from lab.statistics.jackknife import pseudo_values
 from lab.statistics.paired import holm, paired_t
 from lab.statistics.power_laws import PowerLaws, power_laws
@@ -60,6 +62,7 @@ from lab.training.settings import Hyperparameters, Settings
 
 BASELINE = "gelu"
 LEVEL = 0.95
+CHOICES = 100  # draws of a repeated choice of the learning rates
 ACTIVATIONS = ("relu", "gelu", "swiglu", "geglu", "relu2")
 TRAINING = 3
 """FLOPs of a training step in those of its forward pass: the backward pass makes two products for each one."""
@@ -154,13 +157,17 @@ class Scaling:
 
 
 class Grid(NamedTuple):
-    """What was measured: losses of all seeds, parameters without embeddings, and FLOPs of training a network."""
+    """What was measured: losses of all seeds, parameters without embeddings, and FLOPs of training a network.
+
+    `excess` is what the chosen learning rates may cost, in draws of a repeated choice; without tuning there are none.
+    """
 
     activations: tuple[str, ...]
     sizes: tuple[str, ...]
     losses: Float[np.ndarray, "activations sizes seeds"]
     parameters: Float[np.ndarray, "activations sizes"]
     flops: Float[np.ndarray, "activations sizes"]
+    excess: Float[np.ndarray, "draws activations sizes"]
 
     @property
     def seeds(self) -> int:
@@ -189,13 +196,24 @@ def measure(results: Mapping[str, Results]) -> Grid:
         parameters.append({name: cost["parameters"] - cost["embedding_parameters"] for name, cost in costs.items()})
         flops.append({name: TRAINING * cost["flops_per_token"] * tokens(cells[name]) for name, cost in costs.items()})
     names = list(dict.fromkeys(next(iter(results.values())).rows["activation"]))
+    repeated = [_excess(found.tuning, names) for found in results.values() if found.tuning is not None]
     seeds = pd.concat(losses).dropna(axis="columns").columns
     return Grid(
         tuple(names),
         tuple(results),
         np.stack([table.loc[names, seeds].to_numpy() for table in losses], axis=1),
-        *(pd.DataFrame(values)[names].to_numpy(dtype=float).T for values in (parameters, flops)),
+        pd.DataFrame(parameters)[names].to_numpy(dtype=float).T,
+        pd.DataFrame(flops)[names].to_numpy(dtype=float).T,
+        np.stack(repeated, axis=2) if len(repeated) == len(results) else np.empty((0, len(names), len(results))),
     )
+
+
+def _excess(found: Results, names: list[str]) -> Float[np.ndarray, "draws activations"]:
+    """Of one size's tuning runs."""
+    ends = outcomes(found.rows, "loss", "validation", int(found.experiment["steps"]), ["learning_rate"])
+    ends.loc[ends["diverged"], "value"] = np.nan
+    losses = ends.pivot_table("value", ["activation", "learning_rate"], "seed", dropna=False)
+    return excess(np.stack([losses.loc[name].to_numpy() for name in names]), CHOICES)
 
 
 def tokens(cell: Mapping) -> int:
@@ -233,15 +251,11 @@ def log_gain_a_decade(grid: Grid, arm: int) -> float:
     return float(x @ log_gains(grid)[arm] / (x @ x))
 
 
-def exponent(grid: Grid, arm: int, x: str) -> float:
-    """Of an arm's power law in `parameters` or `flops`."""
-    return float(power_laws(getattr(grid, x), grid.losses.mean(axis=2)).exponent[arm])
-
-
 def over_seeds(grid: Grid, statistic: Callable[..., float], *which: Any) -> tuple[Estimate, float]:
     """statistic(grid, *which) with its t interval, that of its pseudo-values over seeds, and p of it being 0.
 
-    With fewer than 3 seeds, or where it is no number, the interval is infinite and p is nan.
+    Both include the choice of the learning rates: by how much the statistic changes when the losses are lower by what a
+    repeated choice costs. With fewer than 3 seeds, or where it is no number, the interval is infinite and p is nan.
     """
 
     def of_seeds(kept: Int[np.ndarray, " seeds"]) -> float:
@@ -250,7 +264,10 @@ def over_seeds(grid: Grid, statistic: Callable[..., float], *which: Any) -> tupl
     value = np.asarray(statistic(grid, *which))
     if grid.seeds < 3 or not np.isfinite(values := pseudo_values(of_seeds, grid.seeds)).all():
         return Estimate(value, np.asarray(-np.inf), np.asarray(np.inf)), float("nan")
-    found = paired_t(values, LEVEL)
+    moved = [statistic(grid._replace(losses=grid.losses - cost[:, :, None]), *which) - value for cost in grid.excess]
+    se_choice = np.sqrt(np.mean(np.square(moved))) if moved else 0.0
+    t = paired_t(values, LEVEL)
+    found = with_choice(t.mean, t.sd / np.sqrt(grid.seeds), grid.seeds - 1, np.asarray(se_choice), LEVEL)
     return Estimate(value, found.low, found.high), float(found.p_value)
 
 
@@ -273,13 +290,12 @@ def table_of_gains(grid: Grid) -> pd.DataFrame:
 
 
 def table_of_laws(grid: Grid) -> pd.DataFrame:
-    """A row an activation and x: limit, factor, and exponent with low and high."""
+    """A row an activation and x: limit, factor and exponent, without an interval: one over seeds covers too little."""
     rows = []
     for x, (k, name) in itertools.product(("parameters", "flops"), enumerate(grid.activations)):
         laws = power_laws(getattr(grid, x), grid.losses.mean(axis=2))
-        found, _ = over_seeds(grid, exponent, k, x)
         law = {"limit": laws.limit, "factor": laws.factor[k], "exponent": laws.exponent[k]}
-        rows.append({"activation": name, "x": x, **law, "low": float(found.low), "high": float(found.high)})
+        rows.append({"activation": name, "x": x, **law})
     return pd.DataFrame(rows)
 
 

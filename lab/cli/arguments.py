@@ -23,6 +23,8 @@ class ExperimentArguments:
     """A further field to vary, and its values: --axis model.norm layernorm rmsnorm. May be repeated."""
     init_from: Path | None = None
     """Trained networks to start from: a folder of results, a cell of one, or a Hugging Face folder."""
+    ignore: tuple[str, ...] = ()
+    """Keys of the config of that Hugging Face folder that count as absent."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,28 @@ class SwapArguments:
     """Seeds of the further training."""
     learning_rate: float | None = None
     """Peak learning rate of the further training."""
+    ignore: tuple[str, ...] = ()
+    """Keys of a Hugging Face config that count as absent."""
     out: Path | None = None
     """Folder of the results; results/swap unless given."""
     experiment: str | None = None
     """File of the cell's experiment; needed where it defines its model, task or activation."""
+
+
+@dataclass(frozen=True)
+class InspectArguments:
+    """Options of `ablations inspect`."""
+
+    directory: Path = positional()  # noqa: RUF009
+    """A Hugging Face folder."""
+    against: str | None = None
+    """Another activation: what serving the network with it costs, as `ablations swap` measures it."""
+    ignore: tuple[str, ...] = ()
+    """Keys of the config that count as absent."""
+    json: bool = False
+    """Print JSON in place of the table."""
+    out: Path | None = None
+    """Folder of what --against measures; results/swap unless given."""
 
 
 @dataclass(frozen=True)
@@ -122,4 +142,4 @@ class DataArguments:
     action: Literal["list", "prepare", "check"] = positional()
     """List the sets, or prepare or check the one that is named."""
     name: str | None = positional(default=None)
-    """A set of the list, text:GLOB, or a name of TFDS."""
+    """A set of the list, text:PATH, or a name of TFDS."""

@@ -118,17 +118,39 @@ def swap(asked: takes.SwapArguments) -> None:
     print(f"page: {(asked.out or Path('results/swap')) / 'index.html'}")
 
 
+def inspect(asked: takes.InspectArguments) -> None:
+    """Says what a checkpoint uses, and what another activation would cost it."""
+    from lab.cli import terminal
+    from lab.runner import interface
+
+    found = interface.inspect(asked.directory, asked.ignore).to_dict()
+    rows = None
+    if asked.against is not None:
+        rows = interface.swap(asked.directory, asked.against, ignore=asked.ignore, out=asked.out)
+    if asked.json:
+        drift = {} if rows is None else {"against": asked.against, "drift": json.loads(rows.to_json(orient="records"))}
+        print(json.dumps(found | drift, indent=2, allow_nan=False))
+        return
+    terminal.show_inspection(found)
+    if rows is not None:
+        print(f"\nwith {asked.against}:")
+        terminal.show_drift(rows)
+        print(f"page: {(asked.out or Path('results/swap')) / 'index.html'}")
+
+
 def calibrate(asked: takes.CalibrateArguments) -> None:
     """Simulates experiments with a known truth."""
     from lab.cli import terminal
-    from lab.report import calibration, calibration_page
+    from lab.report import calibration, calibration_page, promises
     from lab.runner.interface import command_line
 
     if asked.experiments < 100:
         raise ValueError(f"--experiments is {asked.experiments}: a rate takes at least 100")
+    kept = promises.promises(asked.experiments)
+    terminal.show_calibration(kept)
     rates = calibration.calibrate(asked.experiments)
     terminal.show_calibration(rates)
-    page = calibration_page.write(rates, asked.experiments, command_line(), asked.out / "index.html")
+    page = calibration_page.write(rates, kept, asked.experiments, command_line(), asked.out / "index.html")
     print(f"page: {page}")
 
 
@@ -181,6 +203,11 @@ COMMANDS: Mapping[str, Command] = {
     "report": Command("Write the report again; of two folders, what differs.", takes.ReportArguments, report),
     "swap": Command(
         "Change a trained network's activation or norm, and measure the drift by layer.", takes.SwapArguments, swap
+    ),
+    "inspect": Command(
+        "Say what a Hugging Face folder holds: family, sizes, activation, norm, positions, parameters.",
+        takes.InspectArguments,
+        inspect,
     ),
     "calibrate": Command(
         "Simulate experiments and show how well the statistics keep their level.", takes.CalibrateArguments, calibrate

@@ -27,7 +27,9 @@ def read(kind: type[Arguments], trees: Mapping[str, Any], words: Sequence[str], 
     asked = replace(made.experiment, axes=(*experiment.axes, *axes))
     _check_not_varied(asked, found)
     asked = replace(asked, activations=_own_activations(experiment, asked))
-    return replace(made, experiment=initialized_from(asked, made.init_from) if made.init_from else asked)
+    if made.init_from:
+        asked = initialized_from(asked, made.init_from, made.ignore)
+    return replace(made, experiment=asked)
 
 
 def _axes(experiment: Experiment, words: Sequence[str]) -> tuple[list[Axis], list[str]]:

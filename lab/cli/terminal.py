@@ -50,7 +50,7 @@ def show_matched(arms: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_comparison(found: Results, baseline: str | None = None, metric: str | None = None) -> None:
-    """The ranked table, and which baselines that are no networks were beaten.
+    """The ranked table, and which reference predictors were beaten.
 
     Raises ValueError where there is nothing to compare: see `lab.comparison.comparison.compare`.
     """
@@ -71,8 +71,8 @@ def show_speed(found: Results, limit: float) -> None:
 
 
 def show_calibration(rates: pd.DataFrame) -> None:
-    """The rates of error and power of `lab.report.calibration.calibrate`."""
-    print(rates.to_string(index=False, float_format="{:.4f}".format))
+    """The rates of error and power of `lab.report.calibration.calibrate`, or the table of `lab.report.promises`."""
+    print(rates.to_string(index=False, float_format="{:.4f}".format, na_rep="-"))
 
 
 def show_sets(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -85,6 +85,20 @@ def _readable(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "-", True: "yes", False: "no"}[value]
     return f"{value:,}" if isinstance(value, int) else value
+
+
+def show_inspection(found: Mapping[str, Any]) -> None:
+    """What a checkpoint uses, a line each, as `models.pretrained.inspect` gives it."""
+    form = f" (GELU: {found['gelu']})" if found["gelu"] else ""
+    lines = {
+        "family": f"{found['family']}, {found['architecture']}",
+        "sizes": ", ".join(f"{name} {value}" for name, value in found["sizes"].items()),
+        "activation": f"{found['activation']}{form}",
+        "norm": f"{found['norm']}, {found['placement']}, epsilon {found['norm_epsilon']:g}",
+        "positions": found["positions"] + (f", theta {found['rope_theta']:g}" if found["rope_theta"] else ""),
+        "parameters": f"{found['parameters']:,}" + (", output layer tied to the embedding" if found["tied"] else ""),
+    }
+    print("\n".join(f"{name:10}  {words}" for name, words in lines.items()))
 
 
 def show_drift(rows: pd.DataFrame) -> None:

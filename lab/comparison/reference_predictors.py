@@ -1,4 +1,4 @@
-"""What a network must beat: the scores of predictors that are none, beside those of the baseline activation."""
+"""Reference predictors: the scores of predictors that are no networks, beside those of the baseline activation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 
 def beside(results: Results, activation: str) -> pd.DataFrame:
-    """The results' baselines, the hardest to beat first: task, baseline, metric, split, value, and of the activation
-    `reached` and `beaten`.
+    """The results' reference predictors, the hardest to beat first: task, predictor, metric, split, value, and of the
+    activation `reached` and `beaten`.
 
     `reached` is its mean over the seeds at the last step that all its runs have, of several settings the best; it is
-    nan where nothing was measured or a run diverged. Baselines in a metric that the task does not measure are left out.
+    nan where nothing was measured or a run diverged. Predictors in a metric that the task does not measure are left
+    out.
     """
     known = results.rows[["task", "metric"]].drop_duplicates()
-    table = results.baselines.merge(known, on=["task", "metric"])
+    table = results.reference_predictors.merge(known, on=["task", "metric"])
     table["reached"] = [_reached(results.rows, activation, row) for _, row in table.iterrows()]
     higher = table["metric"].map(higher_is_better).astype(bool)
     table["beaten"] = np.where(higher, table["reached"] > table["value"], table["reached"] < table["value"])
@@ -32,29 +33,29 @@ def beside(results: Results, activation: str) -> pd.DataFrame:
 
 
 def best(table: pd.DataFrame, activation: str) -> list[str]:
-    """A sentence a task on the hardest of its baselines, from the table that `beside` gives."""
+    """A sentence a task on the hardest of its predictors, from the table that `beside` gives."""
     sentences = []
     for _, row in table.drop_duplicates("task").iterrows():
         metric = row["metric"].replace("_", " ")
         against = "not measured" if math.isnan(row["reached"]) else f"{row['reached']:.4g}"
         verdict = "beats" if row["beaten"] else "does not beat"
         sentences.append(
-            f"{row['task']}: best baseline {row['baseline']}, {row['split']} {metric} {row['value']:.4g}; "
+            f"{row['task']}: best reference predictor {row['predictor']}, {row['split']} {metric} {row['value']:.4g}; "
             f"{activation} ({against}) {verdict} it"
         )
     return sentences
 
 
 def levels(results: Results, rows: pd.DataFrame, metric: str, split: str) -> dict[str, float]:
-    """Baseline -> its value on the scale of a metric and split, for rows of one task; bits per byte as the loss in
-    nats, nan where the rows do not tell how these relate. Baselines in other metrics have no such value."""
-    known = results.baselines
+    """Predictor -> its value on the scale of a metric and split, for rows of one task; bits per byte as the loss in
+    nats, nan where the rows do not tell how these relate. Predictors in other metrics have no such value."""
+    known = results.reference_predictors
     known = known[known["task"].isin(rows["task"]) & (known["split"] == split)]
     if metric == "loss":
         known = known[known["metric"] == "bits_per_byte"]
-        return dict(zip(known["baseline"], known["value"] / bits_per_loss(rows, split), strict=True))
+        return dict(zip(known["predictor"], known["value"] / bits_per_loss(rows, split), strict=True))
     known = known[known["metric"] == metric]
-    return dict(zip(known["baseline"], known["value"], strict=True))
+    return dict(zip(known["predictor"], known["value"], strict=True))
 
 
 def bits_per_loss(rows: pd.DataFrame, split: str) -> float:
@@ -68,11 +69,11 @@ def bits_per_loss(rows: pd.DataFrame, split: str) -> float:
     return bits / loss
 
 
-def _reached(rows: pd.DataFrame, activation: str, baseline: pd.Series) -> float:
-    """The activation's mean in the baseline's metric."""
+def _reached(rows: pd.DataFrame, activation: str, predictor: pd.Series) -> float:
+    """The activation's mean in the predictor's metric."""
     of_it = rows["activation"] == activation
     for column in ("task", "metric", "split"):
-        of_it &= rows[column] == baseline[column]
+        of_it &= rows[column] == predictor[column]
     measured = rows[of_it]
     if measured.empty:
         return math.nan
@@ -80,4 +81,4 @@ def _reached(rows: pd.DataFrame, activation: str, baseline: pd.Series) -> float:
     at_end = measured[measured["step"] == common]
     settings = at_end.groupby(["activation", *axis_columns(rows)], dropna=False)["value"]
     means = settings.agg(lambda values: values.mean(skipna=False))
-    return means.max() if higher_is_better(baseline["metric"]) else means.min()
+    return means.max() if higher_is_better(predictor["metric"]) else means.min()

@@ -5,22 +5,22 @@ from typing import Any
 
 import numpy as np
 
+from lab.data import registry
 from lab.data.dataset import SPLITS, Dataset
 from lab.files import checksums
 
-CORPORA = ("eltec_eng", "stdlib", "tiny_shakespeare", "wikitext2")
 OWN_FILES = "text:"
-"""Before a glob, it names one's own files: `text:notes/**/*.md`."""
+"""Before a file, a folder or a glob, it names one's own files: `text:notes/**/*.md`."""
 
 
 def check_corpus(name: str) -> None:
     """Raises ValueError, naming the nearest corpus, when there is none of this name."""
-    if name in CORPORA or (name.startswith(OWN_FILES) and name != OWN_FILES):
+    if name in registry.names("text") or (name.startswith(OWN_FILES) and name != OWN_FILES):
         return
     # Imported when needed: TensorFlow Datasets takes 1 s to import, and nothing else here needs it.
     from lab.data import stock
 
-    stock.check(name, (*CORPORA, f"{OWN_FILES}GLOB (one's own files)"), "text")
+    stock.check(name, (*registry.names("text"), f"{OWN_FILES}PATH (one's own files)"), "text")
 
 
 def corpus(name: str, data_dir: Path | None = None) -> Dataset:
@@ -30,7 +30,7 @@ def corpus(name: str, data_dir: Path | None = None) -> Dataset:
     - `tiny_shakespeare`: 1 115 394 bytes, split 90/5/5 as TFDS does (`lab.data.sets.tiny_shakespeare`).
     - `wikitext2`: 13 175 278 bytes of Wikipedia in words, in the published splits (`lab.data.sets.wikitext2`).
     - `eltec_eng`: 61 804 604 bytes of English novels, split by author (`lab.data.sets.eltec_eng`).
-    - `text:GLOB`: one's own UTF-8 files (`lab.data.own_files`).
+    - `text:PATH`: one's own UTF-8 files, a file, a folder or a glob (`lab.data.own_files`).
     - any text set of TFDS by its name, `lm1b` or `wiki40b/en`, through its own builder (`lab.data.stock`).
 
     All but one's own files are prepared once under `data_dir` (None: `TFDS_DATA_DIR`, else `~/tensorflow_datasets`) and
@@ -43,18 +43,8 @@ def corpus(name: str, data_dir: Path | None = None) -> Dataset:
         from lab.data import own_files
 
         return _dataset(name, *own_files.read(name.removeprefix(OWN_FILES)))
-    if name == "stdlib":
-        from lab.data.sets import stdlib
-
-        return _dataset(name, *stdlib.read(data_dir))
-    if name in CORPORA:
-        from lab.data import published
-        from lab.data.sets.eltec_eng import EltecEng
-        from lab.data.sets.tiny_shakespeare import TinyShakespeare
-        from lab.data.sets.wikitext2 import WikiText2
-
-        builders = {builder.name: builder for builder in (EltecEng, TinyShakespeare, WikiText2)}
-        return _dataset(name, *published.read(builders[name], data_dir))
+    if name in registry.names("text"):
+        return _dataset(name, *registry.builder(name).documents(data_dir))
     from lab.data import stock
 
     return _dataset(name, *stock.texts(name, data_dir))

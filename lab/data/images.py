@@ -8,26 +8,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from lab.data import kept
+from lab.data import kept, registry
 from lab.data.dataset import SPLITS, Dataset
 from lab.files import checksums
 
-SHA256 = {
-    "fashion_mnist": "0258a293a0eec8c3fe7d5347e9a26f32532288b2a45eb7ff4192ad297662c7ab",
-    "mnist": "26020b70ea9e2c5146729084c521c5971d047d47449a84b39fe651f8548397f6",
-}
-"""Set of ours -> `checksums.of_splits` of its arrays."""
-IMAGES = tuple(SHA256)
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow, by the number of channels
 
 
 def check_images(name: str) -> None:
     """Raises ValueError, naming the nearest set, when there is none of this name."""
-    if name not in IMAGES:
+    if name not in registry.names("image"):
         # Imported when needed: TensorFlow Datasets takes 1 s to import.
         from lab.data import stock
 
-        stock.check(name, IMAGES, "image")
+        stock.check(name, registry.names("image"), "image")
 
 
 def images(name: str, data_dir: Path | None = None) -> Dataset:
@@ -50,7 +44,7 @@ def images(name: str, data_dir: Path | None = None) -> Dataset:
     arrays = kept.arrays(path, lambda: _decoded(builder, taken))
     splits = {split: {field: arrays[f"{split}/{field}"] for field in ("image", "label")} for split in SPLITS}
     sha256 = checksums.of_splits(splits)
-    if sha256 != SHA256.get(name, sha256):
+    if sha256 != getattr(builder, "ARRAYS_SHA256", sha256):
         raise ValueError(f"{path} does not have the registered sha256; remove the folder {path.parent}")
     return Dataset(
         arrays=splits,
@@ -67,11 +61,9 @@ def images(name: str, data_dir: Path | None = None) -> Dataset:
 def _prepared(name: str, data_dir: Path | None) -> Any:
     from lab.data import prepared, stock
 
-    if name not in IMAGES:
+    if name not in registry.names("image"):
         return stock.prepare(name, data_dir)
-    from lab.data.sets import mnist
-
-    return prepared.prepare({"mnist": mnist.MNIST, "fashion_mnist": mnist.FashionMNIST}[name], data_dir)
+    return prepared.prepare(registry.builder(name), data_dir)
 
 
 def _decoded(builder: Any, taken: dict[str, str]) -> dict[str, np.ndarray]:

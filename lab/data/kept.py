@@ -1,30 +1,48 @@
-"""What is computed once and kept: a file that is whole or absent."""
+"""What is computed once and kept in the data directory."""
 
 import contextlib
-import errno
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lab.files import atomic
+
+VARIABLE = "TFDS_DATA_DIR"
+
 
 def data_directory(data_dir: Path | None) -> Path:
     """Where prepared sets lie: `data_dir`, else `TFDS_DATA_DIR` as it is now (TFDS reads it once, when it is imported),
-    else TFDS's default."""
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().resolve()
+    else TFDS's default, which is in the home directory. Raises FileNotFoundError when there is no home directory."""
+    path = os.path.expanduser(data_dir or os.environ.get(VARIABLE) or "~/tensorflow_datasets")
+    if Path(path).parts[:1] == ("~",):
+        raise FileNotFoundError(f"there is no home directory to keep data in: set {VARIABLE} to a folder")
+    return Path(path).resolve()
+
+
+def folder(path: Path) -> Path:
+    """The same folder, made if it is missing. Raises OSError, naming the variable that gives another, if it cannot be
+    made or written to."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError
+    except OSError as error:
+        reason = error.strerror or "it cannot be written to"
+        raise type(error)(
+            f"there is no place for data in {path} ({reason}): set {VARIABLE} to another folder"
+        ) from None
+    return path
 
 
 def arrays(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays that `make` gives, kept as `path` (.npz) so that it is called once.
-
-    Raises ValueError when the file is damaged, and OSError when the disk is full.
-    """
+    """The arrays that `make` gives, kept as `path` (.npz) so that it is called once; where none can be written, as in a
+    prepared set that somebody else shares, it is called each time. Raises ValueError when the file is damaged."""
     if not path.exists():
         made = make()
-        with whole(path) as file:
+        with contextlib.suppress(OSError), atomic.writing(path) as file:
             np.savez(file, allow_pickle=False, **made)
         return made
     try:
@@ -35,36 +53,12 @@ def arrays(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, n
 
 
 def values(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The JSON object that `make` gives, kept as `path`; a file that is damaged is made again."""
+    """The JSON object that `make` gives, kept as `path`; a file that is damaged is made again, and where none can be
+    written `make` is called each time."""
     try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        return atomic.read_json(path)
+    except (OSError, ValueError):
         made = make()
-        with whole(path) as file:
-            file.write(json.dumps(made, indent=2).encode())
-        return made
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[Any]:
-    """A file that appears under its name when all of it is written. Raises OSError when the disk is full."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with full_disk(path), unfinished.open("wb") as file:
-            yield file
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def full_disk(path: Path) -> Iterator[None]:
-    """A full disk is an OSError that names the path: ArrayRecord's is a RuntimeError, and NumPy's names nothing."""
-    sentence = os.strerror(errno.ENOSPC)
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if sentence not in str(error):
-            raise
-        raise OSError(errno.ENOSPC, sentence, str(path)) from error
+    with contextlib.suppress(OSError):
+        atomic.write_json(path, made)
+    return made

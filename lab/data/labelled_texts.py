@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lab.data.dataset import SPLITS, Dataset
-from lab.data.own_files import utf8
+from lab.data.own_files import text_of
 from lab.files import checksums
 from lab.files.choices import nearest
 
@@ -18,6 +19,7 @@ FOLDER = "folder:"
 """Before a path, it names one's own folder: `folder:reviews`."""
 HELD_OUT = 10
 """One text of so many is for test, and one for validation."""
+FILES = ("*.txt", "*.txt.gz", "*.txt.xz")
 
 Labelled = dict[str, list[tuple[bytes, str]]]
 """Split -> its texts, each with its label."""
@@ -37,9 +39,9 @@ def labelled_texts(name: str, classes: int, data_dir: Path | None = None) -> Dat
     - `stdlib`: the so many largest modules of the running interpreter's standard library, which are its top-level
       packages and files. Each of their files is three texts: the first eight tenths of its lines are for training, the
       next tenth for validation, the last for test.
-    - `folder:DIR`: the UTF-8 files DIR/LABEL/*.txt, or DIR/{train,validation,test}/LABEL/*.txt. Validation and test are
-      taken from train where they are not given: of each label one file of `HELD_OUT`, at least one, those whose names
-      have the lowest sha256 for test and the next for validation.
+    - `folder:DIR`: the UTF-8 files DIR/LABEL/*.txt, or DIR/{train,validation,test}/LABEL/*.txt, also compressed as
+      .txt.gz or .txt.xz. Validation and test are taken from train where they are not given: of each label one file of
+      `HELD_OUT`, at least one, those whose names have the lowest sha256 for test and the next for validation.
 
     The provenance has the names of the `labels` in their order. Raises FileNotFoundError when there is no such folder,
     and ValueError when it holds anything else, or a number of labels other than `classes`; what `stdlib.files` raises.
@@ -48,7 +50,7 @@ def labelled_texts(name: str, classes: int, data_dir: Path | None = None) -> Dat
     if name == MODULES:
         splits, labels, facts = _modules(classes, data_dir)
     else:
-        folder = Path(name.removeprefix(FOLDER)).expanduser()
+        folder = Path(os.path.expanduser(name.removeprefix(FOLDER)))
         splits, facts = _folder(folder), {"version": None}
         labels = sorted({label for _, label in splits["train"]})
         if len(labels) != classes:
@@ -120,7 +122,7 @@ def _folders(folder: Path) -> list[Path]:
 
 def _labels(folder: Path) -> dict[str, list[Path]]:
     """Label -> its files in order."""
-    files = {path.name: sorted(path.glob("*.txt")) for path in _folders(folder)}
+    files = {path.name: sorted(found for name in FILES for found in path.glob(name)) for path in _folders(folder)}
     if not files:
         raise ValueError(f"{folder} has no labels: give each a folder with its .txt files")
     if empty := [label for label, paths in files.items() if not paths]:
@@ -155,7 +157,7 @@ def _read(files: dict[str, dict[str, list[Path]]]) -> Labelled:
 
 
 def _text(path: Path) -> bytes:
-    text = utf8(path)
+    text = text_of(path)
     if not text.strip():
         raise ValueError(f"{path} is empty")
     return text

@@ -1,51 +1,141 @@
 """One's own text files as a corpus."""
 
 import glob
+import gzip
+import lzma
+import os
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lab.data.dataset import SPLITS
 
 BY_FILE_FROM = 20  # files: then every split has at least one
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+ELSEWHERE = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+    b"(\xb5/\xfd": "compressed by zstd",
+    b"PK\x03\x04": "a zip archive",
+    b"BZh": "compressed by bzip2",
+    b"%PDF-": "a PDF document",
+    b"PAR1": "a Parquet table",
+}
+"""What the first bytes of a file tell of it when it is no UTF-8 text."""
 
 
 def read(pattern: str) -> tuple[dict[str, list[bytes]], dict[str, Any]]:
-    """The texts of every split. The glob may have `**`; files are taken in the order of their paths.
+    """The texts of every split, of a file, of all files in a folder, or of those that a glob matches.
 
-    From 20 files on, the split is by file: of every 20 the 10th is for validation and the 20th for test. Of fewer, the
-    joined text is cut by position into 90, 5 and 5 parts of 100. Raises FileNotFoundError when nothing matches, and
-    ValueError when a file is not UTF-8 or all are empty.
+    The glob may have `**`; files are taken in the order of their paths. From 20 files on, the split is by file: of
+    every 20 the 10th is for validation and the 20th for test. Of fewer, the joined text is cut by position into 90, 5
+    and 5 parts of 100. Raises FileNotFoundError when nothing matches, ValueError when all files are empty, and what
+    `text_of` raises.
     """
-    paths = sorted(
-        path for path in map(Path, glob.glob(str(Path(pattern).expanduser()), recursive=True)) if path.is_file()
-    )
+    paths = sorted(path for path in set(_matching(Path(os.path.expanduser(pattern)))) if path.is_file())
     if not paths:
-        raise FileNotFoundError(f"data 'text:{pattern}' matches no file; give a glob of UTF-8 text files")
-    texts = [utf8(path) for path in paths]
+        raise FileNotFoundError(
+            f"data 'text:{pattern}' matches no file; give a file, a folder or a glob of UTF-8 text files"
+        )
+    texts = [text_of(path) for path in paths]
     if not any(texts):
         raise ValueError(f"data 'text:{pattern}' matches {len(paths)} files, all of them empty")
     splits = _by_position(b"".join(texts)) if len(texts) < BY_FILE_FROM else _by_file(texts)
     return splits, {"version": None, "files": len(paths)}
 
 
-def utf8(path: Path) -> bytes:
-    """The text of a file. Raises ValueError when it is not UTF-8."""
-    text = path.read_bytes()
+def text_of(path: Path) -> bytes:
+    """The text of a file in UTF-8, compressed by gzip or xz or not, without a byte-order mark.
+
+    Raises ValueError, naming the file, when it is not UTF-8 or cannot be uncompressed, and OSError when it cannot be
+    read.
+    """
+    content = _uncompressed(path, path.read_bytes())
     try:
-        text.decode()
+        content.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    return text
+        found = next((name for start, name in ELSEWHERE.items() if content.startswith(start)), None)
+        reason = f"it is {found}" if found else f"{error.reason} at byte {error.start}"
+        raise ValueError(f"{path} is not UTF-8 text: {reason}") from None
+    if _is_wide(content):
+        raise ValueError(f"{path} is not UTF-8 text: every second byte is a control character, as in UTF-16")
+    return content.removeprefix(BYTE_ORDER_MARK)
+
+
+def _uncompressed(path: Path, content: bytes) -> bytes:
+    """Known by its first bytes, which no UTF-8 text has, and not by its name."""
+    try:
+        if content.startswith(b"\x1f\x8b"):
+            return gzip.decompress(content)
+        if content.startswith(b"\xfd7zXZ\0"):
+            return lzma.decompress(content)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise ValueError(f"{path} cannot be uncompressed ({error}): it is damaged or not complete") from None
+    return content
+
+
+def _is_wide(content: bytes) -> bool:
+    """Whether these are 16 or 32 bits a character: most bytes at odd, or at even, places are below 9.
+
+    They are the upper halves of characters below U+0900, which are the alphabets of Europe and the Middle East. Larger
+    ones are seldom valid as UTF-8. Text with a NUL here and there, or after each line, is none.
+    """
+    low = np.frombuffer(content, np.uint8) < 9
+    even, odd = (low[start::2] for start in (0, 1))
+    return bool(odd.size and (even.mean() > 0.5) != (odd.mean() > 0.5))
+
+
+def _matching(pattern: Path) -> Iterator[Path]:
+    """What a glob matches. As much of it as there is on disk by this very name, brackets and all, is no glob; a folder
+    stands for all that is in it."""
+    parts = pattern.parts
+    there = next((n for n in range(len(parts), 0, -1) if os.path.exists(Path(*parts[:n]))), 0)
+    within = ("**",) if there == len(parts) and pattern.is_dir() else parts[there:]
+    return _globbed(Path(glob.escape(str(Path(*parts[:there]))), *within))
+
+
+def _globbed(pattern: Path) -> Iterator[Path]:
+    """What a glob matches; a folder that several symbolic links lead to, or that has one to itself, comes up once."""
+    parts = pattern.parts
+    if "**" not in parts:
+        yield from map(Path, glob.glob(str(pattern)))
+        return
+    place = parts.index("**")
+    for top in glob.glob(str(Path(*parts[:place]))):
+        for folder in _folders(top) if os.path.isdir(top) else ():
+            yield from _globbed(Path(glob.escape(folder), *(parts[place + 1 :] or ("*",))))
+
+
+def _folders(top: str) -> Iterator[str]:
+    """A folder and all within it that are not hidden, each by the first of its names; one that cannot be read raises
+    OSError."""
+    seen = set()
+    for folder, inner, _ in os.walk(top, followlinks=True, onerror=_raise):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        if (real := os.path.realpath(folder)) in seen:
+            inner.clear()
+        else:
+            seen.add(real)
+            yield folder
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _by_file(texts: list[bytes]) -> dict[str, list[bytes]]:
     held_out = {9: "validation", 19: "test"}
     splits: dict[str, list[bytes]] = {split: [] for split in SPLITS}
-    for index, text in enumerate(texts):
-        splits[held_out.get(index % 20, "train")].append(text)
+    for index, found in enumerate(texts):
+        splits[held_out.get(index % 20, "train")].append(found)
     return splits
 
 
-def _by_position(text: bytes) -> dict[str, list[bytes]]:
-    train, validation = len(text) * 90 // 100, len(text) * 95 // 100
-    return {"train": [text[:train]], "validation": [text[train:validation]], "test": [text[validation:]]}
+def _by_position(joined: bytes) -> dict[str, list[bytes]]:
+    train, validation = len(joined) * 90 // 100, len(joined) * 95 // 100
+    return {"train": [joined[:train]], "validation": [joined[train:validation]], "test": [joined[validation:]]}

@@ -1,11 +1,12 @@
 """TensorFlow Datasets without TensorFlow: a set is prepared once as ArrayRecord, by one process, and read by all."""
 
 import contextlib
-import fcntl
+import errno
 import functools
 import io
 import logging
 import lzma
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -18,12 +19,16 @@ import tensorflow_datasets as tfds
 from lab.data import kept
 from lab.data.dataset import Dataset
 from lab.files import checksums
+from lab.files.locks import lock
 
 UrlInfo = tfds.core.download.checksums.UrlInfo
 """What a builder registers of a url in `url_infos`: size in bytes, sha256, name of the file."""
 PROBE_SECONDS = 3.0
 
 tfds.disable_progress_bar()
+# For every set that is not prepared, TFDS makes a folder in the temporary directory to hold what a bucket knows of the
+# set. The bucket is closed for good (`gcs_utils._is_gcs_disabled`), and the empty folder would stay.
+tfds.core.DatasetInfo.initialize_from_bucket = lambda self: None
 
 
 def prepare(builder: Callable[..., Any], data_dir: Path | None, **options: Any) -> Any:
@@ -41,7 +46,8 @@ def prepare(builder: Callable[..., Any], data_dir: Path | None, **options: Any) 
         found = build()
         if found.data_path.exists():
             return found
-        with _lock(directory / f".{found.name}.lock"), kept.full_disk(directory), _one_sentence():
+        alone = lock(kept.folder(directory) / f".{found.name}.lock", wait=True)
+        with alone, _full_disk(directory), _one_sentence():
             # Built again because a builder looks at the disk only here: another process may have prepared the set.
             build().download_and_prepare(download_dir=directory / "downloads", file_format="array_record")
         return build()
@@ -171,12 +177,15 @@ def _manual_content(path: Path, sha256: str) -> bytes:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Held by one process at a time, and freed by the system when its holder dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _full_disk(path: Path) -> Iterator[None]:
+    """A full disk is an OSError that names the path: ArrayRecord's is a RuntimeError, and NumPy's names nothing."""
+    sentence = os.strerror(errno.ENOSPC)
+    try:
         yield
+    except (OSError, RuntimeError) as error:
+        if sentence not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, sentence, str(path)) from error
 
 
 @contextlib.contextmanager

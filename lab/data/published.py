@@ -30,20 +30,20 @@ class PublishedText(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
     def _generate_examples(self, split: str, text: bytes) -> Any:
         yield split, {"text": text}
 
+    @classmethod
+    def documents(cls, data_dir: Path | None) -> tuple[dict[str, list[bytes]], dict[str, Any]]:
+        """The text of every split, prepared first if it is not on disk, and the version.
 
-def read(builder_class: type[PublishedText], data_dir: Path | None) -> tuple[dict[str, list[bytes]], dict[str, Any]]:
-    """The text of every split, and the version.
-
-    Raises FileNotFoundError when the text is neither on this machine nor to be downloaded, and ValueError when a file
-    it is made of, or the prepared set, has not the registered sha256.
-    """
-    builder = prepared.prepare(builder_class, data_dir)
-    sources = prepared.examples(builder)
-    texts = {split: [example["text"] for example in sources[split]] for split in SPLITS}
-    for split, sha256 in builder_class.SHA256.items():
-        if checksums.of_bytes(b"".join(texts[split])) != sha256:
-            raise ValueError(
-                f"the {split} split of the prepared set {builder.data_path} does not have the registered sha256; "
-                f"remove the folder"
-            )
-    return texts, {"version": str(builder.version), "files": len(builder_class.url_infos)}
+        Raises FileNotFoundError when the text is neither on this machine nor to be downloaded, and ValueError when a
+        file it is made of, or the prepared set, has not the registered sha256.
+        """
+        builder = prepared.prepare(cls, data_dir)
+        sources = prepared.examples(builder)
+        texts = {split: [example["text"] for example in sources[split]] for split in SPLITS}
+        for split, sha256 in cls.SHA256.items():
+            if checksums.of_bytes(b"".join(texts[split])) != sha256:
+                raise ValueError(
+                    f"the {split} split of the prepared set {builder.data_path} does not have the registered sha256; "
+                    f"remove the folder"
+                )
+        return texts, {"version": str(builder.version), "files": len(cls.url_infos or {})}

@@ -1,4 +1,4 @@
-"""What needs no network: the scores that a trained model must beat, of texts, images, tags and labels of texts."""
+"""Reference predictors: what is predicted without a network, of texts, images, tags and labels of texts."""
 
 import gzip
 import lzma
@@ -14,7 +14,7 @@ MOST_FEATURES = 4096  # 32 x 32 x 3 is 3072; the normal equations of more take g
 Scores = dict[str, float]
 
 
-def text_baselines(dataset: Dataset, split: str = "validation") -> Scores:
+def text_predictors(dataset: Dataset, split: str = "validation") -> Scores:
     """Bits per byte of a corpus (`tokens`, uint8 [n]) on a split.
 
     - `unigram`: bytes counted on train, one added to each of the 256 counts.
@@ -26,7 +26,9 @@ def text_baselines(dataset: Dataset, split: str = "validation") -> Scores:
     """
     train, held_out = (dataset.arrays[name]["tokens"] for name in ("train", check_split(split)))
     if min(train.size, held_out.size) < 2:
-        raise ValueError(f"baselines need 2 bytes of train and {split} each, not {train.size} and {held_out.size}")
+        raise ValueError(
+            f"reference predictors need 2 bytes of train and {split} each, not {train.size} and {held_out.size}"
+        )
     counts, pairs = _counts(train)
     unigram = (counts + 1) / (train.size + 256)
     bigram = (pairs + unigram) / (pairs.sum(axis=1, keepdims=True) + 1)
@@ -41,7 +43,7 @@ def text_baselines(dataset: Dataset, split: str = "validation") -> Scores:
     }
 
 
-def image_baselines(dataset: Dataset, split: str = "validation") -> Scores:
+def image_predictors(dataset: Dataset, split: str = "validation") -> Scores:
     """The accuracy, 0 to 1, of linear classifiers of labelled images, learned on train, on a split.
 
     - `nearest_mean`: the class whose mean image on train is nearest.
@@ -67,7 +69,7 @@ def image_baselines(dataset: Dataset, split: str = "validation") -> Scores:
     return scores
 
 
-def tag_baselines(dataset: Dataset, split: str = "validation") -> Scores:
+def tag_predictors(dataset: Dataset, split: str = "validation") -> Scores:
     """The accuracy, 0 to 1, of tags (`word`, `tag`, int32 [n]) counted on train, on a split.
 
     - `most_frequent`: the most frequent tag of all.
@@ -87,7 +89,7 @@ def tag_baselines(dataset: Dataset, split: str = "validation") -> Scores:
     }
 
 
-def label_baselines(dataset: Dataset, split: str = "validation") -> Scores:
+def label_predictors(dataset: Dataset, split: str = "validation") -> Scores:
     """The accuracy, 0 to 1, of labels of texts (`tokens` and `mask` [n, context], `label` [n]) on a split.
 
     - `most_frequent`: the most frequent label of train.

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Integer
 from numpy.lib import format as npy
 
-from lab.data import kept
+from lab.files import atomic
 
 
 def write(path: Path, pieces: Iterable[Integer[np.ndarray, " _"]], dtype: np.dtype) -> dict[str, int | str]:
@@ -17,7 +17,7 @@ def write(path: Path, pieces: Iterable[Integer[np.ndarray, " _"]], dtype: np.dty
     Only one piece is in memory at a time, and the file appears when it is whole. Raises OSError when the disk is full.
     """
     digest, size = hashlib.sha256(), 0
-    with kept.whole(path) as file:
+    with atomic.writing(path) as file:
         _write_header(file, dtype, 0)
         for piece in pieces:
             content = piece.astype(dtype).tobytes()

@@ -2,19 +2,22 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Integer
+from rich.console import Console
+from rich.progress import Progress
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from lab.data import kept, streams
+from lab.data import kept, streams, tokenizer_file
 from lab.data.dataset import Dataset
-from lab.files import checksums
+from lab.files import atomic, checksums
 from lab.files.choices import nearest
 
 NAMES = ("bytes", "characters", "bpe")
@@ -25,7 +28,13 @@ BOUNDARIES = (BOUNDARY, "<|end_of_text|>", "<|begin_of_text|>", "</s>", "<s>", "
 """What tokenizer files call the token between two documents; the first that a file has is taken."""
 UNKNOWN = "<unk>"
 PIECE = 2**18
-"""Bytes that are encoded at once by one core: a file that is one line is one piece whatever its length."""
+"""Bytes that are encoded at once by one core, and up to twice as many where no line ends."""
+WORD = 1000
+"""Characters of a word that byte pairs are learned from at once: 3 MB of DNA in one line train in 3 seconds."""
+LONG = re.compile("|".join(rf"{kind}{{{WORD}}}" for kind in (r"[^\W\d_]", r"\d", r"(?:[^\w\s]|_)", r"\s")))
+"""Letters, digits, punctuation or white space: a word is a run of one of them."""
+LONG_WAIT = 2**24
+"""Bytes from which on progress is shown on a terminal: some seconds of a core."""
 PIECES = 16
 """Pieces in memory; an encoded byte takes up to 100 bytes there."""
 
@@ -42,7 +51,7 @@ def check_tokenizer(name: str, vocabulary: int, boundaries: bool) -> None:
         raise ValueError(f"vocabulary is {vocabulary}, but tokenizer {name!r} has its own: leave it 0")
     if vocabulary < TRAINED.get(name, 0):
         raise ValueError(f"vocabulary is {vocabulary}: tokenizer {name!r} needs at least {TRAINED[name]} tokens")
-    if name.endswith(".json") and _boundary(_file(name)) is None and boundaries:
+    if name.endswith(".json") and _boundary(tokenizer_file.read(name)) is None and boundaries:
         raise ValueError(f"tokenizer {name!r} has no token for the end of a document: none of {', '.join(BOUNDARIES)}")
 
 
@@ -50,7 +59,7 @@ def vocabulary_size(name: str, vocabulary: int, boundaries: bool) -> int:
     """The number of values of a token, known before anything is read but the `tokenizer.json`."""
     if name == "bytes":
         return 256 + boundaries
-    return vocabulary or max(_file(name).get_vocab().values()) + 1
+    return vocabulary or max(tokenizer_file.read(name).get_vocab().values()) + 1
 
 
 def token_type(vocabulary: int) -> np.dtype:
@@ -62,23 +71,23 @@ def boundary_token(name: str) -> int | None:
     """The token that stands between two documents; None where a `tokenizer.json` has none."""
     if name == "bytes":
         return 256
-    return {"characters": 1, "bpe": 0}[name] if name in TRAINED else _boundary(_file(name))
+    return {"characters": 1, "bpe": 0}[name] if name in TRAINED else _boundary(tokenizer_file.read(name))
 
 
 def special_token(name: str, *spellings: str) -> int | None:
     """The token that a `tokenizer.json` has under the first of these spellings; None for any other tokenizer."""
     if name == "bytes" or name in TRAINED:
         return None
-    found = (_file(name).token_to_id(spelling) for spelling in spellings)
+    found = (tokenizer_file.read(name).token_to_id(spelling) for spelling in spellings)
     return next((token for token in found if token is not None), None)
 
 
 def added_tokens(name: str) -> tuple[list[int], list[int]]:
     """The tokens that a `tokenizer.json` adds before and behind a text, such as [CLS] and [SEP]; none for any other
     tokenizer. Raises ValueError where it adds some and their place cannot be told, for it has no token for a letter."""
-    if name == "bytes" or name in TRAINED or not _file(name).num_special_tokens_to_add(False):
+    if name == "bytes" or name in TRAINED or not tokenizer_file.read(name).num_special_tokens_to_add(False):
         return [], []
-    found = _file(name).encode("a")
+    found = tokenizer_file.read(name).encode("a")
     if 0 not in found.special_tokens_mask:
         raise ValueError(f"tokenizer {name!r} has no token for the letter a, nor one for what is unknown")
     added = [token for token, own in zip(found.ids, found.special_tokens_mask, strict=True) if own]
@@ -136,7 +145,9 @@ def cut(texts: Iterable[bytes], tokenizer: Tokenizer | None, length: int) -> Ite
         return
     if (added := tokenizer.num_special_tokens_to_add(False)) >= length:
         raise ValueError(f"a text of {length} tokens has no room beside the {added} that the tokenizer adds to it")
-    own = _as_text(Tokenizer.from_str(tokenizer.to_str()))  # a copy: truncation is a state of the tokenizer
+    own = tokenizer_file.as_text(
+        Tokenizer.from_str(tokenizer.to_str())
+    )  # a copy: truncation is a state of the tokenizer
     own.enable_truncation(length)
     texts = iter(texts)
     while group := [_text(text) for text in islice(texts, PIECES)]:
@@ -148,7 +159,7 @@ def _prepared(
     text: Dataset, name: str, vocabulary: int, boundaries: bool, data_dir: Path | None
 ) -> tuple[Path, dict[str, Any]]:
     """The folder of a corpus in tokens, prepared if it is not there yet, and its facts."""
-    own = _file(name).to_str() if name.endswith(".json") else None
+    own = tokenizer_file.read(name).to_str() if name.endswith(".json") else None
     size = vocabulary_size(name, vocabulary, boundaries)
     identity = json.dumps([checksums.of_splits(text.arrays), own or name, size, boundaries])
     folder = _folder(text.provenance["name"], name, checksums.of_bytes(identity.encode()), data_dir)
@@ -167,19 +178,27 @@ def _fields(split: str) -> tuple[str, ...]:
 
 def _prepare(folder: Path, text: Dataset, name: str, size: int, boundaries: bool) -> dict[str, Any]:
     """Writes the files of a folder and gives its facts, which are written last: with them the folder is complete."""
-    tokenizer = _tokenizer(name, size, _documents(text, "train"))
+    kept.folder(folder)
+    tokenizer = _tokenizer(name, size, _documents(text, "train"), _is_shown(text.arrays["train"]["tokens"].size))
     definition = (tokenizer.to_str(pretty=True) if tokenizer else name).encode()
     types = {"tokens": token_type(size), "bytes": np.dtype(np.int32)}
     boundary = boundary_token(name) if boundaries else None
+    sizes = {split: len(_fields(split)) * fields["tokens"].size for split, fields in text.arrays.items()}
     written: dict[str, Any] = {}
-    for split in text.arrays:
-        for field in _fields(split):
-            pieces = _encoded(tokenizer, _documents(text, split), boundary, field)
-            written[f"{split}.{field}"] = streams.write(folder / f"{split}.{field}.npy", pieces, types[field])
+    with Progress(console=Console(stderr=True), transient=True, disable=not _is_shown(sum(sizes.values()))) as shown:
+        bar = shown.add_task(f"{text.provenance['name']} as tokens: {name}", total=sum(sizes.values()))
+        for split in text.arrays:
+            for field in _fields(split):
+                pieces = _encoded(tokenizer, _documents(text, split), boundary, field, partial(shown.advance, bar))
+                written[f"{split}.{field}"] = streams.write(folder / f"{split}.{field}.npy", pieces, types[field])
     if tokenizer:
-        with kept.whole(folder / "tokenizer.json") as file:
-            file.write(definition)
+        atomic.write_bytes(folder / "tokenizer.json", definition)
     return {"name": name, "vocabulary": size, "sha256": checksums.of_bytes(definition), "files": written}
+
+
+def _is_shown(size: int) -> bool:
+    """Whether somebody waits for so many bytes and looks on."""
+    return size >= LONG_WAIT and sys.stderr.isatty()
 
 
 def _documents(text: Dataset, split: str) -> Iterator[bytes]:
@@ -191,23 +210,49 @@ def _documents(text: Dataset, split: str) -> Iterator[bytes]:
 
 
 def _pieces(document: bytes) -> Iterator[bytes]:
-    """A document cut after a newline here and there, so that its size does not matter."""
+    """A document cut after a newline here and there, or between characters where there is none, so that neither its
+    size nor that of its lines matters."""
     start = 0
     while start < len(document):
-        end = document.find(b"\n", start + PIECE) + 1 or len(document)
+        end = document.find(b"\n", start + PIECE, start + 2 * PIECE) + 1 or _between(document, start + 2 * PIECE)
         yield document[start:end]
         start = end
 
 
+def _between(document: bytes, end: int) -> int:
+    """The place between two characters at `end` or up to 3 bytes before it; the end of a shorter document."""
+    if end >= len(document):
+        return len(document)
+    return next((place for place in range(end, end - 4, -1) if document[place] & 0xC0 != 0x80), end)
+
+
+def _words(text: str) -> Iterator[str]:
+    """A text cut within its longest words: the trainer of byte pairs takes time quadratic in the length of a word, and
+    in DNA, minified code or logs a word may be the whole file. A text without such words is left as it is."""
+    start = 0
+    for long in LONG.finditer(text):
+        yield text[start : long.end()]
+        start = long.end()
+    yield text[start:]
+
+
 def _encoded(
-    tokenizer: Tokenizer | None, documents: Iterable[bytes], boundary: int | None, field: str
+    tokenizer: Tokenizer | None,
+    documents: Iterable[bytes],
+    boundary: int | None,
+    field: str,
+    advance: Callable[[int], None] = lambda size: None,
 ) -> Iterator[Integer[np.ndarray, " _"]]:
-    """A field of the tokens of all documents, piece by piece; a boundary is an empty piece until it is encoded."""
+    """A field of the tokens of all documents, piece by piece; a boundary is an empty piece until it is encoded.
+
+    `advance` is called with the bytes that were encoded.
+    """
     begin = [b""] if boundary is not None else []
     pieces = (piece for document in documents for piece in (*begin, *_pieces(document)))
     while group := list(islice(pieces, PIECES)):
         for piece, encoded in zip(group, _encode(tokenizer, group, field), strict=True):
             yield encoded if piece else np.array([boundary if field == "tokens" else 0])
+        advance(sum(map(len, group)))
 
 
 def _encode(tokenizer: Tokenizer | None, pieces: list[bytes], field: str) -> list[Integer[np.ndarray, " _"]]:
@@ -247,59 +292,35 @@ def _text(piece: bytes) -> str:
     return re.sub("[\udc80-\udcff]", "\ufffd", _characters(piece))
 
 
-def _tokenizer(name: str, size: int, documents: Iterable[bytes]) -> Tokenizer | None:
-    """The tokenizer, trained on documents where it is to be trained; None for bytes."""
+def _tokenizer(name: str, size: int, documents: Iterable[bytes], shown: bool = False) -> Tokenizer | None:
+    """The tokenizer, trained on documents where it is to be trained, with its progress if `shown`; None for bytes."""
     if name == "bytes":
         return None
     if name not in TRAINED:
-        return _file(name)
-    tokenizer, trainer = _character_level(size) if name == "characters" else _byte_level(size)
-    tokenizer.train_from_iterator((_text(piece) for document in documents for piece in _pieces(document)), trainer)
-    return _as_text(tokenizer)
+        return tokenizer_file.read(name)
+    tokenizer, trainer = (_character_level if name == "characters" else _byte_level)(size, shown)
+    pieces = (_text(piece) for document in documents for piece in _pieces(document))
+    tokenizer.train_from_iterator((words for piece in pieces for words in _words(piece)), trainer)
+    return tokenizer_file.as_text(tokenizer)
 
 
-def _character_level(size: int) -> tuple[Tokenizer, trainers.Trainer]:
+def _character_level(size: int, shown: bool = False) -> tuple[Tokenizer, trainers.Trainer]:
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     return tokenizer, trainers.WordLevelTrainer(
-        vocab_size=size, special_tokens=[UNKNOWN, BOUNDARY], show_progress=False
+        vocab_size=size, special_tokens=[UNKNOWN, BOUNDARY], show_progress=shown
     )
 
 
-def _byte_level(size: int) -> tuple[Tokenizer, trainers.Trainer]:
+def _byte_level(size: int, shown: bool = False) -> tuple[Tokenizer, trainers.Trainer]:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     return tokenizer, trainers.BpeTrainer(
-        vocab_size=size, special_tokens=[BOUNDARY], initial_alphabet=alphabet, show_progress=False
+        vocab_size=size, special_tokens=[BOUNDARY], initial_alphabet=alphabet, show_progress=shown
     )
-
-
-def _file(path: str) -> Tokenizer:
-    """The tokenizer of a `tokenizer.json`."""
-    try:
-        return _parsed(path, Path(path).expanduser().read_bytes())
-    except OSError as error:
-        raise FileNotFoundError(f"tokenizer {path!r} cannot be read: {error.strerror}") from None
-
-
-@lru_cache(maxsize=4)
-def _parsed(path: str, content: bytes) -> Tokenizer:
-    try:
-        tokenizer = Tokenizer.from_buffer(content)
-    except Exception as error:  # the library raises no narrower one
-        raise ValueError(f"tokenizer {path!r} is no tokenizer.json of the tokenizers library: {error}") from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return _as_text(tokenizer)
-
-
-def _as_text(tokenizer: Tokenizer) -> Tokenizer:
-    """Lets a text that spells a special token stay text: the boundaries are where documents end and nowhere else."""
-    tokenizer.encode_special_tokens = True
-    return tokenizer
 
 
 def _boundary(tokenizer: Tokenizer) -> int | None:

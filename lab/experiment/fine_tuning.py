@@ -11,24 +11,24 @@ from models import pretrained
 from models.classifier import Classifier, classifier
 
 
-def initialized_from(experiment: Experiment, folder: str | Path) -> Experiment:
+def initialized_from(experiment: Experiment, folder: str | Path, ignore: tuple[str, ...] = ()) -> Experiment:
     """The experiment whose runs begin with the trained networks of a folder.
 
     - A folder of results: every arm begins with the networks that were trained with its activation, run by run those of
       its seed.
     - A cell of results: all arms begin with its networks, swapped to their activation and norm.
     - A Hugging Face folder: likewise with its one network, whose sizes the model takes over; a task of text then reads
-      by its tokenizer.json, if there is one.
+      by its tokenizer.json, if there is one. Keys of its config that are in `ignore` count as absent.
 
     Raises FileNotFoundError for a folder that is none of them, and ValueError, naming it, for an arm without networks.
     """
     folder = Path(folder)
     if (folder / "experiment.json").exists():
         return replace(experiment, overrides=(*experiment.overrides, *_own_starts(experiment, folder)))
-    start = locate(folder)
+    start = locate(folder, ignore=ignore)
     if (folder / "cell.json").exists():
         return replace(experiment, init_from=start)
-    return replace(_as_in(experiment, folder), init_from=start)
+    return replace(_as_in(experiment, folder, ignore), init_from=start)
 
 
 def _own_starts(experiment: Experiment, folder: Path) -> list[ArmOverride]:
@@ -45,9 +45,9 @@ def _own_starts(experiment: Experiment, folder: Path) -> list[ArmOverride]:
     return found
 
 
-def _as_in(experiment: Experiment, folder: Path) -> Experiment:
+def _as_in(experiment: Experiment, folder: Path, ignore: tuple[str, ...]) -> Experiment:
     """The experiment with the model of a Hugging Face folder, and its tokenizer."""
-    model: Any = pretrained.load(folder)[0]
+    model: Any = pretrained.load(folder, ignore=ignore)[0]
     if isinstance(experiment.model, Classifier):
         model = classifier(model, experiment.model.classes, experiment.model.pooling)
     task = experiment.task

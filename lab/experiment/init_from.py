@@ -31,9 +31,11 @@ class InitFrom:
     """Where they are: the folder of the cell, or the Hugging Face folder; relative to the folder of the results."""
     fold: bool = False
     """The centring of LayerNorms is folded into the weights first, see `lab.surgery.centring`."""
+    ignore: tuple[str, ...] = field(default=(), metadata={"since": "0.2.0"})
+    """Keys of a Hugging Face config that count as absent."""
 
 
-def locate(directory: str | Path, fold: bool = False) -> InitFrom:
+def locate(directory: str | Path, fold: bool = False, ignore: tuple[str, ...] = ()) -> InitFrom:
     """The start at a folder: a cell of ours (cell.json), or a Hugging Face folder (config.json, safetensors).
 
     Raises FileNotFoundError for a folder that is neither.
@@ -49,7 +51,7 @@ def locate(directory: str | Path, fold: bool = False) -> InitFrom:
             f"{directory} is no trained network: neither a cell of ours (cell.json) nor a Hugging Face folder "
             f"(config.json with safetensors){hint}"
         )
-    return InitFrom("-".join(of_file(file) for file in files), str(directory), fold)
+    return InitFrom("-".join(of_file(file) for file in files), str(directory), fold, tuple(ignore))
 
 
 def initial_parameters(

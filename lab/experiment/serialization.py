@@ -48,13 +48,16 @@ Code = Mapping[str, Any]
 def canonical(value: Any) -> Any:
     """A value as JSON: a dataclass or a Flax module becomes its type's name and its fields, an activation its name.
 
-    Fields that two equal values may differ in are left out. A user's own activation also carries the hash of its
-    source. Raises TypeError for what has no such form.
+    Fields that two equal values may differ in are left out, and those that came after version 0.1.0 (their metadata
+    say `since`) where they are as by default: what was made before keeps its name. A user's own activation also carries
+    the hash of its source. Raises TypeError for what has no such form.
     """
     if isinstance(value, Activation):
         return value.name if value.source_hash is None else {"name": value.name, "source": value.source_hash}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {name: canonical(getattr(value, name)) for name in field_names(value)}
+        newer = {item.name: item.default for item in dataclasses.fields(value) if "since" in item.metadata}
+        names = [name for name in field_names(value) if name not in newer or getattr(value, name) != newer[name]]
+        fields = {name: canonical(getattr(value, name)) for name in names}
         return {"type": type_name(type(value)), **fields}
     if isinstance(value, (list, tuple)):
         return [canonical(item) for item in value]

@@ -4,38 +4,50 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 LEFTOVERS = ".*.tmp"  # half-written files and half-deleted folders, which no reader looks at
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replaces `path` by `content` in one step; the folder is made if it is missing.
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """An open file that replaces `path` in one step when the block ends well; the folder is made if it is missing.
 
     The content is on the disk (fsync) before the name points to it, so neither a kill nor a power cut leaves a
     truncated file. Raises OSError (disk full, read-only folder), naming the file; the old one is then still there.
     """
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, content)
-    except OSError as error:  # that of a full disk names no file, others the temporary one
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files for the owner alone
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        if error.errno is None or _is_of_another(error, path, temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _is_of_another(error: OSError, path: Path, temporary: str | None) -> bool:
+    """Whether an error is of a file that the block reads: that of a full disk names none, others what is written."""
+    named = error.filename
+    return named is not None and named != temporary and not Path(named).is_relative_to(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replaces `path` by `content` in one step, as `writing` does."""
+    with writing(path) as file:
+        file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:

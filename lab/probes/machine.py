@@ -1,6 +1,7 @@
 """What this machine can do, to hold a measured speed against."""
 
 import timeit
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,20 +14,21 @@ CPU_SHAPES: tuple[Shape, ...] = ((1024, 1024, 1024), (2048, 512, 512), (4096, 25
 ACCELERATOR_SHAPES: tuple[Shape, ...] = ((4096, 4096, 4096),)  # 137 GFLOP: smaller ones time their launch
 
 
-def matmul_rate() -> float:
-    """FLOP/s of f32 matrix products on the default device: the best of several shapes, each the best of three times.
+def matmul_rate(shapes: Sequence[Shape] = (), dtype: str = "float32", numpy: Any = None) -> float:
+    """FLOP/s of matrix products on the default device: the best of several shapes, each the best of three times.
 
-    On a CPU by NumPy's BLAS on all cores, which nothing has to be compiled for; elsewhere by JAX, at its default
-    matmul precision.
+    `numpy` is NumPy or its JAX counterpart. Without it a CPU is measured by NumPy's BLAS on all cores, which nothing
+    has to be compiled for, and other devices by JAX, at its default matmul precision. Without `shapes`, those that the
+    device is fast at.
     """
-    if jax.default_backend() == "cpu":
-        return max(_rate(np, *shape) for shape in CPU_SHAPES)
-    return max(_rate(jnp, *shape) for shape in ACCELERATOR_SHAPES)
+    on_cpu = jax.default_backend() == "cpu"
+    library = numpy or (np if on_cpu else jnp)
+    return max(_rate(library, shape, dtype) for shape in shapes or (CPU_SHAPES if on_cpu else ACCELERATOR_SHAPES))
 
 
-def _rate(numpy: Any, m: int, k: int, n: int) -> float:
-    """FLOP/s of one shape by `numpy`, which is NumPy or its JAX counterpart."""
-    left, right = numpy.ones((m, k), np.float32), numpy.ones((k, n), np.float32)
+def _rate(numpy: Any, shape: Shape, dtype: str) -> float:
+    m, k, n = shape
+    left, right = numpy.ones((m, k), dtype), numpy.ones((k, n), dtype)
 
     def product() -> None:
         jax.block_until_ready(left @ right)

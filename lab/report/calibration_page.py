@@ -12,11 +12,12 @@ from lab.results.environment import environment
 TITLE = "How well the statistics keep their level"
 
 
-def write(rates: pd.DataFrame, experiments: int, command: str, path: Path) -> Path:
-    """Writes the page of the rates that `lab.report.calibration.calibrate` found in N simulated experiments of
-    each kind, with the figure and the table beside; gives its path. Raises OSError if it cannot be written."""
+def write(rates: pd.DataFrame, kept: pd.DataFrame, experiments: int, command: str, path: Path) -> Path:
+    """Writes the page of the rates of `lab.report.calibration.calibrate`, and of the table of `lab.report.promises`, of
+    so many simulated experiments of each kind; gives its path. Raises OSError if it cannot be written."""
     parts: list[page.Part] = [
         page.Drawing("calibration", svg(draw(rates), TITLE)),
+        page.Table("promises", kept, page.columns(kept)),
         page.Table("calibration", rates, page.columns(rates)),
         page.facts("Made with", [{"command": command, **environment({}, {})}]),
     ]

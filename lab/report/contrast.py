@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 MEASURES = (
     "step", "n", "mean_a", "mean_b", "difference", "low", "high", "largest", "largest_seed", "relative_time",
 )  # fmt: skip
-ACCOUNTS = ("created", "cells", "baselines")  # of experiment.json: what came of the definition, not the definition
+ACCOUNTS = (
+    "created",
+    "cells",
+    "reference_predictors",
+)  # of experiment.json: what came of the definition, not the definition
 
 
 def write(a: Results, b: Results, path: Path) -> Path:

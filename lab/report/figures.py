@@ -42,6 +42,9 @@ DASHES = (
     "solid", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)),
     (0, (10, 2.5)), (0, (5, 1.2, 1, 1.2, 1, 1.2)),
 )  # fmt: skip
+ON_ITS_OWN = (
+    "<style>svg{color-scheme:light dark;color:#1f2328}@media(prefers-color-scheme:dark){svg{color:#d1d7e0}}</style>"
+)
 INK = "#010203"  # stands for the reader's text colour, so that one figure serves a light and a dark page
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: half the bytes, and it can be found and copied
@@ -164,6 +167,11 @@ def svg(figure: Figure, title: str) -> str:
     text = re.sub(r' id="([\w-]+)"', lambda match: match[0] if match[1] in used else "", text)
     name = escape(title)
     return text.replace("<svg", f'<svg role="img" aria-label="{name}"', 1).replace(">", f"><title>{name}</title>", 1)
+
+
+def standalone(element: str) -> str:
+    """An <svg> element as a file of its own, with text colours for light and for dark pages."""
+    return element.replace(">", f">{ON_ITS_OWN}", 1)
 
 
 def unit(rows: pd.DataFrame, metric: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lab.files.atomic import write_text
-from lab.report.figures import colour, is_gated
+from lab.report.figures import colour, is_gated, standalone
 from lab.report.latex import tabular
 from lab.report.table import number
 
@@ -175,7 +175,7 @@ def _files(part: Part) -> Iterator[tuple[str, str]]:
         yield f"{part.name}.csv", part.values.to_csv(index=False)
         yield f"{part.name}.tex", _latex(part)
     elif isinstance(part, Drawing):
-        yield f"{part.name}.svg", part.svg
+        yield f"{part.name}.svg", standalone(part.svg)
 
 
 def _latex(table: Table) -> str:

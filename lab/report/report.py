@@ -58,7 +58,7 @@ def parts(results: Results, peak: float | None = None) -> list[page.Part]:
     """What a report is made of, the answer first."""
     return [
         *_findings(results),
-        *_baselines(results),
+        *_reference_predictors(results),
         *_curves(results),
         *_tuning(results),
         *_overrides(results),
@@ -311,26 +311,26 @@ def _rule(results: Results, comparison: Comparison) -> list[page.Part]:
     return [page.heading("The rule of comparison"), f"<p>{rule}</p>"]
 
 
-def _baselines(results: Results) -> list[page.Part]:
-    """Nothing where no baselines were recorded."""
+def _reference_predictors(results: Results) -> list[page.Part]:
+    """Nothing where none were recorded."""
     activation = results.experiment["baseline"]
     table = reference_predictors.beside(results, activation)
     if table.empty:
         return []
     shown = [
         *([page.column("task")] if len(set(table["task"])) > 1 else []),
-        page.column("baseline", lambda name: name.replace("_", " ")),
-        page.Column("what it is", "baseline", lambda row: MEANINGS.get(row["baseline"], "")),
+        page.column("predictor", lambda name: name.replace("_", " ")),
+        page.Column("what it is", "predictor", lambda row: MEANINGS.get(row["predictor"], "")),
         page.Column("measure", "metric", lambda row: f"{row['split']} {row['metric']}".replace("_", " ")),
         page.column("value", lambda value: number(value, 4)),
         page.column("reached", lambda value: number(value, 4), head=activation),
-        page.Column("verdict", "baseline", _beaten),
+        page.Column("verdict", "predictor", _beaten),
     ]
     caption = (
         f"{activation}: the mean over its seeds at the last step that all of them have, the best of several settings. "
-        "The learning curves show a baseline as a dashed line where they come near it."
+        "The learning curves show a predictor as a dashed line where they come near it."
     )
-    return [page.heading("What a network must beat"), page.Table("baselines", table, shown, caption)]
+    return [page.heading("Reference predictors"), page.Table("reference_predictors", table, shown, caption)]
 
 
 def _beaten(row: Mapping[Any, Any]) -> str:
@@ -355,7 +355,7 @@ def _curves(results: Results) -> list[page.Part]:
     caption = (
         f"Mean over the seeds: {split} solid (dashed if gated), training dotted. The band reaches from the "
         "lowest seed to the highest; a cross is the last value of a run that diverged. Dashed lines are "
-        "values to compare with: baselines, and what others published."
+        "values to compare with: reference predictors, and what others published."
     )
     return [*parts, page.soft(caption)]
 

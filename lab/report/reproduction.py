@@ -185,18 +185,25 @@ def _mean_logarithm(ours: pd.DataFrame, name: str, split: str, since: float, unt
 
 
 def draw(panels: Sequence[Panel]) -> Figure:
-    """A row a split and a column a panel: our median as a line with a band over all runs; dashed what was published."""
+    """A row per panel and a column per split: our median as a line with a band over all runs, published curves dashed.
+
+    Panels with one split stand two in a row, so that the figure is never wider than the page.
+    """
     splits = list(dict.fromkeys(split for panel in panels for split in panel.splits))
+    shown = [(panel, split) for panel in panels for split in splits]
+    columns = min(2, len(shown))
+    rows = -(-len(shown) // columns)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.8 * len(panels), 2.9 * len(splits) + 0.4), layout="constrained")
-        grid = figure.subplots(len(splits), len(panels), squeeze=False)
-        for column, panel in enumerate(panels):
-            for row, split in enumerate(splits):
-                axes = grid[row, column]
-                _draw(axes, panel, split)
-                axes.set(title=f"{panel.title}, {split}", ylabel=panel.unit)
-            grid[-1, column].set_xlabel("epoch")
-        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure = Figure(figsize=(4.8 * columns, 2.9 * rows + 0.4), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, (panel, split) in zip(grid, shown, strict=False):
+            _draw(axes, panel, split)
+            axes.set(title=f"{panel.title}, {split}", ylabel=panel.unit)
+        for axes in grid[len(shown) - columns : len(shown)]:
+            axes.set_xlabel("epoch")
+        for axes in grid[len(shown) :]:
+            axes.set_axis_off()
+        handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(handles))
     return figure
 

@@ -6,7 +6,7 @@ from typing import Any
 from lab.files.atomic import read_json
 
 FILE = "experiment.json"
-RENAMED = {"own": "overrides"}
+RENAMED = {"own": "overrides", "baselines": "reference_predictors"}
 """Old key -> the key that it has now."""
 RENAMED_FIELDS = {"start": "init_from"}
 """Old field of an override -> the field that it is now."""

@@ -34,14 +34,14 @@ class Results:
         return read(folder) if (folder / FILE).exists() else None
 
     @property
-    def baselines(self) -> pd.DataFrame:
-        """What a network must beat: task, baseline, metric, split, value; no rows where none were recorded."""
+    def reference_predictors(self) -> pd.DataFrame:
+        """Predictions without a network: task, predictor, metric, split, value; no rows where none is recorded."""
         recorded = [
-            {"task": task, "baseline": name, **score}
-            for task, scores in self.experiment.get("baselines", {}).items()
+            {"task": task, "predictor": name, **score}
+            for task, scores in self.experiment.get("reference_predictors", {}).items()
             for name, score in scores.items()
         ]
-        return pd.DataFrame(recorded, columns=["task", "baseline", "metric", "split", "value"])
+        return pd.DataFrame(recorded, columns=["task", "predictor", "metric", "split", "value"])
 
 
 def read(directory: Path) -> Results:

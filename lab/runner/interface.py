@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lab.runner.mode import Mode
     from lab.runner.session import Session
     from lab.training.settings import Run
+    from models.pretrained import Inspection
 
 
 def run(experiment: Experiment | str, out: str | Path | None = None, sequential: bool = False, **mode: Any) -> Results:
@@ -82,7 +83,7 @@ def _session(asked: Experiment, out: str | Path | None, mode: Mode) -> Session:
     from lab.data import catalogue
     from lab.runner import session
 
-    return session.start(asked, _folder(asked, out), mode, command_line(), catalogue.to_beat)
+    return session.start(asked, _folder(asked, out), mode, command_line(), catalogue.reference_predictors)
 
 
 def _found(experiment: Experiment | str) -> Experiment:
@@ -158,6 +159,7 @@ def swap(
     steps: int = 0,
     seeds: Sequence[int] = (),
     learning_rate: float | None = None,
+    ignore: Sequence[str] = (),
     out: str | Path | None = None,
     quiet: bool = False,
     experiment: Experiment | str | None = None,
@@ -175,18 +177,27 @@ def swap(
 
     use_all_cores()
     use_compilation_cache()
+    told = None if text is None else str(text)
     asked = swaps.Swap(
         Path(directory),
         activation,
         norm,
-        None if text is None else str(text),
+        told,
         steps,
         tuple(seeds),
         learning_rate,
+        tuple(ignore),
         None if experiment is None else _found(experiment),
     )
     folder = Path(out) if out is not None else Path("results") / "swap"
     return swaps.swap(asked, folder, dispatch.load, partial(run, quiet=quiet), command_line())
+
+
+def inspect(directory: str | Path, ignore: Sequence[str] = ()) -> Inspection:
+    """What the network of a Hugging Face folder is: see `models.pretrained.inspect`."""
+    from models import pretrained
+
+    return pretrained.inspect(directory, tuple(ignore))
 
 
 def evaluate(

@@ -22,12 +22,12 @@ def prepare(
     experiment: Experiment,
     directory: Path,
     command: str,
-    baselines: dict[str, Any] | None = None,
+    predictors: dict[str, Any] | None = None,
     looks: Sequence[int] = (),
 ) -> None:
     """Writes `experiment.json`, or adds to it the seeds and axes that are new; before anything is trained.
 
-    `baselines` are the scores that a network must beat: name of the task -> baseline -> its metric, split and value.
+    `predictors` are the reference predictors: name of the task -> predictor -> its metric, split and value.
     `looks` are the first and the last number of seeds at which arms are compared, if that decides how many are trained.
     Raises ValueError if the directory holds an experiment with another task, model or settings, another activation of
     the same name or an arm with other fields of its own, OSError if it cannot be written.
@@ -44,7 +44,7 @@ def prepare(
             )
         _check_activations(experiment, directory)
         _check_overrides(experiment, known.get("overrides", []), directory)
-        write_json(path, _record(experiment, known, command, baselines or {}, list(looks)))
+        write_json(path, _record(experiment, known, command, predictors or {}, list(looks)))
 
 
 def check_data(cells: Sequence[Cell], directory: Path, load: Callable[[Any], Dataset], retrain: bool) -> None:
@@ -154,7 +154,7 @@ def _as_json(items: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _record(
-    experiment: Experiment, known: dict[str, Any], command: str, baselines: dict[str, Any], looks: list[int]
+    experiment: Experiment, known: dict[str, Any], command: str, predictors: dict[str, Any], looks: list[int]
 ) -> dict[str, Any]:
     return {
         "name": experiment.name,
@@ -172,7 +172,7 @@ def _record(
         "target": experiment.target,
         "looks": looks or known.get("looks", []),
         "published": dict(experiment.published),
-        "baselines": {**known.get("baselines", {}), **baselines},
+        "reference_predictors": {**known.get("reference_predictors", {}), **predictors},
         "command": command,
         "created": known.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
         "definition": experiment.definition,

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from lab.comparison.speed import TRAINING_PASSES
 from lab.experiment.experiment import Cell
 from lab.runner.plan import cell_directory
 from lab.training.train import Row
 
 SPEEDS = ("tokens/s", "GFLOP/s", "of peak", "memory")
-TRAINING_PASSES = 3  # a step costs a forward pass and a backward pass of twice its matrix products
 
 
 class Pace:

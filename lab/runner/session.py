@@ -20,7 +20,7 @@ from lab.runner.progress import Progress
 from lab.training import distributed
 from lab.training.runs import use_all_cores, use_compilation_cache
 
-ToBeat = Callable[[Any, str], Any]  # the scores of a data set, on a split, that a network must beat
+Predictors = Callable[[Any, str], Any]  # the reference predictors of a data set on a split
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Session:
     mode: Mode
     command: str
     """What makes the results again."""
-    baselines: dict[str, Any]
-    """What a network must beat: name of the task -> baseline -> its metric, split and value."""
+    predictors: dict[str, Any]
+    """Reference predictors: name of the task -> predictor -> its metric, split and value."""
 
     def train(self, experiment: Experiment, directory: Path, looks: Sequence[int] = ()) -> Results:
         """Trains what is missing of an experiment in a directory and writes the report; gives the results.
@@ -43,7 +43,7 @@ class Session:
         """
         cells, mode, console = grid(experiment), self.mode, _console(self.mode)
         distributed.on_process_zero(lambda: plan.check_data(cells, directory, dispatch.load, mode.retrain))
-        distributed.on_process_zero(lambda: plan.prepare(experiment, directory, self.command, self.baselines, looks))
+        distributed.on_process_zero(lambda: plan.prepare(experiment, directory, self.command, self.predictors, looks))
         if not mode.retrain:
             _tell_of_other_commits(cells, directory, console)
         peak = matmul_rate() if console.is_terminal else None
@@ -56,7 +56,7 @@ class Session:
         return results.read(directory)
 
 
-def start(experiment: Experiment, directory: Path, mode: Mode, command: str, to_beat: ToBeat) -> Session:
+def start(experiment: Experiment, directory: Path, mode: Mode, command: str, predictors: Predictors) -> Session:
     """Joins the other processes, if there are any, and checks everything that can be before anything is compiled.
 
     Raises ValueError for bad input, OSError where the data or the folder are not to be had.
@@ -70,17 +70,17 @@ def start(experiment: Experiment, directory: Path, mode: Mode, command: str, to_
     for cell in grid(experiment):
         mode.check(cell.settings)
     plan.check_folder(directory)
-    return Session(experiment, directory, mode, command, baselines_of(experiment, to_beat, _console(mode)))
+    return Session(experiment, directory, mode, command, predictors_of(experiment, predictors, _console(mode)))
 
 
-def baselines_of(experiment: Experiment, to_beat: ToBeat, console: Console) -> dict[str, Any]:
-    """What a network must beat, of each task; where that cannot be known, a run is worth as much without it."""
+def predictors_of(experiment: Experiment, predictors: Predictors, console: Console) -> dict[str, Any]:
+    """The reference predictors of each task; where that cannot be known, a run is worth as much without it."""
     found = {}
     for task in {cell.task.name: cell.task for cell in grid(experiment)}.values():
         try:
-            found[task.name] = to_beat(dispatch.load(task), experiment.split)
+            found[task.name] = predictors(dispatch.load(task), experiment.split)
         except (OSError, ValueError) as error:
-            console.print(f"{task.name}: no baselines ({error})")
+            console.print(f"{task.name}: no reference predictors ({error})")
     return found
 
 

@@ -35,15 +35,15 @@ class Source:
     """Variables beside the parameters, such as batch statistics."""
 
 
-def opened(directory: Path, load: Load, code: Code | None = None) -> Source:
-    """The networks of a cell's folder at their last step, or that of a Hugging Face folder; `code` has the user's own
-    types and activations in it.
+def opened(directory: Path, load: Load, ignore: tuple[str, ...] = (), code: Code | None = None) -> Source:
+    """The networks of a cell's folder at their last step, or that of a Hugging Face folder, of whose config the keys
+    in `ignore` count as absent; `code` has the user's own types and activations of a cell.
 
     Raises FileNotFoundError and ValueError, in one sentence, for what is missing, damaged or not known, for code that
     is not given, and for a cell that has several networks of one seed.
     """
     if not (directory / "cell.json").exists():
-        model, params = pretrained.load(directory)
+        model, params = pretrained.load(directory, ignore=ignore)
         return Source(model, {None: params})
     made = CellDirectory(directory).description()
     try:
@@ -83,7 +83,7 @@ def initializers(cells: Sequence[Cell], directory: Path, load: Load, code: Code 
                 f"{folder} holds the network {there}, not {cell.init_from.weights}, which the run is to start from"
             )
         if str(folder) not in sources:
-            sources[str(folder)] = opened(folder, load, code)
+            sources[str(folder)] = opened(folder, load, cell.init_from.ignore, code)
         found[cell.name] = _initializer(cell, cell.init_from, sources[str(folder)], folder)
         drawn = shapes(cell.model, cell.task, cell.settings, load(cell.task)).parameters
         found[cell.name](cell.runs[0], drawn)  # refused now if it does not fit

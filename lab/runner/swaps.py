@@ -52,6 +52,8 @@ class Swap:
     """Seeds of training on; all that a cell has, of a Hugging Face folder 0, 1 and 2, unless given."""
     learning_rate: float | None = None
     """Peak of training on; unless given a tenth of the cell's own, and for a Hugging Face folder `RATE`."""
+    ignore: tuple[str, ...] = ()
+    """Keys of a Hugging Face config that count as absent."""
     experiment: Experiment | None = None
     """The experiment of the cell; needed where its model, task or activation is the user's own."""
 
@@ -67,10 +69,11 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     if asked.activation is None and asked.norm is None:
         raise ValueError("neither --activation nor --norm is given: say what the network is to have")
     plan.check_folder(out, SWAP_FILES)
-    start = locate(asked.directory)
-    source, diverged = _sound(opened(asked.directory.resolve(), load, _code(asked.experiment)), asked.directory)
-    if source.collections:
-        raise ValueError(f"{asked.directory} has {', '.join(source.collections)}: such networks cannot be swapped")
+    start = locate(asked.directory, ignore=asked.ignore)
+    networks = opened(asked.directory.resolve(), load, asked.ignore, _code(asked.experiment))
+    if networks.collections:
+        raise ValueError(f"{asked.directory} has {', '.join(networks.collections)}: such networks cannot be swapped")
+    source, diverged = _sound(networks, asked.directory)
     task = _task(asked, source)
     todo, inexact = _defined(source.model, changes(source.model, asked.activation, asked.norm))
     experiments = _recoveries(asked, source, task, start, todo)

@@ -1,35 +1,40 @@
-"""One number over several tasks or sizes: the interquartile mean with a stratified bootstrap interval."""
-
-from collections.abc import Sequence
+"""One number over several tasks or sizes: the interquartile mean, with an interval over seeds."""
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
 from lab.statistics.paired import check_probability
-from lab.statistics.resampling import Estimate, percentile_interval, resampled
+from lab.statistics.resampling import Estimate, resampled
 
 
 def interquartile_mean(
-    strata: Sequence[Float[np.ndarray, "*arms n"]], level: float = 0.95, rng: np.random.Generator | int = 0
+    values: Float[np.ndarray, "*arms strata n"], level: float = 0.95, rng: np.random.Generator | int = 0
 ) -> Estimate:
-    """The mean of the middle half of all values together, for each arm, with a percentile bootstrap interval.
+    """The mean of the middle half of all values together, for each arm, with an interval over seeds.
 
-    A stratum is a task or a size with its own number of seeds n; all have the same arms. Each resample draws seeds anew
-    within every stratum, the same for all arms. Losses of different tasks have different scales: the natural value is
-    the logarithm of the ratio of the arm's loss to the baseline's at the same seed, so that exp of the result is a
-    ratio of losses. A quarter of the values, rounded down, is left out at either end: of fewer than 4 none.
+    A stratum is a task or a size; all have the same arms and the same n seeds in the same order. Losses of different
+    tasks have different scales: the natural value is the logarithm of the ratio of the arm's loss to the baseline's at
+    the same seed, so that exp of the result is a ratio of losses. A quarter of the values, rounded down, is left out at
+    either end: of fewer than 4 none.
+    A seed is resampled in all strata at once, for what it starts with there is alike: drawn apart, intervals cover .85
+    where differences of the sizes correlate .5. The interval is Student's, with the sd of the resampled
+    values for a standard error, its variance raised by n / (n - 1); their percentiles cover .83 with 5 seeds. One seed
+    has the interval (-inf, inf).
     Agarwal et al. (2021), "Deep reinforcement learning at the edge of the statistical precipice".
-    Raises ValueError if there is no stratum, one is empty or not finite, or the level is not between 0 and 1.
+    Raises ValueError if there is no value, one is not finite, or the level is not between 0 and 1.
     """
     check_probability("level", level)
-    if not strata or not all(values.shape[-1] and np.isfinite(values).all() for values in strata):
+    if not values.size or not np.isfinite(values).all():
         raise ValueError("an interquartile mean needs strata with at least one value each, and finite ones")
-    rng = np.random.default_rng(rng)
-    drawn = [values[..., resampled(rng, values.shape[-1])] for values in strata]
-    low, high = percentile_interval(_iqm(np.concatenate(drawn, axis=-1)), level)
-    return Estimate(_iqm(np.concatenate(strata, axis=-1)), low, high)
+    n, value = values.shape[-1], _iqm(values)
+    if n == 1:
+        return Estimate(value, np.full_like(value, -np.inf), np.full_like(value, np.inf))
+    drawn = np.moveaxis(values[..., resampled(rng, n)], -2, -3)  # resamples before strata and seeds
+    error = _iqm(drawn).std(axis=-1) * np.sqrt(n / (n - 1))
+    half_width = stats.t.ppf((1 + level) / 2, n - 1) * error
+    return Estimate(value, value - half_width, value + half_width)
 
 
-def _iqm(values: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch"]:
-    return stats.trim_mean(values, 0.25, axis=-1)
+def _iqm(values: Float[np.ndarray, "*batch strata n"]) -> Float[np.ndarray, "*batch"]:
+    return stats.trim_mean(values.reshape(*values.shape[:-2], -1), 0.25, axis=-1)

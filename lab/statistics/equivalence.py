@@ -4,10 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 from scipy import stats
 
-from lab.statistics.paired import holm, paired_t
+from lab.statistics.paired import paired_t
 
 
 class Equivalence(NamedTuple):
@@ -38,8 +37,3 @@ def equivalence(differences: Float[np.ndarray, "*batch n"], margin: float, level
     error = t.sd / np.sqrt(n)
     statistic = np.divide(within, error, out=np.where(within > 0, np.inf, -np.inf), where=error != 0)
     return Equivalence(t.mean, t.low, t.high, stats.t.sf(statistic, n - 1))
-
-
-def verdicts(p_values: ArrayLike, level: float = 0.95) -> list[str]:
-    """Verdicts of p values [arms]: "equivalent" where Holm's adjusted p is below 1 - level, else "inconclusive"."""
-    return ["equivalent" if p < 1 - level else "inconclusive" for p in holm(p_values)]

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int
 
+from lab.statistics.equivalence import equivalence
 from lab.statistics.paired import PairedT, check_probability, paired_t
 
 # Draws of the null distribution: 333 of them lie below 0.05 / 30, the strictest level of a family of 30 arms.
@@ -43,6 +44,22 @@ def repeated_interval(
     if not rejecting:
         raise ValueError(f"level is {level}, but {DRAWS} draws tell no more than {1 - _tail(np.zeros(1))[0]:.6f}")
     return paired_t(differences, 1 - _null_minima(first, last)[rejecting - 1])
+
+
+def repeated_equivalence(
+    differences: Float[np.ndarray, "*batch n"], margin: float, first: int, last: int
+) -> Float[np.ndarray, "*batch looks"]:
+    """The p value of equivalence within the margin after each look, of `first` pairs, ..., n; it never rises.
+
+    It is below alpha if and only if the repeated interval of level 1 - 2 alpha lay within the margin at some look so
+    far. The two one-sided tests of each look by itself err two to four times too often.
+    Jennison and Turnbull (1989), section 4. Raises ValueError as `repeated_p` and `equivalence` do.
+    """
+    _check_looks(differences.shape[-1], first, last)
+    looks = range(first, differences.shape[-1] + 1)
+    one_sided = np.stack([equivalence(differences[..., :n], margin).p_value for n in looks], axis=-1)
+    smallest = np.minimum.accumulate(2 * one_sided, axis=-1)
+    return np.minimum(_tail(np.searchsorted(_null_minima(first, last), smallest, side="right")) / 2, 1)
 
 
 def _p_after_each(differences: Float[np.ndarray, "*batch n"], first: int) -> Float[np.ndarray, "*batch looks"]:

@@ -12,7 +12,8 @@ EXACT: dict[str, tuple[Any, ...]] = {
     "placement": ("pre",),  # in the others a norm's output, scaled and shifted, is part of the stream
     "embedding_norm": (False,),
     "final_norm": (None, True),  # else the output layer reads the stream itself
-    "qk_norm": (False,),  # norms of heads, and of the head's dense layer, are not norms of the stream
+    "qk_norm": (False,),
+    "joint_qk_norm": (False,),  # norms of heads, and of the head's dense layer, are not norms of the stream
     "head_activation": (None,),
     "positions": ("learned", "rotary", "alibi", "relative", "none"),  # sinusoids have a mean and no parameters
 }

@@ -34,7 +34,7 @@ class TextClassification(Examples):
     data: str = MODULES
     """Texts with labels: stdlib, or one's own as folder:DIR; see lab.data.labelled_texts."""
     classes: int = 10
-    """Number of classes: of stdlib, its so many largest modules."""
+    """Number of classes; for stdlib, the number of its largest modules to take."""
     context: int = 128
     """Tokens that a model sees."""
     evaluation_texts: int = 0

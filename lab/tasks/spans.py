@@ -120,7 +120,7 @@ class SpanCorruption(Denoising):
         return ((ends - going[..., None, :] <= places) & (places < ends)).any(axis=-1)
 
     def _parts(self, xp: Any, size: int, seeds: Integer[Any, "*rows"], use: int) -> Int[Any, "*rows spans"]:
-        """The lengths of a random partition of so many tokens into as many parts as spans, none of them empty."""
+        """The lengths of a random partition of a number of tokens into as many parts as spans, none of them empty."""
         places = np.broadcast_to(np.arange(self.spans - 1), (*seeds.shape, self.spans - 1))
         cuts = xp.sort(shuffled(places, max(size - 1, 1), seeds[..., None], use), axis=-1) + 1
         sides = [(0, 0)] * seeds.ndim

@@ -25,7 +25,7 @@ class Windows:
     """
 
     data: str = "stdlib"
-    """Corpus, or one's own files as text:GLOB; see lab.data.corpora."""
+    """Corpus, or one's own files as text:PATH; see lab.data.corpora."""
     context: int = 128
     """Tokens that a model sees."""
     evaluation_windows: int = 64
@@ -97,7 +97,7 @@ class Windows:
     def training_starts(
         self, size: int, seed: int | Integer[Any, "..."], step: int | Integer[Any, ""], batch_size: int
     ) -> Int[Any, "*seeds batch_size"]:
-        """Where the windows of a training step begin in a text of so many tokens, a function of (seed, step): see
+        """Where the windows of a training step begin in a text of `size` tokens, a function of (seed, step): see
         `Task.batch`.
 
         In an epoch every window comes up once, in an order of its own. All are moved by a number below the stride that
@@ -108,7 +108,7 @@ class Windows:
         return starts.clip(max=size - self.window)
 
     def evaluation_starts(self, size: int) -> Int[np.ndarray, " windows"]:
-        """Where the evaluated windows of a text of so many tokens begin; the last may pass its end."""
+        """Where the evaluated windows of a text of `size` tokens begin; the last may pass its end."""
         available = self._count(size)
         count = min(self.evaluation_windows or available, available)
         return self.stride * (np.arange(count) * available // count)
@@ -118,7 +118,7 @@ class Windows:
         return starts[..., None] + np.arange(self.window).reshape(*(1,) * starts.ndim, -1)
 
     def _count(self, size: int) -> int:
-        """How many windows hold all tokens of a text of so many."""
+        """How many windows hold all tokens of a text of `size` tokens."""
         return math.ceil((size - self.overlap) / self.stride)
 
 

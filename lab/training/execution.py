@@ -33,7 +33,7 @@ class Execution:
 
     @classmethod
     def choose(cls, kind: Kind, runs: int, chunk: int = 1, shards: int = 1) -> "Execution":
-        """The execution for so many runs on this machine.
+        """The execution for this number of runs on this machine.
 
         `auto` is vmap on an accelerator. On a CPU it is one run after another on each device (a virtual one a core):
         batched weight gradients and the larger working set make vmap slower there.

@@ -46,7 +46,10 @@ def _cores() -> int:
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, so that a second run of a cell compiles nothing."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "activation-ablations"
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if home.startswith("~"):
+        return  # there is no home directory
+    cache = Path(home) / "activation-ablations"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

@@ -18,7 +18,7 @@ class AttentionContext(NamedTuple):
     distance: query minus key, int [queries, keys]; None in cross-attention.
     allowed: which query may see which key, bool [batch or 1, 1, queries, keys]; None: all.
     bias: added to the scores, [1, heads, queries, keys]; None: nothing.
-    rotation: cosines and sines for `rotate`; None: none.
+    rotation: cosines and sines for `rotate`, [kinds, _, 1, length, half], of which a layer has one; None: none.
     slot: the place of the first of these tokens in the cache of keys and values; None: there is no cache.
     """
 
@@ -27,6 +27,14 @@ class AttentionContext(NamedTuple):
     bias: Float[Array, "1 heads queries keys"] | None = None
     rotation: tuple[Array, Array] | None = None
     slot: Any = None
+
+    def turned(self, turn: Any) -> tuple[Array, Array] | None:
+        """The cosines and sines of a kind, the only one if None."""
+        if self.rotation is None:
+            return None
+        cos, sin = self.rotation
+        kind = 0 if turn is None else turn
+        return cos[kind], sin[kind]
 
     def within(self, window: Any) -> Bool[Array, "_ 1 _ keys"] | None:
         """`allowed`, and at most `window` tokens counted from the query's own; 0 or None: all."""
@@ -93,9 +101,10 @@ def attend(
 class Attention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017) of a sequence to itself, or to a `source`.
 
-    `norm` makes the norms of each head's queries and keys, if given; dropout falls on the attention weights and on the
-    output. Where the sight has a slot, keys and values are kept in the collection "cache": of the sequence itself
-    [batch, kv_heads, keys, head_dim], written from the slot on; of a source all, with the call that brings it.
+    `norm` makes the norms of each head's queries and keys, if given, or with `joint_norm` of all heads'; dropout falls
+    on the attention weights and on the output. Where the sight has a slot, keys and values are kept in the collection
+    "cache": of the sequence itself [batch, kv_heads, keys, head_dim], written from the slot on; of a source all, with
+    the call that brings it.
     """
 
     n_heads: int
@@ -103,6 +112,7 @@ class Attention(nn.Module):
     head_dim: int
     cap: float | None = None
     norm: Callable[..., nn.Module] | None = None
+    joint_norm: bool = False
     qkv_bias: bool = True
     output_bias: bool = True
     dropout: float = 0.0
@@ -121,16 +131,23 @@ class Attention(nn.Module):
         crossed: bool = False,
         scale: Any = None,
         window: Any = None,
+        turn: Any = None,
         train: bool = False,
     ) -> Float[Array, "batch queries d_model"]:
         """What each position of x gathers from the others, or from the source if `crossed`.
 
-        `scale` and `window` are this layer's, numbers or traced: see `attend` and `AttentionContext.within`.
+        <<<<<<< HEAD
+                `scale`, `window` and `turn` are this layer's, numbers or traced: see `attend`, `Sight.within` and
+                `Sight.turned`.
+        =======
+                `scale` and `window` are this layer's, numbers or traced: see `attend` and `AttentionContext.within`.
+        >>>>>>> main
         """
-        query = self.heads(x, self.n_heads, "query", self.query_init, sight.rotation)
+        rotation = sight.turned(turn)
+        query = self.heads(x, self.n_heads, "query", self.query_init, rotation)
 
         def keys_and_values(y: Array) -> tuple[Array, Array]:
-            key = self.heads(y, self.n_kv_heads, "key", self.kernel_init, sight.rotation)
+            key = self.heads(y, self.n_kv_heads, "key", self.kernel_init, rotation)
             return key, self.heads(y, self.n_kv_heads, "value", self.kernel_init, None)
 
         if crossed:
@@ -151,11 +168,14 @@ class Attention(nn.Module):
 
     @nn.nowrap
     def heads(self, x: Array, n: int, name: str, kernel_init: Initializer, rotation: Any) -> Array:
-        """Queries, keys or values [batch, n, length, head_dim], the first two normalized and rotated if they shall."""
+        """Queries, keys or values [batch, n, length, head_dim], the first two normalized and rotated if set so."""
         y = Dense(n * self.head_dim, self.qkv_bias, self.dtype, kernel_init=kernel_init, name=name)(x)
+        norm = self.norm(name=f"{name}_norm") if self.norm is not None and name != "value" else None
+        if norm is not None and self.joint_norm:
+            y = norm(y)
         y = y.reshape(*x.shape[:-1], n, self.head_dim).swapaxes(1, 2)
-        if self.norm is not None and name != "value":
-            y = self.norm(name=f"{name}_norm")(y)
+        if norm is not None and not self.joint_norm:
+            y = norm(y)
         return y if rotation is None else rotate(y, rotation)
 
     @nn.nowrap

@@ -100,6 +100,24 @@ def rotation(
     return jnp.cos(angles) * factor, jnp.sin(angles) * factor
 
 
+def rotations(
+    positions: Int[Array, "batch length"],
+    features: int,
+    bases: tuple[float, ...],
+    theta: float,
+    scaling: RopeScaling | None = None,
+) -> tuple[Float[Array, "kinds batch 1 length half"], Float[Array, "kinds batch 1 length half"]]:
+    """The `rotation` of each of the bases, of which `scaling` lowers `theta` alone; that of base 0 turns nothing."""
+
+    def of(base: float) -> tuple[Array, Array]:
+        if base == 0:
+            return rotation(jnp.zeros_like(positions), features)
+        return rotation(positions, features, base, scaling if base == theta else None)
+
+    cos, sin = zip(*map(of, bases), strict=True)
+    return jnp.stack(cos), jnp.stack(sin)
+
+
 def rotate(
     x: Float[Array, "batch heads length head_dim"],
     rotation: tuple[Float[Array, "_ 1 length half"], Float[Array, "_ 1 length half"]],

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import field
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -18,9 +19,9 @@ from models.layers.attention import Attention, AttentionContext, allowed_pairs
 from models.layers.dense import Initialization, deviation, initializer
 from models.layers.feedforward import FeedForward, Match, matched_width, second_moment
 from models.layers.normalization import Norm, NormKind
-from models.layers.positions import Positions, RopeScaling, alibi, relative_buckets, rotation, sinusoids
+from models.layers.positions import Positions, RopeScaling, alibi, relative_buckets, rotations, sinusoids
 
-NormPlacement = Literal["pre", "post", "sandwich", "input"]
+NormPlacement = Literal["pre", "post", "sandwich", "input", "output"]
 Residual = Literal["sequential", "parallel", "parallel_shared"]
 ComputeType = Literal["float32", "bfloat16"]
 Given = Array | np.ndarray  # an array as a user may hand it in
@@ -34,6 +35,7 @@ CHOICES = {
     "initialization": Initialization,
     "dtype": ComputeType,
 }
+NEWER = {"since": "0.2.0"}
 SIZES = ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "d_ff_multiple")
 POSITIVE = (*SIZES, "norm_epsilon", "rope_theta", "rotary_fraction", "attention_cap", "init_std", "embedding_std")
 
@@ -41,8 +43,9 @@ POSITIVE = (*SIZES, "norm_epsilon", "rope_theta", "rotary_fraction", "attention_
 class Block(nn.Module):
     """Attention, then feed-forward, each added to its input; `norm` makes the norms that `placement` asks for.
 
-    "pre" normalizes a layer's input (Xiong et al. 2020), "post" the sum (Vaswani et al. 2017), "sandwich" the layer's
-    input and its output (Ding et al. 2021), "input" the input of layer and sum alike. In a "parallel" residual all
+    "pre" normalizes a layer's input (Xiong et al. 2020), "post" the sum (Vaswani et al. 2017), "output" the layer's
+    output (Liu et al. 2022), "sandwich" its input and output (Ding et al. 2021), "input" the input of layer and sum
+    alike. In a "parallel" residual all
     layers read the block's input (Wang and Komatsuzaki 2021), in a "parallel_shared" one through one norm.
     """
 
@@ -63,11 +66,12 @@ class Block(nn.Module):
         *,
         scale: Any = None,
         window: Any = None,
+        turn: Any = None,
         train: bool,
     ) -> Float[Array, "batch length d_model"]:
         """The residual stream after all layers; see `Attention` for the arguments."""
         layers: dict[str, Callable[[Array], Array]] = {
-            "attention": lambda y: self.attention(y, sight, scale=scale, window=window, train=train)
+            "attention": lambda y: self.attention(y, sight, scale=scale, window=window, turn=turn, train=train)
         }
         if (cross := self.cross_attention) is not None:
             seen = source_sight or AttentionContext()
@@ -93,7 +97,7 @@ class Block(nn.Module):
                 inputs = {name: self.norm(name=f"{name}_norm")(x) for name in layers}
         for name, layer in layers.items():
             y = layer(inputs[name])
-            x = x + (self.norm(name=f"{name}_output_norm")(y) if self.placement == "sandwich" else y)
+            x = x + (self.norm(name=f"{name}_output_norm")(y) if self.placement in ("sandwich", "output") else y)
         return self.norm(name=f"{first}_norm")(x) if self.placement == "post" else x
 
 
@@ -130,7 +134,8 @@ class Stack(nn.Module):
     norm_epsilon: float = 1e-5
     """Added to the variance or mean square."""
     placement: NormPlacement = "pre"
-    """Where a block normalizes: each layer's input, the sum, a layer's input and output, or the input of both."""
+    """Where a block normalizes: each layer's input, the sum, a layer's input and output, the input of both, or the
+    output."""
     residual: Residual = "sequential"
     """Whether a block's layers follow each other or read the same input, through norms of their own or a shared one."""
     final_norm: bool | None = None
@@ -139,6 +144,8 @@ class Stack(nn.Module):
     """Normalize the embeddings."""
     qk_norm: bool = False
     """Normalize each head's queries and keys (Henry et al. 2020)."""
+    joint_qk_norm: bool = field(default=False, metadata=NEWER)
+    """Normalize the queries, and the keys, of all heads together (Team OLMo 2024)."""
     attention_scale: float | None = None
     """Factor of the attention scores; None: 1/sqrt(head_dim). The initial queries make up for any other."""
     scale_by_layer: bool = False
@@ -151,6 +158,8 @@ class Stack(nn.Module):
     """How the model knows a token's place."""
     rope_theta: float = 10_000.0
     """Base of the rotary frequencies."""
+    rope_thetas: tuple[float, ...] = field(default=(), metadata=NEWER)
+    """Bases for each layer in turn, if not all have rope_theta, to which alone rope_scaling applies; 0: not rotated."""
     rotary_fraction: float = 1.0
     """Share of a head's features that is rotated."""
     rope_scaling: RopeScaling | None = None
@@ -185,6 +194,8 @@ class Stack(nn.Module):
     """Compute each block again in the backward pass: less memory, a third more work."""
     dtype: ComputeType = "float32"
     """Type that layers compute in."""
+    source: str = field(default="", compare=False)
+    """The Hugging Face folder that the model was read from, which `models.pretrained.save` takes its tokenizer from."""
 
     def __post_init__(self) -> None:
         self.activation = activations.activation(self.activation)
@@ -253,12 +264,21 @@ class Stack(nn.Module):
             raise ValueError(
                 f"relative_buckets is {self.relative_buckets}, it must be at least 4 and less than 4 relative_distance"
             )
-        if any(window < 0 for window in self.windows):
-            raise ValueError(f"windows are {self.windows}, none may be negative")
-        if self.qk_norm and self.norm == "none":
-            raise ValueError("qk_norm is True but norm is 'none', allowed are layernorm, rmsnorm")
+        for name in ("windows", "rope_thetas"):
+            if any(value < 0 for value in getattr(self, name)):
+                raise ValueError(f"{name} are {getattr(self, name)}, none may be negative")
+        for name in ("qk_norm", "joint_qk_norm"):
+            if getattr(self, name) and self.norm == "none":
+                raise ValueError(f"{name} is True but norm is 'none', allowed are layernorm, rmsnorm")
+        if self.qk_norm and self.joint_qk_norm:
+            raise ValueError("qk_norm and joint_qk_norm are both True, only one of them may be")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}, it must be at least 0 and less than 1")
+
+    @property
+    def bases(self) -> tuple[float, ...]:
+        """The bases of the rotary frequencies that occur, each once."""
+        return tuple(dict.fromkeys(self.rope_thetas)) or (self.rope_theta,)
 
     @property
     def rotary_features(self) -> int:
@@ -334,7 +354,7 @@ class Stack(nn.Module):
             table = nn.Embed(self.relative_buckets, self.n_heads, name=f"{prefix}relative_bias")
             bias = table(buckets).transpose(2, 0, 1)[None]
         if self.positions == "rotary":
-            turn = rotation(positions, self.rotary_features, self.rope_theta, self.rope_scaling)
+            turn = rotations(positions, self.rotary_features, self.bases, self.rope_theta, self.rope_scaling)
         numbers = None if mask is None else jnp.asarray(mask)
         own = numbers if numbers is None or slot is None else lax.dynamic_slice_in_dim(numbers, slot, length, axis=1)
         return AttentionContext(distance, allowed_pairs(distance, causal, numbers, own), bias, turn, slot)
@@ -357,7 +377,8 @@ class Stack(nn.Module):
             self.n_kv_heads or self.n_heads,
             self.width,
             self.attention_cap,
-            self.norms if self.qk_norm else None,
+            self.norms if self.qk_norm or self.joint_qk_norm else None,
+            self.joint_qk_norm,
             self.has_bias("qkv_bias"),
             self.has_bias("output_bias"),
             query_init=initializer(self.initialization, self.init_std, query_scale),
@@ -383,10 +404,10 @@ class Stack(nn.Module):
     ) -> Float[Array, "batch length d_model"]:
         """x after n blocks (None: n_layers) and the final norm; with a `source_sight` they attend to the source too."""
         n, crossed = n or self.n_layers, source_sight is not None
-        scales, windows = self.layer_values(n)
+        values = self.layer_values(n)
 
-        def run(block: Block, x: Array, scale: Any, window: Any) -> Array:
-            return block(x, sight, source, source_sight, scale=scale, window=window, train=train)
+        def run(block: Block, x: Array, scale: Any, window: Any, turn: Any) -> Array:
+            return block(x, sight, source, source_sight, scale=scale, window=window, turn=turn, train=train)
 
         if self.remat:
             run = nn.remat(run, prevent_cse=not self.scan)
@@ -397,33 +418,41 @@ class Stack(nn.Module):
                 split_rngs={"dropout": True},
                 length=n,
             )
-            values = [None if items is None else jnp.asarray(items) for items in (scales, windows)]
-            x = loop(self.block(f"{prefix}layers", crossed), x, values)[0]
+            stacks = [None if items is None else jnp.asarray(items) for items in values]
+            x = loop(self.block(f"{prefix}layers", crossed), x, stacks)[0]
         else:
             for i in range(n):
-                x = run(self.block(f"{prefix}layer_{i}", crossed), x, scales and scales[i], windows and windows[i])
+                own = [None if items is None else items[i] for items in values]
+                x = run(self.block(f"{prefix}layer_{i}", crossed), x, *own)
         return self.normalize(f"{prefix}final_norm")(x) if self.has_final_norm else x
 
     @nn.nowrap
-    def layer_values(self, n: int) -> tuple[list[float] | None, list[int] | None]:
-        """Scale of the attention scores and window of each of n layers; None where all have the usual."""
+    def layer_values(self, n: int) -> tuple[list[float] | None, list[int] | None, list[int] | None]:
+        """Scale of the attention scores, window and index in `bases` of each of n layers; None: all have the usual."""
         scale = self.width**-0.5 if self.attention_scale is None else self.attention_scale
         scales = [scale / (i + 1) for i in range(n)] if self.scale_by_layer else [scale] * n
-        windows = [self.windows[i % len(self.windows)] for i in range(n)] if self.windows else None
-        return (scales if self.scale_by_layer or self.attention_scale is not None else None), windows
+        windows, thetas = in_turn(self.windows, n), in_turn(self.rope_thetas, n)
+        turns = [self.bases.index(theta) for theta in thetas] if len(self.bases) > 1 else None
+        usual = self.attention_scale is None and not self.scale_by_layer
+        return None if usual else scales, windows or None, turns
+
+
+def in_turn(values: tuple[Any, ...], n: int) -> list[Any]:
+    """Those of n layers that have them in turn; none if there are none."""
+    return [values[i % len(values)] for i in range(n)] if values else []
 
 
 def check_choices(model: Any, choices: dict[str, Any]) -> None:
     """Raises ValueError where a field's value is not one of its choices, which are Literal types."""
-    for field, kinds in choices.items():
-        check_choice(field, getattr(model, field), get_args(kinds))
+    for name, kinds in choices.items():
+        check_choice(name, getattr(model, name), get_args(kinds))
 
 
 def check_positive(model: Any, fields: tuple[str, ...]) -> None:
     """Raises ValueError where one of these fields is neither None nor positive."""
-    for field in fields:
-        if (value := getattr(model, field)) is not None and not value > 0:
-            raise ValueError(f"{field} is {value}, it must be positive")
+    for name in fields:
+        if (value := getattr(model, name)) is not None and not value > 0:
+            raise ValueError(f"{name} is {value}, it must be positive")
 
 
 def stacked(params: dict[str, Any]) -> dict[str, Any]:

@@ -1,199 +1,154 @@
-"""A config.json read key by key, so that what is not understood is refused and not overlooked."""
+"""A config.json read key by key as transformers reads it: its defaults where a key is absent, its types, its keys.
 
+`reference.json`, which tests/make_reference.py makes of the config classes of transformers, has every key that they
+read. A key beyond those cannot change what the network computes there, and is ignored here.
+"""
+
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 from lab.files.choices import nearest
-from models.activations import Activation, activation, glu_of
-from models.layers.positions import RopeScaling
+from models.activations import Activation, activation
+from models.pretrained.names import ACTIVATIONS
 
-# Hugging Face's names of activations, the one that is written first.
-ACTIVATIONS = {
-    "gelu": ("gelu", "gelu_python"),
-    "gelu_tanh": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu_python_tanh", "gelu_accurate"),
-    "gelu_quick": ("quick_gelu",),
-    "silu": ("silu", "swish"),
-    "relu": ("relu",),
-    "relu2": ("relu2",),
-    "leaky_relu": ("leaky_relu",),
-    "identity": ("linear",),
-    "hard_swish": ("hardswish",),
-    "mish": ("mish",),
-    "sigmoid": ("sigmoid",),
-    "tanh": ("tanh",),
-    "prelu": ("prelu",),
-    "xielu": ("xielu",),
-}
+REFERENCE = json.loads((Path(__file__).parent / "reference.json").read_text())
 
-# Of no influence on what a network computes from given weights, in any model type.
+# Read by transformers, and of no influence on what a network computes from given weights, in any model type.
 HARMLESS = {
     *("architectures", "model_type", "transformers_version", "torch_dtype", "dtype", "use_cache", "auto_map"),
+    *("_name_or_path", "_commit_hash", "name_or_path", "attn_implementation", "_attn_implementation"),
     *("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "unk_token_id", "cls_token_id", "mask_token_id"),
     *("decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id", "tokenizer_class", "prefix"),
-    *(
-        "initializer_range",
-        "initializer_factor",
-        "init_std",
-        "attention_dropout",
-        "hidden_dropout",
-        "classifier_dropout",
-    ),
-    *(
-        "hidden_dropout_prob",
-        "attention_probs_dropout_prob",
-        "dropout",
-        "dropout_rate",
-        "activation_dropout",
-        "layerdrop",
-    ),
-    *("resid_pdrop", "embd_pdrop", "attn_pdrop", "gradient_checkpointing", "pretraining_tp", "task_specific_params"),
-    *(
-        "problem_type",
-        "finetuning_task",
-        "id2label",
-        "label2id",
-        "num_labels",
-        "return_dict",
-        "return_dict_in_generate",
-    ),
-    *("output_attentions", "output_hidden_states", "output_scores", "output_past", "torchscript", "tf_legacy_loss"),
-    *("use_bfloat16", "chunk_size_feed_forward", "tie_encoder_decoder", "is_encoder_decoder", "attn_implementation"),
+    *("initializer_range", "initializer_factor", "init_std", "classifier_dropout", "summary_last_dropout"),
+    *("attention_dropout", "hidden_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout"),
+    *("dropout_rate", "activation_dropout", "layerdrop", "resid_pdrop", "embd_pdrop", "attn_pdrop", "qa_dropout"),
+    *("seq_classif_dropout", "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels"),
+    *("summary_first_dropout", "gradient_checkpointing", "pretraining_tp", "task_specific_params", "problem_type"),
+    *("finetuning_task", "id2label", "label2id", "num_labels", "return_dict", "return_dict_in_generate"),
+    *("output_attentions", "output_hidden_states", "output_scores", "output_past", "torchscript"),
+    *("tie_last_hidden_states", "chunk_size_feed_forward", "is_encoder_decoder", "slow_but_exact"),
     *("max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty"),
     *("temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size"),
     *("encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "remove_invalid_values"),
     *("exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "cache_implementation"),
 }
 
+KINDS = {
+    "int": ("an integer", lambda x: isinstance(x, int) and not isinstance(x, bool)),
+    "float": ("a number", lambda x: isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)),
+    "bool": ("true or false", lambda x: isinstance(x, bool)),
+    "str": ("a string", lambda x: isinstance(x, str)),
+    "list": ("a list", lambda x: isinstance(x, list | tuple)),
+    "dict": ("an object", lambda x: isinstance(x, dict)),
+    "null": ("null", lambda x: x is None),
+    "any": ("any value", lambda x: True),
+}
+
 
 class Config:
-    """The keys of a config.json, each taken once by what it means; `finish` refuses those that nothing took."""
+    """The keys of a config.json of a model type, each taken once by what it means.
 
-    def __init__(self, values: dict[str, Any], place: str):
+    What is wrong is collected in `problems`, and a default taken instead, so that `finish` names all of it at once.
+    """
+
+    def __init__(self, values: dict[str, Any], place: str, model_type: str):
         self.values = dict(values)
         self.place = place
+        self.keys: dict[str, tuple[str, Any]] = REFERENCE[model_type]["keys"]
+        self.aliases: dict[str, str] = REFERENCE[model_type]["aliases"]
         self.taken = set(HARMLESS)
+        self.problems: list[str] = []
+        self.unread: list[str] = []
+        """Keys that transformers does not read."""
 
-    def take(self, *names: str, default: Any = None) -> Any:
-        """The value under the first of these names that is there and not null; `default` if none is."""
+    def take(self, name: str, *, positive: bool = False) -> Any:
+        """The value of a key that transformers reads, under this name or another; its default where it is absent."""
+        names = [name, *(other for other, own in self.aliases.items() if own == name)]
         self.taken |= set(names)
-        found = [self.values[name] for name in names if self.values.get(name) is not None]
-        return found[0] if found else default
+        kinds, default = self.keys[name]
+        given = {each: self.values[each] for each in names if each in self.values}
+        for each, value in given.items():
+            if not self.is_a(each, value, kinds):
+                return default
+            if positive and value is not None and not value > 0:
+                self.problems.append(f"{each} is {value!r}, it must be positive")
+                return default
+        if len(set(map(repr, given.values()))) > 1:
+            self.problems.append(" but ".join(f"{each} is {value!r}" for each, value in given.items()))
+        return next(iter(given.values()), default)
 
-    def need(self, *names: str) -> Any:
-        """As `take`. Raises ValueError if none is there."""
-        value = self.take(*names)
-        if value is None:
-            raise ValueError(f"{self.place} lacks {names[0]}")
-        return value
+    def is_a(self, name: str, value: Any, kinds: str) -> bool:
+        """Whether the value has one of the JSON types, "int|null"; a problem if not."""
+        allowed = [KINDS[kind] for kind in kinds.split("|") if not (kind == "int" and "float" in kinds)]
+        if any(holds(value) for _, holds in allowed):
+            return True
+        self.problems.append(f"{name} is {value!r}, it must be {' or '.join(word for word, _ in allowed)}")
+        return False
+
+    def beside(self, name: str, kinds: str, default: Any) -> Any:
+        """The value of a key that transformers does not read as it is; the default where it is absent."""
+        self.taken.add(name)
+        value = self.values.get(name, default)
+        return value if self.is_a(name, value, kinds) else default
 
     def expect(self, name: str, *allowed: Any) -> None:
-        """Raises ValueError if the value is there and none of the allowed ones."""
-        value = self.take(name, default=allowed[0])
-        if value not in allowed:
-            raise self.unsupported(name, value, allowed)
+        """A problem if the value of the key is none of the allowed ones; null is that it is absent."""
+        value = self.take(name)
+        if value is not None and value not in allowed:
+            self.unsupported(name, value, allowed)
+
+    def repeat(self, name: str, value: Any) -> None:
+        """A problem if a key that says again what other keys say is there and says something else."""
+        self.taken.add(name)
+        if (given := self.values.get(name)) not in (None, value):
+            self.problems.append(f"{name} is {given!r}, and the other keys say {value!r}")
 
     def ignore(self, *names: str) -> None:
         """These have no influence on what the network computes."""
         self.taken |= set(names)
 
-    def activation(self, *names: str, default: str | None = None) -> Activation:
-        """The activation under one of these names. Raises ValueError for one that is not known."""
-        name = self.take(*names, default=default)
-        return self.known_activation(names[0], name)
+    def activation(self, name: str) -> Activation:
+        """The activation that a key names."""
+        return self.known_activation(name, self.take(name))
 
-    def known_activation(self, key: str, name: str) -> Activation:
-        """The activation that Hugging Face calls `name`. Raises ValueError for one that is not known."""
+    def known_activation(self, key: str, name: Any) -> Activation:
+        """The activation that transformers calls `name`; a problem if it is not known here."""
         known = {theirs: ours for ours, names in ACTIVATIONS.items() for theirs in names}
         if name not in known:
-            raise self.unsupported(key, name, tuple(known))
+            self.unsupported(key, name, tuple(known))
+            return activation("gelu")
         return activation(known[name])
 
-    def finish(self, ignored: tuple[str, ...] = ()) -> None:
-        """Raises ValueError if a key was not taken, is not harmless, and is neither null nor `ignored`."""
-        for name, value in self.values.items():
-            private = name.startswith("_") and name not in self.taken
-            if not (private or name in self.taken or name in ignored or value is None):
-                raise ValueError(
-                    f"{self.place}: {name} is {value!r}, and what that does to the model is not known here; if it does "
-                    f"nothing, say ignore=('{name}',)"
-                )
-
-    def unsupported(self, name: str, value: Any, allowed: tuple[Any, ...]) -> ValueError:
-        """The error for a value that is not supported."""
+    def unsupported(self, name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+        """A value that is not supported is a problem."""
         words = ", ".join(map(str, allowed))
-        return ValueError(f"{self.place}: {name} is {value!r}, supported are {words}{nearest(value, allowed)}")
+        self.problems.append(f"{name} is {value!r}, supported are {words}{nearest(value, allowed)}")
 
-    def rope(self, context: int, theta: float = 10_000.0, fraction: float = 1.0) -> dict[str, Any]:
-        """Fields of rotary positions, from `rope_parameters` (transformers 5) or `rope_scaling` (4)."""
-        own = dict(self.take("rope_parameters", "rope_scaling", default={}))
-        theta = own.pop("rope_theta", None) or self.take("rope_theta", "rotary_emb_base", default=theta)
-        fraction = own.pop("partial_rotary_factor", None) or self.take(
-            "partial_rotary_factor", "rotary_pct", default=fraction
-        )
-        self.ignore("rope_scaling", "rope_theta", "partial_rotary_factor", "rotary_pct", "rotary_emb_base")
-        kind = own.pop("rope_type", None) or own.pop("type", "default")
-        own.pop("type", None)
-        return {
-            "positions": "rotary",
-            "rope_theta": float(theta),
-            "rotary_fraction": float(fraction),
-            "rope_scaling": self.rope_scaling(kind, own, context),
-        }
+    def windows(self, n_layers: int, window: int | None, default: list[str]) -> tuple[int, ...]:
+        """The window of each layer, of which `layer_types` tells whether it has one; where absent `default` does."""
+        kinds = self.take("layer_types") or default
+        for kind in dict.fromkeys(kinds):
+            if kind not in ("sliding_attention", "full_attention"):
+                self.unsupported("layer_types", kind, ("sliding_attention", "full_attention"))
+        if len(kinds) != n_layers:
+            self.problems.append(f"layer_types has {len(kinds)} entries, one for each of {n_layers} layers is needed")
+        if window is None and "sliding_attention" in kinds:
+            self.problems.append("layer_types has sliding_attention, but there is no sliding_window")
+        windows = tuple((window or 0) if kind == "sliding_attention" else 0 for kind in kinds)
+        return windows if any(windows) else ()
 
-    def rope_scaling(self, kind: str, own: dict[str, Any], context: int) -> RopeScaling | None:
-        """What the rotary parameters but base and fraction say. Raises ValueError for what is not supported."""
-        original = own.pop("original_max_position_embeddings", None) or context
-        match kind:
-            case "default":
-                scaling = None
-                own.pop("factor", None)
-            case "linear":
-                scaling = RopeScaling("linear", own.pop("factor"), original)
-            case "llama3":
-                turns = own.pop("low_freq_factor"), own.pop("high_freq_factor")
-                scaling = RopeScaling("llama3", own.pop("factor"), original, *turns)
-            case "yarn":
-                scaling = _yarn(own, original, context)
-            case _:
-                raise self.unsupported("rope_type", kind, ("default", "linear", "llama3", "yarn"))
-        for name, value in own.items():
-            if value is not None:
-                raise ValueError(
-                    f"{self.place}: {name} is {value!r} among the rotary parameters, which is not supported"
-                )
-        return scaling
-
-
-def _yarn(own: dict[str, Any], original: int, context: int) -> RopeScaling:
-    factor = own.pop("factor", None) or context / original
-    magnitude, parts = own.pop("attention_factor", None), (own.pop("mscale", None), own.pop("mscale_all_dim", None))
-    if magnitude is None and all(parts):
-        over, under = (0.1 * part * math.log(factor) + 1 if factor > 1 else 1.0 for part in parts)
-        magnitude = over / under
-    fast, slow = float(own.pop("beta_fast", None) or 32), float(own.pop("beta_slow", None) or 1)
-    return RopeScaling("yarn", factor, original, slow, fast, magnitude, own.pop("truncate", True))
-
-
-def rope_keys(model: Any) -> dict[str, Any]:
-    """The inverse of `Config.rope`, in the keys of transformers 5 and in those of 4."""
-    rope: dict[str, Any] = {"rope_type": "default"}
-    if (scaling := model.rope_scaling) is not None:
-        rope = {"rope_type": scaling.kind, "factor": scaling.factor}
-        if scaling.kind == "llama3":
-            rope |= {"low_freq_factor": scaling.low_turns, "high_freq_factor": scaling.high_turns}
-        if scaling.kind == "yarn":
-            rope |= {"beta_slow": scaling.low_turns, "beta_fast": scaling.high_turns, "truncate": scaling.truncate}
-            rope |= {} if scaling.magnitude is None else {"attention_factor": scaling.magnitude}
-        if scaling.kind != "linear":
-            rope |= {"original_max_position_embeddings": scaling.original_context}
-    both = {"rope_theta": model.rope_theta, "partial_rotary_factor": model.rotary_fraction}
-    return {**both, "rope_scaling": None if scaling is None else rope, "rope_parameters": {**rope, **both}}
-
-
-def activation_name(value: str | Activation) -> str:
-    """Hugging Face's name of a pointwise activation, of a gated one that of its gate; an unknown one's own name."""
-    name = activation(value).name
-    for ours, names in ACTIVATIONS.items():
-        if name in (ours, glu_of(ours).name):
-            return names[0]
-    return name
+    def finish(self) -> None:
+        """Raises ValueError, naming all that is wrong: problems, and keys that transformers reads and nothing took."""
+        for name, value in self.values.items():
+            if name in self.taken or value is None:
+                continue
+            if name not in self.keys and name not in self.aliases:
+                self.unread.append(name)
+            elif value != self.keys.get(name, (None, None))[1]:
+                self.problems.append(f"{name} is {value!r}, which is not supported")
+        if self.problems:
+            refused = any("not supported" in problem for problem in self.problems)
+            hint = "; keys in `ignore` count as absent" if refused else ""
+            raise ValueError(f"{self.place}: {'; '.join(self.problems)}{hint}")

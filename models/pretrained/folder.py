@@ -1,183 +1,136 @@
 """A Hugging Face folder, config.json and safetensors, as a model and its parameters, and back."""
 
-import json
+import logging
 import os
-import re
+import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
+from lab.files.atomic import write_json
+from lab.files.choices import check_choice
 from models.layers.stack import Stack, stacked, unstacked
+from models.pretrained.accompanying import FILES, kept_keys
 from models.pretrained.config import Config
 from models.pretrained.format import Format, function
-from models.pretrained.formats import apertus, bert, bloom, gemma, gpt2, gpt_neox, llama, nemotron, opt, t5, vit
-from models.pretrained.tensors import SINGLE, TRANSPOSED, Tensor, Tensors, read_json
+from models.pretrained.parameters import all_tensors, matched, read_parameters, shapes
+from models.pretrained.registry import FORMATS, format_of
+from models.pretrained.tensors import INDEX, SINGLE, Tensors, read_object, shards
 
-FORMATS = {
-    form.model_type: form
-    for form in (
-        *(gpt2.FORMAT, bert.FORMAT, bloom.FORMAT, opt.FORMAT, llama.FORMAT, gpt_neox.FORMAT, t5.FORMAT),
-        *(gemma.FORMAT, gemma.FORMAT_2, nemotron.FORMAT, apertus.FORMAT, vit.FORMAT),
-    )
-}
+logger = logging.getLogger(__name__)
+
+NO_PARAMETERS = ("scan", "remat", "dtype", "dropout", "logit_chunk")
+"""Fields that never change a parameter."""
 
 
 def load(directory: str | Path, *, ignore: tuple[str, ...] = (), **fields: Any) -> tuple[Stack, dict[str, Any]]:
     """The model of a Hugging Face folder and its parameters in float32, read tensor by tensor.
 
     `fields` are the model's own that do not change its parameters, such as `scan=True`, `dtype="bfloat16"` or another
-    `activation`; `ignore` names keys of the config that are known to do nothing. Dropout is 0 whatever the config says.
-    Where the file has an output layer of its own, it is used also if the config says that it is the embedding.
+    `activation`; keys of the config that are in `ignore` count as absent. Dropout is 0 whatever the config says. Where
+    the file has an output layer of its own, it is used also if the config says that it is the embedding. Keys that
+    transformers does not read are named in one line of the log.
 
     Raises FileNotFoundError if a file is missing and ValueError, in one sentence that names it, for an unknown model
-    type, activation or key of the config, and for a tensor that is missing, too many, of another shape or damaged.
+    type, for all keys of the config that are not supported or of a wrong type, for a tensor that is missing, too many,
+    of another shape or damaged, and for a field that the weights do not fit.
     """
     directory = Path(directory)
-    values = read_json(directory / "config.json")
-    form = _format(values, directory)
-    config = Config(values, str(directory / "config.json"))
-    for key, value in (("add_cross_attention", False), ("is_causal", True), ("pruned_heads", {})):
-        config.expect(key, value)
-    config.expect("quantization_config", None)
-    model = form.model(config)
-    config.ignore("is_decoder")  # of no influence where the type does not say otherwise
-    config.finish(ignore)
+    form, model = described(directory, ignore)
     tensors = Tensors(directory)
-    if getattr(model, "tied", False) and _own_head(form, tensors):
-        model = model.clone(tied=False)
-    params = _parameters(form, model, tensors)
-    model = model.clone(**fields)
-    model.check()
-    return model, stacked(params) if model.scan else params
+    model, found = matched(form, model, tensors)
+    changed = _with_fields(model, fields, directory)
+    params = read_parameters(form, model, tensors, found)
+    return changed, stacked(params) if changed.scan else params
+
+
+def described(directory: str | Path, ignore: tuple[str, ...] = ()) -> tuple[Format, Stack]:
+    """The format and the model of a folder's config.json. Raises FileNotFoundError and ValueError as `load` does."""
+    path = Path(directory) / "config.json"
+    values = {name: value for name, value in read_object(path).items() if name not in ignore}
+    form = format_of(values.get("model_type"), str(path))
+    config = Config(values, str(path), form.model_type)
+    model = modelled(form, config)
+    if config.unread:
+        names = ", ".join(dict.fromkeys(config.unread))
+        logger.warning("%s: ignored, as transformers does not read it: %s", path, names)
+    return form, model.clone(source=str(Path(directory).resolve()))
 
 
 def save(directory: str | Path, model: Stack, params: dict[str, Any]) -> None:
     """Write a folder that `load` and transformers read, of the model type whose config says what the model computes.
 
-    Nothing is left half-written. Raises ValueError, naming what differs from the nearest type, if there is none.
+    Of a model that was read from a folder, the special tokens, the names of labels and the tokenizer are kept. Files
+    of weights that were there are replaced, with their index. All is written beside its place first; what is there is
+    touched when nothing can fail any more, and config.json last, so that a kill leaves the old folder, the new one, or
+    one without a config. Raises ValueError, naming what differs from the nearest type, if no type computes the model.
     """
     form, values = _written(model)
     flat = flatten_dict(unstacked(params) if model.scan else params, sep="/")
-    rules = list(_rules(form, model))
     tensors = {
         rule.name: np.array(rule.layout.write(*(flat[path] for path in rule.paths)), np.float32, order="C")
-        for rule in rules
+        for rule in all_tensors(form, model)
     }
+    kind = {"architectures": [form.architecture], "model_type": form.model_type, "torch_dtype": "float32"}
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    _replace(directory / SINGLE, lambda path: save_file(tensors, path, {"format": "pt"}))
-    config = {"architectures": [form.architecture], "model_type": form.model_type, "torch_dtype": "float32", **values}
-    _replace(directory / "config.json", lambda path: path.write_text(json.dumps(config, indent=2) + "\n"))
+    for leftover in directory.glob(".saving-*"):  # of a save that was killed
+        shutil.rmtree(leftover)
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as beside:
+        save_file(tensors, Path(beside) / SINGLE, {"format": "pt"})
+        with (Path(beside) / SINGLE).open("rb") as file:
+            os.fsync(file.fileno())
+        write_json(Path(beside) / "config.json", {**kind, **kept_keys(model, form, values), **values})
+        accompanying = _copied(model.source, Path(beside))
+        _put(directory, Path(beside), accompanying)
 
 
-def _format(values: dict[str, Any], directory: Path) -> Format:
-    kind = values.get("model_type")
-    if kind not in FORMATS:
-        raise ValueError(f"{directory / 'config.json'}: model_type is {kind!r}, supported are {', '.join(FORMATS)}")
-    return FORMATS[kind]
-
-
-def _own_head(form: Format, tensors: Tensors) -> bool:
-    """Whether the file has an output layer that differs from the embedding."""
-    if form.head not in tensors:
-        return False
-    embedding = _found(form.embedding, form, tensors)
-    return embedding is None or not np.array_equal(tensors[form.head], tensors[embedding])
-
-
-def _rules(form: Format, model: Any) -> Iterator[Tensor]:
-    """All tensors of the model, its output layer with them."""
-    yield from form.tensors(model)
-    if form.head and not model.tied:
-        yield Tensor(form.head, ("head/kernel",), TRANSPOSED)
-
-
-def _parameters(form: Format, model: Any, tensors: Tensors) -> dict[str, Any]:
-    """Every tensor checked before the first is read."""
-    rules = list(_rules(form, model))
-    found = _places(form, model, rules, tensors)
-    flat = {}
-    for rule in (rule for rule in rules if rule.name in found):
-        name = found[rule.name]
+def modelled(form: Format, config: Config) -> Stack:
+    """The model of a config. Raises ValueError with all that is wrong with it."""
+    model = form.model(config)
+    config.expect("quantization_config")
+    config.expect("is_causal", form.causal)
+    if not config.problems:
         try:
-            parts = rule.layout.read(tensors[name])
+            model.check()
         except ValueError as error:
-            raise ValueError(f"{tensors.directory}: the tensor {name} {error}") from None
-        flat.update({path: jnp.asarray(part) for path, part in zip(rule.paths, parts, strict=True)})
-    return unflatten_dict(flat, sep="/")
+            config.problems.append(str(error))
+        else:
+            config.repeat("kv_channels", model.width)
+    config.finish()
+    return model
 
 
-def _places(form: Format, model: Any, rules: list[Tensor], tensors: Tensors) -> dict[str, str]:
-    """The names under which the file has the tensors. Raises ValueError for a missing, extra or misshapen one."""
-    expected = _shapes(model)
-    found: dict[str, str] = {}
-    for rule in rules:
-        name = _found(rule.name, form, tensors)
-        if name is None and rule.paths:
-            raise ValueError(f"{tensors.directory} lacks the tensor {rule.name}, which its config asks for")
-        if name is None:
-            continue
-        shapes = [jax.ShapeDtypeStruct(expected[path], jnp.float32) for path in rule.paths]
-        shape = jax.eval_shape(rule.layout.write, *shapes).shape
-        if tensors.shape(name) != shape:
-            raise ValueError(
-                f"{tensors.directory}: the tensor {name} has shape {list(tensors.shape(name))}, "
-                f"and its config asks for {list(shape)}"
-            )
-        found[rule.name] = name
-    _check_extra(form, set(found.values()), tensors)
-    return found
-
-
-def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """Path -> shape of the model's parameters, nothing of which is made."""
-    variables = jax.eval_shape(model.init, jax.random.key(0), *example(model))
-    return {path: leaf.shape for path, leaf in flatten_dict(variables["params"], sep="/").items()}
-
-
-def example(model: Any) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """The shapes of a smallest input of the model."""
-    if hasattr(model, "image_size"):
-        return (jax.ShapeDtypeStruct((1, *model.image_size, model.channels), jnp.float32),)
-    tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-    return (tokens, tokens) if hasattr(model, "n_encoder_layers") else (tokens,)
-
-
-def _found(name: str, form: Format, tensors: Tensors) -> str | None:
-    """The name under which a file has a tensor: with or without the prefix, a norm's also in the words of 2018."""
-    names = [*dict(form.instead).get(name, ()), name, name.removeprefix(form.prefix)]
-    names += [re.sub(r"weight$", "gamma", re.sub(r"bias$", "beta", each)) for each in names]
-    return next((each for each in names if each in tensors), None)
-
-
-def _check_extra(form: Format, used: set[str], tensors: Tensors) -> None:
-    """Raises ValueError for a tensor that nothing uses, unless it is of no use here or the copy of another."""
-    copies = dict(form.copies) | {form.head: form.embedding}
-    for name in tensors:
-        if name in used or any(re.fullmatch(pattern, name) for pattern in form.ignored):
-            continue
-        original = _found(copies[name], form, tensors) if copies.get(name) else None
-        if original is None:
-            raise ValueError(f"{tensors.directory}: the tensor {name} is not one that its config asks for")
-        if not np.array_equal(tensors[name], tensors[original]):
-            raise ValueError(f"{tensors.directory}: the tensor {name} differs from {original}, which it should repeat")
+def _with_fields(model: Stack, fields: dict[str, Any], directory: Path) -> Stack:
+    """The model with these fields. Raises ValueError, naming them, if its parameters would be others."""
+    known = [name for name in model.__dataclass_fields__ if name not in ("parent", "name", "source")]
+    for name in fields:
+        check_choice(f"field of {type(model).__name__}", name, known)
+    if not fields:
+        return model
+    changed = model.clone(**fields)
+    changed.check()
+    own, asked = shapes(model), shapes(changed.clone(scan=False))
+    if own != asked:
+        path = min(path for path in own.keys() | asked.keys() if own.get(path) != asked.get(path))
+        has, asks = (f"a {list(there[path])}" if path in there else "none" for there in (own, asked))
+        given = ", ".join(f"{name}={value!r}" for name, value in fields.items() if name not in NO_PARAMETERS)
+        raise ValueError(f"{directory}: with {given} the parameter {path} is {asks}, and the weights have {has}")
+    return changed
 
 
 def _written(model: Any) -> tuple[Format, dict[str, Any]]:
-    """The model type that says what the model computes, and its config."""
+    """The model type that says what the model computes, and its config; the type that it was read from comes first."""
     wanted, nearest = function(model), None
-    for form in FORMATS.values():
+    for form in sorted(FORMATS.values(), key=lambda form: form.model_type != _type_of_source(model)):
         try:
             values = form.config(model)
-            own = function(form.model(Config(values, form.model_type)))
-        except (AttributeError, ValueError, TypeError):
+            own = function(modelled(form, Config(values, form.model_type, form.model_type)))
+        except (AttributeError, ValueError, TypeError, ArithmeticError):
             continue  # fields that the type does not have, or values that it does not take
         differing = [name for name in wanted if name in own and own[name] != wanted[name]]
         differing += sorted(wanted.keys() ^ own.keys())
@@ -195,14 +148,35 @@ def _written(model: Any) -> tuple[Format, dict[str, Any]]:
     )
 
 
-def _replace(path: Path, write: Any) -> None:
-    """Write a file beside its place and put it there once it is whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+def _type_of_source(model: Stack) -> Any:
+    path = Path(model.source) / "config.json"
+    return read_object(path).get("model_type") if model.source and path.exists() else None
+
+
+def _copied(source: str, beside: Path) -> list[str]:
+    """Copies the files that go with a network, such as its tokenizer; gives their names."""
+    if source and not Path(source).is_dir():
+        logger.warning("%s is gone: its special tokens, labels and tokenizer are not written", source)
+    found = [name for name in FILES if source and (Path(source) / name).is_file()]
+    for name in found:
+        (beside / name).write_bytes((Path(source) / name).read_bytes())
+    return found
+
+
+def _put(directory: Path, beside: Path, accompanying: list[str]) -> None:
+    """The new files into their places; weights that were there, and what belonged to them, are taken away."""
+    stale = {INDEX, *shards(directory), *(FILES if accompanying else ())} - {SINGLE, *accompanying}
+    config, new, before = directory / "config.json", beside / "config.json", beside / "config.before"
+    if config.exists() and config.read_bytes() != new.read_bytes():
+        config.replace(before)
     try:
-        write(Path(name))
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        (beside / SINGLE).replace(directory / SINGLE)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        if before.exists():
+            before.replace(config)
         raise
+    for name in accompanying:
+        (beside / name).replace(directory / name)
+    for name in stale:
+        (directory / name).unlink(missing_ok=True)
+    new.replace(config)

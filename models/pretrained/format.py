@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from models.layers.stack import Stack
+from models.layers.stack import Stack, in_turn
 from models.pretrained.config import Config
 from models.pretrained.tensors import Tensor
 
@@ -17,6 +17,7 @@ class Format:
     prefix: of the base model in the names of tensors; files of the base model alone lack it.
     model: the config's model. config: the inverse, as near as the type comes to the model.
     tensors: all tensors of the model.
+    causal: whether its decoder sees nothing of what comes after.
     head, embedding: names of the tensors of which a file may hold both or, tied, the second.
     ignored: patterns of the names of tensors that are of no use for these outputs.
     copies: tensors that repeat another one, where a file has them: name -> name.
@@ -29,6 +30,7 @@ class Format:
     model: Callable[[Config], Stack]
     config: Callable[[Any], dict[str, Any]]
     tensors: Callable[[Any], Iterator[Tensor]]
+    causal: bool = True
     head: str = "lm_head.weight"
     embedding: str = ""
     ignored: tuple[str, ...] = ()
@@ -48,6 +50,8 @@ _NOT_THE_FUNCTION = {
         "n_kv_heads",
         "final_norm",
         "windows",
+        "rope_thetas",
+        "source",
         "attention_scale",
     ),
     *("bias", "qkv_bias", "output_bias", "feedforward_bias", "norm_bias"),
@@ -56,9 +60,14 @@ _NOT_THE_FUNCTION = {
 
 def function(model: Any) -> dict[str, Any]:
     """What the model computes from given parameters: fields, resolved where one means what another says."""
-    windows = [model.windows[i % len(model.windows)] for i in range(model.n_layers)] if model.windows else []
+    windows = in_turn(model.windows, model.n_layers)
     fields = {name: getattr(model, name) for name in model.__dataclass_fields__ if name not in _NOT_THE_FUNCTION}
     biases = ("qkv_bias", "output_bias", "feedforward_bias")
+    if model.positions != "rotary":
+        for name in ("rope_theta", "rotary_fraction", "rope_scaling"):
+            del fields[name]
+    else:
+        fields["rope_theta"] = in_turn(model.rope_thetas or (model.rope_theta,), model.n_layers)
     fields |= {
         "type": type(model).__name__,
         "hidden_width": model.hidden_width,
@@ -76,9 +85,6 @@ def function(model: Any) -> dict[str, Any]:
         fields["n_encoder_layers"] = model.n_encoder_layers or model.n_layers
     if model.positions != "learned":
         fields.pop("count_padding", None)
-    if model.positions != "rotary":
-        for name in ("rope_theta", "rotary_fraction", "rope_scaling"):
-            del fields[name]
     if model.positions != "relative":
         for name in ("relative_buckets", "relative_distance"):
             del fields[name]

@@ -1,6 +1,7 @@
 """The tensors of a folder's safetensors files, read one by one, and how each lies in our parameters."""
 
 import json
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,30 +19,35 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 class Tensors:
     """The tensors of `model.safetensors`, or of the shards that its index names; none is read before it is asked for.
 
-    Raises FileNotFoundError if there is no such file, and ValueError, naming the file, if one is damaged.
+    A whole file comes before an index, as in transformers. What torch.compile and wrappers for training put into names
+    is taken off. Raises FileNotFoundError if there is no such file, and ValueError, naming the file, if one is damaged
+    or two tensors have one name.
     """
 
     def __init__(self, directory: Path):
         self.directory = directory
-        self.files = {name: _open(directory / file) for name, file in self._places().items()}
+        self.files: dict[str, tuple[Any, str]] = {}
+        for name, file in self._places().items():
+            plain = plain_name(name)
+            if plain in self.files:
+                raise ValueError(f"{directory} has the tensor {plain} twice, also as {name}")
+            self.files[plain] = _open(directory / file), name
 
     def _places(self) -> dict[str, str]:
         """Tensor -> file."""
+        if (self.directory / SINGLE).exists():
+            return dict.fromkeys(_open(self.directory / SINGLE).keys(), SINGLE)
         index = self.directory / INDEX
-        if index.exists():
-            places = read_json(index).get("weight_map")
-            if not isinstance(places, dict):
-                raise ValueError(f"{index} has no weight_map")
-            opened = {file: set(_open(self.directory / file).keys()) for file in sorted(set(places.values()))}
-            for name, file in places.items():
-                if name not in opened[file]:
-                    raise ValueError(f"{self.directory / file} lacks {name}, which {INDEX} says it has")
-            return places
-        if not (self.directory / SINGLE).exists():
+        if not index.exists():
             pickled = sorted(self.directory.glob("*.bin"))
             hint = f"; {pickled[0].name} is a pickle, which is never read" if pickled else ""
             raise FileNotFoundError(f"{self.directory} has no {SINGLE} and no {INDEX}{hint}")
-        return dict.fromkeys(_open(self.directory / SINGLE).keys(), SINGLE)
+        places = weight_map(index)
+        opened = {file: set(_open(self.directory / file).keys()) for file in sorted(set(places.values()))}
+        for name, file in places.items():
+            if name not in opened[file]:
+                raise ValueError(f"{self.directory / file} lacks {name}, which {INDEX} says it has")
+        return places
 
     def __contains__(self, name: str) -> bool:
         return name in self.files
@@ -51,11 +57,39 @@ class Tensors:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor, which is not read."""
-        return tuple(self.files[name].get_slice(name).get_shape())
+        file, there = self.files[name]
+        return tuple(file.get_slice(there).get_shape())
 
     def __getitem__(self, name: str) -> np.ndarray:
         """A tensor, as float32."""
-        return np.asarray(self.files[name].get_tensor(name)).astype(np.float32)
+        file, there = self.files[name]
+        return np.asarray(file.get_tensor(there)).astype(np.float32)
+
+
+def plain_name(name: str) -> str:
+    """A name without what torch.compile, DistributedDataParallel, FSDP and checkpointing of activations put into it."""
+    inner = re.sub(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.", "", name)
+    return re.sub(r"^(module\.)+", "", inner)
+
+
+def weight_map(index: Path) -> dict[str, str]:
+    """Tensor -> file, as an index says. Raises ValueError, naming it, for one that says nothing such."""
+    places = read_object(index).get("weight_map")
+    if not isinstance(places, dict):
+        raise ValueError(f"{index} has no weight_map")
+    for file in places.values():
+        if not isinstance(file, str) or Path(file).name != file:
+            raise ValueError(f"{index} names the file {file!r}, which is not one of its folder")
+    return places
+
+
+def shards(directory: Path) -> set[str]:
+    """The names of the files of weights in pieces that a folder has, by its index or by their own names."""
+    try:
+        named = set(weight_map(directory / INDEX).values())
+    except (FileNotFoundError, ValueError):
+        named = set()
+    return named | {path.name for path in directory.glob("model-*-of-*.safetensors")}
 
 
 def _open(path: Path) -> Any:
@@ -67,7 +101,7 @@ def _open(path: Path) -> Any:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """A JSON object. Raises FileNotFoundError or ValueError, naming the file."""
     try:
         value = json.loads(path.read_text())
@@ -101,18 +135,38 @@ def _joined(xs: tuple[Any, ...]) -> Any:
     return jnp.concatenate(xs, axis=-1)
 
 
-def three_by_head(heads: int) -> Layout:
-    """Queries, keys and values of each head beside each other, [heads * 3 * head_dim, ...]."""
+def by_group(heads: int, groups: int) -> Layout:
+    """The queries of each group of heads, then its key and its value, [groups * (queries + 2) * head_dim, ...]."""
+    queries = heads // groups
 
     def read(x: Any) -> tuple[Any, ...]:
-        by_head = x.reshape(heads, 3, -1, *x.shape[1:])
-        return tuple(by_head[:, i].reshape(-1, *x.shape[1:]).T for i in range(3))
+        grouped = x.reshape(groups, queries + 2, -1, *x.shape[1:])
+        parts = grouped[:, :queries], grouped[:, queries], grouped[:, queries + 1]
+        return tuple(part.reshape(-1, *x.shape[1:]).T for part in parts)
 
     def write(*xs: Any) -> Any:
-        by_head = jnp.stack([x.T.reshape(heads, -1, *x.T.shape[1:]) for x in xs], axis=1)
-        return by_head.reshape(-1, *xs[0].T.shape[1:])
+        shapes = ((groups, n, -1, *xs[0].T.shape[1:]) for n in (queries, 1, 1))
+        grouped = jnp.concatenate([x.T.reshape(shape) for x, shape in zip(xs, shapes, strict=True)], axis=1)
+        return grouped.reshape(-1, *xs[0].T.shape[1:])
 
     return Layout(read, write)
+
+
+def stacked_rows(*sizes: int) -> Layout:
+    """Kernels of as many features below each other, [sum of sizes, inner]."""
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+    return Layout(lambda x: tuple(part.T for part in np.split(x, ends)), lambda *xs: jnp.concatenate([x.T for x in xs]))
+
+
+def interleaved(heads: int, features: int) -> Layout:
+    """A kernel of queries or keys whose first `features` of each head are rotated as pairs (2 i, 2 i + 1)."""
+
+    def reordered(x: Any, order: Any) -> Any:
+        by_head = x.reshape(heads, -1, x.shape[-1])
+        return by_head[:, [*order, *range(features, by_head.shape[1])]].reshape(x.shape)
+
+    order = [*range(0, features, 2), *range(1, features, 2)]
+    return Layout(lambda x: (reordered(x, order).T,), lambda x: reordered(x.T, np.argsort(order)))
 
 
 @dataclass(frozen=True)
@@ -124,9 +178,9 @@ class Tensor:
     layout: Layout = PLAIN
 
 
-def dense(name: str, path: str, bias: bool) -> list[Tensor]:
+def dense(name: str, path: str, bias: bool, kernels: Layout = TRANSPOSED) -> list[Tensor]:
     """A dense layer, whose kernel PyTorch keeps as [outer, inner]."""
-    kernel = [Tensor(f"{name}.weight", (f"{path}/kernel",), TRANSPOSED)]
+    kernel = [Tensor(f"{name}.weight", (f"{path}/kernel",), kernels)]
     return kernel + ([Tensor(f"{name}.bias", (f"{path}/bias",))] if bias else [])
 
 

@@ -60,7 +60,7 @@ def _riff(path: Path, content: bytes, rate: int) -> np.ndarray:
     try:
         with wave.open(io.BytesIO(content)) as file:
             form, frames = file.getparams(), file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError) as error:  # the last is of a chunk larger than the file
         raise ValueError(
             f"{path} cannot be read ({str(error) or 'it ends too early'}): needed is RIFF with PCM samples"
         ) from None

@@ -16,6 +16,8 @@ class _Idx(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ig
     """Reads the four idx files with gzip and NumPy. The stock builders read and encode them through TensorFlow."""
 
     URL: str
+    ARRAYS_SHA256: str
+    """`checksums.of_splits` of the arrays that `lab.data.images.images` makes."""
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         def file(name: str) -> Path:
@@ -39,6 +41,7 @@ class MNIST(_Idx, skip_registration=True):  # type: ignore[call-arg]
     URL = stock.MNIST.URL
     url_infos = stock.MNIST.url_infos
     _info = stock.MNIST._info
+    ARRAYS_SHA256 = "26020b70ea9e2c5146729084c521c5971d047d47449a84b39fe651f8548397f6"
 
 
 class FashionMNIST(_Idx, skip_registration=True):  # type: ignore[call-arg]
@@ -49,6 +52,7 @@ class FashionMNIST(_Idx, skip_registration=True):  # type: ignore[call-arg]
     URL = stock.FashionMNIST.URL
     url_infos = stock.FashionMNIST.url_infos
     _info = stock.FashionMNIST._info
+    ARRAYS_SHA256 = "0258a293a0eec8c3fe7d5347e9a26f32532288b2a45eb7ff4192ad297662c7ab"
 
 
 def _idx(path: Path, rank: int) -> np.ndarray:

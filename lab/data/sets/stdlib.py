@@ -22,12 +22,6 @@ LEFT_OUT = {
 }
 
 
-def read(data_dir: Path | None = None) -> tuple[dict[str, list[bytes]], dict[str, Any]]:
-    """The texts of every split in the order of their paths, and the version. Raises what `files` raises."""
-    splits, facts = files(data_dir)
-    return {split: list(rows.values()) for split, rows in splits.items()}, facts
-
-
 def files(data_dir: Path | None = None) -> tuple[dict[str, dict[str, bytes]], dict[str, Any]]:
     """The text of every path, in their order, of every split, and the version: Python's, and of the files themselves.
 
@@ -35,7 +29,7 @@ def files(data_dir: Path | None = None) -> tuple[dict[str, dict[str, bytes]], di
     prepared is keyed by Python's version and the sha256 of paths and texts, and compared to the library after reading:
     interpreters may share a folder. Raises FileNotFoundError when the interpreter comes without its source.
     """
-    builder = prepared.prepare(PythonStdlib, data_dir, config=config())
+    builder = prepared.prepare(PythonStdlib, data_dir)
     splits = {
         split: dict(sorted((example["path"].decode(), example["text"]) for example in rows))
         for split, rows in prepared.examples(builder).items()
@@ -62,6 +56,15 @@ class PythonStdlib(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
     name = "python_stdlib"
     VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(self, **options: Any):
+        super().__init__(**{"config": config(), **options})
+
+    @classmethod
+    def documents(cls, data_dir: Path | None) -> tuple[dict[str, list[bytes]], dict[str, Any]]:
+        """The texts of every split in the order of their paths, and the version. Raises what `files` raises."""
+        splits, facts = files(data_dir)
+        return {split: list(rows.values()) for split, rows in splits.items()}, facts
 
     def _info(self) -> Any:
         text = tfds.features.Text()
@@ -91,7 +94,7 @@ def _library() -> dict[str, bytes]:
     if {_split(path) for path in library} != set(SPLITS):
         raise FileNotFoundError(
             f"data 'stdlib' needs the standard library's source, and {root} has {len(library)} .py files: use another "
-            f"Python, or data 'text:GLOB' with files of your own"
+            f"Python, or data 'text:PATH' with files of your own"
         )
     return library
 

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from models.pretrained.config import Config, activation_name, rope_keys
+from models.pretrained.config import Config
 from models.pretrained.format import Format
 from models.pretrained.formats import llama
+from models.pretrained.names import activation_name
+from models.pretrained.rope import rope, rope_keys
 from models.pretrained.tensors import Tensor
 from models.transformer import Transformer
 
@@ -17,20 +19,15 @@ ROPE = {
 
 
 def model(config: Config) -> Transformer:
-    """The model of a config; one that says nothing of rotary positions means those of the published models."""
-    if not {"rope_parameters", "rope_scaling", "rope_theta"} & config.values.keys():
-        config.values["rope_parameters"] = ROPE
-    for name in ("post_norm", "mlp_bias"):
-        config.expect(name, False)
-    config.expect("qk_norm", True)
-    fields = llama.common(config, context=65536, tied=False)
+    """The model of a config; one without scaled rotary positions means those of the published models."""
+    fields = llama.common(config)
     return Transformer(
         **fields,
-        **config.rope(fields["context"], theta=12e6),
-        activation=config.activation("hidden_act", default="xielu"),
+        **rope(config, fields["context"], default=ROPE),
+        activation=config.activation("hidden_act"),
         bias=False,
         norm="rmsnorm",
-        norm_epsilon=config.take("rms_norm_eps", default=1e-5),
+        norm_epsilon=config.take("rms_norm_eps"),
         qk_norm=True,
     )
 

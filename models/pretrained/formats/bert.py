@@ -5,38 +5,42 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from models.pretrained.config import Config, activation_name
+from models.pretrained.config import Config
 from models.pretrained.format import Format
-from models.pretrained.tensors import Layout, Tensor, dense, learned_activation, norm
+from models.pretrained.names import activation_name
+from models.pretrained.tensors import PLAIN, Layout, Tensor, dense, learned_activation, norm
 from models.transformer import Transformer
 
 
 def model(config: Config) -> Transformer:
     """The model of a config, with the head of masked language modelling."""
+    return Transformer(**fields(config))
+
+
+def fields(config: Config) -> dict[str, Any]:
+    """The fields of BERT, and of the types that follow its names."""
     config.expect("is_decoder", False)
-    config.expect("position_embedding_type", "absolute")
-    config.ignore("directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers")
-    config.ignore("pooler_size_per_head", "pooler_type")  # of the pooler, which these outputs do not need
-    activation = config.activation("hidden_act", default="gelu")
-    return Transformer(
-        architecture="encoder",
-        vocab_size=config.take("vocab_size", default=30522),
-        context=config.take("max_position_embeddings", default=512),
-        token_types=config.take("type_vocab_size", default=2),
-        d_model=config.take("hidden_size", default=768),
-        n_layers=config.take("num_hidden_layers", default=12),
-        n_heads=config.take("num_attention_heads", default=12),
-        d_ff=config.take("intermediate_size", default=3072),
-        match="width",
-        activation=activation,
-        head_activation=activation,
-        head_bias=True,
-        norm_epsilon=config.take("layer_norm_eps", default=1e-12),
-        placement="post",
-        embedding_norm=True,
-        tied=config.take("tie_word_embeddings", default=True),
-        initialization="truncated",
-    )
+    config.expect("add_cross_attention", False)
+    activation = config.activation("hidden_act")
+    return {
+        "architecture": "encoder",
+        "vocab_size": config.take("vocab_size"),
+        "context": config.take("max_position_embeddings"),
+        "token_types": config.take("type_vocab_size"),
+        "d_model": config.take("hidden_size"),
+        "n_layers": config.take("num_hidden_layers"),
+        "n_heads": config.take("num_attention_heads"),
+        "d_ff": config.take("intermediate_size"),
+        "match": "width",
+        "activation": activation,
+        "head_activation": activation,
+        "head_bias": True,
+        "norm_epsilon": config.take("layer_norm_eps"),
+        "placement": "post",
+        "embedding_norm": True,
+        "tied": config.take("tie_word_embeddings"),
+        "initialization": "truncated",
+    }
 
 
 def config(model: Any) -> dict[str, Any]:
@@ -57,19 +61,7 @@ def config(model: Any) -> dict[str, Any]:
 
 def tensors(model: Any) -> Iterator[Tensor]:
     """The tensors of a model."""
-    for theirs, ours in (("word", "token"), ("position", "position"), ("token_type", "type")):
-        yield Tensor(f"bert.embeddings.{theirs}_embeddings.weight", (f"{ours}_embedding/embedding",))
-    yield from norm("bert.embeddings.LayerNorm", "embedding_norm", model)
-    for i in range(model.n_layers):
-        theirs, ours = f"bert.encoder.layer.{i}", f"layer_{i}"
-        for name in ("query", "key", "value"):
-            yield from dense(f"{theirs}.attention.self.{name}", f"{ours}/attention/{name}", True)
-        yield from dense(f"{theirs}.attention.output.dense", f"{ours}/attention/output", True)
-        yield from norm(f"{theirs}.attention.output.LayerNorm", f"{ours}/attention_norm", model)
-        yield from dense(f"{theirs}.intermediate.dense", f"{ours}/feedforward/up", True)
-        yield from learned_activation(f"{theirs}.intermediate.intermediate_act_fn", f"{ours}/feedforward", model)
-        yield from dense(f"{theirs}.output.dense", f"{ours}/feedforward/down", True)
-        yield from norm(f"{theirs}.output.LayerNorm", f"{ours}/feedforward_norm", model)
+    yield from body(model, "bert")
     yield from dense("cls.predictions.transform.dense", "head_dense", True)
     yield from norm("cls.predictions.transform.LayerNorm", "head_norm", model)
     if model.tied:
@@ -80,8 +72,27 @@ def tensors(model: Any) -> Iterator[Tensor]:
         yield Tensor("cls.predictions.bias", (), Layout(lambda x: (), lambda: jnp.zeros(model.vocab_size)))
 
 
+def body(model: Any, base: str, positions: Layout = PLAIN) -> Iterator[Tensor]:
+    """The tensors of a model but its head, under the name of the base model; and how it keeps its positions."""
+    for theirs, ours, layout in (("word", "token", PLAIN), ("position", "position", positions)):
+        yield Tensor(f"{base}.embeddings.{theirs}_embeddings.weight", (f"{ours}_embedding/embedding",), layout)
+    yield Tensor(f"{base}.embeddings.token_type_embeddings.weight", ("type_embedding/embedding",))
+    yield from norm(f"{base}.embeddings.LayerNorm", "embedding_norm", model)
+    for i in range(model.n_layers):
+        theirs, ours = f"{base}.encoder.layer.{i}", f"layer_{i}"
+        for name in ("query", "key", "value"):
+            yield from dense(f"{theirs}.attention.self.{name}", f"{ours}/attention/{name}", True)
+        yield from dense(f"{theirs}.attention.output.dense", f"{ours}/attention/output", True)
+        yield from norm(f"{theirs}.attention.output.LayerNorm", f"{ours}/attention_norm", model)
+        yield from dense(f"{theirs}.intermediate.dense", f"{ours}/feedforward/up", True)
+        yield from learned_activation(f"{theirs}.intermediate.intermediate_act_fn", f"{ours}/feedforward", model)
+        yield from dense(f"{theirs}.output.dense", f"{ours}/feedforward/down", True)
+        yield from norm(f"{theirs}.output.LayerNorm", f"{ours}/feedforward_norm", model)
+
+
 FORMAT = Format(
     *("bert", "BertForMaskedLM", "bert.", model, config, tensors),
+    causal=False,
     head="cls.predictions.decoder.weight",
     embedding="bert.embeddings.word_embeddings.weight",
     ignored=(

@@ -5,30 +5,28 @@ from typing import Any
 
 from models.pretrained.config import Config
 from models.pretrained.format import Format
-from models.pretrained.tensors import Tensor, dense, norm, three_by_head
+from models.pretrained.tensors import Tensor, by_group, dense, norm
 from models.transformer import Transformer
 
 
 def model(config: Config) -> Transformer:
     """The model of a config."""
-    config.ignore("slow_but_exact", "offset_alibi", "skip_bias_add", "skip_bias_add_qkv", "masked_softmax_fusion")
-    config.ignore("attention_softmax_in_fp32", "bias_dropout_fusion")  # the order of operations, the same function
-    d_model = config.take("n_embed", "hidden_size", default=64)
+    d_model = config.take("n_embed") or config.take("hidden_size")
     config.ignore("hidden_size")
-    config.expect("n_inner", 4 * d_model)
+    config.repeat("n_inner", 4 * d_model)
     return Transformer(
-        vocab_size=config.take("vocab_size", default=250880),
-        context=config.take("seq_length", default=2048),
+        vocab_size=config.take("vocab_size"),
+        context=config.beside("seq_length", "int", 2048),
         d_model=d_model,
-        n_layers=config.take("n_layer", "num_hidden_layers", default=2),
-        n_heads=config.take("n_head", "num_attention_heads", default=8),
+        n_layers=config.take("n_layer"),
+        n_heads=config.take("n_head"),
         match="width",
         activation="gelu_tanh",
-        norm_epsilon=config.take("layer_norm_epsilon", default=1e-5),
-        placement="input" if config.take("apply_residual_connection_post_layernorm", default=False) else "pre",
+        norm_epsilon=config.take("layer_norm_epsilon"),
+        placement="input" if config.take("apply_residual_connection_post_layernorm") else "pre",
         embedding_norm=True,
         positions="alibi",
-        tied=config.take("tie_word_embeddings", default=True),
+        tied=config.take("tie_word_embeddings"),
     )
 
 
@@ -54,9 +52,10 @@ def tensors(model: Any) -> Iterator[Tensor]:
         theirs, ours = f"transformer.h.{i}", f"layer_{i}"
         yield from norm(f"{theirs}.input_layernorm", f"{ours}/attention_norm", model)
         yield from norm(f"{theirs}.post_attention_layernorm", f"{ours}/feedforward_norm", model)
+        layout = by_group(model.n_heads, model.n_heads)
         for kind, key in (("weight", "kernel"), ("bias", "bias")):
             fused = tuple(f"{ours}/attention/{name}/{key}" for name in ("query", "key", "value"))
-            yield Tensor(f"{theirs}.self_attention.query_key_value.{kind}", fused, three_by_head(model.n_heads))
+            yield Tensor(f"{theirs}.self_attention.query_key_value.{kind}", fused, layout)
         yield from dense(f"{theirs}.self_attention.dense", f"{ours}/attention/output", True)
         yield from dense(f"{theirs}.mlp.dense_h_to_4h", f"{ours}/feedforward/up", True)
         yield from dense(f"{theirs}.mlp.dense_4h_to_h", f"{ours}/feedforward/down", True)

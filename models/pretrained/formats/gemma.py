@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from models.activations import glu_of
-from models.pretrained.config import Config, activation_name, rope_keys
+from models.layers.stack import in_turn
+from models.pretrained.config import Config
 from models.pretrained.format import Format, inverse_square
 from models.pretrained.formats import llama
+from models.pretrained.names import activation_name
+from models.pretrained.rope import rope, rope_keys
 from models.pretrained.tensors import BEYOND_ONE, Tensor
 from models.transformer import Transformer
 
@@ -21,13 +24,13 @@ SANDWICH = (
 def _common(config: Config) -> dict[str, Any]:
     # True means one mask or the other in transformers, with the kernel of attention and with the padding.
     config.expect("use_bidirectional_attention", False)
-    fields = llama.common(config, context=8192, tied=True)
+    fields = llama.common(config)
     return {
         **fields,
-        **config.rope(fields["context"]),
+        **rope(config, fields["context"]),
         "bias": False,
         "norm": "rmsnorm",
-        "norm_epsilon": config.take("rms_norm_eps", default=1e-6),
+        "norm_epsilon": config.take("rms_norm_eps"),
         "scale_embeddings": True,
     }
 
@@ -42,11 +45,10 @@ def _common_keys(model: Any) -> dict[str, Any]:
 
 def model(config: Config) -> Transformer:
     """The model of a config of the first Gemma."""
-    name = config.take("hidden_activation", "hidden_act", default="gelu_pytorch_tanh")
-    config.ignore("hidden_act")
+    name = config.take("hidden_act")
     # Its first configs say gelu and mean the tanh form.
     activation = config.known_activation("hidden_act", "gelu_pytorch_tanh" if name == "gelu" else name)
-    return Transformer(activation=glu_of(activation), **{"head_dim": 256, **_common(config)})
+    return Transformer(activation=glu_of(activation), **_common(config))
 
 
 def config(model: Any) -> dict[str, Any]:
@@ -62,29 +64,21 @@ def tensors(model: Any) -> Iterator[Tensor]:
 def model_2(config: Config) -> Transformer:
     """The model of a config of Gemma 2."""
     fields = _common(config)
-    config.ignore("hidden_act", "cache_implementation")
-    window = config.take("sliding_window", default=4096)
-    kinds = config.take("layer_types")
-    if kinds is None:
-        kinds = [("sliding_attention", "full_attention")[i % 2] for i in range(fields["n_layers"])]
-    for kind in kinds:
-        if kind not in ("sliding_attention", "full_attention"):
-            raise config.unsupported("layer_types", kind, ("sliding_attention", "full_attention"))
-    windows = tuple(window if kind == "sliding_attention" else 0 for kind in kinds)
+    kinds = [("sliding_attention", "full_attention")[i % 2] for i in range(fields["n_layers"])]
     return Transformer(
-        activation=glu_of(config.activation("hidden_activation", default="gelu_pytorch_tanh")),
+        activation=glu_of(config.activation("hidden_activation")),
         placement="sandwich",
-        attention_scale=config.take("query_pre_attn_scalar", default=256) ** -0.5,
+        attention_scale=config.take("query_pre_attn_scalar", positive=True) ** -0.5,
         attention_cap=config.take("attn_logit_softcapping"),
         logit_cap=config.take("final_logit_softcapping"),
-        windows=windows if any(windows) else (),
-        **{"head_dim": 256, **fields},
+        windows=config.windows(fields["n_layers"], config.take("sliding_window", positive=True), kinds),
+        **fields,
     )
 
 
 def config_2(model: Any) -> dict[str, Any]:
     """The config of a model of Gemma 2."""
-    windows = [model.windows[i % len(model.windows)] if model.windows else 0 for i in range(model.n_layers)]
+    windows = in_turn(model.windows or (0,), model.n_layers)
     scale = model.width**-0.5 if model.attention_scale is None else model.attention_scale
     return {
         **_common_keys(model),

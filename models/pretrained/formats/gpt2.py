@@ -3,31 +3,31 @@
 from collections.abc import Iterator
 from typing import Any
 
-from models.pretrained.config import Config, activation_name
+from models.pretrained.config import Config
 from models.pretrained.format import Format
+from models.pretrained.names import activation_name
 from models.pretrained.tensors import PLAIN, THREE, Tensor, learned_activation, norm
 from models.transformer import Transformer
 
 
 def model(config: Config) -> Transformer:
     """The model of a config."""
-    config.ignore("reorder_and_upcast_attn", "n_ctx")  # the order of operations, the same function
-    config.ignore("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels")
-    config.ignore("summary_first_dropout")
-    d_model = config.take("n_embd", "hidden_size", default=768)
+    config.expect("add_cross_attention", False)
+    config.ignore("reorder_and_upcast_attn")  # the order of operations, the same function
+    d_model = config.take("n_embd")
     return Transformer(
-        vocab_size=config.take("vocab_size", default=50257),
-        context=config.take("n_positions", "max_position_embeddings", default=1024),
+        vocab_size=config.take("vocab_size"),
+        context=config.take("n_positions"),
         d_model=d_model,
-        n_layers=config.take("n_layer", "num_hidden_layers", default=12),
-        n_heads=config.take("n_head", "num_attention_heads", default=12),
-        d_ff=config.take("n_inner", default=4 * d_model),
+        n_layers=config.take("n_layer"),
+        n_heads=config.take("n_head"),
+        d_ff=config.take("n_inner", positive=True) or 4 * d_model,
         match="width",
-        activation=config.activation("activation_function", default="gelu_new"),
-        norm_epsilon=config.take("layer_norm_epsilon", default=1e-5),
-        attention_scale=None if config.take("scale_attn_weights", default=True) else 1.0,
-        scale_by_layer=config.take("scale_attn_by_inverse_layer_idx", default=False),
-        tied=config.take("tie_word_embeddings", default=True),
+        activation=config.activation("activation_function"),
+        norm_epsilon=config.take("layer_norm_epsilon"),
+        attention_scale=None if config.take("scale_attn_weights") else 1.0,
+        scale_by_layer=config.take("scale_attn_by_inverse_layer_idx"),
+        tied=config.take("tie_word_embeddings"),
     )
 
 

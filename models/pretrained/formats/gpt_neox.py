@@ -3,38 +3,44 @@
 from collections.abc import Iterator
 from typing import Any
 
-from models.pretrained.config import Config, activation_name, rope_keys
+from models.pretrained.config import Config
 from models.pretrained.format import Format
-from models.pretrained.tensors import Tensor, dense, learned_activation, norm, three_by_head
+from models.pretrained.names import activation_name
+from models.pretrained.rope import rope, rope_keys
+from models.pretrained.tensors import Tensor, by_group, dense, learned_activation, norm
 from models.transformer import Transformer
 
 
 def model(config: Config) -> Transformer:
     """The model of a config."""
-    context = config.take("max_position_embeddings", default=2048)
-    bias = config.take("attention_bias", default=True)
+    context, d_model, n_heads = (
+        config.take(name, positive=True) for name in ("max_position_embeddings", "hidden_size", "num_attention_heads")
+    )
+    config.repeat("head_dim", d_model // n_heads)
+    bias = config.take("attention_bias")
+    config.ignore("is_decoder")
     return Transformer(
-        vocab_size=config.take("vocab_size", default=50432),
+        vocab_size=config.take("vocab_size"),
         context=context,
-        d_model=config.take("hidden_size", default=6144),
-        n_layers=config.take("num_hidden_layers", default=44),
-        n_heads=config.take("num_attention_heads", default=64),
-        d_ff=config.take("intermediate_size", default=24576),
+        d_model=d_model,
+        n_layers=config.take("num_hidden_layers"),
+        n_heads=n_heads,
+        d_ff=config.take("intermediate_size"),
         match="width",
-        activation=config.activation("hidden_act", default="gelu"),
-        norm_epsilon=config.take("layer_norm_eps", default=1e-5),
-        residual="parallel" if config.take("use_parallel_residual", default=True) else "sequential",
+        activation=config.activation("hidden_act"),
+        norm_epsilon=config.take("layer_norm_eps"),
+        residual="parallel" if config.take("use_parallel_residual") else "sequential",
         qkv_bias=bias,
         output_bias=bias,
-        tied=config.take("tie_word_embeddings", default=False),
-        **config.rope(context, fraction=0.25),
+        tied=config.take("tie_word_embeddings"),
+        **rope(config, context, theta="rotary_emb_base", fraction="rotary_pct"),
     )
 
 
 def config(model: Any) -> dict[str, Any]:
     """The config of a model."""
     return {
-        **rope_keys(model),
+        **rope_keys(model, partial=True),
         "vocab_size": model.vocab_size,
         "max_position_embeddings": model.context,
         "hidden_size": model.d_model,
@@ -61,7 +67,7 @@ def tensors(model: Any) -> Iterator[Tensor]:
         kinds = [("weight", "kernel")] + ([("bias", "bias")] if model.has_bias("qkv_bias") else [])
         for kind, key in kinds:
             fused = tuple(f"{ours}/attention/{name}/{key}" for name in ("query", "key", "value"))
-            yield Tensor(f"{theirs}.attention.query_key_value.{kind}", fused, three_by_head(model.n_heads))
+            yield Tensor(f"{theirs}.attention.query_key_value.{kind}", fused, by_group(model.n_heads, model.n_heads))
         yield from dense(f"{theirs}.attention.dense", f"{ours}/attention/output", model.has_bias("output_bias"))
         yield from dense(f"{theirs}.mlp.dense_h_to_4h", f"{ours}/feedforward/up", True)
         yield from learned_activation(f"{theirs}.mlp.act", f"{ours}/feedforward", model)

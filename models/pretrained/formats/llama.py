@@ -4,36 +4,37 @@ from collections.abc import Iterator
 from typing import Any
 
 from models.activations import glu_of
-from models.pretrained.config import Config, activation_name, rope_keys
+from models.pretrained.config import Config
 from models.pretrained.format import Format
+from models.pretrained.names import activation_name
+from models.pretrained.rope import rope, rope_keys
 from models.pretrained.tensors import PLAIN, Layout, Tensor, dense, learned_activation, norm
 from models.transformer import Transformer
 
 NORMS = (("input_layernorm", "attention_norm"), ("post_attention_layernorm", "feedforward_norm"))
 
 
-def common(config: Config, context: int, tied: bool) -> dict[str, Any]:
+def common(config: Config) -> dict[str, Any]:
     """Fields that all of these types name alike."""
-    heads = config.take("num_attention_heads", default=32)
-    bias = config.take("attention_bias", default=False)
+    bias = config.take("attention_bias") if "attention_bias" in config.keys else False
     return {
-        "vocab_size": config.need("vocab_size"),
-        "context": config.take("max_position_embeddings", default=context),
-        "d_model": config.need("hidden_size"),
-        "n_layers": config.need("num_hidden_layers"),
-        "n_heads": heads,
-        "n_kv_heads": config.take("num_key_value_heads", default=heads),
+        "vocab_size": config.take("vocab_size"),
+        "context": config.take("max_position_embeddings"),
+        "d_model": config.take("hidden_size"),
+        "n_layers": config.take("num_hidden_layers"),
+        "n_heads": config.take("num_attention_heads"),
+        "n_kv_heads": config.take("num_key_value_heads"),
         "head_dim": config.take("head_dim"),
-        "d_ff": config.need("intermediate_size"),
+        "d_ff": config.take("intermediate_size"),
         "match": "width",
         "qkv_bias": bias,
         "output_bias": bias,
-        "tied": config.take("tie_word_embeddings", default=tied),
+        "tied": config.take("tie_word_embeddings"),
     }
 
 
-def common_keys(model: Any) -> dict[str, Any]:
-    """The inverse of `common`."""
+def common_keys(model: Any, bias: bool = True) -> dict[str, Any]:
+    """The inverse of `common`; types without a key for the biases of attention do without `bias`."""
     return {
         "vocab_size": model.vocab_size,
         "max_position_embeddings": model.context,
@@ -43,23 +44,22 @@ def common_keys(model: Any) -> dict[str, Any]:
         "num_key_value_heads": model.n_kv_heads or model.n_heads,
         "head_dim": model.width,
         "intermediate_size": model.hidden_width,
-        "attention_bias": model.has_bias("qkv_bias"),
+        **({"attention_bias": model.has_bias("qkv_bias")} if bias else {}),
         "tie_word_embeddings": model.tied,
     }
 
 
 def model(config: Config) -> Transformer:
     """The model of a config."""
-    fields = common(config, context=2048, tied=False)
-    config.ignore("max_sequence_length")
+    fields = common(config)
     return Transformer(
         **fields,
-        activation=glu_of(config.activation("hidden_act", default="silu")),
-        feedforward_bias=config.take("mlp_bias", default=False),
+        activation=glu_of(config.activation("hidden_act")),
+        feedforward_bias=config.take("mlp_bias"),
         bias=False,
         norm="rmsnorm",
-        norm_epsilon=config.take("rms_norm_eps", default=1e-6),
-        **config.rope(fields["context"]),
+        norm_epsilon=config.take("rms_norm_eps"),
+        **rope(config, fields["context"]),
     )
 
 
@@ -83,8 +83,8 @@ def tensors(model: Any, norms: tuple[tuple[str, str], ...] = NORMS, scale: Layou
         theirs, ours = f"model.layers.{i}", f"layer_{i}"
         for name, short in (("query", "q"), ("key", "k"), ("value", "v")):
             yield from dense(f"{theirs}.self_attn.{short}_proj", f"{ours}/attention/{name}", qkv)
-            if model.qk_norm and name != "value":
-                yield from norm(f"{theirs}.self_attn.{short}_norm", f"{ours}/attention/{name}_norm", model)
+            if (model.qk_norm or model.joint_qk_norm) and name != "value":
+                yield from norm(f"{theirs}.self_attn.{short}_norm", f"{ours}/attention/{name}_norm", model, scale)
         yield from dense(f"{theirs}.self_attn.o_proj", f"{ours}/attention/output", output)
         for their_name, name in (*inputs, ("down_proj", "down")):
             yield from dense(f"{theirs}.mlp.{their_name}", f"{ours}/feedforward/{name}", bias)

@@ -5,8 +5,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from models.pretrained.config import Config, activation_name
+from models.pretrained.config import Config
 from models.pretrained.format import Format
+from models.pretrained.names import activation_name
 from models.pretrained.tensors import TRANSPOSED, Layout, Tensor, dense, learned_activation, norm
 from models.transformer import Transformer
 
@@ -16,27 +17,27 @@ POSITIONS = Layout(lambda x: (x[2:],), lambda x: jnp.concatenate([jnp.zeros_like
 
 def model(config: Config) -> Transformer:
     """The model of a config."""
-    before = config.take("do_layer_norm_before", default=True)
-    removed = config.take("_remove_final_layer_norm", default=False)
-    d_model, embedding_dim = config.take("hidden_size", default=768), config.take("word_embed_proj_dim")
-    bias = config.take("enable_bias", default=True)
+    before = config.take("do_layer_norm_before")
+    removed = config.take("_remove_final_layer_norm")
+    d_model, embedding_dim = config.take("hidden_size"), config.take("word_embed_proj_dim")
+    bias = config.take("enable_bias")
     return Transformer(
-        vocab_size=config.take("vocab_size", default=50272),
-        context=config.take("max_position_embeddings", default=2048),
+        vocab_size=config.take("vocab_size"),
+        context=config.take("max_position_embeddings"),
         count_padding=False,
         d_model=d_model,
         embedding_dim=None if embedding_dim == d_model else embedding_dim,
-        n_layers=config.take("num_hidden_layers", default=12),
-        n_heads=config.take("num_attention_heads", default=12),
-        d_ff=config.take("ffn_dim", default=3072),
+        n_layers=config.take("num_hidden_layers"),
+        n_heads=config.take("num_attention_heads"),
+        d_ff=config.take("ffn_dim"),
         match="width",
-        activation=config.activation("activation_function", default="relu"),
+        activation=config.activation("activation_function"),
         placement="pre" if before else "post",
         final_norm=before and not removed,
         bias=bias,
         norm_bias=True,
-        norm_scale=config.take("layer_norm_elementwise_affine", default=True),
-        tied=config.take("tie_word_embeddings", default=True),
+        norm_scale=config.take("layer_norm_elementwise_affine"),
+        tied=config.take("tie_word_embeddings"),
     )
 
 

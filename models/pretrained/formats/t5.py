@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from models.activations import glu_of
-from models.pretrained.config import Config, activation_name
+from models.activations import Activation, glu_of
+from models.pretrained.config import Config
 from models.pretrained.format import Format
+from models.pretrained.names import activation_name
 from models.pretrained.tensors import Tensor, dense, learned_activation, norm
 from models.transformer import EncoderDecoder
 
@@ -13,37 +14,45 @@ from models.transformer import EncoderDecoder
 def model(config: Config) -> EncoderDecoder:
     """The model of a config, of T5 1.0 and 1.1 alike."""
     config.expect("is_decoder", False)
-    config.ignore("dense_act_fn", "is_gated_act")  # they follow from feed_forward_proj
-    gate, _, name = config.take("feed_forward_proj", default="relu").rpartition("-")
-    if gate not in ("", "gated"):
-        raise config.unsupported("feed_forward_proj", f"{gate}-{name}", ("ACTIVATION", "gated-ACTIVATION"))
-    # Published as gated-gelu, T5 1.1 was trained with the tanh form.
-    pointwise = config.known_activation("feed_forward_proj", "gelu_new" if (gate, name) == ("gated", "gelu") else name)
-    layers = config.take("num_layers", "num_hidden_layers", default=6)
-    tied = config.take("tie_word_embeddings", default=True)
+    pointwise, gated = _activation(config)
+    layers, tied = config.take("num_layers"), config.take("tie_word_embeddings") is not False
+    scaled = config.take("scale_decoder_outputs")
     return EncoderDecoder(
-        vocab_size=config.take("vocab_size", default=32128),
-        context=config.take("n_positions", default=512),
-        d_model=config.take("d_model", "hidden_size", default=512),
-        n_layers=config.take("num_decoder_layers", default=layers),
+        vocab_size=config.take("vocab_size"),
+        context=config.beside("n_positions", "int", 512),
+        d_model=config.take("d_model"),
+        n_layers=config.take("num_decoder_layers") or layers,
         n_encoder_layers=layers,
-        n_heads=config.take("num_heads", "num_attention_heads", default=8),
-        head_dim=config.take("d_kv", "head_dim", default=64),
-        d_ff=config.take("d_ff", default=2048),
+        n_heads=config.take("num_heads"),
+        head_dim=config.take("d_kv"),
+        d_ff=config.take("d_ff"),
         match="width",
-        activation=glu_of(pointwise) if gate else pointwise,
+        activation=glu_of(pointwise) if gated else pointwise,
         norm="rmsnorm",
-        norm_epsilon=config.take("layer_norm_epsilon", default=1e-6),
+        norm_epsilon=config.take("layer_norm_epsilon"),
         bias=False,
         positions="relative",
-        relative_buckets=config.take("relative_attention_num_buckets", default=32),
-        relative_distance=config.take("relative_attention_max_distance", default=128),
+        relative_buckets=config.take("relative_attention_num_buckets"),
+        relative_distance=config.take("relative_attention_max_distance"),
         attention_scale=1.0,
-        scale_output=config.take("scale_decoder_outputs", default=tied),
+        scale_output=tied if scaled is None else scaled,
         tied=tied,
         initialization="lecun",
         embedding_std=1.0,
     )
+
+
+def _activation(config: Config) -> tuple[Activation, bool]:
+    """The pointwise activation, and whether it gates; the two keys that repeat `feed_forward_proj` win over it."""
+    name = config.take("feed_forward_proj")
+    gate, _, own = name.rpartition("-")
+    if gate not in ("", "gated"):
+        config.unsupported("feed_forward_proj", name, ("ACTIVATION", "gated-ACTIVATION"))
+    gated, given = config.take("is_gated_act"), config.take("dense_act_fn")
+    # Published as gated-gelu, T5 1.1 was trained with the tanh form.
+    own = "gelu_new" if name == "gated-gelu" else own
+    found = config.known_activation("dense_act_fn" if given else "feed_forward_proj", given or own)
+    return found, gate == "gated" if gated is None else gated
 
 
 def config(model: Any) -> dict[str, Any]:
@@ -58,8 +67,9 @@ def config(model: Any) -> dict[str, Any]:
         "num_heads": model.n_heads,
         "d_kv": model.width,
         "d_ff": model.hidden_width,
-        # The tanh form when gated: see above.
-        "feed_forward_proj": f"gated-{name}".replace("gelu_pytorch_tanh", "gelu") if model.activation.gated else name,
+        "feed_forward_proj": f"gated-{name}" if model.activation.gated else name,
+        "dense_act_fn": name,  # "gated-gelu" alone means the tanh form
+        "is_gated_act": model.activation.gated,
         "layer_norm_epsilon": model.norm_epsilon,
         "relative_attention_num_buckets": model.relative_buckets,
         "relative_attention_max_distance": model.relative_distance,

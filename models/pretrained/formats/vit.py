@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from models.pretrained.config import Config, activation_name
+from models.pretrained.config import Config
 from models.pretrained.format import Format
+from models.pretrained.names import activation_name
 from models.pretrained.tensors import Layout, Tensor, dense, learned_activation, norm
 from models.vision import VisionTransformer
 
@@ -14,26 +15,29 @@ POSITIONS = Layout(lambda x: (x.reshape(x.shape[-2:]),), lambda x: x[None])
 
 def model(config: Config) -> VisionTransformer:
     """The model of a config; a number of classes that it does not say is 2, as in transformers."""
-    config.ignore(
-        "encoder_stride", "pooler_output_size", "pooler_act", "tie_word_embeddings"
-    )  # of heads that these outputs do not need
-    height, width = _pair(config.take("image_size", default=224))
-    labels = config.take("id2label") or dict.fromkeys(range(config.take("num_labels", default=2)))
+    config.ignore("encoder_stride", "pooler_output_size", "pooler_act")  # of heads that these outputs do not need
+    height, width = _pair(config.take("image_size"))
     return VisionTransformer(
         image_size=(height, width),
-        patch_size=_pair(config.take("patch_size", default=16)),
-        channels=config.take("num_channels", default=3),
-        classes=len(labels),
-        d_model=config.take("hidden_size", default=768),
-        n_layers=config.take("num_hidden_layers", default=12),
-        n_heads=config.take("num_attention_heads", default=12),
-        d_ff=config.take("intermediate_size", default=3072),
+        patch_size=_pair(config.take("patch_size")),
+        channels=config.take("num_channels"),
+        classes=classes(config),
+        d_model=config.take("hidden_size"),
+        n_layers=config.take("num_hidden_layers"),
+        n_heads=config.take("num_attention_heads"),
+        d_ff=config.take("intermediate_size"),
         match="width",
-        activation=config.activation("hidden_act", default="gelu"),
-        norm_epsilon=config.take("layer_norm_eps", default=1e-12),
-        qkv_bias=config.take("qkv_bias", default=True),
+        activation=config.activation("hidden_act"),
+        norm_epsilon=config.take("layer_norm_eps"),
+        qkv_bias=config.take("qkv_bias"),
         initialization="truncated",
     )
+
+
+def classes(config: Config) -> int:
+    """How many classes a config names, or says that there are."""
+    labels = config.take("id2label")
+    return config.beside("num_labels", "int", 2) if labels is None else len(labels)
 
 
 def _pair(size: Any) -> tuple[int, int]:
@@ -86,6 +90,7 @@ def tensors(model: Any) -> Iterator[Tensor]:
 
 FORMAT = Format(
     *("vit", "ViTForImageClassification", "vit.", model, config, tensors),
+    causal=False,
     head="",
     ignored=(r"(vit\.)?pooler\..*",),
 )

@@ -1,0 +1,1 @@
+"""Whether the statistics keep their promises: experiments simulated with known truth, one subject a file."""

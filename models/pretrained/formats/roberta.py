@@ -1,0 +1,55 @@
+"""RoBERTa: BERT with other names, whose positions are counted over what is not padding, and an output of its own.
+
+There a token is padding if it is the padding token; here the mask alone says so. The two agree where the mask leaves
+out the padding tokens and nothing else.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax.numpy as jnp
+
+from models.pretrained.config import Config
+from models.pretrained.format import Format
+from models.pretrained.formats import bert
+from models.pretrained.formats.opt import POSITIONS
+from models.pretrained.tensors import Layout, Tensor, dense, norm
+from models.transformer import Transformer
+
+
+def model(config: Config) -> Transformer:
+    """The model of a config, with the head of masked language modelling."""
+    config.expect("pad_token_id", 1)  # positions are counted from the next number on
+    fields = bert.fields(config)
+    return Transformer(**{**fields, "context": fields["context"] - 2, "head_activation": "gelu"}, count_padding=False)
+
+
+def config(model: Any) -> dict[str, Any]:
+    """The config of a model."""
+    return {**bert.config(model), "max_position_embeddings": model.context + 2, "pad_token_id": 1}
+
+
+def tensors(model: Any) -> Iterator[Tensor]:
+    """The tensors of a model."""
+    yield from bert.body(model, "roberta", POSITIONS)
+    yield from dense("lm_head.dense", "head_dense", True)
+    yield from norm("lm_head.layer_norm", "head_norm", model)
+    if model.tied:
+        yield Tensor("lm_head.bias", ("head_bias",))
+    else:
+        yield Tensor("lm_head.decoder.bias", ("head/bias",))
+        # Of no use where the output layer has a bias of its own, but transformers asks for it.
+        yield Tensor("lm_head.bias", (), Layout(lambda x: (), lambda: jnp.zeros(model.vocab_size)))
+
+
+FORMAT = Format(
+    *("roberta", "RobertaForMaskedLM", "roberta.", model, config, tensors),
+    causal=False,
+    head="lm_head.decoder.weight",
+    embedding="roberta.embeddings.word_embeddings.weight",
+    ignored=(r"(roberta\.)?pooler\..*", r"(roberta\.)?embeddings\.(position|token_type)_ids", r"lm_head\.bias"),
+    instead=(
+        ("lm_head.bias", ("lm_head.decoder.bias",)),
+        ("lm_head.decoder.bias", ("lm_head.decoder.bias", "lm_head.bias")),
+    ),
+)
