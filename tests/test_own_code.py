@@ -18,11 +18,12 @@ import pytest
 import ablations
 from lab.data.dataset import SPLITS, Dataset
 from lab.experiment.cell import Cell
-from lab.experiment.experiment import Experiment, grid
+from lab.experiment.experiment import Experiment, grid, with_overrides
 from lab.experiment.fields import field_types
 from lab.experiment.init_from import InitFrom, initial_parameters, locate
 from lab.experiment.library import find
 from lab.experiment.serialization import canonical, own_code, restored
+from lab.results.record import read_record
 from lab.runner.sources import opened
 from lab.tasks.task import Task, completed
 from lab.training.settings import Hyperparameters, Settings
@@ -363,3 +364,10 @@ def test_a_cell_is_opened_with_its_code(trained):
     assert source.model.activation.name == "relu"
     assert set(source.parameters) == {0, 1}
     assert isinstance(Cell(source.task, source.model, Settings(), (), ()).task, Line)
+
+
+def test_overrides_of_an_old_folder_have_the_fields_of_today(tmp_path):
+    old = {"arm": {"activation": "gelu"}, "fields": {"start": {"type": "Start", "weights": "w"}}}
+    (tmp_path / "experiment.json").write_text(json.dumps({"name": "old", "own": [old]}))
+    (cell, _) = grid(with_overrides(own(), read_record(tmp_path)["overrides"]))
+    assert cell.init_from == InitFrom("w")
