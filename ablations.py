@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from lab.runner.interface import describe as describe
     from lab.runner.interface import evaluate as evaluate
     from lab.runner.interface import figures as figures
+    from lab.runner.interface import gate as gate
     from lab.runner.interface import inspect as inspect
     from lab.runner.interface import load as load
     from lab.runner.interface import match as match
+    from lab.runner.interface import noise as noise
+    from lab.runner.interface import plan as plan
     from lab.runner.interface import run as run
     from lab.runner.interface import study as study
     from lab.runner.interface import swap as swap
@@ -53,7 +56,8 @@ PLACES = {
     "lab.report.reproduction": ("Verdict",),
     "lab.report.study_page": ("Section",),
     "lab.runner.interface": (
-        *("compare", "describe", "evaluate", "figures", "inspect", "load", "match", "run", "study", "swap", "tune"),
+        *("compare", "describe", "evaluate", "figures", "gate", "inspect", "load", "match", "noise"),
+        *("plan", "run", "study", "swap", "tune"),
     ),
     "lab.tasks.language": ("CausalLanguage",),
     "lab.tasks.task": ("Task",),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import matplotlib as mpl
 import numpy as np
@@ -41,6 +41,7 @@ class Fixed:
     """A task with one batch for every step, which is all its training data: a step without drawing."""
 
     task: Task
+    directions: ClassVar[Mapping[str, str]] = {}
 
     def batch(self, arrays: Mapping[str, Any], seed: Any, step: Any, batch_size: int) -> dict[str, Any]:
         """The first rows of the batch; `lab.training.step.init` takes but one."""

@@ -5,7 +5,7 @@ Cost:     about 3 minutes on 2 CPU cores
 Expected: gated activations ahead of gelu, relu behind; the README has the table
 """
 
-from lab.experiment.experiment import Experiment
+from lab.experiment.experiment import Experiment, Tuning
 from lab.tasks.language import CausalLanguage
 from lab.training.settings import Hyperparameters, Settings
 from models.transformer import Transformer
@@ -27,6 +27,7 @@ experiment = Experiment(
     activations=("relu", "gelu", "silu", "relu2", "geglu", "swiglu"),
     baseline="gelu",
     seeds=(0, 1, 2, 3, 4, 5, 6, 7),
+    tuning=Tuning(learning_rates=(3e-3, 6e-3, 1.2e-2, 2.4e-2)),
     settings=Settings(steps=300, batch_size=8),
     hyperparameters=Hyperparameters(learning_rate=3e-3),
 )

@@ -265,7 +265,9 @@ def test_a_users_activation_trains_and_keeps_its_name(file, capsys, monkeypatch)
     before = Path("there/experiment.json").read_text()
     edited(file, "x**3", "x**5")
     assert ablations.main(["run", str(file), "--out", "there", "--seeds", "0", "1", "2", "3"]) == 2
-    assert "was made with another source of 'cube': give it another name" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "was made with another activation 'cube'" in err
+    assert str(next(Path("there/cells").glob("cube-*"))) in err
     assert Path("there/experiment.json").read_text() == before
     pd.testing.assert_frame_equal(ablations.load("there"), rows)
 

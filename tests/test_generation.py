@@ -17,6 +17,7 @@ MODELS = {
     "rotary windows": SMALL.clone(positions="rotary", windows=(3, 0), n_kv_heads=2, qk_norm=True, scan=True),
     "alibi": SMALL.clone(positions="alibi", residual="parallel", scale_by_layer=True),
     "relative": SMALL.clone(positions="relative", relative_buckets=6, relative_distance=5, attention_cap=2.0),
+    "bases by layer": SMALL.clone(positions="rotary", windows=(3, 0), rope_thetas=(50.0, 0.0), joint_qk_norm=True),
     "uncounted": SMALL.clone(count_padding=False),
 }
 PROMPT = jax.random.randint(jax.random.key(1), (2, 5), 0, 13)

@@ -1,373 +1,213 @@
-"""A model, a task and activations of one's own: trained, compared, swapped, started from; their code is never looked
-for in a results folder."""
+"""A changed function, model, task or data set is seen where results lie that were made with the old one."""
 
-import dataclasses
 import json
-import re
-import subprocess
-import sys
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-import ablations
-from lab.data.dataset import SPLITS, Dataset
-from lab.experiment.cell import Cell
-from lab.experiment.experiment import Experiment, grid, with_overrides
-from lab.experiment.fields import field_types
-from lab.experiment.init_from import InitFrom, initial_parameters, locate
-from lab.experiment.library import find
-from lab.experiment.serialization import canonical, own_code, restored
-from lab.results.record import read_record
-from lab.runner.sources import opened
-from lab.tasks.task import Task, completed
-from lab.training.settings import Hyperparameters, Settings
-from models.activations import Activation
-from models.layers.feedforward import FeedForward
+from lab.data.dataset import Dataset
+from lab.experiment import library
+from lab.experiment.experiment import Experiment, grid
+from lab.experiment.serialization import ours
+from lab.results.cells import CellDirectory, changed_code
+from lab.runner import plan
+from lab.training.settings import Settings
+from models.activations import Activation, activation
 from models.transformer import Transformer
 
 
-class Plain(nn.Module):
-    """As Flax has it: nothing of ours but the name of a field, and no `train`."""
+def network(constant=1.0, dropout=0.0, start=nn.initializers.zeros):
+    """A class of a network of one's own; each call makes a new one."""
 
-    activation: Any = "gelu"
-    width: int = 8
+    class Own(nn.Module):
+        activation: Activation = activation("gelu")
+        width: int = 4
 
-    @nn.compact
-    def __call__(self, x):
-        return nn.Dense(1, name="head")(self.activation(nn.Dense(self.width, name="hidden")(x)))
+        def check(self, context):
+            """Takes any length."""
 
+        @nn.compact
+        def __call__(self, x, *, train=False):
+            hidden = constant * self.activation(nn.Dense(self.width, bias_init=start, name="up")(x))
+            hidden = nn.Dropout(dropout, deterministic=not train, name="dropout")(hidden)
+            return nn.Dense(1, name="down")(hidden)
 
-class Noisy(nn.Module):
-    """With an argument `train`, batch statistics, and a layer that takes any activation."""
-
-    activation: Any = "gelu"
-
-    @nn.compact
-    def __call__(self, x, *, train: bool = False):
-        x = nn.BatchNorm(use_running_average=not train, name="norm")(x)
-        x = nn.Dropout(0.5, deterministic=not train, name="dropout")(x)
-        return nn.Dense(1, name="head")(FeedForward(self.activation, 8, name="feedforward")(x))
+    return Own
 
 
-@dataclass(frozen=True)
-class Line:
-    """The least that a task is."""
+def problem(power=2, noise=0, scale=1.0, order=1):
+    """A class of a task of one's own."""
 
-    slope: float = 1.0
+    @dataclass(frozen=True)
+    class Curve:
+        points: int = 16
 
-    def load(self):
-        x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
-        return Dataset({split: {"x": x, "y": self.slope * x.sum(axis=1)} for split in SPLITS})
+        name = "curve"
+        tokens_per_example = 1
 
-    def inputs(self, batch):
-        return (batch["x"],)
+        def load(self, data_dir=None):
+            x = np.linspace(-1, 1, self.points, dtype=np.float32)[:, None]
+            y = np.sin(3 * x)
+            y[3] += noise
+            return Dataset({key: {"x": x, "y": y} for key in ("train", "validation", "test")}, {"name": "curve"})
 
-    def loss(self, outputs, batch):
-        return jnp.mean(jnp.square(outputs[:, 0] - batch["y"]))
+        def check(self, dataset):
+            """Fits."""
 
+        def batch(self, arrays, seed, step, batch_size):
+            index = (order * jnp.arange(batch_size) + seed + step) % self.points
+            return {"x": jnp.asarray(arrays["x"])[index], "y": jnp.asarray(arrays["y"])[index]}
 
-def own(**fields):
-    about = {"name": "own", "question": "Does it work?", "task": Line(), "model": Plain()}
-    about |= {"activations": ("gelu", "relu"), "seeds": (0, 1), "settings": Settings(steps=4, batch_size=4)}
-    return Experiment(**{**about, "hyperparameters": Hyperparameters(learning_rate=0.03), **fields})
+        def inputs(self, batch):
+            return (batch["x"],)
 
+        def loss(self, outputs, batch):
+            return jnp.mean(jnp.abs(outputs - batch["y"]) ** power)
 
-def losses(directory, step):
-    rows = ablations.load(directory)
-    chosen = rows[(rows["split"] == "validation") & (rows["metric"] == "loss") & (rows["step"] == step)]
-    return chosen.set_index(["activation", "seed"])["value"]
+        def evaluation_batches(self, arrays, batch_size):
+            return {name: array.reshape(-1, batch_size, 1) for name, array in arrays.items()}
 
+        def metrics(self, outputs, batch):
+            loss = optax.l2_loss(outputs, batch["y"])
+            return {"loss": (scale * jnp.sum(loss), jnp.float32(loss.size))}
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The folder of results of `own()`."""
-    folder = tmp_path_factory.mktemp("own") / "out"
-    ablations.run(own(), folder, quiet=True)
-    return folder
+        def summary(self, means):
+            return dict(means)
 
-
-def test_a_plain_module_and_task_are_trained_and_compared(trained):
-    compared = ablations.compare(trained)
-    assert [arm.activation for arm in compared.arms] == ["relu"]
-    assert [arm.n for arm in compared.arms] == [2]
-    assert "relu" in str(compared)
-    assert (losses(trained, 4) < losses(trained, 0)).all()
-    record = json.loads(next(trained.glob("cells/gelu-*/cell.json")).read_text())
-    assert record["model"]["type"] == "test_own_code:Plain"
-    assert record["task"]["type"] == "test_own_code:Line"
+    return Curve
 
 
-def test_the_evaluated_loss_is_the_mean_over_the_examples_without_padding(trained):
-    """20 examples in batches of 8: the last is padded by 4."""
-    experiment = own()
-    cell = grid(experiment)[0]
-    rows = ablations.evaluate(experiment, direct, trained, lambda cell, run: cell.activation.name == "gelu")
-    np.testing.assert_allclose(rows["loss"], losses(trained, 4)["gelu"], rtol=1e-5)
-    arrays = cell.task.load().arrays["test"]
-    batch = {name: jnp.asarray(array[-1]) for name, array in cell.task.evaluation_batches(arrays, 8).items()}
-    total, weight = cell.task.metrics(jnp.full((8, 1), jnp.nan).at[:4].set(0.0), batch)["loss"]
-    np.testing.assert_allclose(total, np.square(arrays["y"][16:]).sum(), rtol=1e-5)
-    assert weight == 4
+def asked(model=None, task=None, activations=("gelu", "relu"), **fields):
+    return Experiment(
+        name="own",
+        question="Whose?",
+        task=(task or problem())(),
+        model=model or network()(),
+        activations=activations,
+        settings=Settings(steps=4, batch_size=4, evaluate_every=2),
+        **fields,
+    )
 
 
-def direct(cell, run, variables, test):
-    return [{"loss": float(cell.task.loss(cell.model.apply(variables, *cell.task.inputs(test)), test))}]
+def load(task):
+    return task.load()
 
 
-def test_it_is_swapped_with_its_experiment_and_refused_without(trained, tmp_path):
-    cell = next(trained.glob("cells/gelu-*"))
-    with pytest.raises(ValueError, match="test_own_code:") as refused:
-        ablations.swap(cell, "relu", out=tmp_path / "swap")
-    assert "--experiment" in str(refused.value)
-    assert "\n" not in str(refused.value)
-    rows = ablations.swap(cell, "relu", out=tmp_path / "swap", experiment=own())
-    values = rows[rows["measure"] == "loss_difference"]["value"]
-    assert len(values) == 2
-    assert (values.abs() > 1e-6).all()
-    assert (tmp_path / "swap" / "index.html").exists()
+def written(experiment, directory):
+    """The directory as it is when its cells have begun."""
+    for cell in grid(experiment):
+        dataset = load(cell.task)
+        plan.cell_directory(directory, cell).describe(cell.description(dataset), cell.own_code(dataset))
 
 
-@pytest.mark.parametrize("change", [{"activation": "swiglu"}, {"activation": "prelu"}, {"norm": "rmsnorm"}])
-def test_what_a_swap_cannot_do_with_it_is_said(trained, tmp_path, change):
-    cell = next(trained.glob("cells/gelu-*"))
-    with pytest.raises(ValueError, match="Plain"):
-        ablations.swap(cell, **change, out=tmp_path / "swap", experiment=own())
-
-
-def test_it_is_started_from(trained, tmp_path):
-    start = locate(next(trained.glob("cells/gelu-*")))
-    ablations.run(own(init_from=start), tmp_path, quiet=True)
-    ended, begun = losses(trained, 4), losses(tmp_path, 0)
-    for seed in (0, 1):
-        np.testing.assert_allclose(begun["gelu", seed], ended["gelu", seed], rtol=1e-6)
-        assert abs(begun["relu", seed] - ended["gelu", seed]) > 1e-6
-
-
-def test_what_another_activation_learns_begins_as_drawn():
-    one, other = Noisy(Activation("bent", lambda x, a: a * jnp.tanh(x), parameters=(("a", 1.0),))), Noisy("prelu")
-    target = other.clone(activation=grid(own(activations=("prelu",)))[0].activation)
-    x = np.ones((1, 3), np.float32)
-    params, drawn = (model.init(jax.random.key(seed), x)["params"] for seed, model in enumerate((one, target)))
-    found = initial_parameters(InitFrom("weights"), one, params, target, drawn)
-    assert set(found["feedforward"]) == set(drawn["feedforward"])
-    assert found["feedforward"]["activation_slope"] == drawn["feedforward"]["activation_slope"]
-    np.testing.assert_array_equal(found["head"]["kernel"], params["head"]["kernel"])
-
-
-@pytest.mark.slow
-def test_dropout_statistics_and_every_kind_of_activation_are_trained(tmp_path):
-    learned = Activation("bent", lambda x, a: a * jnp.tanh(x), parameters=(("a", 1.0),))
-    ablations.run(own(model=Noisy(), activations=("gelu", learned, "swiglu", "prelu")), tmp_path, quiet=True)
-    assert len(ablations.compare(tmp_path).arms) == 3
-    again = own(model=Noisy(), activations=("gelu", learned), init_from=locate(next(tmp_path.glob("cells/bent-*"))))
-    ablations.run(again, tmp_path / "again", quiet=True)
-    assert (losses(tmp_path / "again", 0)["bent"] < losses(tmp_path, 0)["bent"]).all()
-    with pytest.raises(ValueError, match="batch_stats"):
-        ablations.swap(
-            next(tmp_path.glob("cells/gelu-*")), "relu", out=tmp_path / "swap", experiment=own(model=Noisy())
-        )
-
-
-class WithoutField(nn.Module):
-    width: int = 8
-
-    @nn.compact
-    def __call__(self, x):
-        return x
-
-
-@dataclass(frozen=True)
-class WithoutLoss:
-    def load(self):
-        return Line().load()
-
-    def inputs(self, batch):
-        return (batch["x"],)
-
-
-@dataclass(frozen=True)
-class Inherited(Task):
-    """What is inherited of the protocol itself says nothing."""
-
-    def load(self, data_dir=None):
-        return Line().load()
-
-    def inputs(self, batch):
-        return (batch["x"],)
-
-
-@dataclass
-class Mutable:
-    load, inputs, loss = Line.load, Line.inputs, Line.loss
-
-
-@dataclass(frozen=True)
-class Vector(Line):
-    def loss(self, outputs, batch):
-        return jnp.square(outputs[:, 0] - batch["y"])
-
-
-@dataclass(frozen=True)
-class Halved(Line):
-    def load(self):
-        return Dataset({"train": Line().load().arrays["train"]})
-
-
-class Typed(nn.Module):
-    activation: Any = "gelu"
-    dtype: Any = frozenset({1})
-
-    @nn.compact
-    def __call__(self, x):
-        return nn.Dense(1)(self.activation(x))
+def check(experiment, directory):
+    plan.check_code(grid(experiment), directory, load)
 
 
 @pytest.mark.parametrize(
-    ("fields", "named"),
+    ("now", "part"),
     [
-        ({"model": WithoutField()}, ["WithoutField", "'activation'"]),
-        ({"model": Plain}, ["Plain()"]),
-        ({"model": "gelu"}, ["'gelu'", "Flax module"]),
-        ({"task": Line}, ["Line()"]),
-        ({"task": object()}, ["dataclass"]),
-        ({"task": WithoutLoss()}, ["WithoutLoss", "loss"]),
-        ({"task": Inherited()}, ["Inherited", "loss"]),
-        ({"task": Mutable()}, ["Mutable", "frozen=True"]),
-        ({"task": Vector()}, ["Vector", "one number"]),
-        ({"task": Halved()}, ["Halved", "validation"]),
-        ({"model": Typed()}, ["model.dtype", "Typed"]),
-        ({"activations": ("gelu", "swiglu")}, ["Plain", "'swiglu'", "FeedForward"]),
-        ({"activations": ("gelu", "prelu")}, ["Plain", "'prelu'", "FeedForward"]),
-        ({"metric": "lost"}, ["'lost'", "'loss'"]),
+        ({"model": network(constant=1.001)()}, r"model '.*Own'"),
+        ({"model": network(dropout=0.1)()}, r"model '.*Own'"),
+        ({"model": network(start=nn.initializers.constant(0.001))()}, r"model '.*Own'"),
+        ({"task": problem(power=3)}, r"task '.*Curve'"),
+        ({"task": problem(scale=2.0)}, r"task '.*Curve'"),
+        ({"task": problem(order=3)}, r"task '.*Curve'"),
+        ({"task": problem(noise=0.001)}, "train.y"),
+        ({"activations": ("gelu", "silu"), "model": network(constant=2.0)()}, r"model '.*Own'"),
+        ({"activations": ("silu",), "model": network(constant=2.0)()}, r"model '.*Own'"),
     ],
 )
-def test_what_is_no_model_or_task_is_said_in_one_sentence(fields, named):
-    with pytest.raises(ValueError, match=re.escape(named[0])) as refused:
-        own(**fields).check(lambda task: task.load())
-    assert all(word in str(refused.value) for word in named), refused.value
+def test_what_has_changed_is_named(tmp_path, now, part):
+    written(asked(), tmp_path)
+    check(asked(model=network()(), task=problem()), tmp_path)  # the same, written down again
+    check(asked(activations=("silu",)), tmp_path)
+    with pytest.raises(ValueError, match=part) as refused:
+        check(asked(**now), tmp_path)
+    assert str(tmp_path / "cells") in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_a_task_keeps_what_it_defines():
-    @dataclass(frozen=True)
-    class Loud(Line):
-        name: str = "loud"
-
-        def summary(self, means):
-            return {**means, "root": means["loss"] ** 0.5}
-
-    task = completed(Loud())
-    assert (task.name, task.tokens_per_example) == ("loud", 1)
-    assert task.summary({"loss": 4.0})["root"] == 2
-    assert isinstance(task, Loud)
-    assert isinstance(task, Task)
-    assert completed(task) is task
-    assert completed(Loud()) == task
-    assert hash(completed(Loud())) == hash(task)
-    assert dataclasses.replace(task, slope=2.0) == completed(Loud(slope=2.0))
-    assert canonical(task) == canonical(Loud())
-    assert restored(canonical(task), own_code(Loud())) == Loud()
+@pytest.fixture
+def mine():
+    return [Activation("mine", lambda x, n=n: x**n) for n in (2, 3)]
 
 
-def test_code_comes_from_the_values_at_hand_alone(tmp_path):
-    code = own_code(Line(), Plain(activation=Activation("cube", lambda x: x**3)))
-    assert set(code) == {"test_own_code:Line", "test_own_code:Plain", "cube"}
-    assert not own_code(Transformer(), Settings())
-    form = canonical(Line(slope=2.0))
-    assert restored(form, code) == Line(slope=2.0)
-    (tmp_path / "imported_by_a_file.py").write_text("raise RuntimeError('imported')")
-    sys.path.insert(0, str(tmp_path))
-    try:
-        for name in ("imported_by_a_file:Line", "subprocess:Popen", "os:system", "lab.training.settings:Settings"):
-            with pytest.raises(ValueError, match=name):
-                restored({**form, "type": name}, code)
-    finally:
-        sys.path.remove(str(tmp_path))
+def test_a_changed_activation_is_named_whatever_else_is_asked(tmp_path, mine):
+    written(asked(activations=(mine[0],)), tmp_path)
+    with pytest.raises(ValueError, match="another activation 'mine'"):
+        check(asked(model=network()(width=8), activations=("gelu", mine[1])), tmp_path)
+    (folder,) = (tmp_path / "cells").iterdir()
+    (cell,) = grid(asked(activations=(mine[1],)))
+    assert cell.name == folder.name
+    with pytest.raises(ValueError, match="another activation 'mine'"):
+        CellDirectory(folder).describe({}, {"activation": mine[1].identity})
 
 
-def test_a_changed_function_of_the_same_name_is_not_taken_for_the_old():
-    form = canonical(Activation("cube", lambda x: x**3))
-    if "source" in form:
-        with pytest.raises(ValueError, match="'cube'"):
-            restored(form, own_code(Activation("cube", lambda x: x * 3)))
+@pytest.mark.parametrize(
+    "form",
+    [{"activation": "mine", "model": {"activation": {"name": "mine", "source": "1f" * 32}}}],
+)
+def test_what_was_written_before_says_so(form, mine):
+    found = changed_code(form, {"activation": mine[0].identity}, ("activation",))
+    assert "'mine'" in found
+    assert "not written" in found
 
 
-FILE = """
-from __future__ import annotations
-from dataclasses import dataclass
-from typing import Any
-import flax.linen as nn
-import jax.numpy as jnp
-import numpy as np
-from ablations import Dataset, Experiment, Settings, run
-
-class Mine(nn.Module):
-    activation: Any = "gelu"
-
-    @nn.compact
-    def __call__(self, x):
-        return nn.Dense(1, name="head")(self.activation(nn.Dense(4, name="hidden")(x)))
-
-@dataclass(frozen=True)
-class Ours:
-    scale: float = 1.0
-
-    def load(self):
-        x = np.linspace(-1, 1, 12, dtype=np.float32).reshape(6, 2)
-        return Dataset({split: {"x": self.scale * x} for split in ("train", "validation", "test")})
-
-    def inputs(self, batch):
-        return (batch["x"],)
-
-    def loss(self, outputs, batch):
-        return jnp.mean(jnp.square(outputs - batch["x"][:, :1]))
-
-experiment = Experiment(name="mine", question="?", task=Ours(), model=Mine(), activations=("gelu", "relu"),
-                        seeds=(0, 1), settings=Settings(steps=2, batch_size=2))
-
-if __name__ == "__main__":
-    print(sorted(run(experiment, quiet=True).experiment["cells"]))
-"""
+def test_another_version_of_jax_goes_on(tmp_path, mine):
+    experiment = asked(activations=(mine[0],))
+    written(experiment, tmp_path)
+    (path,) = tmp_path.glob("cells/*/cell.json")
+    known = json.loads(path.read_text())
+    for code in known["own_code"].values():
+        code |= {"program": "elsewhere", "traced_by": {"jax": "0.9.0"}}
+    path.write_text(json.dumps(known))
+    check(experiment, tmp_path)
+    (cell,) = grid(experiment)
+    plan.cell_directory(tmp_path, cell).describe(cell.description(load(cell.task)), cell.own_code(load(cell.task)))
+    known["own_code"]["model"]["values"][-1] = 5.0
+    path.write_text(json.dumps(known))
+    with pytest.raises(ValueError, match=r"model '.*Own'"):
+        check(experiment, tmp_path)
 
 
-def test_a_file_is_the_same_experiment_run_as_a_script_and_read_by_path(tmp_path, capsys):
-    (tmp_path / "mine.py").write_text(FILE)
-    script = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert script.returncode == 0, script.stderr
-    experiment = find(str(tmp_path / "mine.py"))
-    assert script.stdout.strip() == str(sorted(cell.name for cell in grid(experiment)))
-    assert canonical(experiment.model)["type"] == "mine:Mine"
-    assert field_types(experiment)["task.scale"] is float
-    out = str(tmp_path / "results" / "mine")
-    ablations.run(str(tmp_path / "mine.py"), out, quiet=True)
-    assert len(ablations.compare(out).arms) == 1
-    cell = str(next((tmp_path / "results" / "mine" / "cells").glob("gelu-*")))
-    asked = ["swap", cell, "--activation", "tanh", "--out", str(tmp_path / "swap")]
-    assert ablations.main(asked) == 2
-    said = capsys.readouterr().err
-    assert "mine:Ours" in said
-    assert said.count("\n") == 1
-    assert ablations.main([*asked, "--experiment", str(tmp_path / "mine.py")]) == 0
-    assert ablations.main(["run", str(tmp_path / "mine.py"), "--help"]) == 0
-    assert "--task.scale" in capsys.readouterr().out
+def test_what_is_not_pure_is_refused():
+    drawn = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"the model Own.*again"):
+        grid(asked(model=network(constant=Drawing(drawn))()))[0].own_code(load(problem()()))
 
 
-def test_a_cell_is_opened_with_its_code(trained):
-    folder = next(trained.glob("cells/relu-*"))
-    source = opened(folder, lambda task: task.load(), code=own_code(own().task, own().model))
-    assert source.model.activation.name == "relu"
-    assert set(source.parameters) == {0, 1}
-    assert isinstance(Cell(source.task, source.model, Settings(), (), ()).task, Line)
+class Drawing:
+    """A number that is another each time."""
+
+    def __init__(self, generator):
+        self.generator = generator
+
+    def __mul__(self, other):
+        return self.generator.random() * other
 
 
-def test_overrides_of_an_old_folder_have_the_fields_of_today(tmp_path):
-    old = {"arm": {"activation": "gelu"}, "fields": {"start": {"type": "Start", "weights": "w"}}}
-    (tmp_path / "experiment.json").write_text(json.dumps({"name": "old", "own": [old]}))
-    (cell, _) = grid(with_overrides(own(), read_record(tmp_path)["overrides"]))
-    assert cell.init_from == InitFrom("w")
+def test_what_is_built_in_goes_by_its_fields():
+    for name in library.catalogue():
+        experiment = library.find(name)
+        assert ours((experiment.task, experiment.model, experiment.settings)), name
+
+
+def test_known_cells_keep_their_folders():
+    # See test_the_hash_is_the_same_in_every_version.
+    known = ("quickstart-relu-9ddb921f", "fashion_vit-gelu-639489c8", "t5_spans-relu-ca721774", "tweets-gelu-438470d0")
+    for name in known:
+        experiment, _, cell = name.partition("-")
+        asked = library.find(experiment)
+        then = replace(asked, settings=replace(asked.settings, final_evaluation=0.0))
+        assert grid(then)[0].name == cell
+
+
+def test_a_folder_knows_a_users_own_by_name_alone(mine):
+    cells = [grid(asked(model=Transformer(), activations=(one,)))[0] for one in mine]
+    assert cells[0].name == cells[1].name
+    assert cells[0] != replace(cells[0], model=replace(cells[0].model, activation=mine[1]))

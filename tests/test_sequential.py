@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from lab.statistics.equivalence import equivalence
 from lab.statistics.paired import holm, paired_t
-from lab.statistics.sequential import repeated_interval, repeated_p
+from lab.statistics.sequential import repeated_equivalence, repeated_interval, repeated_p
 
 EXPERIMENTS = 20_000
 FIRST, LAST = 3, 8
@@ -56,6 +57,16 @@ def test_intervals_of_all_looks_cover_at_once(null):
         missed |= (t.low > 0) | (t.high < 0)
     # The interval of some look misses where the repeated p of that look is below alpha, the very same experiments.
     np.testing.assert_array_equal(missed, repeated_p(null[:, 0], FIRST, LAST)[:, -1] <= 0.05)
+
+
+@pytest.mark.parametrize("margin", [7.0, 30.0])
+def test_equivalence_at_the_margin_keeps_the_level_though_it_is_looked_for_after_every_pair(null, margin):
+    rows = null[:, 0] + margin
+    p = repeated_equivalence(rows, margin, FIRST, LAST)
+    assert (np.diff(p, axis=-1) <= 0).all()
+    assert (p[:, -1] <= 0.05).mean() <= at_most(0.05)
+    naive = [equivalence(rows[:, :n], margin).p_value for n in range(FIRST, LAST + 1)]
+    assert (np.min(naive, axis=0) <= 0.05).mean() > 0.07
 
 
 @pytest.mark.parametrize(("n", "first", "last"), [(5, 1, 8), (2, 3, 8), (9, 3, 8)])

@@ -58,7 +58,7 @@ def trained(cell, execution, data_on="device"):
     """State, metrics and the program of all runs after some steps."""
     program = Program(cell.model, cell.task, cell.settings, list(cell.runs), cell.task.load(), execution, data_on)
     state, metrics = program.train_interval(program.init(), 0, 4)
-    return (program.host(state), {**metrics, **program.evaluate(state, "validation")}), state, program
+    return (program.host(state), {**metrics, **program.evaluate(state)}), state, program
 
 
 def test_each_device_of_a_run_has_its_part_of_the_batch(cell):

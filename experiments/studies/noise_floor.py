@@ -230,8 +230,8 @@ def _mean_of_pairs(distances: Float[np.ndarray, "networks networks"]) -> float:
 
 
 def compare_predictions(rows: pd.DataFrame, metric: str) -> Comparison:
-    """Every activation against relu, paired by seed, in one of the measures of `METRICS`."""
-    return compare(rows, baseline="relu", metric=metric, split="test")
+    """Every activation against relu, paired by seed, in a measure of `METRICS`: the more alike, the better."""
+    return compare(rows, baseline="relu", metric=f"{metric}:min", split="test")
 
 
 def final(sources: Results) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from lab.experiment.duration import Duration
 from lab.experiment.fields import Field, fields_of, with_fields
 from lab.files.choices import check_choice, nearest
 
@@ -27,6 +28,7 @@ READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
     bool: ({"True": True, "False": False}.__getitem__, "True or False"),
     str: (str, "a word"),
     Path: (Path, "a path"),
+    Duration: (Duration.read, "a positive number with s, m or h, such as 90s, 30m or 2h"),
 }
 """Type -> what reads a word of the command line, and what such a word must be."""
 ALIASES = {"--begin-with": "--init-from", "--until-resolved": "--sequential"}

@@ -7,11 +7,16 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from lab.comparison import comparison, reference_predictors, tuning
+from lab.comparison import reference_predictors, tuning
+from lab.comparison.comparison import Comparison
+from lab.comparison.noise import Setting
 from lab.comparison.speed import speed
+from lab.experiment.duration import Duration
 from lab.experiment.experiment import Experiment
 from lab.report import drift, table
 from lab.results.results import Results
+from lab.runner.planning import Plan
+from lab.statistics.noise import Noise
 
 
 def show_names(kinds: Mapping[str, Mapping[str, str]]) -> None:
@@ -49,13 +54,14 @@ def show_matched(arms: Sequence[Mapping[str, Any]]) -> None:
         print(f"{words}: {1e3 * arm['seconds_per_step']:.3g} ms a step, {arm['fields']['settings.steps']} steps")
 
 
-def show_comparison(found: Results, baseline: str | None = None, metric: str | None = None) -> None:
-    """The ranked table, and which reference predictors were beaten.
-
-    Raises ValueError where there is nothing to compare: see `lab.comparison.comparison.compare`.
-    """
-    compared = comparison.compare(found, baseline, metric)
+def show_comparison(found: Results, compared: Comparison) -> None:
+    """The ranked table, what weakens it, what an axis does if it was asked for, and which baselines that are no
+    networks were beaten."""
     Console().print(table.terminal(table.ranked(found, compared), compared))
+    for effect in compared.effects:
+        print(table.of_effect(effect, compared))
+    for sentence in (*compared.missing, *compared.cautions):
+        print(f"! {sentence}")
     for sentence in reference_predictors.best(reference_predictors.beside(found, compared.baseline), compared.baseline):
         print(sentence)
 
@@ -68,6 +74,59 @@ def show_speed(found: Results, limit: float) -> None:
         f"\n{sum(made.seconds.values()):.0f} s ({parts}); training {made.tokens_per_second:,.0f} tokens/s, "
         f"{made.flops_per_second / limit:.2f} of the {limit / 1e9:,.0f} GFLOP/s of matrix products measured now"
     )
+
+
+def show_noise(settings: Sequence[Setting]) -> None:
+    """The standard deviations of the variance components of each arm's difference, a row an arm."""
+    print("standard deviations of the difference to the baseline, in the unit of the metric\n")
+    for setting in settings:
+        rows = [_noise(arm.label, arm.noise, arm.pairing, arm.unpaired) for arm in setting.arms]
+        print(pd.DataFrame(rows).to_string(index=False))
+        noise, between = setting.arms[0].noise, setting.between_arms**0.5
+        print(
+            f"\n{noise.examples} examples of {noise.documents} documents; between arms {between:.4f}; "
+            "unpaired: how many times the seeds a comparison without pairs needs\n"
+        )
+
+
+def _noise(label: str, noise: Noise, pairing: float, unpaired: float) -> dict[str, Any]:
+    variances: dict[str, Any] = {
+        "a seed": noise.of_seed,
+        "seed": noise.components.seed,
+        "text": noise.components.text,
+        "seed x text": noise.components.residual,
+        "seed x example": noise.of_seed_by_example * noise.examples,
+    }
+    deviations = {name: f"{variance**0.5:.4f}" for name, variance in variances.items()}
+    return {
+        "arm": label,
+        "pairs": noise.pairs,
+        **deviations,
+        "pairing": f"{pairing:.2f}",
+        "unpaired": f"x{unpaired:.1f}",
+    }
+
+
+def show_plan(found: Plan) -> None:
+    """The designs, what the pilot does not tell, the recommendation, and the command that carries it out."""
+    rows = [
+        {
+            **option.axes,
+            "seeds": one.seeds,
+            "examples": one.examples,
+            "time": str(Duration(one.seconds)),
+            "power": f"{one.power:.2f}",
+            "at least": f"{one.assured:.2f}",
+            "seeds and text": f"{one.power_over_text:.2f}",
+        }
+        for option, one in found.designs
+    ]
+    if rows:
+        print(f"power for a difference of {found.effect:g} in at most {found.budget}, after Holm's correction\n")
+        print(pd.DataFrame(rows).to_string(index=False))
+    print("\n" + "\n".join([*found.notes, found.sentence]))
+    if found.command:
+        print(f"\n{found.command}")
 
 
 def show_calibration(rates: pd.DataFrame) -> None:

@@ -18,7 +18,7 @@ class Speed:
     """Seconds spent on all cells together, and the rates over the seconds of training alone."""
 
     seconds: dict[str, float]
-    """By kind: compile, train, evaluate, checkpoint."""
+    """By kind: compile, train, evaluate, final_evaluation, checkpoint."""
     tokens_per_second: float
     """Over all runs together."""
     flops_per_second: float

@@ -108,20 +108,23 @@ def tokenized(text: Dataset, name: str, vocabulary: int, boundaries: bool, data_
 
     Every split has `tokens` [n], of the smallest of uint8, uint16 and int32. Validation and test also have `bytes` [n]:
     the bytes between the end of the token before and its own, so that they add up to those of the text (but for a text
-    that is encoded as no token at all). It is prepared once under `data_dir`, in a folder named by the content of text
-    and tokenizer, and memory-mapped; bytes without boundaries are the text as it is. Raises ValueError when a prepared
-    file is damaged, and OSError when the disk is full.
+    that is encoded as no token at all), and `ends`, the byte at which every document ends. It is prepared once under
+    `data_dir`, in a folder named by the content of text and tokenizer, and memory-mapped; bytes without
+    boundaries are the text as it is. Raises ValueError when a prepared file is damaged, and OSError when the disk is
+    full.
     """
     if name == "bytes" and not boundaries:
         plain = {split: {"tokens": fields["tokens"]} for split, fields in text.arrays.items()}
         for split in plain.keys() - {"train"}:
-            plain[split]["bytes"] = np.ones_like(plain[split]["tokens"])
+            plain[split] |= {"bytes": np.ones_like(plain[split]["tokens"]), "ends": text.arrays[split]["ends"]}
         return Dataset(plain, {**text.provenance, "tokenizer": {"name": name, "vocabulary": 256}})
     folder, facts = _prepared(text, name, vocabulary, boundaries, data_dir)
     arrays = {
         split: {field: streams.read(folder / f"{split}.{field}.npy") for field in _fields(split)}
         for split in text.arrays
     }
+    for split in arrays.keys() - {"train"}:
+        arrays[split]["ends"] = text.arrays[split]["ends"]
     return Dataset(arrays, {**text.provenance, "tokenizer": facts})
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import jax
 
 from lab.data.dataset import Dataset
+from lab.experiment.fields import field_names
 from lab.experiment.init_from import InitFrom
-from lab.experiment.serialization import Code, canonical, field_names, own_code
+from lab.experiment.own_code import OwnCode, own_code
+from lab.experiment.serialization import canonical
 from lab.probes.cost import cost
 from lab.tasks.task import completed
 from lab.training.settings import Run, Settings
@@ -61,17 +63,16 @@ class Cell:
         parts = {part: canonical(getattr(self, part)) for part in ("task", "model", "settings")}
         return parts | ({} if self.init_from is None else {INIT_FROM: canonical(self.init_from)})
 
-    @property
-    def code(self) -> Code:
-        """The user's own types and activations in it, by their names in JSON; empty if all is built in."""
-        return own_code(self.task, self.model)
-
     def cost(self, dataset: Dataset) -> dict[str, Any]:
         """What one run costs, before anything is compiled: see `lab.probes.cost.cost`."""
         shapes = jax.eval_shape(
             lambda arrays: self.task.inputs(self.task.batch(arrays, 0, 0, 1)), dataset.arrays["train"]
         )
         return cost(self.model, shapes, self.task.tokens_per_example)
+
+    def own_code(self, dataset: Dataset) -> OwnCode:
+        """What the user's own code in it computes: see `lab.experiment.own_code.own_code`."""
+        return own_code(self.model, self.task, self.settings.batch_size, dataset)
 
     def description(self, dataset: Dataset) -> dict[str, Any]:
         """The cell as JSON, as results keep it: its canonical form with names, axes and cost."""
@@ -88,8 +89,9 @@ class Cell:
         }
 
     def check(self) -> None:
-        """Raises ValueError where a field is not allowed."""
+        """Raises ValueError where a field is not allowed, or the activation is not what it was when it was made."""
         self.settings.check()
+        self.activation.check()
         for run in self.runs:
             run.hyperparameters.check()
         check_fields(self.model, getattr(self.task, "context", None))

@@ -5,14 +5,16 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
+from lab.comparison.question import Hold
 from lab.data.dataset import SPLITS, Dataset
 from lab.experiment.cell import INIT_FROM, Cell
 from lab.experiment.fields import field_types, with_fields
 from lab.experiment.init_from import InitFrom
-from lab.experiment.serialization import canonical, own_code, restored
+from lab.experiment.serialization import canonical, code_of, ours, restored
 from lab.files.choices import check_choice, nearest
+from lab.results.directions import checked, declared, split_metric
 from lab.tasks.task import check_splits, check_task
 from lab.training.settings import Hyperparameters, Run, Settings
 from models.activations import Activation, activation
@@ -31,7 +33,7 @@ class Tuning:
     """
 
     learning_rates: tuple[float, ...] = ()
-    """Peak learning rates to choose from; nothing is tuned where there are none."""
+    """Peak learning rates to choose from; nothing is tuned where there are none, and arms are compared untuned."""
     weight_decays: tuple[float, ...] = ()
     """Weight decays to choose from; that of hyperparameters unless given."""
     seeds: tuple[int, ...] = (1000, 1001)
@@ -81,7 +83,7 @@ class Experiment:
     baseline: str = "gelu"
     """The activation that the others are compared with."""
     metric: str = "loss"
-    """What is compared, at the last step."""
+    """What is compared, at the last step; "auc:max" says which way is better where the task does not."""
     split: str = "validation"
     """On which split."""
     published: tuple[tuple[str, float], ...] = ()
@@ -89,7 +91,9 @@ class Experiment:
     level: float = 0.95
     """Confidence level of the intervals and family-wise level of the verdicts."""
     margin: float | None = None
-    """The largest difference of the metric that does not matter; given one, arms within it are called the same."""
+    """The largest difference of the metric that does not matter; given one, arms within it are called equivalent."""
+    intervals: Hold = "each"
+    """Whether intervals hold for each arm, for all at once, or for those selected: better, worse or equivalent."""
     target: float | None = None
     """A value of the metric, of which is reported when each arm reaches it; the baseline's own values unless given."""
     settings: Settings = field(default_factory=Settings)
@@ -120,6 +124,8 @@ class Experiment:
             raise ValueError(f"level is {self.level}: it must lie between 0 and 1")
         if self.margin is not None and not 0 < self.margin < math.inf:
             raise ValueError(f"margin is {self.margin}: it must be a positive difference of the {self.metric}")
+        check_choice("intervals", self.intervals, get_args(Hold))
+        metric, direction = split_metric(self.metric)
         cells = grid(self)
         for cell in cells:
             cell.check()
@@ -130,9 +136,15 @@ class Experiment:
             check_splits(task, dataset)
             task.check(dataset)
             for cell in alike:
-                if cell.code:
+                if not ours((cell.task, cell.model)):
                     cell.check_code(dataset)
-            check_choice("metric", self.metric, alike[0].metrics(dataset, self.split))
+            check_choice("metric", metric, alike[0].metrics(dataset, self.split))
+            known = checked(metric, direction, declared(task))
+            if self.tuning.learning_rates and metric not in known:
+                raise ValueError(
+                    f"metric is '{metric}', of which nobody has declared whether more or less is better, so that no "
+                    f"learning rate can be chosen: name it in the task's directions, or ask for {metric}:max or :min"
+                )
 
     @property
     def reference(self) -> str:
@@ -185,7 +197,7 @@ def tuning_of(experiment: Experiment) -> Experiment:
 
 def with_overrides(experiment: Experiment, choices: Iterable[Mapping[str, Any]]) -> Experiment:
     """The experiment whose arms have fields of their own, given as JSON: `arm` and `fields`, by name."""
-    code = own_code(experiment.task, experiment.model, experiment.activations)
+    code = code_of(experiment.task, experiment.model, experiment.activations)
     own = tuple(
         ArmOverride(
             tuple(choice["arm"].items()),
@@ -246,9 +258,11 @@ def _check_tuning(experiment: Experiment) -> None:
         raise ValueError(
             f"tuning.seeds has {_list(both)}, which are reported too: what is chosen on a seed flatters it"
         )
-    decays = [path for path, _ in experiment.axes if path == "hyperparameters.weight_decay"]
-    if decays and tuning.weight_decays:
-        raise ValueError("weight decay is an axis and in tuning.weight_decays: compare at every one, or at the best")
+    if traced := [path for path, _ in experiment.axes if path.startswith("hyperparameters.")]:
+        raise ValueError(
+            f"tuning.learning_rates are given and {traced[0]} is an axis: compare at all of its values at one rate, or "
+            "tune at one value"
+        )
     tuning_of(experiment).check()
 
 

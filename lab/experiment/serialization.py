@@ -42,20 +42,21 @@ A type is imported once a file names it. All others are a user's own, by `module
 SHORT = {place: name for name, place in BUILT_IN.items()}
 
 Code = Mapping[str, Any]
-"""A user's own types and activations by their names in JSON: see `own_code`."""
+"""A user's own types and activations by their names in JSON: see `code_of`."""
 
 
 def canonical(value: Any) -> Any:
     """A value as JSON: a dataclass or a Flax module becomes its type's name and its fields, an activation its name.
 
     Fields that two equal values may differ in are left out, and those that came after version 0.1.0 (their metadata
-    say `since`) where they are as by default: what was made before keeps its name. A user's own activation also carries
-    the hash of its source. Raises TypeError for what has no such form.
+    say `since`) where they are as before there were any: what was made before keeps its name. That is as by default,
+    unless the metadata have another value (`before`). Of a user's own code only the name is here: what it computes is
+    told by `lab.experiment.own_code`. Raises TypeError for what has no such form.
     """
     if isinstance(value, Activation):
-        return value.name if value.source_hash is None else {"name": value.name, "source": value.source_hash}
+        return value.name if value.built_in else {"name": value.name}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        newer = {item.name: item.default for item in dataclasses.fields(value) if "since" in item.metadata}
+        newer = _before(type(value))
         names = [name for name in field_names(value) if name not in newer or getattr(value, name) != newer[name]]
         fields = {name: canonical(getattr(value, name)) for name in names}
         return {"type": type_name(type(value)), **fields}
@@ -65,11 +66,25 @@ def canonical(value: Any) -> Any:
         return str(value)  # JSON has no infinity
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
+    if callable(value) or type(value).__module__ != "builtins":  # an initializer, a dtype, a user's own object
+        return {"type": getattr(value, "__qualname__", type(value).__qualname__)}
     raise TypeError(f"{value!r} has no canonical form: use numbers, strings, tuples and dataclasses")
 
 
+def ours(value: Any) -> bool:
+    """Whether a value is made of the built-in types alone, and of activations, whosever they are."""
+    if isinstance(value, Activation):
+        return True
+    if isinstance(value, (list, tuple)):
+        return all(map(ours, value))
+    if is_built_in(type(value)):
+        return all(ours(getattr(value, name)) for name in field_names(value))
+    return value is None or isinstance(value, (str, int, float, bool))
+
+
 def restored(form: Any, code: Code | None = None, ignore: tuple[str, ...] = ()) -> Any:
-    """The value that has this canonical form; fields that it lacks, since they are newer, are as by default.
+    """The value that has this canonical form; fields that it lacks, since they are newer, are as before there were
+    any, else as by default.
 
     `code` has the user's own types and activations that the form may name; nothing is imported for them. `ignore` are
     keys beside the fields. Raises ValueError, naming it, for a type or field that is not known here, and for a type or
@@ -82,17 +97,27 @@ def restored(form: Any, code: Code | None = None, ignore: tuple[str, ...] = ()) 
         return form
     if "type" not in form:
         return _activation(form, code)
-    kind = _type(str(form["type"]), code)
+    name = str(form["type"])
+    if name in code and not dataclasses.is_dataclass(code[name]):
+        return code[name]  # a dtype, an initializer
+    kind = _type(name, code)
     known = inspect.signature(kind).parameters
-    fields = {name: value for name, value in form.items() if name in known or name not in ("type", *ignore)}
-    for name in fields:
-        if name not in known:
-            raise ValueError(f"{kind.__name__} has no field '{name}'{nearest(name, known)}")
-    return kind(**{name: restored(value, code) for name, value in fields.items()})
+    fields = {field: value for field, value in form.items() if field in known or field not in ("type", *ignore)}
+    for field in fields:
+        if field not in known:
+            raise ValueError(f"{kind.__name__} has no field '{field}'{nearest(field, known)}")
+    return kind(**{**_before(kind), **{field: restored(value, code) for field, value in fields.items()}})
 
 
-def own_code(*values: Any) -> dict[str, Any]:
-    """The types and activations in these values that are a user's own, by their names in JSON."""
+def _before(kind: type) -> dict[str, Any]:
+    """The fields that came after version 0.1.0, with the value that stands for how it was without them."""
+    plain = [item for item in dataclasses.fields(kind) if item.default_factory is dataclasses.MISSING]
+    newer = [item for item in plain if "since" in item.metadata]
+    return {item.name: item.metadata.get("before", item.default) for item in newer}
+
+
+def code_of(*values: Any) -> dict[str, Any]:
+    """The types, activations and other code in these values that are a user's own, by their names in JSON."""
     return {name: code for value in values for name, code in _own(value)}
 
 
@@ -144,15 +169,13 @@ def _activation(form: Mapping[str, Any], code: Code) -> Activation:
             f"activation '{name}' is one of your own, and a results folder holds no code: give the experiment that "
             f"defines it, or its file (--experiment FILE.py)"
         )
-    if canonical(code[name]) != form:
-        raise ValueError(f"activation '{name}' has another function than the one in the results: give it another name")
     return code[name]
 
 
 def _own(value: Any) -> Iterator[tuple[str, Any]]:
     """Name in JSON and value of each type and activation in a value that is not built in."""
     if isinstance(value, Activation):
-        if not isinstance(canonical(value), str):
+        if not value.built_in:
             yield value.name, value
     elif isinstance(value, (list, tuple)):
         for item in value:
@@ -162,3 +185,5 @@ def _own(value: Any) -> Iterator[tuple[str, Any]]:
             yield type_name(type(value)), type(value)
         for name in field_names(value):
             yield from _own(getattr(value, name))
+    elif isinstance(form := canonical(value), Mapping):  # a dtype, an initializer
+        yield form["type"], value

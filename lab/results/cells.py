@@ -2,17 +2,37 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
-from lab.files.atomic import LEFTOVERS, read_json, remove, sweep, write_json
+from lab.files.atomic import LEFTOVERS, read_json, remove, sweep, write_bytes, write_json
+from lab.results.examples import Examples, Measured, decoded, joined
 from lab.results.tables import read_table, write_table
 
+WAVE = re.compile("runs-[0-9a-f]{8}")
+PARTS = ("activation", "model", "task")  # that may be a user's own
+NOTHING: Mapping[str, "Code"] = {}
 Identity = dict[str, int | float | str]  # a run as JSON: its seed and its hyperparameters
+
+FILES = ("environment.json", "metrics.parquet", "timing.parquet")  # that a finished wave has
+EXAMPLES = "examples.parquet"  # which waves of earlier versions have not
+
+
+class Code(Protocol):
+    """What a part of a cell computes that is a user's own."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As `cell.json` has it."""
+        ...
+
+    def difference(self, known: Mapping[str, Any]) -> str | None:
+        """What tells it from one that `cell.json` has, in words; None if they are the same."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -20,7 +40,8 @@ class Wave:
     """Runs of a cell that were trained together, in a directory of their own.
 
     `runs.json` says which; `metrics.parquet` has their curves up to the last checkpoint, `timing.parquet` what depends
-    on the machine's speed, `checkpoints/` the weights, `environment.json` what they were made with; `done` comes last.
+    on the machine's speed, `examples.parquet` the last evaluation example by example, `checkpoints/` the weights,
+    `environment.json` what they were made with; `done`, a list of these files, comes last.
     """
 
     path: Path
@@ -32,8 +53,10 @@ class Wave:
 
         One that somebody deleted, since it was damaged, is made again from the last checkpoint.
         """
-        files = ("done", "environment.json", "metrics.parquet", "timing.parquet")
-        return all((self.path / name).exists() for name in files)
+        if not (self.path / "done").exists():
+            return False
+        files = read_json(self.path / "done")
+        return all((self.path / name).exists() for name in (FILES if files is True else files))
 
     @property
     def started(self) -> bool:
@@ -54,7 +77,7 @@ class Wave:
 
     def finish(self) -> None:
         """Marks the wave as done; the very last thing that is written."""
-        write_json(self.path / "done", True)
+        write_json(self.path / "done", [*FILES, *([EXAMPLES] if (self.path / EXAMPLES).exists() else [])])
 
     @property
     def environments(self) -> list[dict[str, Any]]:
@@ -62,8 +85,11 @@ class Wave:
         path = self.path / "environment.json"
         return read_json(path) if path.exists() else []
 
-    def write(self, metrics: pd.DataFrame, timing: pd.DataFrame) -> None:
-        """Replaces curves and timing."""
+    def write(self, metrics: pd.DataFrame, timing: pd.DataFrame, examples: bytes | None = None) -> None:
+        """Replaces curves and timing, and the last evaluation example by example (`lab.results.examples.encoded`),
+        where there is one yet."""
+        if examples is not None:
+            write_bytes(self.path / EXAMPLES, examples)
         write_table(self.path / "metrics.parquet", metrics)
         write_table(self.path / "timing.parquet", timing)
 
@@ -75,6 +101,12 @@ class Wave:
     def metrics(self) -> pd.DataFrame:
         """Curves: seed, hyperparameters, step, split, metric, value. Raises ValueError if the file is damaged."""
         return read_table(self.path / "metrics.parquet")
+
+    def examples(self, split: str, metric: str) -> Measured | None:
+        """What the examples of a split were measured at in the last evaluation; None where that was not kept. Raises
+        ValueError if the file is damaged."""
+        path = self.path / EXAMPLES
+        return decoded(read_table(path), split, metric) if path.exists() else None
 
     def timing(self) -> pd.DataFrame:
         """Seconds: kind, runs, start_step, step, seconds, tokens; empty if there is none yet."""
@@ -93,16 +125,20 @@ class CellDirectory:
         """The file to hold while training here."""
         return self.path / "lock"
 
-    def describe(self, description: dict[str, Any]) -> None:
-        """Writes `cell.json`, what this cell is, if it is new.
+    def describe(self, description: dict[str, Any], own_code: Mapping[str, Code] = NOTHING) -> None:
+        """Writes `cell.json`, what this cell is and what the user's own code in it computes, if it is new.
 
-        Raises ValueError if the directory holds another cell: the same name, but, say, another source of a user's
-        activation.
+        Raises ValueError if the directory holds another cell: the same name, but, say, another function of a user's.
         """
         path = self.path / "cell.json"
         if not path.exists():
-            write_json(path, description)
-        elif (difference := first_difference(read_json(path), json.loads(json.dumps(description)))) is not None:
+            own = {"own_code": {part: code.to_json() for part, code in own_code.items()}} if own_code else {}
+            write_json(path, {**description, **own})
+            return
+        known = read_json(path)
+        code = changed_code(known, own_code)
+        known.pop("own_code", None)
+        if difference := code or first_difference(known, json.loads(json.dumps(description))):
             raise ValueError(f"{self.path} was made with {difference}: choose another --out, or delete it")
 
     def description(self) -> dict[str, Any]:
@@ -110,9 +146,34 @@ class CellDirectory:
         return read_json(self.path / "cell.json")
 
     def waves(self) -> list[Wave]:
-        """All waves, finished or not, in the order of their names."""
-        folders = sorted(self.path.glob("runs-*/runs.json"))
-        return [Wave(file.parent, tuple(read_json(file))) for file in folders]
+        """All waves, finished or not, in the order of their names; copies of one are none (see `ignored`).
+
+        Raises ValueError, naming both folders, where two waves hold the same run.
+        """
+        folders = [path for path in self._folders() if WAVE.fullmatch(path.name)]
+        waves = [Wave(folder, tuple(read_json(folder / "runs.json"))) for folder in folders]
+        holders: dict[str, Wave] = {}
+        for wave in waves:
+            for run in wave.runs:
+                other = holders.setdefault(json.dumps(run, sort_keys=True), wave)
+                if other is not wave:
+                    raise ValueError(f"{other.path} and {wave.path} hold the same run, {run}: delete one of the two")
+        return waves
+
+    def ignored(self) -> list[str]:
+        """A sentence for every folder of runs that is a copy, as file managers and sync tools make them."""
+        copies = [path for path in self._folders() if not WAVE.fullmatch(path.name)]
+        return [
+            f"{self.path.name}/{path.name} is ignored: it is named as a copy of a folder of runs" for path in copies
+        ]
+
+    def _folders(self) -> list[Path]:
+        return [file.parent for file in sorted(self.path.glob("runs-*/runs.json"))]
+
+    def examples(self, split: str, metric: str) -> Examples | None:
+        """What the examples of a split were measured at in the last evaluation of the finished runs: see
+        `lab.results.examples.joined`. Raises ValueError if a file is damaged."""
+        return joined([(wave.runs, wave.examples(split, metric)) for wave in self.waves() if wave.done])
 
     def wave(self, runs: Sequence[Identity]) -> Wave:
         """The wave of exactly these runs."""
@@ -135,6 +196,38 @@ class CellDirectory:
     def sweep(self) -> None:
         """Deletes what killed runners left here; the caller holds the lock."""
         sweep(self.path.rglob(LEFTOVERS))
+
+
+def cell_directories(directory: Path) -> tuple[list[CellDirectory], list[str]]:
+    """The cells of a results directory, and a sentence for every folder that is a copy of one: its name is not that of
+    the cell it describes."""
+    cells, ignored = [], []
+    for path in sorted(directory.glob("cells/*/cell.json")):
+        folder = CellDirectory(path.parent)
+        if (name := folder.description().get("cell")) == path.parent.name:
+            cells.append(folder)
+        else:
+            ignored.append(f"cells/{path.parent.name} is ignored: it is a copy of the cell {name}")
+    return cells, ignored
+
+
+def changed_code(known: Mapping[str, Any], own_code: Mapping[str, Code], parts: Sequence[str] = PARTS) -> str | None:
+    """What a cell, as `cell.json` has it, was made with, where one of its parts is another now; in words.
+
+    `own_code` tells what those of the parts compute that are a user's own now.
+    """
+    then = dict(known.get("own_code", {}))
+    if isinstance(known["model"].get("activation"), Mapping):
+        then.setdefault("activation", None)
+    for part in parts:
+        name = known["activation"] if part == "activation" else known[part].get("type")
+        if part in then and part not in own_code:
+            return f"{part} '{name}' as one of your own, which is built in now"
+        if part in own_code and then.get(part) is None:
+            return f"{part} '{name}', and it is not written there what that computed"
+        if part in own_code and (difference := own_code[part].difference(then[part])) is not None:
+            return f"another {part} '{name}' ({difference})"
+    return None
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str | None:

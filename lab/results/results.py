@@ -6,7 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from lab.results.cells import CellDirectory, Wave
+from lab.results import looks
+from lab.results.cells import CellDirectory, Wave, cell_directories
+from lab.results.examples import Examples
+from lab.results.looks import Look
 from lab.results.record import FILE, read_record
 
 MEASURED = ["step", "split", "metric", "value"]
@@ -18,7 +21,8 @@ class Results:
 
     `rows` is tidy: experiment, cell, task, model, activation, one column an axis, seed, learning_rate, step, split,
     metric, value. `timing` has cell, kind, runs, start_step, step, seconds, tokens. `experiment` is experiment.json,
-    `cells` the cells' descriptions, each with its `environment` and how many of its runs are `done`.
+    `cells` the cells' descriptions, each with its `environment` and how many of its runs are `done`. `ignored` names,
+    in sentences, folders that are copies.
     """
 
     directory: Path
@@ -26,12 +30,26 @@ class Results:
     cells: tuple[dict[str, Any], ...]
     rows: pd.DataFrame
     timing: pd.DataFrame
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def looks(self) -> tuple[Look, ...]:
+        """What was looked at so far. Raises ValueError if the log is damaged."""
+        return looks.read(self.directory)
 
     @property
     def tuning(self) -> "Results | None":
         """The runs that chose the hyperparameters of every arm, which lie in a directory below; None without any."""
         folder = self.directory / "tuning"
         return read(folder) if (folder / FILE).exists() else None
+
+    def examples(self, cell: str, split: str = "validation", metric: str = "loss") -> Examples | None:
+        """What the last evaluation measured of single examples (windows, images, recordings) in all runs of a cell:
+        values [runs, examples], with the weight and the document of each example; None where that was not kept.
+
+        Cells with the same task and settings have the same examples. Raises ValueError if a file is damaged.
+        """
+        return CellDirectory(self.directory / "cells" / cell).examples(split, metric)
 
     @property
     def reference_predictors(self) -> pd.DataFrame:
@@ -50,7 +68,7 @@ def read(directory: Path) -> Results:
     Raises FileNotFoundError if it is none, ValueError if a file in it is damaged or nothing has been measured yet.
     """
     experiment = read_record(directory)
-    folders = [CellDirectory(path.parent) for path in sorted(directory.glob("cells/*/cell.json"))]
+    folders, ignored = cell_directories(directory)
     cells = tuple(_cell(folder) for folder in folders)
     rows = [_rows(experiment, folder.description(), wave) for folder in folders for wave in _measured(folder)]
     if not rows:
@@ -58,9 +76,9 @@ def read(directory: Path) -> Results:
     timing = [
         wave.timing().assign(cell=folder.description()["cell"]) for folder in folders for wave in _measured(folder)
     ]
-    return Results(
-        directory, experiment, cells, pd.concat(rows, ignore_index=True), pd.concat(timing, ignore_index=True)
-    )
+    ignored += [sentence for folder in folders for sentence in folder.ignored()]
+    together = (pd.concat(rows, ignore_index=True), pd.concat(timing, ignore_index=True))
+    return Results(directory, experiment, cells, *together, ignored=tuple(ignored))
 
 
 def _measured(folder: CellDirectory) -> list[Wave]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.experiment.experiment import Cell
-from lab.experiment.serialization import own_code
+from lab.experiment.serialization import code_of
 from lab.files.locks import lock
 from lab.results.cells import CellDirectory
 from lab.runner.plan import cell_directory
@@ -43,7 +43,7 @@ def dispatch(
     lacking = distributed.on_process_zero(
         lambda: [cell.name for cell in cells if retrain or _lacks_runs(cell, directory)]
     )
-    code = own_code(*((cell.task, cell.model) for cell in cells))
+    code = code_of(*((cell.task, cell.model) for cell in cells))
     begins = initializers([cell for cell in cells if cell.name in lacking], directory, load, code)
     train_one = partial(_cell, directory=directory, placement=placement, watch=watch, profile=profile, begins=begins)
     held = [cell for cell in cells if not train_one(cell, retrain=retrain, wait=False)]
@@ -71,7 +71,7 @@ def _cell(
     with _held(folder, wait) as mine:
         if not mine:
             return False
-        distributed.on_process_zero(lambda: _prepare(folder, cell.description(load(cell.task)), retrain))
+        distributed.on_process_zero(lambda: _prepare(folder, cell, load(cell.task), retrain))
         train(
             cell.model,
             cell.task,
@@ -94,8 +94,8 @@ def _held(folder: CellDirectory, wait: bool) -> Iterator[bool]:
         yield distributed.on_process_zero(lambda: mine)
 
 
-def _prepare(folder: CellDirectory, description: dict[str, Any], retrain: bool) -> None:
+def _prepare(folder: CellDirectory, cell: Cell, dataset: Dataset, retrain: bool) -> None:
     folder.sweep()
     if retrain:
         folder.clear()
-    folder.describe(description)
+    folder.describe(cell.description(dataset), cell.own_code(dataset))

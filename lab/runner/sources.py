@@ -7,8 +7,9 @@ from typing import Any
 
 from lab.experiment.experiment import Cell
 from lab.experiment.init_from import InitFrom, initial_parameters, locate
+from lab.experiment.own_code import own_code
 from lab.experiment.serialization import Code, restored
-from lab.results.cells import CellDirectory
+from lab.results.cells import CellDirectory, changed_code
 from lab.tasks.task import completed
 from lab.training.settings import Hyperparameters, Run, Settings
 from lab.training.train import Dataset, Initialize
@@ -51,6 +52,9 @@ def opened(directory: Path, load: Load, ignore: tuple[str, ...] = (), code: Code
     except ValueError as error:
         raise ValueError(f"{directory}: {error}") from None
     task, model = completed(task), with_activation(model, model.activation)
+    data = load(task)
+    if difference := changed_code(made, own_code(model, task, settings.batch_size, data)):
+        raise ValueError(f"{directory} was made with {difference}: give what is new another name")
     runs = [Run.of(identity) for wave in CellDirectory(directory).waves() if wave.done for identity in wave.runs]
     seeds = [run.seed for run in runs]
     if not runs:
@@ -59,7 +63,7 @@ def opened(directory: Path, load: Load, ignore: tuple[str, ...] = (), code: Code
         raise ValueError(
             f"{directory} has several networks of seed {twice[0]}: runs that differ by the seed alone are needed"
         )
-    found = list(networks(model, task, settings, runs, directory, load(task)))
+    found = list(networks(model, task, settings, runs, directory, data))
     parameters: dict[int | None, Any] = {run.seed: variables["params"] for run, variables in found}
     collections = tuple(name for name in found[0][1] if name != "params")
     return Source(model, parameters, task, settings, runs[0].hyperparameters, collections)

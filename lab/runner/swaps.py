@@ -14,7 +14,7 @@ import pandas as pd
 from lab.experiment import swapping
 from lab.experiment.experiment import Cell, Experiment, Named, grid
 from lab.experiment.init_from import InitFrom, locate
-from lab.experiment.serialization import Code, own_code
+from lab.experiment.serialization import Code, code_of
 from lab.files.atomic import write_json
 from lab.report import drift, recovery, report, study_page
 from lab.results.environment import environment
@@ -89,7 +89,7 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
 
 def _code(experiment: Experiment | None) -> Code:
     """The user's own types and activations in an experiment."""
-    return {} if experiment is None else own_code(*((cell.task, cell.model) for cell in grid(experiment)))
+    return {} if experiment is None else code_of(*((cell.task, cell.model) for cell in grid(experiment)))
 
 
 def _sound(source: Source, directory: Path) -> tuple[Source, dict[str, str]]:

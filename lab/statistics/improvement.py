@@ -1,4 +1,4 @@
-"""How often one arm beats another: the probability of improvement, its interval and what it means."""
+"""How often one arm beats another: the probability of improvement and its interval."""
 
 from functools import lru_cache
 
@@ -7,8 +7,6 @@ from jaxtyping import Float
 
 from lab.statistics.paired import check_probability
 from lab.statistics.resampling import Estimate
-
-MEANINGFUL = 0.75  # gamma of Bouthillier et al. (2021)
 
 
 def probability_of_improvement(differences: Float[np.ndarray, "*batch n"], level: float = 0.95) -> Estimate:
@@ -29,17 +27,6 @@ def probability_of_improvement(differences: Float[np.ndarray, "*batch n"], level
     ends = np.array([_bootstrap_interval(int(won), int(tied), n, level) for won, tied in counts.T])
     low, high = ends[row].T.reshape(2, *np.shape(wins))
     return Estimate((wins + ties / 2) / n, low, high)
-
-
-def verdict(low: float, high: float, meaningful: float = MEANINGFUL) -> str:
-    """Bouthillier's verdict by the interval of one arm: not significant, significant but not meaningful, significant
-    and meaningful.
-
-    Significant is an interval above 1/2, meaningful one that reaches above the given probability.
-    """
-    if low <= 0.5:
-        return "not significant"
-    return "significant and meaningful" if high > meaningful else "significant but not meaningful"
 
 
 @lru_cache(maxsize=1024)

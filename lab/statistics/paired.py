@@ -16,6 +16,8 @@ from lab.statistics.resampling import bca, sign_flip_p
 SIGN_FLIP_PAIRS = 8
 BCA_PAIRS = 20
 
+CERTAIN = 1e3  # squared standard errors: from here on SciPy's noncentral F is nan in places, where the power is 1
+
 
 class PairedT(NamedTuple):
     """The paired t interval and two-sided t test of each row of differences."""
@@ -144,15 +146,28 @@ def effect_with_power(sd: float, n: int, level: float = 0.95, power: float = 0.8
         return np.inf
     if not sd >= 0:  # also nan
         raise ValueError(f"sd is {sd}, but a standard deviation is a number of at least 0")
-    critical = special.stdtrit(n - 1, (1 + level) / 2) ** 2
 
     def missing_power(standard_errors: float) -> float:
-        return power - 1 + special.ncfdtr(1, n - 1, standard_errors**2, critical)
+        return power - float(power_of_t(standard_errors, n - 1, level))
 
     enough = 1.0
     while missing_power(enough) > 0:
         enough *= 2
     return float(sd / np.sqrt(n) * optimize.brentq(missing_power, 0, enough))
+
+
+def power_of_t(standard_errors: ArrayLike, df: ArrayLike, level: float = 0.95) -> Float[np.ndarray, "*batch"]:
+    """The probability that the two-sided t test resolves a true difference of so many standard errors.
+
+    The squared statistic has a noncentral F distribution with (1, df) degrees of freedom. Raises ValueError if the
+    level is not between 0 and 1.
+    """
+    check_probability("level", level)
+    df = np.asarray(df, dtype=np.float64)
+    critical = special.stdtrit(df, (1 + level) / 2) ** 2
+    noncentrality = np.minimum(np.square(standard_errors), 1e6)
+    power = 1 - special.ncfdtr(1, df, noncentrality, critical)
+    return np.where((noncentrality > CERTAIN) & np.isnan(power), 1.0, power)
 
 
 def pairs_needed(difference: float, sd: float, level: float = 0.95, power: float = 0.8) -> int | None:

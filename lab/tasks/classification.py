@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +17,8 @@ from lab.data.tokenizers import TRAINED, check_tokenizer, cut, token_type, token
 from lab.files import checksums
 from lab.tasks.examples import Examples, classified, cross_entropy
 
-Row = tuple[np.ndarray, int]
-"""The tokens of an example, and its label."""
+Row = tuple[np.ndarray, int, int]
+"""The tokens of an example, its label, and the number of the text that it is from."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class TextClassification(Examples):
     from that has read most pieces of validation and test, though without their labels. Raises ValueError for an unknown
     name or a number out of range, FileNotFoundError for a tokenizer file that is not there.
     """
+
+    directions: ClassVar[Mapping[str, str]] = {"accuracy": "max"}
 
     data: str = MODULES
     """Texts with labels: stdlib, or one's own as folder:DIR; see lab.data.labelled_texts."""
@@ -71,7 +74,8 @@ class TextClassification(Examples):
 
     def load(self, data_dir: Path | None = None) -> Dataset:
         """Every split with `tokens` [n, context], `mask`, bool [n, context], True at tokens and False at the zeros
-        behind them, and `label`, int32 [n]. Raises what `labelled_texts`, `corpus` and `cut` raise."""
+        behind them, and `label`, int32 [n]; validation and test also with `document`, the number of the text that
+        each is from. Raises what `labelled_texts`, `corpus` and `cut` raise."""
         text = labelled_texts(self.data, self.classes, data_dir)
         tokenizer = self._tokenizer(text, data_dir)
         rows = {split: list(self._rows(fields, tokenizer)) for split, fields in text.arrays.items()}
@@ -81,6 +85,8 @@ class TextClassification(Examples):
             rows[split] = _spread(rows[split], self.evaluation_texts or len(rows[split]))
         arrays = {split: self._arrays(own) for split, own in rows.items()}
         facts = {"kind": "labelled text", "vocabulary": self.vocab_size, "splits": checksums.described(arrays)}
+        for split in ("validation", "test"):
+            arrays[split]["document"] = np.array([number for *_, number in rows[split]], np.int32)
         return Dataset(arrays, {**text.provenance, **facts})
 
     def check(self, dataset: Dataset) -> None:
@@ -118,17 +124,18 @@ class TextClassification(Examples):
     def _rows(self, fields: Mapping[str, np.ndarray], tokenizer: Tokenizer | None) -> Iterator[Row]:
         """The examples of a split."""
         texts = (text.tobytes() for text in np.split(fields["tokens"], fields["ends"][:-1]))
-        for pieces, label in zip(cut(texts, tokenizer, self.context), fields["label"], strict=True):
+        labelled = zip(cut(texts, tokenizer, self.context), fields["label"], strict=True)
+        for number, (pieces, label) in enumerate(labelled):
             own = [piece for piece in pieces if len(piece) == self.context] if self.data == MODULES else pieces[:1]
-            yield from ((piece, int(label)) for piece in own)
+            yield from ((piece, int(label), number) for piece in own)
 
     def _arrays(self, rows: list[Row]) -> dict[str, np.ndarray]:
         """The fields of examples."""
-        mask = np.arange(self.context)[None, :] < np.array([[len(piece)] for piece, _ in rows], int).reshape(-1, 1)
+        mask = np.arange(self.context)[None, :] < np.array([[len(piece)] for piece, *_ in rows], int).reshape(-1, 1)
         tokens = np.zeros(mask.shape, token_type(self.vocab_size))
-        for row, (piece, _) in zip(tokens, rows, strict=True):
+        for row, (piece, *_) in zip(tokens, rows, strict=True):
             row[: len(piece)] = piece
-        return {"tokens": tokens, "mask": mask, "label": np.array([label for _, label in rows], np.int32)}
+        return {"tokens": tokens, "mask": mask, "label": np.array([label for _, label, _ in rows], np.int32)}
 
 
 def _distinct(rows: dict[str, list[Row]]) -> dict[str, list[Row]]:
@@ -136,8 +143,8 @@ def _distinct(rows: dict[str, list[Row]]) -> dict[str, list[Row]]:
     seen: set[bytes] = set()
     kept = {}
     for split in SPLITS:
-        kept[split] = [(piece, label) for piece, label in rows[split] if piece.tobytes() not in seen]
-        seen |= {piece.tobytes() for piece, _ in kept[split]}
+        kept[split] = [row for row in rows[split] if row[0].tobytes() not in seen]
+        seen |= {piece.tobytes() for piece, *_ in kept[split]}
     return kept
 
 

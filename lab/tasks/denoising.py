@@ -4,16 +4,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 from lab.data.order import drawn
-from lab.tasks.examples import cross_entropy, weighted
-from lab.tasks.task import of_each_token
-from lab.tasks.windows import Windows, in_batches
+from lab.tasks.examples import cross_entropy, in_batches, weighted
+from lab.tasks.task import of_each_token, totals
+from lab.tasks.windows import Windows
 
 NOISE = 2**32 - 1  # keeps the noise apart from the order of windows: an epoch that no run comes to
 EVALUATION = 0  # the seed of the noise that every model is evaluated under
@@ -26,6 +26,8 @@ class Denoising(Windows, ABC):
     A batch has the `tokens` that a model reads, the `labels` that it is asked for and `weight`, f32, 1 where it is
     asked and 0 elsewhere. Raises what `Windows` raises, and ValueError for a rate out of range.
     """
+
+    directions: ClassVar[Mapping[str, str]] = {"accuracy": "max"}
 
     rate: float = 0.15
     """Share of the tokens that are taken away."""
@@ -56,8 +58,8 @@ class Denoising(Windows, ABC):
     def evaluation_batches(
         self, arrays: Mapping[str, Integer[np.ndarray, " n"]], batch_size: int
     ) -> dict[str, np.ndarray]:
-        """The windows that are evaluated, with fields as in a batch, [n_batches, batch_size, ...] each; padding weighs
-        0.
+        """The windows that are evaluated, with fields as in a batch, [n_batches, batch_size, ...] each, and the
+        `document` of each (see `Windows.documents_of`); padding weighs 0.
 
         Windows lie end to end; the last is moved back into the split. The noise of a window depends on its place alone.
         """
@@ -65,7 +67,7 @@ class Denoising(Windows, ABC):
         starts = self.evaluation_starts(tokens.size)
         windows = tokens[self.positions(starts.clip(max=tokens.size - self.window))]
         fields = self.noised(windows.astype(np.int32), derived(EVALUATION, NOISE, starts))
-        return in_batches(fields, batch_size)
+        return in_batches({**fields, "document": self.documents_of(arrays, starts)}, batch_size)
 
     def loss(self, outputs: Float[Array, "batch length vocab"] | Any, batch: Mapping[str, Array]) -> Float[Array, ""]:
         """The mean cross-entropy of the tokens that are asked for, in nats; 0 if there are none."""
@@ -77,8 +79,15 @@ class Denoising(Windows, ABC):
     ) -> dict[str, tuple[Float[Array, ""], Float[Array, ""]]]:
         """`loss` and `accuracy` of the tokens that are asked for: the cross-entropy in nats and how many are the most
         likely one, both summed, and their number."""
+        return totals(self.example_metrics(outputs, batch))
+
+    def example_metrics(
+        self, outputs: Float[Array, "batch length vocab"] | Any, batch: Mapping[str, Array]
+    ) -> dict[str, tuple[Float[Array, " batch"], Float[Array, " batch"]]]:
+        """`metrics` of each window."""
         nats, hits = of_each_token(_nats_and_hits, outputs, batch["labels"])
-        return {"loss": weighted(nats, batch["weight"]), "accuracy": weighted(hits, batch["weight"])}
+        weight, count = batch["weight"], jnp.sum(batch["weight"], axis=-1)
+        return {"loss": (jnp.sum(weight * nats, axis=-1), count), "accuracy": (jnp.sum(weight * hits, axis=-1), count)}
 
     def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
         """The means as they are."""

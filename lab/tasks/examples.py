@@ -35,7 +35,7 @@ class Examples:
         """All rows of a split in order, [n_batches, batch_size, ...] a field, with `weight`, f32 [n_batches,
         batch_size]: 1 for a row and 0 for the zeros that fill the last batch."""
         weight = np.ones(len(next(iter(arrays.values()))), np.float32)
-        return {field: _batches(rows, batch_size) for field, rows in {**arrays, "weight": weight}.items()}
+        return in_batches({**arrays, "weight": weight}, batch_size)
 
     def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
         """The means as they are."""
@@ -71,6 +71,11 @@ def check_outputs(outputs: Array, shape: tuple[int, ...]) -> None:
         raise ValueError(f"the model's outputs have the shape {outputs.shape}, the task needs {shape}")
 
 
-def _batches(rows: np.ndarray, batch_size: int) -> np.ndarray:
-    filled = np.pad(rows, ((0, -len(rows) % batch_size), *((0, 0),) * (rows.ndim - 1)))
-    return filled.reshape(-1, batch_size, *rows.shape[1:])
+def in_batches(fields: dict[str, np.ndarray], batch_size: int) -> dict[str, np.ndarray]:
+    """Rows [n, ...] of each field as [n_batches, batch_size, ...], the last batch filled up with zeros."""
+
+    def filled(rows: np.ndarray) -> np.ndarray:
+        padded = np.pad(rows, ((0, -len(rows) % batch_size), *((0, 0),) * (rows.ndim - 1)))
+        return padded.reshape(-1, batch_size, *rows.shape[1:])
+
+    return {field: filled(rows) for field, rows in fields.items()}

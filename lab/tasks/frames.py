@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +21,8 @@ class Frames(Examples, ABC):
 
     Raises ValueError for a number out of range.
     """
+
+    directions: ClassVar[Mapping[str, str]] = {"frame_error": "min"}
 
     context: int = 11
     """Frames that a model sees, the classified one in the middle."""

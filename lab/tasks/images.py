@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +51,8 @@ class Images(Examples):
 @dataclass(frozen=True)
 class ImageClassification(Images):
     """Tell the class of an image. Raises ValueError for an unknown set, preparation or augmentation."""
+
+    directions: ClassVar[Mapping[str, str]] = {"accuracy": "max"}
 
     classes: int = 10
     """Number of classes."""
@@ -125,6 +127,8 @@ class ImageClassification(Images):
 @dataclass(frozen=True)
 class ImageAutoencoding(Images):
     """Make an image again of what a narrow layer holds of it (Hinton and Salakhutdinov 2006)."""
+
+    directions: ClassVar[Mapping[str, str]] = {"mean_squared_error": "min"}
 
     @property
     def name(self) -> str:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, Int, Integer
 
 from lab.data.tokenizers import boundary_token
 from lab.files.choices import check_choice
-from lab.tasks.examples import cross_entropy
-from lab.tasks.task import of_each_token
-from lab.tasks.windows import Windows, framed, in_batches
+from lab.tasks.examples import cross_entropy, in_batches
+from lab.tasks.task import of_each_token, totals
+from lab.tasks.windows import Windows, framed
 
 DOCUMENTS = ("joined", "packed", "masked")
 LARGEST_LOSS = 88.0  # nats: the perplexity of more is infinite in f32, and infinite numbers mark a run as diverged
@@ -29,6 +29,8 @@ class CausalLanguage(Windows):
     token that a tokenizer.json puts before a text, as for LLaMA and Gemma, which never saw a window without it. Raises
     what `Windows` raises, and ValueError for another way.
     """
+
+    directions: ClassVar[Mapping[str, str]] = {"perplexity": "min", "bits_per_byte": "min"}
 
     documents: str = "joined"
     """How documents lie in a window: joined, packed (a token between two) or masked (attention stays within one)."""
@@ -94,7 +96,8 @@ class CausalLanguage(Windows):
         self, arrays: Mapping[str, Integer[np.ndarray, " n"]], batch_size: int
     ) -> dict[str, np.ndarray]:
         """The windows that are evaluated: `tokens` [n_batches, batch_size, context + 1], and of each target `bytes` and
-        `weight`, f32 [n_batches, batch_size, context], 1 for a target and 0 for padding. If masked also `segments`.
+        `weight`, f32 [n_batches, batch_size, context], 1 for a target and 0 for padding. If masked also `segments`. And
+        of each window its `document`: see `Windows.documents_of`.
 
         Windows lie end to end, the last token of one being the first of the next, and the last may be partly padding:
         all of them together predict every token of the split exactly once, except the first, which is predicted only
@@ -108,20 +111,28 @@ class CausalLanguage(Windows):
             "bytes": arrays["bytes"][np.minimum(targets, last)].astype(np.float32),
             "weight": (targets <= last).astype(np.float32),
         }
-        return in_batches(self._with_segments(fields), batch_size)
+        return in_batches(
+            {**self._with_segments(fields), "document": self.documents_of(arrays, targets[:, 0])}, batch_size
+        )
 
     def metrics(
         self, outputs: Float[Array, "batch context vocab"] | Any, batch: Mapping[str, Array]
     ) -> dict[str, tuple[Float[Array, ""], Float[Array, ""]]]:
         """`loss`, `bytes_per_token`, `squared_log_normalizer`: the cross-entropy of the targets in nats, their bytes,
         and the square of log Z, the logarithm of the sum of exp(logits), all summed; and the targets' number."""
+        return totals(self.example_metrics(outputs, batch))
+
+    def example_metrics(
+        self, outputs: Float[Array, "batch context vocab"] | Any, batch: Mapping[str, Array]
+    ) -> dict[str, tuple[Float[Array, " batch"], Float[Array, " batch"]]]:
+        """`metrics` of each window."""
         weight = batch["weight"]
-        count = jnp.sum(weight)
+        count = jnp.sum(weight, axis=-1)
         nats, log_normalizer = of_each_token(_nats_and_log_normalizer, outputs, _targets(batch))
         return {
-            "loss": (jnp.sum(weight * nats), count),
-            "bytes_per_token": (jnp.sum(weight * batch["bytes"]), count),
-            "squared_log_normalizer": (jnp.sum(weight * jnp.square(log_normalizer)), count),
+            "loss": (jnp.sum(weight * nats, axis=-1), count),
+            "bytes_per_token": (jnp.sum(weight * batch["bytes"], axis=-1), count),
+            "squared_log_normalizer": (jnp.sum(weight * jnp.square(log_normalizer), axis=-1), count),
         }
 
     def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,8 @@ class SpokenDigits(Frames):
     The default of 64 frames, 0.66 seconds, is all of 97 % of the training recordings. Raises ValueError for a number
     out of range.
     """
+
+    directions: ClassVar[Mapping[str, str]] = {"frame_error": "min", "accuracy": "max"}
 
     bands: int = 26
     """Mel bands of a frame of 25 ms, one every 10 ms; see lab.data.audio.log_mel."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +26,8 @@ class TweetTagging(Examples):
     Raises ValueError for a context that has no middle.
     """
 
+    directions: ClassVar[Mapping[str, str]] = {"token_error": "min"}
+
     context: int = 3
     """Words that a model sees, the tagged one in the middle."""
 
@@ -43,12 +46,15 @@ class TweetTagging(Examples):
         return WORDS + 1
 
     def load(self, data_dir: Path | None = None) -> Dataset:
-        """Every split with `words`, int32 [n, context], and `tag`, int32 [n]. Raises what `tweets` raises."""
+        """Every split with `words`, int32 [n, context], and `tag`, int32 [n]; validation and test also with `document`,
+        the number of each word's tweet. Raises what `tweets` raises."""
         dataset = tweets(data_dir)
         arrays = {
             split: {"words": neighbours(fields["word"], fields["tweet"], self.context), "tag": fields["tag"]}
             for split, fields in dataset.arrays.items()
         }
+        for split in arrays.keys() - {"train"}:
+            arrays[split]["document"] = dataset.arrays[split]["tweet"]
         return Dataset(arrays, dataset.provenance)
 
     def check(self, dataset: Dataset) -> None:

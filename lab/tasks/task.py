@@ -36,7 +36,18 @@ class Task(Protocol):
     jitted function and its fields can be an experiment's axes. They need `load`, `inputs` and `loss`, and nothing of
     this project to inherit: the rest, where it is missing, is as here (see `completed`). `batch`, `inputs`, `loss` and
     `metrics` are pure and run inside jit.
+
+    Two methods more a task may have: see `measured` for `example_metrics`, `final_batches` for
+    `final_evaluation_batches`.
     """
+
+    @property
+    def directions(self) -> Mapping[str, str]:
+        """Metric -> "min" or "max", what is better; one that is not named gets no verdict. The loss is minimized.
+
+        A class attribute, `directions = {"auc": "max"}`, will do.
+        """
+        return {}
 
     @property
     def name(self) -> str:
@@ -74,7 +85,9 @@ class Task(Protocol):
     def evaluation_batches(self, arrays: Mapping[str, np.ndarray], batch_size: int) -> dict[str, np.ndarray]:
         """A split's fixed evaluation batches: fields with leading axes [n_batches, batch_size]; padding weighs 0.
 
-        Unless given, they are all rows in order, with the weight of each in `weight`.
+        A field `document`, whole numbers [n_batches, batch_size], says which examples were drawn together, as windows
+        of one text are: the unit over which a standard error over the text is taken. Without it each is its own. Unless
+        given, the batches are all rows in order, with the weight of each in `weight`.
         """
         return Examples.evaluation_batches(self, arrays, batch_size)  # type: ignore[arg-type]
 
@@ -145,6 +158,47 @@ def recast(task: Any, kind: type) -> Any:
 
 
 DEFAULTS = {name: member for name, member in vars(Task).items() if not name.startswith("_") and name not in REQUIRED}
+
+
+Sums = dict[str, tuple[Array, Array]]
+"""Metric -> its sum and its weight, arrays of equal shape."""
+
+
+def measured(task: Task, outputs: Any, batch: Mapping[str, Array]) -> tuple[Sums, Sums]:
+    """The metrics of an evaluation batch, and those of each of its examples, [batch_size] each.
+
+    A task with a method `example_metrics(outputs, batch)` gives the latter itself, and the former are their sums. Of
+    any other each example is measured as a batch of one; where outputs are no array, whose first axis is the batch's,
+    nothing is known of single examples.
+    """
+    if (of_examples := getattr(task, "example_metrics", None)) is not None:
+        examples = of_examples(outputs, batch)
+        return totals(examples), examples
+    if not isinstance(outputs, jax.Array):
+        return task.metrics(outputs, batch), {}
+
+    def alone(output: Array, example: Mapping[str, Array]) -> Sums:
+        return task.metrics(output[None], jax.tree.map(lambda field: field[None], example))
+
+    return task.metrics(outputs, batch), jax.vmap(alone)(outputs, dict(batch))
+
+
+def totals(examples: Sums) -> Sums:
+    """Sums and weights of examples, added."""
+    return {metric: (jnp.sum(value), jnp.sum(weight)) for metric, (value, weight) in examples.items()}
+
+
+def final_batches(
+    task: Task, arrays: Mapping[str, np.ndarray], batch_size: int, examples: int
+) -> dict[str, np.ndarray]:
+    """The batches of the evaluation at the last step: about so many examples of a split, but at least those of
+    `Task.evaluation_batches`, and at most all.
+
+    A task with a method `final_evaluation_batches(arrays, batch_size, examples)` chooses them; any other is evaluated
+    on the same ones at every step.
+    """
+    choose = getattr(task, "final_evaluation_batches", None)
+    return task.evaluation_batches(arrays, batch_size) if choose is None else choose(arrays, batch_size, examples)
 
 
 def of_each_token(function: Callable[..., Values], outputs: Any, *fields: Array) -> Values:

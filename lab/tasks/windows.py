@@ -1,8 +1,9 @@
 """Examples that are windows of a text: where they lie, in training and in evaluation, and what tokens they hold."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from lab.data.dataset import Dataset
 from lab.data.order import drawn, places, shuffled
 from lab.data.tokenizers import added_tokens, check_tokenizer, tokenized, vocabulary_size
 
+MIN_DOCUMENTS = 20
+BLOCKS = 50
+
 
 @dataclass(frozen=True)
-class Windows:
+class Windows(ABC):
     """What tasks have in common whose examples are windows of a text, without regard to its documents.
 
     Windows lie end to end, but for `overlap` tokens that a window shares with the one after it. Raises ValueError for
@@ -107,6 +111,33 @@ class Windows:
         starts = shuffled(position, count, seed, epoch) * self.stride + drawn(self.stride, seed, epoch)
         return starts.clip(max=size - self.window)
 
+    def final_evaluation_batches(
+        self, arrays: Mapping[str, np.ndarray], batch_size: int, examples: int
+    ) -> dict[str, np.ndarray]:
+        """`evaluation_batches` of so many windows, if the task's own are not more."""
+        count = 0 if self.evaluation_windows == 0 else max(self.evaluation_windows, examples)
+        return replace(self, evaluation_windows=count).evaluation_batches(arrays, batch_size)
+
+    @abstractmethod
+    def evaluation_batches(self, arrays: Mapping[str, np.ndarray], batch_size: int) -> dict[str, np.ndarray]:
+        """The windows that are evaluated: see `lab.tasks.task.Task`."""
+
+    def documents_of(
+        self, arrays: Mapping[str, np.ndarray], places: Int[np.ndarray, " windows"]
+    ) -> Int[np.ndarray, " windows"]:
+        """The number of the document that each of these tokens of a split lies in, ascending places.
+
+        Where the text has fewer than `MIN_DOCUMENTS`, or where they end is not known, blocks of windows that follow
+        each other stand for them, `BLOCKS` of equal length: text so far apart is as good as independent, and so many
+        blocks are enough to tell their spread from (method of batch means: Flegal and Jones 2010).
+        """
+        ends = arrays.get("ends", np.array([]))
+        if len(ends) < MIN_DOCUMENTS:
+            return np.arange(len(places)) * min(BLOCKS, len(places)) // len(places)
+        bytes_before = np.cumsum(arrays["bytes"], dtype=np.int64) - arrays["bytes"]
+        last = arrays["tokens"].size - 1
+        return np.searchsorted(ends, bytes_before[np.minimum(places, last)], side="right")
+
     def evaluation_starts(self, size: int) -> Int[np.ndarray, " windows"]:
         """Where the evaluated windows of a text of `size` tokens begin; the last may pass its end."""
         available = self._count(size)
@@ -137,9 +168,3 @@ def framed(
         return [xp.broadcast_to(xp.asarray(values, dtype=rows.dtype), shape)] if values else []
 
     return xp.concat([*end(before), rows, *end(after)], axis=-1)
-
-
-def in_batches(fields: dict[str, np.ndarray], batch_size: int) -> dict[str, np.ndarray]:
-    """Rows [n, length] of each field as [n_batches, batch_size, length], the last batch filled up with zeros."""
-    padding = ((0, -len(next(iter(fields.values()))) % batch_size), (0, 0))
-    return {field: np.pad(rows, padding).reshape(-1, batch_size, rows.shape[1]) for field, rows in fields.items()}

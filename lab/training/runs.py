@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -16,8 +16,10 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from lab.data.dataset import Dataset
+from lab.results.examples import Measured
 from lab.tasks.task import Task
 from lab.training import distributed, memory, reading, step
+from lab.training.evaluation import Batches, Evaluation, Sums, by_example, total
 from lab.training.execution import Execution
 from lab.training.settings import Hyperparameters, Run, Settings
 from lab.training.sharding import DATA, RUNS, shardings, with_split_inputs
@@ -83,10 +85,7 @@ class Program:
         self._arrays = dataset.arrays["train"]
         self.data_on = reading.place(data_on, self._arrays)
         self._task, self._settings = task, settings
-        self._evaluated = {
-            split: task.evaluation_batches(dataset.arrays[split], settings.batch_size)
-            for split in ("validation", "test")
-        }
+        self.evaluation = Evaluation.of(task, settings, dataset)
         begin = time.perf_counter()
         self._compile(model)
         self.compile_seconds = time.perf_counter() - begin
@@ -100,32 +99,29 @@ class Program:
         train = self._jit(
             partial(step.train_interval, model, spread, settings), (0, None, None, 0, 0, axis), donate=True
         )
-        evaluate = self._jit(partial(step.evaluate, model, spread, settings), (0, None))
+        evaluate = self._jit(partial(step.evaluate, model, spread), (0, None))
         runs = self._shapes(self._numbers, RUN)
         data = self._shapes(*((self._window_like(), WINDOW) if axis == 0 else ({"train": self._arrays}, WHOLE)))
-        batches = {split: self._shapes(arrays, BATCHES) for split, arrays in self._evaluated.items()}
+        portion = self._shapes(next(self.evaluation.curve.portions(self.evaluation.length)), BATCHES)
         state = jax.eval_shape(init, *runs, data)
         state = jax.tree.map(_with, state, shardings(state, self._mesh))
         count = np.int32(0)
-        by_shape = {str(jax.tree.map(np.shape, arrays)): arrays for arrays in batches.values()}
         lowered = [
             init.lower(*runs, data),
             train.lower(state, count, count, *runs, data),
-            *(evaluate.lower(state, arrays) for arrays in by_shape.values()),
+            evaluate.lower(state, portion),
         ]
         with ThreadPoolExecutor() as pool:
             options = _compiler_options(self.execution)
-            self._init, self._train, *compiled = pool.map(lambda program: program.compile(options), lowered)
-        programs = dict(zip(by_shape, compiled, strict=True))
-        self._evaluate = {split: programs[str(jax.tree.map(np.shape, arrays))] for split, arrays in batches.items()}
+            self._init, self._train, self._evaluate = pool.map(lambda program: program.compile(options), lowered)
         self._state = state
-        self.device_bytes = self._needed(data, batches)
+        self.device_bytes = self._needed(data, portion)
 
-    def _needed(self, data: Any, batches: Any) -> int:
+    def _needed(self, data: Any, portion: Any) -> int:
         """Bytes of a device: what stays on it, and what the program that takes the most puts beside that."""
         windows = 1 if self.data_on == "device" else 2  # the one that is trained on, and the next
-        stays = memory.size(self._state) + windows * memory.size(data) + memory.size(batches)
-        beside = [memory.added(program) for program in (self._train, *self._evaluate.values())]
+        stays = memory.size(self._state) + windows * memory.size(data) + memory.size(portion)
+        beside = [memory.added(program) for program in (self._train, self._evaluate)]
         return stays + max(memory.added(self._init) - memory.size(self._state), *beside)  # init gives the state
 
     def init(self) -> step.State:
@@ -141,15 +137,30 @@ class Program:
                 jax.block_until_ready(parts[-2])  # else the host would put every window on the device at once
             state, metrics = self._train(state, np.int32(begin), np.int32(count), *self._runs, data)
             parts.append((count, metrics))
-        return state, _combined([(count, self._metrics(metrics)) for count, metrics in parts])
+        return state, _combined([(count, self.host(metrics)) for count, metrics in parts])
 
-    def evaluate(self, state: step.State, split: str) -> dict[str, np.ndarray]:
-        """The task's metrics of all runs on a split, arrays [runs]."""
-        return self._metrics(self._evaluate[split](state, self._batches[split]))
+    def evaluate(self, state: step.State) -> dict[str, np.ndarray]:
+        """The task's metrics of all runs on the batches of the curve, arrays [runs]."""
+        return self._summary(whole for whole, _ in self._evaluated(state, self.evaluation.curve))
 
-    def host(self, state: step.State) -> step.State:
-        """The states of the runs proper, as NumPy arrays [runs, ...], to be kept."""
-        return jax.tree.map(lambda leaf: distributed.gathered(leaf)[: self.n_runs], state)
+    def evaluate_last(self, state: step.State, split: str) -> tuple[dict[str, np.ndarray], dict[str, Measured]]:
+        """The same on the batches of a split at the last step, and the metrics of single examples."""
+        batches = self.evaluation.final[split]
+        whole, examples = zip(*self._evaluated(state, batches), strict=True)
+        return self._summary(whole), by_example(list(examples), batches)
+
+    def _evaluated(self, state: step.State, batches: Batches) -> Iterator[tuple[Sums, Sums]]:
+        """Sums and weights of each portion of the batches, and those of its examples, leading axis runs."""
+        for portion in batches.portions(self.evaluation.length):
+            yield self.host(self._evaluate(state, self._place(portion, BATCHES)))
+
+    def _summary(self, parts: Iterable[Sums]) -> dict[str, np.ndarray]:
+        means = {name: value / weight for name, (value, weight) in total(parts).items()}
+        return {name: np.asarray(value) for name, value in self._task.summary(means).items()}
+
+    def host(self, tree: Any) -> Any:
+        """A tree of arrays of all runs, a state, say, as NumPy arrays [runs, ...] of the runs proper."""
+        return jax.tree.map(lambda leaf: distributed.gathered(leaf)[: self.n_runs], tree)
 
     def restore(self, state: step.State) -> step.State:
         """The inverse of `host`, on the devices."""
@@ -182,10 +193,6 @@ class Program:
     @cached_property
     def _data(self) -> Any:
         return self._place({"train": self._arrays}, WHOLE)
-
-    @cached_property
-    def _batches(self) -> dict[str, Any]:
-        return self._place(self._evaluated, BATCHES)
 
     def _portions(self, start: int, length: int) -> Iterator[tuple[int, int, Any]]:
         """First step, number of steps and data of each call that together train `length` steps."""
@@ -226,9 +233,6 @@ class Program:
 
     def _place(self, tree: Any, spec: PartitionSpec) -> Any:
         return jax.tree.map(partial(_put, sharding=NamedSharding(self._mesh, spec)), tree)
-
-    def _metrics(self, metrics: dict[str, jax.Array]) -> dict[str, np.ndarray]:
-        return {name: distributed.gathered(value)[: self.n_runs] for name, value in metrics.items()}
 
     def _jit(self, function: Callable, in_axes: tuple[int | None, ...], donate: bool = False):
         """`function` of one run as a compiled function of all: sharded over the devices, mapped or vmapped on each.

@@ -1,7 +1,7 @@
 """What is fixed when a program is compiled (`Settings`) and what may differ between its runs (`Hyperparameters`)."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from flax import struct
@@ -20,6 +20,9 @@ CHOICES = {
     "training_loss": TrainingLoss,
     "matmul_precision": Precision,
 }
+
+EVALUATED = ("validation", "test")  # splits
+TRAINING_PASSES = 3  # a step costs a forward pass and a backward pass of twice its matrix products
 
 Traced = float | Any  # a number in an experiment; in a program an array, or whatever JAX puts in its place
 
@@ -52,6 +55,9 @@ class Settings:
     """What b1 is in the second half of the steps, only with adam; as in the first half unless set."""
     evaluate_every: int | None = None
     """Steps between evaluations; a tenth of steps unless set. Evaluated at step 0 and at the last step always."""
+    final_evaluation: float = field(default=0.15, metadata={"since": "0.2.0", "before": 0.0})
+    """Share of the cost of training that the evaluation at the last step may take, of validation and test together: it
+    is on as many examples, at least those of the curve and at most all. 0 is those of the curve."""
     checkpoint_every: int = 5
     """Evaluations between checkpoints; the last step is always kept."""
     z_loss: float = 0.0
@@ -80,6 +86,12 @@ class Settings:
         """Steps between two evaluations."""
         return max(1, self.steps // 10) if self.evaluate_every is None else self.evaluate_every
 
+    @property
+    def final_examples(self) -> int:
+        """Examples of validation, and as many of test, that the evaluation at the last step may take: it is a forward
+        pass of each, where a step of training is as much as three."""
+        return int(self.final_evaluation * TRAINING_PASSES * self.steps * self.batch_size / len(EVALUATED))
+
     def check(self) -> None:
         """Raises ValueError, naming field, value and what is allowed, where a field is out of range."""
         for name, choices in CHOICES.items():
@@ -98,6 +110,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 2**32:
                 raise ValueError(f"settings.{name} is {value}: it must be a whole number in 0 to 2**32 - 1")
+        if not 0 <= self.final_evaluation < float("inf"):
+            raise ValueError(f"settings.final_evaluation is {self.final_evaluation}: it must be zero or positive")
         if not 0 <= self.z_loss < float("inf"):
             raise ValueError(f"settings.z_loss is {self.z_loss}: it must be zero or positive")
         self._check_rule()

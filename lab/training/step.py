@@ -10,7 +10,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
-from lab.tasks.task import Stream, Task, of_each_token, stream_key
+from lab.tasks.task import Stream, Sums, Task, measured, of_each_token, stream_key
 from lab.training.optimizers import optimizer
 from lab.training.settings import Hyperparameters, Settings
 from models.model import training_options
@@ -94,20 +94,20 @@ def train_interval(
     return state, {**means, **peaks, "not_finite": totals["not_finite"]}
 
 
-def evaluate(
-    model: Any, task: Task, settings: Settings, state: State, batches: dict[str, Array]
-) -> dict[str, Float[Array, ""]]:
-    """The task's metrics over `batches` (arrays [n_batches, batch_size, ...]), dropout off; padding weighs 0."""
+def evaluate(model: Any, task: Task, state: State, batches: dict[str, Array]) -> tuple[Sums, Sums]:
+    """The task's metrics over `batches` (arrays [n_batches, batch_size, ...]), dropout off, as sums and weights; and
+    those of each example, [n_batches, batch_size], as `lab.tasks.task.measured` has them. Padding weighs 0."""
     variables = {"params": state.parameters, **state.collections}
 
-    def body(totals, batch):
-        outputs = model.apply(variables, *task.inputs(batch))
-        return jax.tree.map(jnp.add, totals, task.metrics(outputs, batch)), None
+    def of_batch(batch):
+        return measured(task, model.apply(variables, *task.inputs(batch)), batch)
 
-    first = jax.tree.map(lambda array: array[0], batches)
-    shapes = jax.eval_shape(lambda: task.metrics(model.apply(variables, *task.inputs(first)), first))
-    totals, _ = lax.scan(body, jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes), batches)
-    return task.summary({name: total / weight for name, (total, weight) in totals.items()})
+    def body(totals, batch):
+        whole, examples = of_batch(batch)
+        return jax.tree.map(jnp.add, totals, whole), examples
+
+    shapes, _ = jax.eval_shape(of_batch, jax.tree.map(lambda array: array[0], batches))
+    return lax.scan(body, jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes), batches)
 
 
 def _batch(task, settings, data, seed, step, index, batch_size):

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax.numpy as jnp
@@ -51,20 +52,25 @@ from models.activations.formulas.smooth import (
     tanh,
     tanhshrink,
 )
-from models.activations.source import source_hash
+from models.activations.identity import identify
+from models.identity import Identity
 
 Initial = float | tuple[float, ...]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Activation:
     """A named activation; hashable, so that equal ones share one compiled program.
+
+    Built-in ones are equal by name, a user's by name and what they compute: values, slopes, and the initial values of
+    what is learned, as `models.identity` tells them. A user's function is traced when its activation is made.
 
     name: letters, digits and underscores in lower case (it becomes a directory name).
     function: `function(x, **parameters)`, or `function(gate, value, **parameters)` if gated; it sees float32 arrays.
     parameters: (name, initial value) pairs; they are learned, one set a layer, and passed to a call as keyword arrays.
 
-    Raises ValueError for an unusable name and for a built-in name given to another function.
+    Raises ValueError for an unusable name, for a built-in name given to another function, and for a function that JAX
+    cannot trace, that is not pure, or whose result is not one floating-point array of its input's shape.
     """
 
     name: str
@@ -81,8 +87,10 @@ class Activation:
             raise ValueError(
                 f"activation {self.name!r}: parameters must be (name, float or tuple) pairs, not {self.parameters!r}"
             )
-        if self.name in _ALIASES or (self.name in _BUILT_IN and self != _BUILT_IN[self.name]):
+        if self.name in _ALIASES or (self.name in _BUILT_IN and self._given != _BUILT_IN[self.name]._given):
             raise ValueError(f"activation name {self.name!r}: it is built in and cannot be given to another function")
+        if not self.built_in:
+            _ = self.identity  # before its function can change, and refused now if it cannot be traced
 
     def __call__(self, *inputs: Values, **parameters: Any) -> Values:
         """Evaluate `(x)`, or `(gate, value)` if gated; the result has the inputs' shape and dtype.
@@ -105,12 +113,39 @@ class Activation:
         """Pickle a built-in activation by its name."""
         if self.name in _BUILT_IN:
             return activation, (self.name,)
-        return Activation, (self.name, self.function, self.gated, self.parameters)
+        return Activation, self._given
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Activation):
+            return NotImplemented
+        if self is other or self.name != other.name:
+            return self is other
+        return self.built_in or self.identity.program == other.identity.program
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
     @property
-    def source_hash(self) -> str | None:
-        """The hash of a user's function (`models.activations.source`); None if built in."""
-        return None if self.name in _BUILT_IN else source_hash(self.function)
+    def built_in(self) -> bool:
+        """Whether it is one of `ACTIVATIONS`, which go by their names; so do those that are being made for it."""
+        return not _BUILT_IN or self.name in _BUILT_IN
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What the function computed when the activation was made."""
+        return identify(*self._given)
+
+    def check(self) -> None:
+        """Raises ValueError if a user's function computes something else than when the activation was made."""
+        if not self.built_in and identify(*self._given).program != self.identity.program:
+            raise ValueError(
+                f"activation {self.name!r}: its function computes something else than when the activation was made, "
+                f"make it again"
+            )
+
+    @property
+    def _given(self) -> tuple[Any, ...]:
+        return self.name, self.function, self.gated, self.parameters
 
 
 def activation(name: str | Activation) -> Activation:

@@ -54,7 +54,8 @@ def _rope(config: Config, context: int, windows: list[int]) -> dict[str, Any]:
         for kind in (FULL, SLIDING)
     )
     bases = (full.get("rope_theta"), sliding.get("rope_theta"))
-    if sliding.get("rope_scaling") or (full.get("rope_scaling") and bases[0] == bases[1]):
+    one_base = full.get("rope_scaling") and bases[0] == bases[1]  # which layers are scaled is told by their base
+    if any(windows) and (sliding.get("rope_scaling") or one_base):
         config.problems.append(f"rope_parameters scale {SLIDING}, which is not supported")
     return {**full, "rope_thetas": tuple(bases[1] if window else bases[0] for window in windows)}
 
