@@ -30,7 +30,8 @@ from lab.training.runs import Program, use_all_cores, use_compilation_cache
 from lab.training.step import State
 
 ARMS = {"gelu": 64, "swiglu": 64, "relu2": 32, "geglu": 32, "relu": 32}
-"""Activation and its number of seeds."""
+"""Activation and its number of seeds at the quickstart's learning rate."""
+RATES = {3e-3: ARMS, 6e-3: dict.fromkeys(ARMS, 16)}
 WHOLE = 8  # seeds that are evaluated on every window
 TOGETHER = 8  # seeds
 EVERY = 5  # steps between two weights that enter an average
@@ -48,14 +49,22 @@ def main() -> None:
     options = parser.parse_args()
     use_all_cores()
     use_compilation_cache()
-    for first in range(0, max(ARMS.values()), TOGETHER):
-        arms = tuple(name for name, seeds in ARMS.items() if first < seeds)
-        for cell in grid(replace(experiment, activations=arms, seeds=tuple(range(first, first + TOGETHER)))):
-            path = options.out / f"{cell.activation.name}-{first}.parquet"
-            if not path.exists():
-                write_table(path, trained(cell, whole=first < WHOLE))
-                print(path, flush=True)
+    for rate, cell in cells():
+        first = cell.runs[0].seed
+        path = options.out / f"{cell.activation.name}-{rate:g}-{first}.parquet"
+        if not path.exists():
+            write_table(path, trained(cell, whole=first < WHOLE))
+            print(path, flush=True)
     write_table(TABLE, table(windows(options.out)))
+
+
+def cells() -> Iterator[tuple[float, Cell]]:
+    """Learning rate and cell of each part of the pool."""
+    for rate, arms in RATES.items():
+        of_rate = replace(experiment, hyperparameters=replace(experiment.hyperparameters, learning_rate=rate))
+        for first in range(0, max(arms.values()), TOGETHER):
+            some, seeds = tuple(name for name in arms if first < arms[name]), tuple(range(first, first + TOGETHER))
+            yield from ((rate, cell) for cell in grid(replace(of_rate, activations=some, seeds=seeds)))
 
 
 def trained(cell: Cell, whole: bool) -> pd.DataFrame:
@@ -110,24 +119,25 @@ def measured(program: Program, cell: Cell, name: str, which: str, state: State) 
     return pd.DataFrame({"evaluation": name, "document": loss.document, "tokens": loss.weight, **columns})
 
 
-def windows(folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Arm and losses of every file of a pool."""
+def windows(folder: Path) -> Iterator[tuple[str, float, pd.DataFrame]]:
+    """Arm, learning rate and losses of every file of a pool."""
     for path in sorted(folder.glob("*.parquet")):
-        yield path.stem.split("-")[0], pd.read_parquet(path)
+        arm, rate, _ = path.stem.split("-")
+        yield arm, float(rate), pd.read_parquet(path)
 
 
-def table(pool: Iterator[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
-    """A row a run: activation, seed, its validation loss in each evaluation, nan where there was none (`curve`,
-    `final`, `whole`, `initial`, and with averages of the weights), and on the windows of each document of `final`."""
+def table(pool: Iterator[tuple[str, float, pd.DataFrame]]) -> pd.DataFrame:
+    """A row a run: activation, learning_rate, seed, its validation loss in each evaluation, nan where there was none
+    (`curve`, `final`, `whole`, `initial`, and with averages of the weights), and in each document of `final`."""
     rows: list[dict[str, Any]] = []
-    for arm, losses in pool:
+    for arm, rate, losses in pool:
         final = losses[losses["evaluation"] == "final"]
         for seed in [column for column in losses.columns if column.isdigit()]:
             of_evaluations = {str(name): mean(one, seed) for name, one in losses.groupby("evaluation")}
             of_documents = {f"document_{number}": mean(one, seed) for number, one in final.groupby("document")}
-            rows.append({"activation": arm, "seed": int(seed), **of_evaluations, **of_documents})
-    found = pd.DataFrame(rows).sort_values(["activation", "seed"], ignore_index=True)
-    return found.astype(dict.fromkeys(list(found.columns[2:]), "float32"))
+            rows.append({"activation": arm, "learning_rate": rate, "seed": int(seed), **of_evaluations, **of_documents})
+    found = pd.DataFrame(rows).sort_values(["learning_rate", "activation", "seed"], ignore_index=True)
+    return found.astype(dict.fromkeys(list(found.columns[3:]), "float32"))
 
 
 def mean(losses: pd.DataFrame, seed: str) -> float:

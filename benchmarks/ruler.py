@@ -6,21 +6,26 @@ Prints:   tables in Markdown, from benchmarks/results/pool.parquet; of the windo
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from scipy.stats import ttest_1samp
 
 from benchmarks.measure import markdown
 from benchmarks.pool import TABLE
-from lab.statistics.paired import holm, paired_difference
+from experiments.quickstart import experiment
+from lab.statistics.paired import holm
 
 BASELINE, SEEDS, LEVEL = "gelu", 8, 0.95
 EVALUATIONS = {"curve": "64 windows", "final": "540 windows", "whole": "all 7,893 windows"}
 AVERAGES = ("ema_20", "ema_60", "last_30", "last_75")
 DRAWS = 2000
+RATE = experiment.hyperparameters.learning_rate
 
 
 def main() -> None:
@@ -28,14 +33,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--windows", type=Path, help="folder of the windows' losses")
     options = parser.parse_args()
-    pool = pd.read_parquet(TABLE)
-    print(markdown(("arm", "evaluated on", "n", "difference", f"standard error of {SEEDS} seeds"), errors(pool)))
-    print()
-    print(
-        markdown(("arm", f"resolved by {SEEDS} seeds, 64 windows", "540 windows", "worth so many seeds"), power(pool))
-    )
-    print()
-    print(markdown(("arm", "weights", "difference", "worth so many seeds", "95 % interval"), averaging(pool)))
+    for rate, pool in pd.read_parquet(TABLE).groupby("learning_rate"):
+        print(f"\nLearning rate {rate:g}\n")
+        print(markdown(("arm", "evaluated on", "n", "difference", f"standard error of {SEEDS} seeds"), errors(pool)))
+        print()
+        columns = ("arm", f"resolved by {SEEDS} seeds, 64 windows", "540 windows", "worth so many seeds")
+        print(markdown(columns, power(pool)))
+        print()
+        print(markdown(("arm", "weights", "difference", "worth so many seeds", "95 % interval"), averaging(pool)))
     if options.windows:
         print()
         columns = ("arm", "covariate of a window", "share of the variance between windows", "worth at most")
@@ -52,8 +57,10 @@ def errors(pool: pd.DataFrame) -> Iterator[tuple[str, ...]]:
     """The mean difference, and the standard error that a mean over so few seeds has, with its 95 % interval."""
     for arm in sorted(set(pool["activation"]) - {BASELINE}):
         for evaluation, words in EVALUATIONS.items():
+            if pool[evaluation].isna().all():
+                continue
             found = differences(pool, evaluation)[arm].dropna().to_numpy(float)
-            low, high = np.percentile(_bootstrapped(found[:, None], np.std), (2.5, 97.5)) / SEEDS**0.5
+            low, high = np.percentile(_bootstrapped(found, partial(np.std, ddof=1)), (2.5, 97.5)) / SEEDS**0.5
             error = found.std(ddof=1) / SEEDS**0.5
             yield arm, words, str(len(found)), f"{found.mean():+.4f}", f"{error:.4f} ({low:.4f} to {high:.4f})"
 
@@ -83,8 +90,8 @@ def control_variates(folder: Path) -> Iterator[tuple[str, ...]]:
     """How much of the variance between windows of a seed's difference other knowledge of the windows explains: a
     regression on it can save as much of the windows' part of the error, and nothing of the seeds'."""
     base = _whole(folder, BASELINE)
-    for path in sorted(folder.glob("*-0.parquet")):
-        if (arm := path.stem.removesuffix("-0")) == BASELINE:
+    for path in sorted(folder.glob(f"*-{RATE:g}-0.parquet")):
+        if (arm := path.stem.partition("-")[0]) == BASELINE:
             continue
         found = _whole(folder, arm) - base
         covariates = {
@@ -98,19 +105,15 @@ def control_variates(folder: Path) -> Iterator[tuple[str, ...]]:
 
 
 def _whole(folder: Path, arm: str) -> Float[np.ndarray, "seeds windows"]:
-    table = pd.read_parquet(folder / f"{arm}-0.parquet").query("evaluation == 'whole'")
+    table = pd.read_parquet(folder / f"{arm}-{RATE:g}-0.parquet").query("evaluation == 'whole'")
     return table[[column for column in table.columns if column.isdigit()]].to_numpy(float).T
 
 
 def _resolved(pairs: Float[np.ndarray, "seeds arms"]) -> Float[np.ndarray, " arms"]:
     """The share of draws in which each arm is resolved."""
     rng = np.random.default_rng(0)
-    count = np.zeros(pairs.shape[1])
-    for _ in range(DRAWS):
-        chosen = pairs[rng.choice(len(pairs), SEEDS, replace=False)]
-        p = [paired_difference(one, np.zeros(SEEDS), LEVEL).p_value for one in chosen.T]
-        count += np.asarray(holm(p)) < 1 - LEVEL
-    return count / DRAWS
+    chosen = pairs[np.stack([rng.choice(len(pairs), SEEDS, replace=False) for _ in range(DRAWS)])]
+    return (holm(ttest_1samp(chosen, 0.0, axis=1).pvalue) < 1 - LEVEL).mean(axis=0)
 
 
 def _ratio(pairs: Float[np.ndarray, "seeds two"]) -> str:
@@ -127,7 +130,7 @@ def _signal(values: Float[np.ndarray, "*draws seeds two"], axis: int) -> Float[n
     return signal[..., 0] / signal[..., 1]
 
 
-def _bootstrapped(values: Float[np.ndarray, "seeds columns"], of) -> Sequence[float]:
+def _bootstrapped(values: Float[np.ndarray, "seeds *columns"], of: Callable[..., Any]) -> np.ndarray:
     """A statistic of resampled seeds."""
     index = np.random.default_rng(0).integers(0, len(values), (DRAWS, len(values)))
     return of(values[index], axis=1)

@@ -42,7 +42,7 @@ class RunArguments(StoredArguments):
 
     mode: Mode = Mode()  # noqa: RUF009  (frozen)
     sequential: bool = False
-    """Add seeds until every arm is decided, at most those asked for; the error rate is that of all looks together."""
+    """Add seeds until every arm is decided, at most the requested ones; the error rate holds over all looks."""
     plan: Path | None = None
     """A plan file (JSON or TOML), hashed into the results before the runs; see docs/how-to/plan-and-gate.md."""
 

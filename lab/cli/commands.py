@@ -18,7 +18,7 @@ class Command:
     arguments: type
     """What it takes: see `lab.cli.arguments`."""
     function: Callable[[Any], int | None]
-    """What carries it out; may give the exit code."""
+    """The function that executes it; may return the exit code."""
     subject: str = ""
     """What its first word names, whose fields are options too: an experiment or a study."""
     hidden: bool = False
@@ -246,9 +246,7 @@ COMMANDS: Mapping[str, Command] = {
     "gate": Command(
         "Hold results to the rules of a plan: exit code 0 pass, 1 fail, 3 inconclusive.", takes.GateArguments, gate
     ),
-    "noise": Command(
-        "Show what the noise of every difference is made of: seeds, text, both.", takes.NoiseArguments, noise
-    ),
+    "noise": Command("Show the sources of noise of every difference: seeds, text, both.", takes.NoiseArguments, noise),
     "plan": Command(
         "Say which design finds an effect with the highest probability in a given time; train a pilot if need be.",
         takes.PlanArguments,

@@ -20,14 +20,14 @@ from lab.statistics.noise import Noise
 
 
 def show_names(kinds: Mapping[str, Mapping[str, str]]) -> None:
-    """What can be asked for: of each kind its names, a line each with what it is about."""
+    """The available names of each kind, one line each with a summary."""
     width = max(len(name) for names in kinds.values() for name in names)
     for kind, names in kinds.items():
         print("\n".join([f"{kind}:", *(f"  {name:{width}}  {text}" for name, text in names.items()), ""]))
 
 
 def show_cells(experiment: Experiment, rows: pd.DataFrame) -> None:
-    """The cells of an experiment with what each takes, a row each as `lab.runner.estimate` gives them, and the sums."""
+    """The cells of an experiment with their costs, one row each as returned by `lab.runner.estimate`, and the sums."""
     formats = {"cell": "{}", "minutes": "{:,.1f}"}
     drawn = Table(box=None, pad_edge=False)
     for column in map(str, rows):
@@ -48,10 +48,10 @@ def show_tuning(found: pd.DataFrame) -> None:
 
 
 def show_matched(arms: Sequence[Mapping[str, Any]]) -> None:
-    """The time of a step and the number of steps of each arm, as `lab.runner.matching.match` gives them."""
+    """The time per step and the number of steps of each arm, as returned by `lab.runner.matching.match`."""
     for arm in arms:
         words = " ".join(f"{name}={value}" for name, value in arm["arm"].items())
-        print(f"{words}: {1e3 * arm['seconds_per_step']:.3g} ms a step, {arm['fields']['settings.steps']} steps")
+        print(f"{words}: {1e3 * arm['seconds_per_step']:.3g} ms per step, {arm['fields']['settings.steps']} steps")
 
 
 def show_comparison(found: Results, compared: Comparison) -> None:
@@ -135,7 +135,7 @@ def show_calibration(rates: pd.DataFrame) -> None:
 
 
 def show_sets(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The data sets, a row each as `lab.data.catalogue.listed` gives them."""
+    """The data sets, one row each, as returned by `lab.data.catalogue.listed`."""
     readable = [{column: _readable(value) for column, value in row.items()} for row in rows]
     print(pd.DataFrame(readable).to_string(index=False))
 

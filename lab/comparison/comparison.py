@@ -16,7 +16,7 @@ from lab.comparison import cautions, choice, effects, family, looks
 from lab.comparison.outcomes import axis_columns, ends, label, plain
 from lab.comparison.question import Question, last_common_step, question, recorded_step
 from lab.comparison.stability import StabilityVerdict, stability_verdicts
-from lab.comparison.text_error import crossed_errors
+from lab.comparison.text_error import text_error
 from lab.comparison.verdict import Finding, Pairs, findings
 from lab.results.directions import Direction
 from lab.results.looks import number
@@ -61,9 +61,9 @@ class Arm(Group):
     strictest level, (1 - level) / number of arms; `pairs_needed` is the number of pairs that would find the observed
     one there. `equivalence_p` is the adjusted p of equivalence, where the experiment gives a margin; `improvement` is
     how often the arm wins a pair, with its interval. `looks` are the numbers of pairs at which somebody has looked, the
-    last one now. Where arm and baseline are `tuned`, interval and p include that their rates were chosen (`se_choice`).
-    `se_seeds` is the standard error of the mean over seeds on this text, `se_seeds_and_text` that over seeds and
-    documents like these, None where single examples were not kept.
+    last one now. `se_seeds` is the standard error of the mean over seeds on this text, `se_seeds_and_text` over seeds
+    and documents like these, None where single examples are not known. Where arm and baseline are `tuned`, interval and
+    p include that their rates were chosen (`se_choice`).
     """
 
     seeds: tuple[int, ...]
@@ -71,8 +71,6 @@ class Arm(Group):
     difference: float
     low: float
     high: float
-    se_seeds: float
-    se_seeds_and_text: float | None
     p: float
     p_adjusted: float
     sign_flip_p: float | None
@@ -82,6 +80,8 @@ class Arm(Group):
     equivalence_p: float | None
     improvement: tuple[float, float, float] | None
     looks: tuple[int, ...]
+    se_seeds: float
+    se_seeds_and_text: float | None
     tuned: bool
     se_choice: float
     stability: StabilityVerdict
@@ -126,7 +126,7 @@ class Comparison:
 
     @property
     def direction(self) -> Direction | None:
-        """Whether less or more of the metric is better; None where nobody has declared it."""
+        """Whether a lower or higher metric is better; None if this is not declared."""
         return self.question.direction
 
     @property
@@ -152,11 +152,18 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON: what is unknown or unbounded (one pair has no interval) is None."""
         shown = ("n", "mean", "difference", "low", "high", "p", "p_adjusted", "verdict", "tuned")
-        errors = ("se_seeds", "se_seeds_and_text")
-        beside = ("sign_flip_p", "minimum_detectable_effect", "pairs_needed", "equivalence_p", "n_diverged")
+        beside = (
+            "se_seeds",
+            "se_seeds_and_text",
+            "sign_flip_p",
+            "minimum_detectable_effect",
+            "pairs_needed",
+            "equivalence_p",
+            "n_diverged",
+        )
         arms = []
         for arm in self.arms:
-            fields = {JSON_KEYS.get(name, name): _json(getattr(arm, name)) for name in (*shown, *errors, *beside)}
+            fields = {JSON_KEYS.get(name, name): _json(getattr(arm, name)) for name in (*shown, *beside)}
             fields |= {"looks": list(arm.looks), "stability": _json(asdict(arm.stability))}
             arms.append({"activation": arm.activation, **fields, **{k: _json(v) for k, v in arm.axes.items()}})
         asked = {name: getattr(self, name) for name in ("baseline", "metric", "direction", "split", "step", "level")}
@@ -227,7 +234,7 @@ def compare(
 
 
 def missing(results: Results) -> list[str]:
-    """What was asked for and is absent, by the experiment's own question; also while nothing can be compared yet."""
+    """What was requested but is absent, by the experiment's question; also while nothing can be compared yet."""
     record = results.experiment
     known = family.asked_for(results, record.get("baseline", ""))
     return family.missing(results, known, record.get("metric", "loss"), record.get("split", "validation"), None)
@@ -279,22 +286,16 @@ def _arms(
             search, group.activation, asked.baseline, group.axes, differences.dropna().to_numpy()
         )
         groups.append(group)
-        pairs.append(Pairs(tuple(order), differences.loc[order].to_numpy(), counts, se))
+        error = text_error(results, arm, reference, asked.split, asked.metric, step)
+        pairs.append(Pairs(tuple(order), differences.loc[order].to_numpy(), counts, se, error))
         tuned.append(is_tuned)
         why += [unknown] if unknown is not None else []
     of_stability = stability_verdicts(
         [(arm["diverged"].to_numpy(), reference["diverged"].to_numpy()) for arm, reference in paired], size, asked.level
     )
     found = findings(pairs, asked, size)
-    crossed = [crossed_errors(results, *pair, asked.split, asked.metric, step) for pair in paired]
-    errors = [None if one is None else float(one.se_seeds_and_text) for one in crossed]
-    arms = [
-        _arm(group, one, finding, is_tuned, stability, error, asked, size)
-        for group, one, finding, is_tuned, stability, error in zip(
-            groups, pairs, found, tuned, of_stability, errors, strict=True
-        )
-    ]
-    return tuple(arms), list(dict.fromkeys(why))
+    rows = zip(groups, pairs, found, tuned, of_stability, strict=True)
+    return tuple(_arm(*row, asked, size) for row in rows), list(dict.fromkeys(why))
 
 
 def _arm(
@@ -303,7 +304,6 @@ def _arm(
     found: Finding,
     tuned: bool,
     stability: StabilityVerdict,
-    se_seeds_and_text: float | None,
     asked: Question,
     size: int,
 ) -> Arm:
@@ -318,8 +318,6 @@ def _arm(
         difference=evidence.mean,
         low=found.low,
         high=found.high,
-        se_seeds=sd / math.sqrt(n) if n else math.nan,
-        se_seeds_and_text=se_seeds_and_text,
         p=evidence.single_p,
         p_adjusted=found.p_adjusted,
         sign_flip_p=beside.sign_flip_p if beside else None,
@@ -329,6 +327,8 @@ def _arm(
         equivalence_p=found.equivalence_p,
         improvement=_improvement(asked.sign * trained, asked.level) if n and asked.direction else None,
         looks=pairs.looks,
+        se_seeds=evidence.sd / math.sqrt(n) if n > 1 else math.nan,
+        se_seeds_and_text=pairs.se_seeds_and_text,
         tuned=tuned,
         se_choice=pairs.se_choice,
         stability=stability,

@@ -47,7 +47,7 @@ def outcomes(
 def ends(
     rows: pd.DataFrame, metric: str, split: str, step: int | Mapping[str, int], axes: list[str] | None = None
 ) -> pd.DataFrame:
-    """One row a run: activation, axes, seed, cell, task, value, diverged, label, and first, its value at step 0.
+    """One row per run: activation, axes, seed, cell, task, value, diverged, label, and first, its value at step 0.
 
     `step` is one of all runs, or the step of each cell. The value of a diverged run is nan. Raises ValueError where a
     run has two values.

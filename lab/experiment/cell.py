@@ -47,7 +47,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Readable, and one name a cell: the values of the axes and the hash of the canonical form without the runs."""
+        """A readable, unique name: the values of the axes and the hash of the canonical form without the runs."""
         words = [self.activation.name, *(re.sub(r"[^A-Za-z0-9.+-]+", "_", str(value))[:40] for _, value in self.axes)]
         return "-".join([*words, self.digest])
 
@@ -102,7 +102,7 @@ class Cell:
             raise ValueError(f"model.vocab_size is {vocabulary}: it must be at least {needed}, the task's")
 
     def metrics(self, dataset: Dataset, split: str) -> list[str]:
-        """Names of what is measured on a split, found without measuring."""
+        """Names of the metrics on a split, found without measuring."""
         if split == "train":
             return [*self.task.summary({"loss": 0.0}), "gradient_norm", "largest_loss", "largest_gradient_norm"]
         batches = self.task.evaluation_batches(dataset.arrays[split], 1)

@@ -1,4 +1,4 @@
-"""The directory of a cell: what was asked, and its waves of runs, each with its rows, checkpoints and environment."""
+"""The directory of a cell: its description and its waves of runs, each with rows, checkpoints and environment."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ class Code(Protocol):
 
 @dataclass(frozen=True)
 class Wave:
-    """Runs of a cell that were trained together, in a directory of their own.
+    """Runs of a cell that were trained together, in one directory.
 
     `runs.json` says which; `metrics.parquet` has their curves up to the last checkpoint, `timing.parquet` what depends
     on the machine's speed, `examples.parquet` the last evaluation example by example, `checkpoints/` the weights,
@@ -49,9 +49,9 @@ class Wave:
 
     @property
     def done(self) -> bool:
-        """Whether all runs of the wave have reached the last step, and all files are there.
+        """Whether all runs of the wave have reached the last step and all files exist.
 
-        One that somebody deleted, since it was damaged, is made again from the last checkpoint.
+        A missing file, for example a damaged one that a user deleted, is recomputed from the last checkpoint.
         """
         if not (self.path / "done").exists():
             return False
@@ -60,7 +60,7 @@ class Wave:
 
     @property
     def started(self) -> bool:
-        """Whether its runs have been written down: from then on they stay together."""
+        """Whether its runs have been recorded; from then on they stay together."""
         return (self.path / "runs.json").exists()
 
     @property
@@ -69,19 +69,19 @@ class Wave:
         return self.path / "checkpoints"
 
     def start(self, environment: dict[str, Any]) -> None:
-        """Makes the directory; keeps the first environment and adds this one where it differs (a resumed wave)."""
+        """Create the directory; keep the first environment, and add this one if it differs (a resumed wave)."""
         known = self.environments
         if environment not in known:
             write_json(self.path / "environment.json", [*known, environment])
-        write_json(self.path / "runs.json", list(self.runs))  # last: only a wave that has it is seen
+        write_json(self.path / "runs.json", list(self.runs))  # last, as waves without this file are ignored
 
     def finish(self) -> None:
-        """Marks the wave as done; the very last thing that is written."""
+        """Mark the wave as done; must be written last."""
         write_json(self.path / "done", [*FILES, *([EXAMPLES] if (self.path / EXAMPLES).exists() else [])])
 
     @property
     def environments(self) -> list[dict[str, Any]]:
-        """What the wave was made with; more than one if it was resumed under another."""
+        """The environment in which the wave ran; several if it was resumed in another."""
         path = self.path / "environment.json"
         return read_json(path) if path.exists() else []
 
@@ -122,7 +122,7 @@ class CellDirectory:
 
     @property
     def lock(self) -> Path:
-        """The file to hold while training here."""
+        """The lock file to hold while training."""
         return self.path / "lock"
 
     def describe(self, description: dict[str, Any], own_code: Mapping[str, Code] = NOTHING) -> None:
@@ -139,10 +139,10 @@ class CellDirectory:
         code = changed_code(known, own_code)
         known.pop("own_code", None)
         if difference := code or first_difference(known, json.loads(json.dumps(description))):
-            raise ValueError(f"{self.path} was made with {difference}: choose another --out, or delete it")
+            raise ValueError(f"{self.path} was created with {difference}: choose another --out, or delete it")
 
     def description(self) -> dict[str, Any]:
-        """What `describe` wrote."""
+        """The description written by `describe`."""
         return read_json(self.path / "cell.json")
 
     def waves(self) -> list[Wave]:
@@ -181,7 +181,7 @@ class CellDirectory:
         return Wave(self.path / f"runs-{digest}", tuple(runs))
 
     def missing(self, runs: Sequence[Identity]) -> list[Wave]:
-        """The waves still to be trained so that all `runs` are there: unfinished ones first, then a new one."""
+        """The waves that remain to be trained for these `runs`: unfinished ones first, then a new one."""
         waves = self.waves()
         pending = [run for run in runs if not any(run in wave.runs for wave in waves if wave.done)]
         unfinished = [wave for wave in waves if not wave.done and any(run in pending for run in wave.runs)]
@@ -189,12 +189,12 @@ class CellDirectory:
         return unfinished + ([self.wave(fresh)] if fresh else [])
 
     def clear(self) -> None:
-        """Deletes every wave, so that all runs are trained again."""
+        """Delete every wave, so that all runs are retrained."""
         for wave in self.waves():
             remove(wave.path)
 
     def sweep(self) -> None:
-        """Deletes what killed runners left here; the caller holds the lock."""
+        """Delete leftovers of killed runners; the caller holds the lock."""
         sweep(self.path.rglob(LEFTOVERS))
 
 

@@ -1,4 +1,4 @@
-"""experiment.json: what was asked for in a results directory, also where an older version wrote it."""
+"""Reads experiment.json, the record of a results directory, including those of older versions."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,9 @@ from lab.files.atomic import read_json
 
 FILE = "experiment.json"
 RENAMED = {"own": "overrides", "baselines": "reference_predictors"}
-"""Old key -> the key that it has now."""
+"""Old key -> current key."""
 RENAMED_FIELDS = {"start": "init_from"}
-"""Old field of an override -> the field that it is now."""
+"""Old field of an override -> current field."""
 
 
 def read_record(directory: Path) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def read_record(directory: Path) -> dict[str, Any]:
     Raises FileNotFoundError if the directory has none, ValueError if the file is damaged.
     """
     if not (directory / FILE).exists():
-        raise FileNotFoundError(f"{directory} holds no results: there is no {FILE} in it")
+        raise FileNotFoundError(f"{directory} is not a results directory: it has no {FILE}")
     record = {RENAMED.get(key, key): value for key, value in read_json(directory / FILE).items()}
     return record | ({"overrides": [_override(one) for one in record["overrides"]]} if "overrides" in record else {})
 

@@ -1,4 +1,4 @@
-"""Reading the results of an experiment: one tidy table of all curves, with what they were made from."""
+"""Reads the results of an experiment: one tidy table of all curves, with descriptions of the cells."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,9 @@ MEASURED = ["step", "split", "metric", "value"]
 
 @dataclass(frozen=True)
 class Results:
-    """What a results directory holds.
+    """The contents of a results directory.
 
-    `rows` is tidy: experiment, cell, task, model, activation, one column an axis, seed, learning_rate, step, split,
+    `rows` is tidy: experiment, cell, task, model, activation, one column per axis, seed, learning_rate, step, split,
     metric, value. `timing` has cell, kind, runs, start_step, step, seconds, tokens. `experiment` is experiment.json,
     `cells` the cells' descriptions, each with its `environment` and how many of its runs are `done`. `ignored` names,
     in sentences, folders that are copies.
@@ -39,7 +39,7 @@ class Results:
 
     @property
     def tuning(self) -> "Results | None":
-        """The runs that chose the hyperparameters of every arm, which lie in a directory below; None without any."""
+        """The runs that selected the hyperparameters of every arm, in a subdirectory; None if there are none."""
         folder = self.directory / "tuning"
         return read(folder) if (folder / FILE).exists() else None
 
@@ -53,7 +53,7 @@ class Results:
 
     @property
     def reference_predictors(self) -> pd.DataFrame:
-        """Predictions without a network: task, predictor, metric, split, value; no rows where none is recorded."""
+        """Reference predictors: task, predictor, metric, split, value; empty if none is recorded."""
         recorded = [
             {"task": task, "predictor": name, **score}
             for task, scores in self.experiment.get("reference_predictors", {}).items()
@@ -63,16 +63,16 @@ class Results:
 
 
 def read(directory: Path) -> Results:
-    """Reads a results directory, finished or not.
+    """Read a results directory, finished or not.
 
-    Raises FileNotFoundError if it is none, ValueError if a file in it is damaged or nothing has been measured yet.
+    Raises FileNotFoundError if it is not one, ValueError if a file is damaged or nothing has been measured yet.
     """
     experiment = read_record(directory)
     folders, ignored = cell_directories(directory)
     cells = tuple(_cell(folder) for folder in folders)
     rows = [_rows(experiment, folder.description(), wave) for folder in folders for wave in _measured(folder)]
     if not rows:
-        raise ValueError(f"{directory} holds no measurements yet: run the experiment first")
+        raise ValueError(f"{directory} has no measurements yet: run the experiment first")
     timing = [
         wave.timing().assign(cell=folder.description()["cell"]) for folder in folders for wave in _measured(folder)
     ]

@@ -81,8 +81,15 @@ class Plan:
         return (
             f"Train {found.seeds} seeds{where} and evaluate {found.examples} examples at the end: in "
             f"{Duration(found.seconds)} this finds a difference of {unit} with probability {found.power:.2f} "
-            f"(at least {found.assured:.2f} with probability {ASSURANCE:g}){more}."
+            f"{self._spread}(at least {found.assured:.2f} with probability {ASSURANCE:g}){more}."
         )
+
+    @property
+    def _spread(self) -> str:
+        """The range over arms, where there are several."""
+        assert self.recommended is not None
+        powers = self.recommended[1].powers
+        return f"on average over arms, {min(powers):.2f} to {max(powers):.2f} " if len(powers) > 1 else ""
 
     @property
     def _more(self) -> str:
@@ -169,7 +176,7 @@ def pilot_of(experiment: Experiment) -> Experiment:
 
 
 def final_evaluation(option: Option, examples: int) -> float:
-    """The value of `settings.final_evaluation` by which so many examples are evaluated at the last step."""
+    """The value of `settings.final_evaluation` that evaluates this number of examples at the last step."""
     return (examples + 0.5) * len(EVALUATED) / (TRAINING_PASSES * option.steps * option.batch_size)
 
 
@@ -279,7 +286,7 @@ def _arms(option: Option) -> list[Any]:
 
 
 def _seeds(experiment: Experiment, number: int) -> tuple[int, ...]:
-    """So many seeds, none of the tuning's or the pilot's among them."""
+    """This number of seeds, excluding those of the tuning and the pilot."""
     others = {*experiment.tuning.seeds, *pilot_of(experiment).seeds}
     return tuple(seed for seed in range(number + len(others)) if seed not in others)[:number]
 

@@ -14,8 +14,9 @@ from lab.statistics.paired import check_probability, power_of_t
 ASSURANCE = 0.8
 """How probable it is that a design has at least its assured power."""
 ENOUGH = 0.99  # of power: seeds beyond it buy nothing
-QUANTILES = 50  # of what the true variance may be, over which power is averaged
 MAX_SEEDS = 10_000
+
+_CHANCES = (np.arange(50) + 0.5) / 50  # of the quantiles of the true variance, over which power is averaged
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Design:
     `powers` are the arms' probabilities that the paired t test over seeds resolves the effect, each the mean over what
     its variance may be, given so few pilot pairs; `power` is their mean. `assured` is the power that the design has at
     least with probability `ASSURANCE`, also the mean over arms. `power_over_text` is that of the same test with the
-    standard error over seeds and text, at the variances as estimated.
+    standard error over seeds and text.
     """
 
     seeds: int
@@ -98,8 +99,7 @@ def power(arm: Noise, seeds: int, examples: int, effect: float, level: float) ->
     """The probability that so many pairs resolve a true difference, averaged over what the variance between seeds may
     be: pilot pairs tell it with a chi-squared error (O'Hagan, Stevens and Campbell 2005, "Assurance in clinical trial
     design")."""
-    chances = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    return float(_power_at(arm, _scales(arm.pairs, chances), seeds, examples, effect, level).mean())
+    return float(_power_at(arm, _scales(arm.pairs, _CHANCES), seeds, examples, effect, level).mean())
 
 
 def assured_power(
@@ -116,15 +116,14 @@ def assured_power(
 
 
 def power_over_text(arm: Noise, seeds: int, examples: int, effect: float, level: float) -> float:
-    """The probability that the claim about the text's population is resolved, at the variances as estimated; degrees of
-    freedom are Satterthwaite's."""
-    over_seeds = arm.seed_variance(examples) / seeds
+    """The same for the claim about the text's population; degrees of freedom are Satterthwaite's, the text's variance
+    is as estimated."""
+    over_seeds = _variances(arm, _scales(arm.pairs, _CHANCES), examples) / seeds
     text = arm.text_variance(examples)
     total = over_seeds + text
-    if total == 0:
-        return 1.0
-    freedom = total**2 / (over_seeds**2 / (seeds - 1) + text**2 / max(arm.equal_documents - 1, 1))
-    return float(power_of_t(effect / math.sqrt(total), freedom, level))
+    spread = over_seeds**2 / (seeds - 1) + text**2 / max(arm.equal_documents - 1, 1)
+    freedom = np.divide(total**2, spread, out=np.full_like(total, seeds - 1), where=spread > 0)
+    return float(power_of_t(_standard_errors(effect, total), freedom, level).mean())
 
 
 def seconds_needed(
@@ -161,9 +160,15 @@ def _scales(pairs: int, chances: Float[np.ndarray, " chances"]) -> Float[np.ndar
 def _power_at(
     arm: Noise, scales: Float[np.ndarray, " scales"], seeds: int, examples: int, effect: float, level: float
 ) -> Float[np.ndarray, " scales"]:
-    variance = np.array([arm.seed_variance(examples, float(scale)) for scale in scales])
-    errors = np.divide(effect, np.sqrt(variance / seeds), out=np.full(len(scales), np.inf), where=variance > 0)
-    return power_of_t(errors, seeds - 1, level)
+    return power_of_t(_standard_errors(effect, _variances(arm, scales, examples) / seeds), seeds - 1, level)
+
+
+def _variances(arm: Noise, scales: Float[np.ndarray, " scales"], examples: int) -> Float[np.ndarray, " scales"]:
+    return np.array([arm.seed_variance(examples, float(scale)) for scale in scales])
+
+
+def _standard_errors(effect: float, variance: Float[np.ndarray, " scales"]) -> Float[np.ndarray, " scales"]:
+    return np.divide(effect, np.sqrt(variance), out=np.full_like(variance, np.inf), where=variance > 0)
 
 
 def _check(name: str, value: float) -> None:

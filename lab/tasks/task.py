@@ -1,4 +1,4 @@
-"""The contract between what is learned and how: the Task protocol with its defaults, and the keys of a run."""
+"""The interface between tasks and training: the Task protocol with its defaults, and the random streams of a run."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from lab.tasks.examples import Examples
 
 
 class Stream(IntEnum):
-    """What a run draws at random, each from keys of its own. The numbers are part of every result: never renumber."""
+    """The random streams of a run, each with its own keys. The numbers are part of every result: never renumber."""
 
     INIT = 0
     BATCH = 1
@@ -30,7 +30,7 @@ TaskT = TypeVar("TaskT")
 
 @runtime_checkable
 class Task(Protocol):
-    """What is learned: examples, the order they come in, the objective, the metrics.
+    """What is learned: examples, their order, the objective and the metrics.
 
     Implementations are frozen, hashable dataclasses of plain values, so that a task can be a static argument of a
     jitted function and its fields can be an experiment's axes. They need `load`, `inputs` and `loss`, and nothing of
@@ -56,7 +56,7 @@ class Task(Protocol):
 
     @property
     def tokens_per_example(self) -> int:
-        """What throughput counts in one example: the tokens that are read, or where an example is one thing, itself."""
+        """Unit of throughput per example: the tokens that are read, or 1 if an example is a single item."""
         return 1
 
     def load(self, data_dir: Path | None = None) -> Dataset:
@@ -64,7 +64,7 @@ class Task(Protocol):
         ...
 
     def check(self, dataset: Dataset) -> None:
-        """Raises ValueError when the task's fields do not fit the dataset."""
+        """Raises ValueError if the task's fields do not fit the dataset."""
 
     def batch(self, arrays: Mapping[str, Array | np.ndarray], seed: Any, step: Any, batch_size: int) -> dict[str, Any]:
         """The training batch of a step, a function of (seed, step) alone: the same for every model.
@@ -92,7 +92,7 @@ class Task(Protocol):
         return Examples.evaluation_batches(self, arrays, batch_size)  # type: ignore[arg-type]
 
     def metrics(self, outputs: Array, batch: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
-        """Of an evaluation batch: metric -> (sum, weight), to be added over batches and divided.
+        """Metrics of an evaluation batch, as (sum, weight), to be summed over batches and divided.
 
         Unless given, `loss` alone: the objective of every example by itself.
         """
@@ -104,7 +104,7 @@ class Task(Protocol):
         return {"loss": (jnp.sum(jnp.where(weight > 0, weight * losses, 0.0)), jnp.sum(weight))}
 
     def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
-        """The means over a split together with the metrics derived from them; none unless given."""
+        """The means over a split, together with metrics derived from them; none unless given."""
         return dict(means)
 
 
@@ -202,11 +202,11 @@ def final_batches(
 
 
 def of_each_token(function: Callable[..., Values], outputs: Any, *fields: Array) -> Values:
-    """`function(logits [*tokens, vocab], *fields [*tokens]) -> [*tokens]`, or a tree of such arrays; a model whose
-    logits are too many to be formed at once has it mapped over portions of them, each formed once."""
+    """Apply `function(logits [*tokens, vocab], *fields [*tokens]) -> [*tokens]`, or a tree of such arrays; chunked
+    logits (`Logits`) are mapped over, each chunk computed once."""
     return outputs.map_tokens(function, *fields) if hasattr(outputs, "map_tokens") else function(outputs, *fields)
 
 
 def stream_key(seed: int | Integer[Array, ""], stream: Stream, step: int | Integer[Array, ""] = 0) -> Key[Array, ""]:
-    """The PRNG key of a stream at a step. Nothing of the model enters, so that arms with the same seed are paired."""
+    """The PRNG key of a stream at a step. It does not depend on the model, so arms with the same seed are paired."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(stream)), step)
