@@ -6,14 +6,20 @@
 """
 
 import importlib
+import importlib.util
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lab.cli.main import main as main
     from lab.data.dataset import Dataset as Dataset
+    from lab.experiment.cell import Cell as Cell
     from lab.experiment.experiment import Experiment as Experiment
     from lab.experiment.experiment import Tuning as Tuning
+    from lab.experiment.study import Findings as Findings
+    from lab.report.reproduction import Verdict as Verdict
+    from lab.report.study_page import Section as Section
     from lab.runner.interface import compare as compare
     from lab.runner.interface import describe as describe
     from lab.runner.interface import evaluate as evaluate
@@ -35,12 +41,20 @@ if TYPE_CHECKING:
     from models.activations import ACTIVATIONS as ACTIVATIONS
     from models.activations import Activation as Activation
     from models.activations import activation as activation
+    from models.activations import glu_of as glu_of
+    from models.layers.feedforward import FeedForward as FeedForward
+    from models.mlp import MLP as MLP
+    from models.model import Model as Model
     from models.transformer import Transformer as Transformer
 
 PLACES = {
     "lab.cli.main": ("main",),
     "lab.data.dataset": ("Dataset",),
+    "lab.experiment.cell": ("Cell",),
     "lab.experiment.experiment": ("Experiment", "Tuning"),
+    "lab.experiment.study": ("Findings",),
+    "lab.report.reproduction": ("Verdict",),
+    "lab.report.study_page": ("Section",),
     "lab.runner.interface": (
         *("compare", "describe", "evaluate", "figures", "gate", "inspect", "load", "match", "noise"),
         *("plan", "run", "study", "swap", "tune"),
@@ -48,7 +62,10 @@ PLACES = {
     "lab.tasks.language": ("CausalLanguage",),
     "lab.tasks.task": ("Task",),
     "lab.training.settings": ("Hyperparameters", "Settings"),
-    "models.activations": ("ACTIVATIONS", "Activation", "activation"),
+    "models.activations": ("ACTIVATIONS", "Activation", "activation", "glu_of"),
+    "models.layers.feedforward": ("FeedForward",),
+    "models.mlp": ("MLP",),
+    "models.model": ("Model",),
     "models.transformer": ("Transformer",),
 }
 """Module -> the names that it gives."""
@@ -66,6 +83,22 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     return __all__
 
+
+def _check_packages() -> None:
+    """Exits, in one sentence, where a module of the user's is found in place of a package of this project."""
+    for name in ("models", "lab", "experiments"):
+        found = importlib.util.find_spec(name)
+        if found is None:
+            continue
+        place = Path(next(iter(found.submodule_search_locations or [found.origin or name]))).resolve()
+        if place != Path(__file__).resolve().parent / name:
+            sys.exit(
+                f"ablations: {place} hides the package '{name}' of ablations: rename it, or move your script to "
+                f"another folder"
+            )
+
+
+_check_packages()
 
 if __name__ == "__main__":
     sys.exit(__getattr__("main")())

@@ -10,7 +10,7 @@ import pytest
 from lab.experiment.experiment import Experiment, grid
 from lab.experiment.fields import field_types, with_fields
 from lab.experiment.library import catalogue, find
-from lab.experiment.serialization import canonical
+from lab.experiment.serialization import canonical, code_of, restored
 from lab.tasks.language import CausalLanguage
 from lab.training.settings import Hyperparameters, Settings
 from models.activations import Activation, activation, glu_of
@@ -93,7 +93,9 @@ def test_a_field_of_the_task_may_be_called_name():
     class Named:
         name: str
 
-    assert canonical(Named("a")) == {"type": "Named", "name": "a"}
+    form = canonical(Named("a"))
+    assert form["name"] == "a"
+    assert restored(form, code_of(Named("b")), ignore=("name",)) == Named("a")
 
 
 def test_the_definition_is_without_what_varies(experiment):

@@ -15,7 +15,7 @@ ALLOWED = {
     "lab.tasks": {"lab.files", "lab.data"},
     "lab.probes": {"lab.files", "models"},
     "lab.surgery": {"lab.files", "models", "lab.probes"},
-    "lab.training": {"lab.files", "lab.data.dataset", "lab.tasks.task", "lab.results"},
+    "lab.training": {"lab.files", "models.model", "lab.data.dataset", "lab.tasks.task", "lab.results"},
     "lab.comparison": {"lab.files", "lab.statistics", "lab.results"},
     "lab.report": {"lab.files", "lab.statistics", "lab.results", "lab.comparison"},
 }

@@ -111,15 +111,15 @@ def check(experiment, directory):
 @pytest.mark.parametrize(
     ("now", "part"),
     [
-        ({"model": network(constant=1.001)()}, "model 'Own'"),
-        ({"model": network(dropout=0.1)()}, "model 'Own'"),
-        ({"model": network(start=nn.initializers.constant(0.001))()}, "model 'Own'"),
-        ({"task": problem(power=3)}, "task 'Curve'"),
-        ({"task": problem(scale=2.0)}, "task 'Curve'"),
-        ({"task": problem(order=3)}, "task 'Curve'"),
+        ({"model": network(constant=1.001)()}, r"model '.*Own'"),
+        ({"model": network(dropout=0.1)()}, r"model '.*Own'"),
+        ({"model": network(start=nn.initializers.constant(0.001))()}, r"model '.*Own'"),
+        ({"task": problem(power=3)}, r"task '.*Curve'"),
+        ({"task": problem(scale=2.0)}, r"task '.*Curve'"),
+        ({"task": problem(order=3)}, r"task '.*Curve'"),
         ({"task": problem(noise=0.001)}, "train.y"),
-        ({"activations": ("gelu", "silu"), "model": network(constant=2.0)()}, "model 'Own'"),
-        ({"activations": ("silu",), "model": network(constant=2.0)()}, "model 'Own'"),
+        ({"activations": ("gelu", "silu"), "model": network(constant=2.0)()}, r"model '.*Own'"),
+        ({"activations": ("silu",), "model": network(constant=2.0)()}, r"model '.*Own'"),
     ],
 )
 def test_what_has_changed_is_named(tmp_path, now, part):
@@ -171,7 +171,7 @@ def test_another_version_of_jax_goes_on(tmp_path, mine):
     plan.cell_directory(tmp_path, cell).describe(cell.description(load(cell.task)), cell.own_code(load(cell.task)))
     known["own_code"]["model"]["values"][-1] = 5.0
     path.write_text(json.dumps(known))
-    with pytest.raises(ValueError, match="model 'Own'"):
+    with pytest.raises(ValueError, match=r"model '.*Own'"):
         check(experiment, tmp_path)
 
 
@@ -202,7 +202,9 @@ def test_known_cells_keep_their_folders():
     known = ("quickstart-relu-9ddb921f", "fashion_vit-gelu-639489c8", "t5_spans-relu-ca721774", "tweets-gelu-438470d0")
     for name in known:
         experiment, _, cell = name.partition("-")
-        assert grid(library.find(experiment))[0].name == cell
+        asked = library.find(experiment)
+        then = replace(asked, settings=replace(asked.settings, final_evaluation=0.0))
+        assert grid(then)[0].name == cell
 
 
 def test_a_folder_knows_a_users_own_by_name_alone(mine):

@@ -179,6 +179,21 @@ def test_what_is_not_defined_is_refused_by_name(change, asked, message):
         swapped(GPT2.clone(**change), {}, **asked)
 
 
-def test_other_models_are_refused_by_name():
-    with pytest.raises(ValueError, match="model is a MLP"):
-        swapped(MLP(), {}, "relu")
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"activation": "geglu"}, ["'gelu'", "'geglu'", "MLP"]),
+        ({"activation": "prelu"}, ["'gelu'", "'prelu'", "slope", "MLP"]),
+        ({"norm": "rmsnorm"}, ["norm", "MLP"]),
+        ({"fold": True}, ["norm", "MLP"]),
+    ],
+)
+def test_of_another_model_only_the_function_can_be_swapped(asked, named):
+    with pytest.raises(ValueError, match="MLP") as refused:
+        swapped(MLP(), {}, **asked)
+    assert all(word in str(refused.value) for word in named)
+
+
+def test_another_model_keeps_its_parameters():
+    model, params = MLP(), {"layer_0": {"up": {"kernel": np.ones((2, 2))}}}
+    assert swapped(model, params, "relu") == (model.clone(activation="relu"), params)

@@ -150,6 +150,8 @@ class SwapArguments:
     """Keys of a Hugging Face config that count as absent."""
     out: Path | None = None
     """Folder of the results; results/swap unless given."""
+    experiment: str | None = None
+    """File of the cell's experiment; needed where it defines its model, task or activation."""
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,16 @@ class Comparison:
         """At which step the arms are compared, in words."""
         return f"each arm's last step (at most {self.step})" if self.own_steps else f"step {self.step}"
 
+    def __str__(self) -> str:
+        """A line an arm: the difference to the baseline with its interval, and the verdict."""
+        width = max(len(group.label) for group in (*self.arms, *self.baselines))
+        lines = [f"{self.metric} ({self.split}) at {self.when}; differences with {self.level:.0%} intervals"]
+        lines += [f"{one.label:{width}}  {one.mean:.4f}  baseline, n = {one.n}" for one in self.baselines]
+        for arm in self.arms:
+            interval = f"{arm.difference:+.4f} [{arm.low:+.4f}, {arm.high:+.4f}]"
+            lines.append(f"{arm.label:{width}}  {arm.mean:.4f}  {interval}  {arm.verdict}")
+        return "\n".join([*lines, *self.missing])
+
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON: what is unknown or unbounded (one pair has no interval) is None."""
         shown = ("n", "mean", "difference", "low", "high", "p", "p_adjusted", "verdict", "tuned")

@@ -1,6 +1,6 @@
 """The common form of all data sets: arrays in three splits, with provenance."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ class Dataset:
     """The examples of a task on the host, with their provenance.
 
     `arrays` maps split (of `SPLITS`) -> field -> array, whose meaning the task defines. `provenance` is a JSON object:
-    name, version, sha256 and sizes.
+    name, version, sha256 and sizes; it may be empty for a data set of your own.
     """
 
     arrays: dict[str, dict[str, np.ndarray]]
-    provenance: dict[str, Any]
+    provenance: dict[str, Any] = field(default_factory=dict)

@@ -1,27 +1,24 @@
-"""Experiment, Cell and grid: what is asked, as frozen values with a canonical form."""
+"""Experiment and its grid of cells: what is asked, as a frozen value with a canonical form."""
 
-import hashlib
 import itertools
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-import jax
-
 from lab.comparison.question import Hold
 from lab.data.dataset import SPLITS, Dataset
+from lab.experiment.cell import INIT_FROM, Cell
 from lab.experiment.fields import field_types, with_fields
 from lab.experiment.init_from import InitFrom
-from lab.experiment.own_code import OwnCode, own_code
-from lab.experiment.serialization import canonical, restored
+from lab.experiment.serialization import canonical, code_of, ours, restored
 from lab.files.choices import check_choice, nearest
-from lab.probes.cost import cost
 from lab.results.directions import checked, declared, split_metric
+from lab.tasks.task import check_splits, check_task
 from lab.training.settings import Hyperparameters, Run, Settings
 from models.activations import Activation, activation
+from models.model import check_model
 
 Named = str | Activation  # an activation, or the name of one
 Axis = tuple[str, tuple[Any, ...]]  # the dotted path of a field, and its values
@@ -68,7 +65,7 @@ class Experiment:
     task: Any
     """What is learned: a `lab.tasks.task.Task`."""
     model: Any
-    """What learns it: a Flax module whose field `activation` the experiment varies."""
+    """What learns it: a `models.model.Model`, a Flax module whose field `activation` the experiment varies."""
     activations: tuple[Named, ...]
     """Activations to compare."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -111,6 +108,8 @@ class Experiment:
         """
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
             raise ValueError(f"name is '{self.name}': it names a folder, so use letters, digits, dots and dashes")
+        check_task(self.task)
+        check_model(self.model)
         names = [activation(value).name for value in self.activations]
         _check_values("activations", names)
         _check_values("seeds", list(self.seeds))
@@ -132,11 +131,15 @@ class Experiment:
             cell.check()
         if load is None:
             return
-        for cell in {cell.task: cell for cell in cells}.values():
-            dataset = load(cell.task)
-            cell.task.check(dataset)
-            check_choice("metric", metric, cell.metrics(dataset, self.split))
-            known = checked(metric, direction, declared(cell.task))
+        for task in dict.fromkeys(cell.task for cell in cells):
+            alike, dataset = [cell for cell in cells if cell.task == task], load(task)
+            check_splits(task, dataset)
+            task.check(dataset)
+            for cell in alike:
+                if not ours((cell.task, cell.model)):
+                    cell.check_code(dataset)
+            check_choice("metric", metric, alike[0].metrics(dataset, self.split))
+            known = checked(metric, direction, declared(task))
             if self.tuning.learning_rates and metric not in known:
                 raise ValueError(
                     f"metric is '{metric}', of which nobody has declared whether more or less is better, so that no "
@@ -166,91 +169,7 @@ class Experiment:
             part: {name: value for name, value in fields.items() if f"{part}.{name}" not in varied}
             for part, fields in whole.items()
         }
-        return fixed if self.init_from is None else {**fixed, "init_from": canonical(self.init_from)}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """All runs that one compiled program trains: task, model and settings are theirs in common."""
-
-    task: Any
-    model: Any
-    settings: Settings
-    axes: tuple[tuple[str, Any], ...]  # name and value of each static axis
-    runs: tuple[Run, ...]
-    init_from: InitFrom | None = None
-
-    @property
-    def activation(self) -> Activation:
-        """The activation of the cell's model."""
-        return self.model.activation
-
-    @property
-    def name(self) -> str:
-        """A readable, unique name: the values of the axes and the hash of the canonical form without the runs."""
-        words = [self.activation.name, *(re.sub(r"[^A-Za-z0-9.+-]+", "_", str(value))[:40] for _, value in self.axes)]
-        return "-".join([*words, self.digest])
-
-    @property
-    def digest(self) -> str:
-        """8 hex digits of the SHA-256 of the canonical form."""
-        text = json.dumps(self.canonical, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-    @property
-    def canonical(self) -> dict[str, Any]:
-        """Task, model, settings, and the start if there is one, as JSON."""
-        parts = {part: canonical(getattr(self, part)) for part in ("task", "model", "settings")}
-        return parts | ({} if self.init_from is None else {"init_from": canonical(self.init_from)})
-
-    def cost(self, dataset: Dataset) -> dict[str, Any]:
-        """What one run costs, before anything is compiled: see `lab.probes.cost.cost`."""
-        shapes = jax.eval_shape(
-            lambda arrays: self.task.inputs(self.task.batch(arrays, 0, 0, 1)), dataset.arrays["train"]
-        )
-        return cost(self.model, shapes, self.task.tokens_per_example)
-
-    def own_code(self, dataset: Dataset) -> OwnCode:
-        """What the user's own code in it computes: see `lab.experiment.own_code.own_code`."""
-        return own_code(self.model, self.task, self.settings.batch_size, dataset)
-
-    def description(self, dataset: Dataset) -> dict[str, Any]:
-        """The cell as JSON, as results keep it: its canonical form with names, axes and cost."""
-        parts = self.canonical
-        return {
-            "cell": self.name,
-            "activation": self.activation.name,
-            "axes": {name: canonical(value) for name, value in self.axes},
-            "task": {"name": self.task.name, **parts["task"]},
-            "model": {"name": type(self.model).__name__.lower(), **parts["model"]},
-            "settings": parts["settings"],
-            **({"init_from": parts["init_from"]} if self.init_from else {}),
-            "cost": self.cost(dataset),
-        }
-
-    def check(self) -> None:
-        """Raises ValueError where a field is not allowed, or the activation is not what it was when it was made."""
-        self.settings.check()
-        self.activation.check()
-        for run in self.runs:
-            run.hyperparameters.check()
-        self.model.check(getattr(self.task, "context", None))
-        needed = getattr(self.task, "vocab_size", 0)
-        if (vocabulary := getattr(self.model, "vocab_size", needed)) < needed:
-            raise ValueError(f"model.vocab_size is {vocabulary}: it must be at least {needed}, the task's")
-
-    def metrics(self, dataset: Dataset, split: str) -> list[str]:
-        """Names of the metrics on a split, found without measuring."""
-        if split == "train":
-            return [*self.task.summary({"loss": 0.0}), "gradient_norm", "largest_loss", "largest_gradient_norm"]
-        batches = self.task.evaluation_batches(dataset.arrays[split], 1)
-
-        def measure(batch):
-            outputs, _ = self.model.init_with_output(jax.random.key(0), *self.task.inputs(batch))
-            sums = self.task.metrics(outputs, batch)
-            return self.task.summary({name: total / weight for name, (total, weight) in sums.items()})
-
-        return list(jax.eval_shape(measure, jax.tree.map(lambda array: array[0], batches)))
+        return fixed if self.init_from is None else {**fixed, INIT_FROM: canonical(self.init_from)}
 
 
 def grid(experiment: Experiment) -> list[Cell]:
@@ -278,9 +197,11 @@ def tuning_of(experiment: Experiment) -> Experiment:
 
 def with_overrides(experiment: Experiment, choices: Iterable[Mapping[str, Any]]) -> Experiment:
     """The experiment whose arms have fields of their own, given as JSON: `arm` and `fields`, by name."""
+    code = code_of(experiment.task, experiment.model, experiment.activations)
     own = tuple(
         ArmOverride(
-            tuple(choice["arm"].items()), tuple((path, restored(value)) for path, value in choice["fields"].items())
+            tuple(choice["arm"].items()),
+            tuple((path, restored(value, code)) for path, value in choice["fields"].items()),
         )
         for choice in choices
     )

@@ -20,13 +20,13 @@ class Field(NamedTuple):
 
 def fields_of(tree: Any, prefix: str = "") -> Iterator[Field]:
     """Every field of a tree, depth first. An activation is a value, not a tree."""
-    types = get_type_hints(type(tree))
+    types = _hints(type(tree))
     for name in field_names(tree):
         value = getattr(tree, name)
         if _is_tree(value):
             yield from fields_of(value, f"{prefix}{name}.")
         else:
-            yield Field(f"{prefix}{name}", types[name], value, type(tree))
+            yield Field(f"{prefix}{name}", types.get(name, Any), value, type(tree))
 
 
 def field_types(tree: Any) -> dict[str, Any]:
@@ -50,6 +50,14 @@ def field_names(value: Any) -> list[str]:
     """The fields of a dataclass that equal values share; of a Flax module without the two that Flax adds."""
     added = ("parent", "name") if hasattr(value, "parent") else ()
     return [item.name for item in dataclasses.fields(value) if item.compare and item.name not in added]
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    """The declared types of fields; of a user's own type none, where they are names that are not to be found."""
+    try:
+        return get_type_hints(kind)
+    except NameError:
+        return {}
 
 
 def _is_tree(value: Any) -> bool:

@@ -11,7 +11,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from lab.files.atomic import read_json
 from lab.files.checksums import of_file
 from lab.surgery.centring import centred
-from lab.surgery.swap import swapped
+from lab.surgery.swap import norm_of, swapped, swapped_model
+
+LEARNED = "activation_"
+"""Before the name of what an activation learns, in the parameters of its layer."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +60,36 @@ def initial_parameters(
     """The initial parameters of a run of the model `target`: those of a trained (model, params), swapped.
 
     `drawn` are those it would begin with otherwise, arrays or their shapes. They stay where the network has none: in a
-    head of another shape, and as biases, which are drawn as 0. Raises ValueError, in one sentence, where the swap is
-    not defined and where any other parameter is missing or has another shape.
+    head of another shape, as learned parameters of another activation, and as biases, which are drawn as 0. Raises
+    ValueError, in one sentence, where the swap is not defined and where any other parameter is missing or has another
+    shape.
     """
     if start.fold:
         model, params = centred(model, dict(params))
-    _, params = swapped(model, dict(params), target.activation, target.norm)
+    params = _exchanged(model, dict(params), target)
     own, found = flatten_dict(dict(params), sep="/"), {}
     for path, leaf in flatten_dict(dict(drawn), sep="/").items():
         given = own.get(path)
         if given is not None and given.shape == leaf.shape:
             found[path] = np.asarray(given, leaf.dtype)
-        elif path.startswith("head") or (given is None and path.endswith("/bias")):
+        elif path.startswith("head") or (given is None and _is_drawn(path)):
             found[path] = leaf
         else:
             has = f"has the shape {given.shape} there" if given is not None else "lacks it"
             raise ValueError(f"the model's {path} has the shape {leaf.shape}, and the network of {start.weights} {has}")
     return unflatten_dict(found, sep="/")
+
+
+def _exchanged(model: Any, params: dict[str, Any], target: Any) -> dict[str, Any]:
+    """The parameters of a network as the model `target` takes them; what another activation learned is left out."""
+    if norm_of(model) is not None:
+        return swapped(model, params, target.activation, norm_of(target))[1]
+    if swapped_model(model, target.activation).activation == model.activation:
+        return params
+    leaves = flatten_dict(params)
+    return unflatten_dict({path: leaf for path, leaf in leaves.items() if not path[-1].startswith(LEARNED)})
+
+
+def _is_drawn(path: str) -> bool:
+    """Whether a network may lack a parameter: a bias, or what an activation learns."""
+    return path.endswith("/bias") or path.rpartition("/")[2].startswith(LEARNED)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
-import runpy
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from lab.files.choices import check_choice, nearest
@@ -60,12 +61,22 @@ def _from_file(path: Path) -> Experiment:
     if not path.is_file():
         raise FileNotFoundError(f"there is no experiment file {path}")
     try:
-        found = runpy.run_path(str(path)).get("experiment")
+        found = getattr(_run(path), "experiment", None)
     except SyntaxError as error:
         raise ValueError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
     if not isinstance(found, Experiment):
         raise ValueError(f"{path} defines no `experiment = Experiment(...)`")
     return found
+
+
+def _run(path: Path) -> ModuleType:
+    """The module of a file. It stays among the imported ones, for the types of its fields are looked up there, under a
+    name that no import statement can have, so that it stands in nobody's way."""
+    module = ModuleType(f"<{path}>")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    return module
 
 
 def _defining(value: str, folder: Path) -> dict[str, str]:

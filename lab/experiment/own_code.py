@@ -1,7 +1,6 @@
 """What a user's own code in a cell computes: its activation, model and task, as `models.identity` tells them."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -14,6 +13,7 @@ from lab.data.dataset import Dataset
 from lab.experiment.serialization import ours
 from models.activations import Activation
 from models.identity import Identity, array_hash, traced
+from models.model import training_options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +97,10 @@ def _called(model: Any, variables: Any, inputs: Any, dropout: Any = None) -> Any
     if dropout is None:
         outputs = model.apply(variables, *inputs)
     else:
-        train = {"train": True} if "train" in inspect.signature(type(model).__call__).parameters else {}
         collections = [name for name in variables if name != "params"]
-        outputs, _ = model.apply(variables, *inputs, **train, rngs={"dropout": dropout}, mutable=collections)
+        outputs, _ = model.apply(
+            variables, *inputs, **training_options(model), rngs={"dropout": dropout}, mutable=collections
+        )
     return jnp.asarray(outputs) if hasattr(outputs, "__jax_array__") else outputs
 
 

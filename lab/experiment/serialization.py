@@ -1,42 +1,48 @@
 """Frozen values as JSON, and back: what a result is a result of, and what its name is made from."""
 
 import dataclasses
+import importlib
 import inspect
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from lab.experiment.fields import field_names
-from lab.experiment.init_from import InitFrom
 from lab.files.choices import nearest
-from lab.tasks.classification import TextClassification
-from lab.tasks.images import ImageAutoencoding, ImageClassification
-from lab.tasks.language import CausalLanguage
-from lab.tasks.masked import MaskedLanguage
-from lab.tasks.phones import Phones
-from lab.tasks.spans import SpanCorruption
-from lab.tasks.speech import SpokenDigits
-from lab.tasks.tagging import TweetTagging
-from lab.training.settings import Settings
 from models.activations import Activation
-from models.classifier import Classifier
-from models.convnet import ConvNet
-from models.layers.positions import RopeScaling
-from models.mlp import MLP
-from models.transformer import EncoderDecoder, Transformer
-from models.vision import VisionTransformer
-from models.wide_resnet import WideResNet
 
-KNOWN: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (
-        *(Transformer, EncoderDecoder, Classifier, VisionTransformer, MLP, ConvNet, WideResNet, RopeScaling),
-        *(CausalLanguage, MaskedLanguage, SpanCorruption, TweetTagging, TextClassification),
-        *(ImageClassification, ImageAutoencoding, SpokenDigits, Phones),
-        *(Settings, InitFrom),
-    )
+BUILT_IN = {
+    "Transformer": "models.transformer:Transformer",
+    "EncoderDecoder": "models.transformer:EncoderDecoder",
+    "Classifier": "models.classifier:Classifier",
+    "VisionTransformer": "models.vision:VisionTransformer",
+    "MLP": "models.mlp:MLP",
+    "ConvNet": "models.convnet:ConvNet",
+    "WideResNet": "models.wide_resnet:WideResNet",
+    "RopeScaling": "models.layers.positions:RopeScaling",
+    "CausalLanguage": "lab.tasks.language:CausalLanguage",
+    "MaskedLanguage": "lab.tasks.masked:MaskedLanguage",
+    "SpanCorruption": "lab.tasks.spans:SpanCorruption",
+    "TweetTagging": "lab.tasks.tagging:TweetTagging",
+    "TextClassification": "lab.tasks.classification:TextClassification",
+    "ImageClassification": "lab.tasks.images:ImageClassification",
+    "ImageAutoencoding": "lab.tasks.images:ImageAutoencoding",
+    "SpokenDigits": "lab.tasks.speech:SpokenDigits",
+    "Phones": "lab.tasks.phones:Phones",
+    "Settings": "lab.training.settings:Settings",
+    "Hyperparameters": "lab.training.settings:Hyperparameters",
+    "Start": "lab.experiment.init_from:InitFrom",
 }
-"""The types that are restored from JSON, by name: nothing else that a file names is ever called."""
+"""The built-in types by their names in JSON, which stay when a type moves or is renamed: results are found by them.
+
+A type is imported once a file names it. All others are a user's own, by `module:qualname`: those are never imported.
+"""
+SHORT = {place: name for name, place in BUILT_IN.items()}
+
+Code = Mapping[str, Any]
+"""A user's own types and activations by their names in JSON: see `code_of`."""
 
 
 def canonical(value: Any) -> Any:
@@ -53,7 +59,7 @@ def canonical(value: Any) -> Any:
         newer = _before(type(value))
         names = [name for name in field_names(value) if name not in newer or getattr(value, name) != newer[name]]
         fields = {name: canonical(getattr(value, name)) for name in names}
-        return {"type": type(value).__name__, **fields}
+        return {"type": type_name(type(value)), **fields}
     if isinstance(value, (list, tuple)):
         return [canonical(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
@@ -66,38 +72,41 @@ def canonical(value: Any) -> Any:
 
 
 def ours(value: Any) -> bool:
-    """Whether a value is made of the types of this project alone, and of activations, whosever they are."""
+    """Whether a value is made of the built-in types alone, and of activations, whosever they are."""
     if isinstance(value, Activation):
         return True
     if isinstance(value, (list, tuple)):
         return all(map(ours, value))
-    if type(value) in KNOWN.values():
+    if is_built_in(type(value)):
         return all(ours(getattr(value, name)) for name in field_names(value))
     return value is None or isinstance(value, (str, int, float, bool))
 
 
-def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
+def restored(form: Any, code: Code | None = None, ignore: tuple[str, ...] = ()) -> Any:
     """The value that has this canonical form; fields that it lacks, since they are newer, are as before there were
     any, else as by default.
 
-    `ignore` are keys beside the fields. Raises ValueError, naming it, for a type or field that is not known here, and
-    for an activation that is a user's own: its function is not in the file.
+    `code` has the user's own types and activations that the form may name; nothing is imported for them. `ignore` are
+    keys beside the fields. Raises ValueError, naming it, for a type or field that is not known here, and for a type or
+    activation of a user's own that `code` lacks.
     """
+    code = code or {}
     if isinstance(form, list):
-        return tuple(restored(item) for item in form)
+        return tuple(restored(item, code) for item in form)
     if not isinstance(form, Mapping):
         return form
-    if "name" in form and "type" not in form:
-        raise ValueError(f"activation '{form['name']}' is one of your own: only built-in ones are made from a file")
-    kind = KNOWN.get(str(form.get("type")))
-    if kind is None:
-        raise ValueError(f"type '{form.get('type')}' is not known: known types are {', '.join(KNOWN)}")
+    if "type" not in form:
+        return _activation(form, code)
+    name = str(form["type"])
+    if name in code and not dataclasses.is_dataclass(code[name]):
+        return code[name]  # a dtype, an initializer
+    kind = _type(name, code)
     known = inspect.signature(kind).parameters
-    fields = {name: value for name, value in form.items() if name not in ("type", *ignore)}
-    for name in fields:
-        if name not in known:
-            raise ValueError(f"{kind.__name__} has no field '{name}'{nearest(name, known)}")
-    return kind(**{**_before(kind), **{name: restored(value) for name, value in fields.items()}})
+    fields = {field: value for field, value in form.items() if field in known or field not in ("type", *ignore)}
+    for field in fields:
+        if field not in known:
+            raise ValueError(f"{kind.__name__} has no field '{field}'{nearest(field, known)}")
+    return kind(**{**_before(kind), **{field: restored(value, code) for field, value in fields.items()}})
 
 
 def _before(kind: type) -> dict[str, Any]:
@@ -105,3 +114,76 @@ def _before(kind: type) -> dict[str, Any]:
     plain = [item for item in dataclasses.fields(kind) if item.default_factory is dataclasses.MISSING]
     newer = [item for item in plain if "since" in item.metadata]
     return {item.name: item.metadata.get("before", item.default) for item in newer}
+
+
+def code_of(*values: Any) -> dict[str, Any]:
+    """The types, activations and other code in these values that are a user's own, by their names in JSON."""
+    return {name: code for value in values for name, code in _own(value)}
+
+
+def is_built_in(kind: type) -> bool:
+    """Whether a type is one of `BUILT_IN`."""
+    return _place(kind) in SHORT
+
+
+def type_name(kind: type) -> str:
+    """The name of a type in JSON: of a built-in one that in `BUILT_IN`, of another module:qualname.
+
+    A file that is run as a script, or read as an experiment, counts as the module that it would be if it were imported.
+    """
+    place = _place(kind)
+    return SHORT.get(place) or f"{_module(kind.__module__)}:{kind.__qualname__}"
+
+
+def _place(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _module(name: str) -> str:
+    """The name under which a module would be imported: scripts and experiment files have another meanwhile."""
+    module = sys.modules.get(name)
+    if name == "__main__" and (spec := getattr(module, "__spec__", None)):
+        return spec.name  # python -m
+    file = getattr(module, "__file__", None)
+    return Path(file).stem if file and (name == "__main__" or name.startswith("<")) else name
+
+
+def _type(name: str, code: Code) -> type:
+    if name in BUILT_IN:
+        module, _, qualname = BUILT_IN[name].partition(":")
+        return getattr(importlib.import_module(module), qualname)
+    if name in code:
+        return code[name]
+    if ":" in name:
+        raise ValueError(
+            f"type '{name}' is one of your own, and a results folder holds no code: give the experiment that defines "
+            f"it, or its file (--experiment FILE.py)"
+        )
+    raise ValueError(f"type '{name}' is not known: known are {', '.join(BUILT_IN)}")
+
+
+def _activation(form: Mapping[str, Any], code: Code) -> Activation:
+    name = str(form.get("name"))
+    if name not in code:
+        raise ValueError(
+            f"activation '{name}' is one of your own, and a results folder holds no code: give the experiment that "
+            f"defines it, or its file (--experiment FILE.py)"
+        )
+    return code[name]
+
+
+def _own(value: Any) -> Iterator[tuple[str, Any]]:
+    """Name in JSON and value of each type and activation in a value that is not built in."""
+    if isinstance(value, Activation):
+        if not value.built_in:
+            yield value.name, value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _own(item)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if not is_built_in(type(value)):
+            yield type_name(type(value)), type(value)
+        for name in field_names(value):
+            yield from _own(getattr(value, name))
+    elif isinstance(form := canonical(value), Mapping):  # a dtype, an initializer
+        yield form["type"], value

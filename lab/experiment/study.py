@@ -44,7 +44,7 @@ class Study(Protocol):
         ...
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """What is measured on the trained networks, by name; none if the curves are enough."""
+        """What is measured on the trained networks, by name; may be left out if the curves are enough."""
         ...
 
     def findings(self, results: Mapping[str, Results], measured: Mapping[str, pd.DataFrame]) -> Findings:

@@ -7,13 +7,14 @@ from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment, Named, grid
 from lab.experiment.init_from import InitFrom
 from lab.surgery.centring import centred_model
-from lab.surgery.swap import swapped_model
+from lab.surgery.swap import norm_of, swapped_model
 from lab.tasks.language import CausalLanguage
 from lab.tasks.masked import MaskedLanguage
 from lab.tasks.spans import SpanCorruption
 from lab.training.settings import Hyperparameters, Settings
 from models.activations import activation
 from models.families import family
+from models.model import with_activation
 from models.transformer import EncoderDecoder, Transformer
 
 BATCH = 8
@@ -57,8 +58,11 @@ def recovery(
     arms = tuple(dict.fromkeys([first, *map(activation, others)]))
     common = centred_model(model) if start.fold else model
     for arm in arms:
-        common = swapped_model(common, arm, norm).clone(activation=first, norm=model.norm)
-    norms = tuple(dict.fromkeys([model.norm, norm or model.norm]))
+        common = with_activation(swapped_model(common, arm, norm), first)
+    own = norm_of(model)
+    if own is not None:
+        common = common.clone(norm=own)
+    norms = tuple(dict.fromkeys([own, norm or own]))
     return Experiment(
         name=name,
         question="Does the network recover from the change when it is trained on?",

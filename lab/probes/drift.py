@@ -54,12 +54,15 @@ def drift(
 
     `task` is a `lab.tasks.task.Task` that predicts classes or tokens, and `batches` come from its `evaluation_batches`.
     The networks compute in their own dtypes (float32 in full precision) and are compared in float32, batch by batch;
-    memory holds the values of the reference and of one other network for one batch.
+    memory holds the values of the reference and of one other network for one batch. Only the layers of a
+    Transformer are compared; other models have none.
 
-    Raises ValueError, naming the field, for models that are not Transformers and for networks of different shapes.
+    Raises ValueError, naming the field, for networks of different shapes and for batches without weights.
     """
     for other, _ in others:
         _check(model, other)
+    if "weight" not in batches:
+        raise ValueError(f"the drift of networks needs a field 'weight' in the evaluation batches of task {task.name}")
     with jax.default_matmul_precision("float32"):
         found = [_compared(task, model, params, others, batch) for batch in _each(batches)]
     sums = reduce(partial(jax.tree.map, jnp.add), found)
@@ -67,9 +70,8 @@ def drift(
 
 
 def _check(model: Any, other: Any) -> None:
-    for network in (model, other):
-        if not isinstance(network, Stack):
-            raise ValueError(f"drift can be measured for a Transformer, not for a {type(network).__name__}")
+    if not (isinstance(model, Stack) and isinstance(other, Stack)) and type(model) is not type(other):
+        raise ValueError(f"one network is a {type(model).__name__} and the other a {type(other).__name__}: no drift")
     for field in SHAPE:
         if (own := getattr(model, field, None)) != (its := getattr(other, field, None)):
             raise ValueError(f"{field} is {own!r} in one network and {its!r} in the other: it must be the same")
@@ -91,7 +93,9 @@ def _to_drift(model: Any, found: list[dict[str, float]]) -> Drift:
 
 
 def _layers(model: Any) -> list[tuple[str, int, str]]:
-    """Stack, number and name of every layer."""
+    """Stack, number and name of every layer of a Transformer."""
+    if not isinstance(model, Stack):
+        return []
     if hasattr(model, "n_encoder_layers"):
         encoder = range(model.n_encoder_layers or model.n_layers)
         first = [("encoder", i, f"encoder_layer_{i}") for i in encoder]
@@ -116,8 +120,8 @@ def _compared(
 def _seen(task: Any, model: Any, params: Any, batch: dict[str, Array]) -> tuple[Mean, Array, list[dict[str, Array]]]:
     """Loss, outputs, and the hidden values, output and residual stream of every layer, in float32."""
     outputs, sown = model.apply({"params": params}, *task.inputs(batch), capture_intermediates=_is_site)
-    kept = jax.tree.map(lambda x: x.astype(jnp.float32), sown["intermediates"])
-    named = unstacked(kept) if model.scan else kept
+    kept = jax.tree.map(lambda x: x.astype(jnp.float32), sown.get("intermediates", {}))
+    named = unstacked(kept) if getattr(model, "scan", False) else kept
     sites = [
         {
             "hidden": named[name]["feedforward"]["hidden"][0],

@@ -82,9 +82,11 @@ def _verdict(row: Mapping[Any, Any]) -> Verdict:
 
 
 def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a change and layer: the means over the networks of every site's relative error and cosine."""
-    inside = rows[rows["layer"].notna()]
-    inside = inside.astype({"layer": int})
+    """A row a change and layer: the means over the networks of every site's relative error and cosine; no rows of a
+    model without layers that are looked at."""
+    if "layer" not in rows:
+        return pd.DataFrame()
+    inside = rows[rows["layer"].notna()].astype({"layer": int})
     table = inside.pivot_table(
         index=["change", "stack", "layer"], columns="measure", values="value", sort=False, dropna=False, observed=True
     )
@@ -126,7 +128,7 @@ def sections(rows: pd.DataFrame, title: str = "What each change does") -> dict[s
     table = attributed(rows)
     adds_up = ("interaction: what both do beyond the sum of each alone; 0 where the changes add up",)
     without_mean = ("with the centring folded the residual stream lacks its mean, which no norm after it looks at",)
-    return {
+    found = {
         "attribution": Section(
             title,
             table=table,
@@ -138,7 +140,9 @@ def sections(rows: pd.DataFrame, title: str = "What each change does") -> dict[s
             ),
             verdicts=tuple(verdicts(rows)),
         ),
-        "layers": Section(
+    }
+    if "layer" in rows:
+        found["layers"] = Section(
             f"{title}, layer by layer",
             drawn(rows),
             by_layer(rows),
@@ -147,5 +151,5 @@ def sections(rows: pd.DataFrame, title: str = "What each change does") -> dict[s
                 "bands are the range of the networks; hidden values of another width cannot be compared",
                 *(without_mean if any("folded" in change for change in table["change"]) else ()),
             ),
-        ),
-    }
+        )
+    return found

@@ -9,6 +9,8 @@ from lab.results.shape import RECORD, difference
 FILE = "experiment.json"
 RENAMED = {"own": "overrides", "baselines": "reference_predictors"}
 """Old key -> current key."""
+RENAMED_FIELDS = {"start": "init_from"}
+"""Old field of an override -> current field."""
 
 
 def read_record(directory: Path) -> dict[str, Any]:
@@ -17,10 +19,14 @@ def read_record(directory: Path) -> dict[str, Any]:
     Raises FileNotFoundError if the directory has none, ValueError if the file is damaged.
     """
     if not (directory / FILE).exists():
-        raise FileNotFoundError(f"{directory} holds no results: there is no {FILE} in it")
+        raise FileNotFoundError(f"{directory} is not a results directory: it has no {FILE}")
     record: Any = read_json(directory / FILE)
     if isinstance(record, dict):
         record = {RENAMED.get(key, key): value for key, value in record.items()}
     if (wrong := difference(record, RECORD)) is not None:
         raise ValueError(f"{directory / FILE} is damaged ({wrong}), or of another program: choose another folder")
-    return record
+    return record | ({"overrides": [_override(one) for one in record["overrides"]]} if "overrides" in record else {})
+
+
+def _override(one: dict[str, Any]) -> dict[str, Any]:
+    return {**one, "fields": {RENAMED_FIELDS.get(path, path): value for path, value in one["fields"].items()}}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.experiment.experiment import Cell
+from lab.experiment.serialization import code_of
 from lab.files.locks import lock
 from lab.results.cells import CellDirectory
 from lab.runner.plan import cell_directory
@@ -42,7 +43,8 @@ def dispatch(
     lacking = distributed.on_process_zero(
         lambda: [cell.name for cell in cells if retrain or _lacks_runs(cell, directory)]
     )
-    begins = initializers([cell for cell in cells if cell.name in lacking], directory, load)
+    code = code_of(*((cell.task, cell.model) for cell in cells))
+    begins = initializers([cell for cell in cells if cell.name in lacking], directory, load, code)
     train_one = partial(_cell, directory=directory, placement=placement, watch=watch, profile=profile, begins=begins)
     held = [cell for cell in cells if not train_one(cell, retrain=retrain, wait=False)]
     for cell in held:

@@ -231,12 +231,14 @@ def swap(
     ignore: Sequence[str] = (),
     out: str | Path | None = None,
     quiet: bool = False,
+    experiment: Experiment | str | None = None,
 ) -> pd.DataFrame:
     """Gives a trained network, a cell of ours or a Hugging Face folder, another activation, norm or both, and measures
     the drift without training: rows of seed, change, measure and value, those of a layer also with stack and layer.
 
     `out`, results/swap unless given, gets the page index.html and drift.json. With `steps`, the changed networks and
-    the unchanged one are trained on alike, below `out`. For the rest see `lab.runner.swaps.Swap`; raises what
+    the unchanged one are trained on alike, below `out`. A cell with a model, task or activation of one's own needs the
+    `experiment` (a value or its file) that defines it. For the rest see `lab.runner.swaps.Swap`; raises what
     `lab.runner.swaps.swap` raises.
     """
     from lab.runner import dispatch, swaps
@@ -246,7 +248,15 @@ def swap(
     use_compilation_cache()
     told = None if text is None else str(text)
     asked = swaps.Swap(
-        Path(directory), activation, norm, told, steps, tuple(seeds), learning_rate, ignore=tuple(ignore)
+        Path(directory),
+        activation,
+        norm,
+        told,
+        steps,
+        tuple(seeds),
+        learning_rate,
+        tuple(ignore),
+        None if experiment is None else _found(experiment),
     )
     folder = Path(out) if out is not None else Path("results") / "swap"
     return swaps.swap(asked, folder, dispatch.load, partial(run, quiet=quiet), command_line())

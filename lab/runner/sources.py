@@ -7,12 +7,15 @@ from typing import Any
 
 from lab.experiment.experiment import Cell
 from lab.experiment.init_from import InitFrom, initial_parameters, locate
-from lab.experiment.serialization import restored
-from lab.results.cells import CellDirectory
+from lab.experiment.own_code import own_code
+from lab.experiment.serialization import Code, restored
+from lab.results.cells import CellDirectory, changed_code
+from lab.tasks.task import completed
 from lab.training.settings import Hyperparameters, Run, Settings
 from lab.training.train import Dataset, Initialize
 from lab.training.trained import networks, shapes
 from models import pretrained
+from models.model import with_activation
 
 Load = Callable[[Any], Dataset]  # the examples of a task
 
@@ -29,20 +32,29 @@ class Source:
     task: Any = None
     settings: Settings | None = None
     hyperparameters: Hyperparameters | None = None
+    collections: tuple[str, ...] = ()
+    """Variables beside the parameters, such as batch statistics."""
 
 
-def opened(directory: Path, load: Load, ignore: tuple[str, ...] = ()) -> Source:
+def opened(directory: Path, load: Load, ignore: tuple[str, ...] = (), code: Code | None = None) -> Source:
     """The networks of a cell's folder at their last step, or that of a Hugging Face folder, of whose config the keys
-    in `ignore` count as absent.
+    in `ignore` count as absent; `code` has the user's own types and activations of a cell.
 
-    Raises FileNotFoundError and ValueError, in one sentence, for what is missing, damaged or not known, and for a cell
-    that has several networks of one seed.
+    Raises FileNotFoundError and ValueError, in one sentence, for what is missing, damaged or not known, for code that
+    is not given, and for a cell that has several networks of one seed.
     """
     if not (directory / "cell.json").exists():
         model, params = pretrained.load(directory, ignore=ignore)
         return Source(model, {None: params})
     made = CellDirectory(directory).description()
-    task, model, settings = (restored(made[part], ignore=("name",)) for part in ("task", "model", "settings"))
+    try:
+        task, model, settings = (restored(made[part], code, ignore=("name",)) for part in ("task", "model", "settings"))
+    except ValueError as error:
+        raise ValueError(f"{directory}: {error}") from None
+    task, model = completed(task), with_activation(model, model.activation)
+    data = load(task)
+    if difference := changed_code(made, own_code(model, task, settings.batch_size, data)):
+        raise ValueError(f"{directory} was made with {difference}: give what is new another name")
     runs = [Run.of(identity) for wave in CellDirectory(directory).waves() if wave.done for identity in wave.runs]
     seeds = [run.seed for run in runs]
     if not runs:
@@ -51,14 +63,15 @@ def opened(directory: Path, load: Load, ignore: tuple[str, ...] = ()) -> Source:
         raise ValueError(
             f"{directory} has several networks of seed {twice[0]}: runs that differ by the seed alone are needed"
         )
-    found = networks(model, task, settings, runs, directory, load(task))
+    found = list(networks(model, task, settings, runs, directory, data))
     parameters: dict[int | None, Any] = {run.seed: variables["params"] for run, variables in found}
-    return Source(model, parameters, task, settings, runs[0].hyperparameters)
+    collections = tuple(name for name in found[0][1] if name != "params")
+    return Source(model, parameters, task, settings, runs[0].hyperparameters, collections)
 
 
-def initializers(cells: Sequence[Cell], directory: Path, load: Load) -> dict[str, Initialize]:
+def initializers(cells: Sequence[Cell], directory: Path, load: Load, code: Code | None = None) -> dict[str, Initialize]:
     """By the name of each cell that has a start what gives its runs the parameters that they begin with; `directory` is
-    that of the results. Every folder is opened once.
+    that of the results, `code` the user's own types and activations in the folders. Every folder is opened once.
 
     Raises what `opened` raises and ValueError, before anything is compiled, where a folder holds other weights than the
     start names, a run's seed has no network there, or the network does not fit the cell's model.
@@ -74,7 +87,7 @@ def initializers(cells: Sequence[Cell], directory: Path, load: Load) -> dict[str
                 f"{folder} holds the network {there}, not {cell.init_from.weights}, which the run is to start from"
             )
         if str(folder) not in sources:
-            sources[str(folder)] = opened(folder, load, cell.init_from.ignore)
+            sources[str(folder)] = opened(folder, load, cell.init_from.ignore, code)
         found[cell.name] = _initializer(cell, cell.init_from, sources[str(folder)], folder)
         drawn = shapes(cell.model, cell.task, cell.settings, load(cell.task)).parameters
         found[cell.name](cell.runs[0], drawn)  # refused now if it does not fit

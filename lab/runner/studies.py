@@ -30,7 +30,7 @@ def carry_out(study: Any, budget: Budget, folder: Path, train: Train, only: Sequ
         raise ValueError(f"--only is {' '.join(only)}: {study.name} has no parts to choose from")
     check(study, budget)
     found = {one.name: _marked(train(one, folder / one.name), budget) for one in study.experiments(budget)}
-    measured = study.measurements(budget, _evaluate(folder))
+    measured = study.measurements(budget, _evaluate(folder)) if hasattr(study, "measurements") else {}
     for name, rows in measured.items():
         Excerpt(rows, {}).write(folder / "measured", name)
     findings = study.findings(found, measured)

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from lab.experiment import swapping
-from lab.experiment.experiment import Cell, Experiment, Named
+from lab.experiment.experiment import Cell, Experiment, Named, grid
 from lab.experiment.init_from import InitFrom, locate
+from lab.experiment.serialization import Code, code_of
 from lab.files.atomic import write_json
 from lab.report import drift, recovery, report, study_page
 from lab.results.environment import environment
@@ -22,7 +23,7 @@ from lab.results.results import Results
 from lab.runner import plan
 from lab.runner.sources import Load, Source, opened
 from lab.surgery.attribution import FOLDED, attribution, changes
-from lab.surgery.swap import swapped_model
+from lab.surgery.swap import norm_of, swapped_model
 from lab.training.settings import Hyperparameters, Settings
 from lab.training.train import Dataset
 
@@ -53,6 +54,8 @@ class Swap:
     """Peak of training on; unless given a tenth of the cell's own, and for a Hugging Face folder `RATE`."""
     ignore: tuple[str, ...] = ()
     """Keys of a Hugging Face config that count as absent."""
+    experiment: Experiment | None = None
+    """The experiment of the cell; needed where its model, task or activation is the user's own."""
 
 
 def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.DataFrame:
@@ -67,7 +70,10 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
         raise ValueError("neither --activation nor --norm is given: say what the network is to have")
     plan.check_folder(out, SWAP_FILES)
     start = locate(asked.directory, ignore=asked.ignore)
-    source, diverged = _sound(opened(asked.directory.resolve(), load, asked.ignore), asked.directory)
+    networks = opened(asked.directory.resolve(), load, asked.ignore, _code(asked.experiment))
+    if networks.collections:
+        raise ValueError(f"{asked.directory} has {', '.join(networks.collections)}: such networks cannot be swapped")
+    source, diverged = _sound(networks, asked.directory)
     task = _task(asked, source)
     todo, inexact = _defined(source.model, changes(source.model, asked.activation, asked.norm))
     experiments = _recoveries(asked, source, task, start, todo)
@@ -79,6 +85,11 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     results = {suffix: train(one, out / one.name) for suffix, one in experiments.items()}
     _write(asked, start, source.model, Excerpt(rows, made), results, diverged | inexact, out)
     return rows
+
+
+def _code(experiment: Experiment | None) -> Code:
+    """The user's own types and activations in an experiment."""
+    return {} if experiment is None else code_of(*((cell.task, cell.model) for cell in grid(experiment)))
 
 
 def _sound(source: Source, directory: Path) -> tuple[Source, dict[str, str]]:
@@ -97,7 +108,11 @@ def _finite(params: dict[str, Any]) -> bool:
 def _task(asked: Swap, source: Source) -> Any:
     """What the network is measured and trained on: its own task, or that of its kind on a text."""
     if source.task is not None:
-        return source.task if asked.text is None else replace(source.task, data=f"text:{asked.text}")
+        if asked.text is None:
+            return source.task
+        if not hasattr(source.task, "data"):
+            raise ValueError(f"--text is {asked.text}: task {source.task.name} reads no text")
+        return replace(source.task, data=f"text:{asked.text}")
     data = "stdlib" if asked.text is None else f"text:{asked.text}"
     return swapping.text_task(source.model, data, str(asked.directory / "tokenizer.json"))
 
@@ -131,9 +146,9 @@ def _defined(model: Any, todo: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
     return found, left_out
 
 
-def _own(model: Any) -> dict[str, str]:
+def _own(model: Any) -> dict[str, Any]:
     """The names of the fields that a swap may change."""
-    return {"activation": model.activation.name, "norm": model.norm}
+    return {"activation": model.activation.name, "norm": norm_of(model)}
 
 
 def _rows(

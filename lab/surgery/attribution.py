@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.probes.drift import drift
-from lab.surgery.swap import swapped
+from lab.surgery.swap import norm_of, swapped
 from models.activations import Activation
 
 FOLDED = ", centring folded"
@@ -25,7 +25,7 @@ def changes(
         asked["activation"] = {"activation": activation}
     if norm is not None and activation is not None:
         asked["both"] = {"activation": activation, "norm": norm}
-    if (model.norm, norm) != ("layernorm", "rmsnorm"):
+    if (norm_of(model), norm) != ("layernorm", "rmsnorm"):
         return asked
     return asked | {f"{name}{FOLDED}": {**one, "fold": True} for name, one in asked.items() if "norm" in one}
 

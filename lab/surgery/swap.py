@@ -10,6 +10,7 @@ from models import activations
 from models.activations import Activation
 from models.layers.normalization import NormKind
 from models.layers.stack import Stack
+from models.model import with_activation
 
 
 def swapped(
@@ -29,10 +30,16 @@ def swapped(
     ones. fold: first fold the centring of LayerNorms into the weights, see `centred`, so that RMSNorms compute the
     same.
 
+    Any other model keeps its parameters: its activation may become another that is gated if the old one is, and that
+    has no learned parameters.
+
     Raises ValueError, in one sentence, for unknown names, for a gated activation -> a pointwise one, for a gated one
     that is not a product with its value, for a norm from or to "none", and for a fold that would not be exact.
     """
     other = swapped_model(model, activation, norm, fold)
+    if not isinstance(model, Stack):
+        _check_learned(model, other)
+        return other, params
     if fold:
         model, params = centred(model, params)
     if activation is None:
@@ -57,9 +64,7 @@ def swapped_model(
 ) -> Any:
     """The model that `swapped` returns, with the same errors, without parameters."""
     if not isinstance(model, Stack):
-        raise ValueError(
-            f"model is a {type(model).__name__}: only the activation and norm of a Transformer can be swapped"
-        )
+        return _exchanged(model, activation, norm, fold)
     if fold and (model.norm, norm) != ("layernorm", "rmsnorm"):
         raise ValueError(f"fold is True, but norm is {model.norm!r} -> {norm!r}: it must be 'layernorm' -> 'rmsnorm'")
     if fold:
@@ -67,6 +72,36 @@ def swapped_model(
     if norm is not None:
         model = _with_norm(model, norm)
     return model if activation is None else _with_activation(model, activations.activation(activation))
+
+
+def norm_of(model: Any) -> str | None:
+    """The norm of a model that can have another; None if it cannot."""
+    return model.norm if isinstance(model, Stack) else None
+
+
+def _exchanged(model: Any, activation: str | Activation | None, norm: str | None, fold: bool) -> Any:
+    """A model of any kind with another activation, which is gated if the old one is."""
+    if norm is not None or fold:
+        raise ValueError(f"model is a {type(model).__name__}: only a Transformer's norm can be swapped")
+    old = activations.activation(model.activation)
+    new = old if activation is None else activations.activation(activation)
+    if old.gated != new.gated:
+        raise ValueError(
+            f"activation {old.name!r} -> {new.name!r}: only in a Transformer can a pointwise one become a gated one, "
+            f"and model is a {type(model).__name__}"
+        )
+    return with_activation(model, new)
+
+
+def _check_learned(model: Any, other: Any) -> None:
+    """Raises ValueError where the activation of the other model needs parameters that this one's has not learned."""
+    old, new = (activations.activation(one.activation) for one in (model, other))
+    if new != old and new.parameters:
+        names = ", ".join(name for name, _ in new.parameters)
+        raise ValueError(
+            f"activation {old.name!r} -> {new.name!r}: it has learned parameters ({names}), which only a Transformer "
+            f"can be given without training, and model is a {type(model).__name__}"
+        )
 
 
 def _with_norm(model: Stack, norm: str) -> Stack:

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
+
+from lab.tasks.task import recast
 
 Rule = tuple[str, PartitionSpec]  # a pattern to search for in the path, and how such an array is split
 
@@ -57,4 +58,4 @@ def with_split_inputs(task: Any) -> Any:
         return jax.lax.with_sharding_constraint(kind.inputs(self, batch), PartitionSpec(DATA))
 
     split_kind = type(f"Split{kind.__name__}", (kind,), {"inputs": inputs})
-    return split_kind(**{field.name: getattr(task, field.name) for field in fields(task)})
+    return recast(task, split_kind)

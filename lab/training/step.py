@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Integer
 from lab.tasks.task import Stream, Sums, Task, measured, of_each_token, stream_key
 from lab.training.optimizers import optimizer
 from lab.training.settings import Hyperparameters, Settings
+from models.model import training_options
 
 PEAK = "largest_"
 """Prefix of a training metric: its largest value over the steps of an interval."""
@@ -144,7 +145,7 @@ def _part(model, task, settings, parameters, collections, batch, step, index, se
         outputs, updated = model.apply(
             {"params": parameters, **collections},
             *task.inputs(batch),
-            train=True,
+            **training_options(model),
             rngs={"dropout": key},
             mutable=list(collections),
         )
