@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.files.atomic import read_json
+from lab.results.shape import RECORD, difference
 
 FILE = "experiment.json"
 RENAMED = {"own": "overrides", "baselines": "reference_predictors"}
@@ -19,8 +20,12 @@ def read_record(directory: Path) -> dict[str, Any]:
     """
     if not (directory / FILE).exists():
         raise FileNotFoundError(f"{directory} is not a results directory: it has no {FILE}")
-    record = {RENAMED.get(key, key): value for key, value in read_json(directory / FILE).items()}
-    return record | ({"overrides": [_override(one) for one in record["overrides"]]} if "overrides" in record else {})
+    record: Any = read_json(directory / FILE)
+    if isinstance(record, dict):
+        record = {RENAMED.get(key, key): value for key, value in record.items()}
+    if (wrong := difference(record, RECORD)) is not None:
+        raise ValueError(f"{directory / FILE} is damaged ({wrong}), or of another program: choose another folder")
+    return {**record, "overrides": [_override(one) for one in record.get("overrides", [])]}
 
 
 def _override(one: dict[str, Any]) -> dict[str, Any]:
