@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -386,6 +387,7 @@ def test_a_cell_is_opened_with_its_code(trained):
 
 def test_overrides_of_an_old_folder_have_the_fields_of_today(tmp_path):
     old = {"arm": {"activation": "gelu"}, "fields": {"start": {"type": "Start", "weights": "w"}}}
-    (tmp_path / "experiment.json").write_text(json.dumps({"name": "old", "own": [old]}))
+    record = json.loads((Path(__file__).parent / "results_0_1_0" / "experiment.json").read_text())
+    (tmp_path / "experiment.json").write_text(json.dumps({**record, "own": [old]}))
     (cell, _) = grid(with_overrides(own(), read_record(tmp_path)["overrides"]))
     assert cell.init_from == InitFrom("w")

@@ -25,7 +25,7 @@ def read_record(directory: Path) -> dict[str, Any]:
         record = {RENAMED.get(key, key): value for key, value in record.items()}
     if (wrong := difference(record, RECORD)) is not None:
         raise ValueError(f"{directory / FILE} is damaged ({wrong}), or of another program: choose another folder")
-    return record | ({"overrides": [_override(one) for one in record["overrides"]]} if "overrides" in record else {})
+    return {**record, "overrides": [_override(one) for one in record.get("overrides", [])]}
 
 
 def _override(one: dict[str, Any]) -> dict[str, Any]:
