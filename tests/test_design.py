@@ -61,7 +61,8 @@ def test_power_of_t_is_that_of_simulated_tests():
     found = (paired_t(rng.normal(0.9, 1, (20_000, 8)), 0.98).p_value < 0.02).mean()
     assert power_of_t(0.9 * 8**0.5, 7, 0.98) == pytest.approx(found, abs=0.01)
     assert power_of_t(effect_with_power(1.0, 8) * 8**0.5, 7) == pytest.approx(0.8)
-    assert (power_of_t(np.array([30.0, 60, 1e3, np.inf]), np.array([7, 50, 9999, 2])) > 0.999).all()
+    far = np.append(np.geomspace(30, 1e4, 300), np.inf)[:, None]
+    assert (power_of_t(far, np.array([7, 50, 300, 9999])) > 0.999).all()
 
 
 def test_a_promise_of_a_small_pilot_is_kept_on_average():
@@ -119,6 +120,9 @@ def test_power_falls_for_the_claim_about_all_text_and_is_a_mean_over_arms():
     assert found.powers[0] > found.powers[1]
     assert found.power == pytest.approx(np.mean(found.powers))
     assert found.power_over_text < found.power
+    other_text = design([quiet._replace(of_text=1.0)], Cost(0, 1, 0), 30, 320, 0.012, 0.95)
+    assert other_text.power == found.powers[0]
+    assert other_text.power_over_text == pytest.approx(0.05, abs=0.01)
 
 
 def test_a_time_too_short_for_two_seeds_has_no_design():
