@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lab.runner.interface import describe as describe
     from lab.runner.interface import evaluate as evaluate
     from lab.runner.interface import figures as figures
+    from lab.runner.interface import gate as gate
     from lab.runner.interface import inspect as inspect
     from lab.runner.interface import load as load
     from lab.runner.interface import match as match
@@ -41,7 +42,7 @@ PLACES = {
     "lab.data.dataset": ("Dataset",),
     "lab.experiment.experiment": ("Experiment", "Tuning"),
     "lab.runner.interface": (
-        *("compare", "describe", "evaluate", "figures", "inspect", "load", "match", "noise"),
+        *("compare", "describe", "evaluate", "figures", "gate", "inspect", "load", "match", "noise"),
         *("plan", "run", "study", "swap", "tune"),
     ),
     "lab.tasks.language": ("CausalLanguage",),

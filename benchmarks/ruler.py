@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -129,7 +130,7 @@ def _signal(values: Float[np.ndarray, "*draws seeds two"], axis: int) -> Float[n
     return signal[..., 0] / signal[..., 1]
 
 
-def _bootstrapped(values: Float[np.ndarray, "seeds *columns"], of: Callable[..., np.ndarray]) -> np.ndarray:
+def _bootstrapped(values: Float[np.ndarray, "seeds *columns"], of: Callable[..., Any]) -> np.ndarray:
     """A statistic of resampled seeds."""
     index = np.random.default_rng(0).integers(0, len(values), (DRAWS, len(values)))
     return of(values[index], axis=1)

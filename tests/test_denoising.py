@@ -104,7 +104,7 @@ def test_bad_fields_and_a_text_too_short_are_refused(task):
         replace(task, context=0)
     with pytest.raises(ValueError, match=r"'stdlb'.*; did you mean 'stdlib'"):
         replace(task, data="stdlb")
-    with pytest.raises(ValueError, match="its validation split has 19 tokens, and a window takes 20 of them"):
+    with pytest.raises(ValueError, match="its validation split has 19 tokens, but a window needs 20"):
         task.check(Dataset({"train": text(), "validation": text(19)}, {}))
     task.check(Dataset({"train": text(20)}, {}))
 

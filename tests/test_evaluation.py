@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -158,6 +159,8 @@ def test_padding_is_no_example():
 
 class Plain:
     """A user's task: what the protocol asks for, and nothing beside it."""
+
+    directions: ClassVar[dict[str, str]] = {}
 
     def __init__(self, task, **own):
         asked = [name for name in dir(Task) if not name.startswith("_")]

@@ -1,9 +1,9 @@
-"""The probability of improvement: wins and ties, the bootstrap without resampling, the verdicts."""
+"""The probability of improvement: wins and ties, the bootstrap without resampling."""
 
 import numpy as np
 import pytest
 
-from lab.statistics.improvement import probability_of_improvement, verdict
+from lab.statistics.improvement import probability_of_improvement
 
 
 def test_lower_losses_win_and_ties_count_half():
@@ -29,17 +29,6 @@ def test_every_row_is_counted_by_itself():
     batch = probability_of_improvement(rows)
     for index in np.ndindex(3, 4):
         assert tuple(one[index] for one in batch) == tuple(probability_of_improvement(rows[index]))
-
-
-def test_verdicts_of_bouthillier():
-    assert verdict(0.5, 0.9) == "not significant"
-    assert verdict(0.55, 0.75) == "significant but not meaningful"
-    assert verdict(0.55, 0.76) == "significant and meaningful"
-    assert verdict(0.55, 0.76, meaningful=0.9) == "significant but not meaningful"
-    _, *ends = probability_of_improvement(np.full(5, -1.0))
-    assert verdict(*ends) == "significant and meaningful"
-    _, *ends = probability_of_improvement(np.full(5, 1.0))
-    assert verdict(*ends) == "not significant"
 
 
 def test_bad_input_is_refused_in_one_sentence():

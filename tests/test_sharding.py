@@ -107,9 +107,9 @@ def test_training_in_parts_equals_training_on_one_device(cell, tmp_path):
 @pytest.mark.parametrize(
     ("shards", "batch_size", "sentence"),
     [
-        (3, 6, "shards is 3: of 4 devices, allowed are 1, 2, 4"),
-        (0, 4, "shards is 0: of 4 devices, allowed are 1, 2, 4"),
-        (8, 8, "shards is 8: of 4 devices, allowed are 1, 2, 4"),
+        (3, 6, "shards is 3: with 4 devices, allowed values are 1, 2, 4"),
+        (0, 4, "shards is 0: with 4 devices, allowed values are 1, 2, 4"),
+        (8, 8, "shards is 8: with 4 devices, allowed values are 1, 2, 4"),
         (4, 6, r"shards is 4: it must divide batch_size / accumulate \(6\)"),
     ],
 )

@@ -105,7 +105,9 @@ def test_tuning_trains_the_whole_grid_on_its_own_seeds(experiment):
         ({"tuning": Tuning(weight_decays=(0.1,))}, "without tuning.learning_rates"),
         ({"tuning": Tuning((-1.0,))}, "learning_rate is -1.0"),
         ({"axes": (("tuning.seeds", ((1,), (2,))),)}, "axis tuning.seeds is no field"),
+        ({"tuning": Tuning(RATES), "axes": (("hyperparameters.b1", (0.8, 0.9)),)}, "hyperparameters.b1 is an axis"),
         ({"margin": 0.0}, "margin is 0.0"),
+        ({"intervals": "al"}, "did you mean 'all'"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused(experiment, fields, sentence):
@@ -211,6 +213,66 @@ def test_a_margin_makes_arms_the_same():
     assert verdicts[None]["silu"] != "equivalent"
     other = compare(_with_margin(found, 0.01), metric="bits_per_byte")  # a margin is in the unit of its own metric
     assert all(arm.equivalence_p is None for arm in other.arms)
+
+
+@pytest.fixture
+def tuned_results(tmp_path):
+    """Two arms at tuned rates, whose tuning runs hardly tell the rates apart."""
+    found = synthetic.results(synthetic.rows(["gelu", "relu"], seeds=range(8)), tmp_path)
+    search = synthetic.rows(["gelu", "relu"], seeds=[100, 101], learning_rates=(1e-3, 1.5e-3, 2e-3))
+    search["value"] += np.random.default_rng(0).normal(0, 0.02, len(search))
+    own = {"fields": {"hyperparameters.learning_rate": 1e-3}}
+    found.experiment["overrides"] = [{"arm": {"activation": name}, **own} for name in ("gelu", "relu")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(found), "tuning", property(lambda results: synthetic.results(search)))
+        yield found
+
+
+def test_intervals_of_tuned_arms_include_that_the_rate_was_chosen(tuned_results):
+    (arm,) = compare(tuned_results).arms
+    (at_the_rate,) = compare(tuned_results.rows, "gelu").arms
+    assert arm.tuned
+    assert not at_the_rate.tuned
+    assert arm.se_choice > 0
+    assert arm.low < at_the_rate.low
+    assert arm.high > at_the_rate.high
+    assert arm.p > at_the_rate.p
+    assert arm.difference == at_the_rate.difference
+    assert not any("untuned" in sentence for sentence in compare(tuned_results).cautions)
+    assert compare(tuned_results).to_dict()["arms"][0]["tuned"] is True
+
+
+def test_what_was_chosen_by_another_metric_is_told(tuned_results):
+    found = compare(tuned_results, metric="bits_per_byte")
+    assert found.arms[0].tuned
+    assert found.arms[0].se_choice == 0
+    assert any("validation loss" in sentence for sentence in found.cautions)
+
+
+def test_results_at_one_rate_are_untuned_and_go_on_so(experiment, tmp_path, capsys):
+    asked = replace(experiment, model=Bigram(), activations=("gelu", "relu"))
+    found = ablations.run(asked, tmp_path / "out", quiet=True)
+    assert compare(found).to_dict()["arms"][0]["tuned"] is False
+    assert any("untuned" in sentence for sentence in compare(found).cautions)
+    again = replace(asked, tuning=Tuning((1e-3, 1e-2), seeds=(7, 8)))
+    assert ablations.run(again, tmp_path / "out").rows.equals(found.rows)
+    assert "begun at one learning rate" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="begun at one learning rate"):
+        ablations.tune(again, tmp_path / "out", quiet=True)
+
+
+@pytest.mark.parametrize(("hold", "wider"), [("all", True), ("selected", True), ("each", False)])
+def test_intervals_may_hold_for_all_arms_at_once_or_for_those_selected(hold, wider):
+    found = synthetic.results(synthetic.rows(seeds=range(8)))
+    each = {arm.activation: arm for arm in compare(found).arms}
+    found.experiment["intervals"] = hold
+    for arm in compare(found).arms:
+        one = each[arm.activation]
+        assert arm.verdict == one.verdict
+        if arm.verdict == "inconclusive" and hold == "selected":
+            assert (arm.low, arm.high) == (-np.inf, np.inf)
+        else:
+            assert (arm.high - arm.low > one.high - one.low) == wider
 
 
 def _with_margin(found: results.Results, margin: float | None) -> results.Results:

@@ -42,7 +42,9 @@ class RunArguments(StoredArguments):
 
     mode: Mode = Mode()  # noqa: RUF009  (frozen)
     sequential: bool = False
-    """Add seeds until every arm is decided, at most those asked for; the error rate is that of all looks together."""
+    """Add seeds until every arm is decided, at most the requested ones; the error rate holds over all looks."""
+    plan: Path | None = None
+    """A plan file (JSON or TOML), hashed into the results before the runs; see docs/how-to/plan-and-gate.md."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,27 @@ class CompareArguments:
     baseline: str | None = None
     """Activation to compare with, if not the experiment's own."""
     metric: str | None = None
-    """Metric to compare, if not the experiment's own."""
+    """Metric to compare, if not the experiment's own; auc:max says which way is better where the task does not."""
+    split: str | None = None
+    """Split to compare on, if not the experiment's own."""
+    step: int | None = None
+    """Step to compare at; the last one that all arms have reached unless given."""
+    axis: str | None = None
+    """An axis to compare too: its main effect, and its interaction with the activation, such as norm."""
     json: bool = False
-    """Print JSON in place of the table."""
+    """Print JSON in place of the table, and write no report."""
+
+
+@dataclass(frozen=True)
+class GateArguments:
+    """Options of `ablations gate`."""
+
+    directory: Path = positional()  # noqa: RUF009
+    """Folder of the results."""
+    other: Path | None = positional(default=None)  # noqa: RUF009
+    """Results of the same experiment made later: whether any arm became worse."""
+    plan: Path | None = None
+    """A plan file (JSON or TOML) whose rules must hold; see docs/how-to/plan-and-gate.md."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ class Command:
     """What it does, one sentence."""
     arguments: type
     """What it takes: see `lab.cli.arguments`."""
-    function: Callable[[Any], None]
-    """What carries it out."""
+    function: Callable[[Any], int | None]
+    """The function that executes it; may return the exit code."""
     subject: str = ""
     """What its first word names, whose fields are options too: an experiment or a study."""
     hidden: bool = False
@@ -44,19 +44,25 @@ def describe(asked: takes.ExperimentArguments) -> None:
 def run(asked: takes.RunArguments) -> None:
     """Trains, compares and reports."""
     from lab.cli import terminal
+    from lab.comparison import comparison
     from lab.probes.machine import matmul_rate
+    from lab.report import report as page
     from lab.runner import interface
     from lab.training import distributed
 
-    found = interface.run(asked.experiment, asked.out, asked.sequential, **asdict(asked.mode))
+    found = interface.run(asked.experiment, asked.out, asked.sequential, asked.plan, **asdict(asked.mode))
     if not distributed.first():
         return
+    experiment = asked.experiment
+    report = found.directory / "report.html"
     try:
-        terminal.show_comparison(found)
+        compared = comparison.compare(found, experiment.reference, experiment.metric, experiment.split)
+        terminal.show_comparison(found, compared)
+        report = page.place(found, compared)
     except ValueError as error:  # one activation alone, say: it was trained all the same
         print(f"no comparison: {error}")
     terminal.show_speed(found, matmul_rate())
-    print(f"report: {found.directory / 'report.html'}")
+    print(f"report: {report}")
 
 
 def tune(asked: takes.StoredArguments) -> None:
@@ -76,17 +82,30 @@ def match(asked: takes.StoredArguments) -> None:
 
 
 def compare(asked: takes.CompareArguments) -> None:
-    """The comparison as a table or as JSON."""
+    """The comparison as a table or as JSON; another than the experiment's own also as a report of its own."""
+    from lab.cli import terminal
+    from lab.report import report as page
+    from lab.results import results
     from lab.runner import interface
 
+    given = (asked.baseline, asked.metric, asked.split, asked.step, asked.axis)
+    compared = interface.compare(asked.directory, *given)
     if asked.json:
-        found = interface.compare(asked.directory, asked.baseline, asked.metric).to_dict()
-        print(json.dumps(found, indent=2, allow_nan=False))
+        print(json.dumps(compared.to_dict(), indent=2, allow_nan=False))
         return
-    from lab.cli import terminal
-    from lab.results import results
+    found = results.read(asked.directory)
+    terminal.show_comparison(found, compared)
+    if any(value is not None for value in given):
+        print(f"report: {page.write_beside(found, compared)}")
 
-    terminal.show_comparison(results.read(asked.directory), asked.baseline, asked.metric)
+
+def gate(asked: takes.GateArguments) -> int:
+    """Whether the rules of a plan hold, as JSON and as exit code."""
+    from lab.runner import interface
+
+    decision = interface.gate(asked.directory, asked.other, asked.plan)
+    print(json.dumps(decision.to_dict(), indent=2))
+    return decision.exit_code
 
 
 def noise(asked: takes.NoiseArguments) -> None:
@@ -224,9 +243,10 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "figures": Command("Make the figures of a paper: the same as study.", takes.StudyArguments, study, "study", True),
     "compare": Command("Compare every activation with the baseline.", takes.CompareArguments, compare),
-    "noise": Command(
-        "Show what the noise of every difference is made of: seeds, text, both.", takes.NoiseArguments, noise
+    "gate": Command(
+        "Hold results to the rules of a plan: exit code 0 pass, 1 fail, 3 inconclusive.", takes.GateArguments, gate
     ),
+    "noise": Command("Show the sources of noise of every difference: seeds, text, both.", takes.NoiseArguments, noise),
     "plan": Command(
         "Say which design finds an effect with the highest probability in a given time; train a pilot if need be.",
         takes.PlanArguments,

@@ -17,14 +17,14 @@ HELP = ("-h", "--help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carries out a command line. Returns the exit code: 0, 2 for bad input (one sentence on stderr), 130 when
-    interrupted, 141 when nobody reads what it prints."""
+    """Carries out a command line. Returns the exit code: 0 (of gate also 1 or 3), 2 for bad input (one sentence on
+    stderr), 130 when interrupted, 141 when nobody reads what it prints."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a scheduler says Ctrl-C
     try:
-        _carry_out(list(sys.argv[1:] if arguments is None else arguments))
+        code = _carry_out(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
-        return 0
-    except BrokenPipeError:  # whoever reads has enough: `ablations list | head`
+        return code
+    except BrokenPipeError:  # the reader has closed the pipe: `ablations list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in the buffer goes nowhere
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
@@ -38,13 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(str(error))
 
 
-def _carry_out(words: list[str]) -> None:
+def _carry_out(words: list[str]) -> int:
     if not words:
         raise ValueError(f"give a command: {', '.join(_shown())} (see ablations --help)")
     name, *rest = words
     if name in HELP:
         print(overview())
-        return
+        return 0
     if name not in COMMANDS:
         hint = nearest(name, COMMANDS) or f": there are {', '.join(_shown())}"
         raise ValueError(f"no command is called '{name}'{hint}")
@@ -55,13 +55,13 @@ def _carry_out(words: list[str]) -> None:
             raise ValueError(f"{program} needs the name of {_article(command.subject)} (see ablations list)")
         if rest[0] in HELP:
             print(help.about_subject(program, command.summary, command.subject))
-            return
+            return 0
         program, trees = f"{program} {rest[0]}", {command.subject: _found(command.subject, rest[0])}
         rest = rest[1:]
     if set(rest) & set(HELP):
         print(help.shown(program, command.summary, accepted(command, known(command, trees))))
-        return
-    command.function(_read(command, known(command, trees), rest, program))
+        return 0
+    return command.function(_read(command, known(command, trees), rest, program)) or 0
 
 
 def known(command: Command, trees: Mapping[str, Any]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def values(known: Sequence[Option], words: Sequence[str], program: str) -> dict[
 
 
 def split(words: Sequence[str]) -> Iterator[tuple[str | None, list[str]]]:
-    """Every option with the words behind it, first the words before any option as (None, words).
+    """Every option with the words after it, starting with the words before any option as (None, words).
 
     --seeds=0 is --seeds 0, and underscores are dashes.
     """
@@ -135,7 +135,7 @@ def split(words: Sequence[str]) -> Iterator[tuple[str | None, list[str]]]:
 
 
 def value(name: str, declared: Any, words: Sequence[str]) -> Any:
-    """The words behind an option as a value of the field's declared type. Raises ValueError if they are none."""
+    """The words after an option as a value of the field's declared type. Raises ValueError if they are invalid."""
     if element(declared) is bool and not words:
         return True
     if not words:

@@ -7,7 +7,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from lab.comparison import comparison, reference_predictors, tuning
+from lab.comparison import reference_predictors, tuning
+from lab.comparison.comparison import Comparison
 from lab.comparison.noise import Setting
 from lab.comparison.speed import speed
 from lab.experiment.duration import Duration
@@ -19,14 +20,14 @@ from lab.statistics.noise import Noise
 
 
 def show_names(kinds: Mapping[str, Mapping[str, str]]) -> None:
-    """What can be asked for: of each kind its names, a line each with what it is about."""
+    """The available names of each kind, one line each with a summary."""
     width = max(len(name) for names in kinds.values() for name in names)
     for kind, names in kinds.items():
         print("\n".join([f"{kind}:", *(f"  {name:{width}}  {text}" for name, text in names.items()), ""]))
 
 
 def show_cells(experiment: Experiment, rows: pd.DataFrame) -> None:
-    """The cells of an experiment with what each takes, a row each as `lab.runner.estimate` gives them, and the sums."""
+    """The cells of an experiment with their costs, one row each as returned by `lab.runner.estimate`, and the sums."""
     formats = {"cell": "{}", "minutes": "{:,.1f}"}
     drawn = Table(box=None, pad_edge=False)
     for column in map(str, rows):
@@ -47,19 +48,20 @@ def show_tuning(found: pd.DataFrame) -> None:
 
 
 def show_matched(arms: Sequence[Mapping[str, Any]]) -> None:
-    """The time of a step and the number of steps of each arm, as `lab.runner.matching.match` gives them."""
+    """The time per step and the number of steps of each arm, as returned by `lab.runner.matching.match`."""
     for arm in arms:
         words = " ".join(f"{name}={value}" for name, value in arm["arm"].items())
-        print(f"{words}: {1e3 * arm['seconds_per_step']:.3g} ms a step, {arm['fields']['settings.steps']} steps")
+        print(f"{words}: {1e3 * arm['seconds_per_step']:.3g} ms per step, {arm['fields']['settings.steps']} steps")
 
 
-def show_comparison(found: Results, baseline: str | None = None, metric: str | None = None) -> None:
-    """The ranked table, and which reference predictors were beaten.
-
-    Raises ValueError where there is nothing to compare: see `lab.comparison.comparison.compare`.
-    """
-    compared = comparison.compare(found, baseline, metric)
+def show_comparison(found: Results, compared: Comparison) -> None:
+    """The ranked table, what weakens it, what an axis does if it was asked for, and which baselines that are no
+    networks were beaten."""
     Console().print(table.terminal(table.ranked(found, compared), compared))
+    for effect in compared.effects:
+        print(table.of_effect(effect, compared))
+    for sentence in (*compared.missing, *compared.cautions):
+        print(f"! {sentence}")
     for sentence in reference_predictors.best(reference_predictors.beside(found, compared.baseline), compared.baseline):
         print(sentence)
 
@@ -133,7 +135,7 @@ def show_calibration(rates: pd.DataFrame) -> None:
 
 
 def show_sets(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The data sets, a row each as `lab.data.catalogue.listed` gives them."""
+    """The data sets, one row each, as returned by `lab.data.catalogue.listed`."""
     readable = [{column: _readable(value) for column, value in row.items()} for row in rows]
     print(pd.DataFrame(readable).to_string(index=False))
 

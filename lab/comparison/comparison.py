@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lab.comparison.outcomes import axis_columns, higher_is_better, outcomes, plain
-from lab.comparison.text_error import crossed_errors
-from lab.files.choices import nearest
-from lab.statistics.equivalence import equivalence
+from lab.comparison import cautions, choice, effects, family, looks
+from lab.comparison.outcomes import axis_columns, ends, label, plain
+from lab.comparison.question import Question, last_common_step, question, recorded_step
+from lab.comparison.stability import StabilityVerdict, stability_verdicts
+from lab.comparison.text_error import text_error
+from lab.comparison.verdict import Finding, Pairs, findings
+from lab.results.directions import Direction
+from lab.results.looks import number
+from lab.results.results import Results
 from lab.statistics.improvement import probability_of_improvement
-from lab.statistics.paired import PairedDifference, holm, minimum_detectable_effect, paired_difference, pairs_needed
-from lab.statistics.sequential import repeated_interval, repeated_p
-
-if TYPE_CHECKING:
-    from lab.results.results import Results
-
+from lab.statistics.paired import minimum_detectable_effect, paired_difference, pairs_needed
 
 JSON_KEYS = {"minimum_detectable_effect": "resolvable", "equivalence_p": "same_p"}
 """Fields that keep the key of the first version in JSON, for the scripts that read it."""
@@ -28,7 +30,10 @@ JSON_KEYS = {"minimum_detectable_effect": "resolvable", "equivalence_p": "same_p
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of one activation at one value of every other axis: n seeds, their mean and sd of the metric."""
+    """The runs of one activation at one value of every other axis.
+
+    `mean` and `sd` are of the metric over the n runs that count: those that trained, of an arm also their partners.
+    """
 
     activation: str
     axes: dict[str, Any]
@@ -39,19 +44,26 @@ class Group:
     sd: float
     n_diverged: int
 
+    @property
+    def key(self) -> str:
+        """The group by its activation and all axes, also those that do not vary now."""
+        return label({"activation": self.activation, **self.axes})
+
 
 @dataclass(frozen=True)
 class Arm(Group):
     """A group against the baseline with the same axes, over the seeds that both have.
 
-    `differences` are arm minus baseline, one for each of `seeds`; `low` and `high` bound their mean at the comparison's
-    level, uncorrected; `p_adjusted` is Holm's over all arms. `minimum_detectable_effect` is the smallest true
-    difference that these pairs find with probability 0.8 at Holm's first and strictest level, (1 - level) / number of
-    arms; `pairs_needed` is the number of pairs that would find the observed one there. `equivalence_p` is Holm's p of
-    equivalence, where the experiment gives a margin; `improvement` is how often the arm wins a pair, with its
-    interval. `se_seeds` is the standard error of the mean over seeds on this text, `se_seeds_and_text` over seeds and
-    documents like these, None where single examples are not known. Where the results decided how many seeds were
-    trained, interval and p hold at all looks together.
+    `differences` are arm minus baseline, one for each of `seeds`, nan where either run diverged: `n` counts the others,
+    which the loss is compared by, and `stability` says whether divergence itself differs. `low` and `high` bound their
+    mean at the comparison's level; `p` is the t test's, `p_adjusted` corrected for all arms and looks.
+    `minimum_detectable_effect` is the smallest true difference that these pairs find with probability 0.8 at the
+    strictest level, (1 - level) / number of arms; `pairs_needed` is the number of pairs that would find the observed
+    one there. `equivalence_p` is the adjusted p of equivalence, where the experiment gives a margin; `improvement` is
+    how often the arm wins a pair, with its interval. `looks` are the numbers of pairs at which somebody has looked, the
+    last one now. `se_seeds` is the standard error of the mean over seeds on this text, `se_seeds_and_text` over seeds
+    and documents like these, None where single examples are not known. Where arm and baseline are `tuned`, interval and
+    p include that their rates were chosen (`se_choice`).
     """
 
     seeds: tuple[int, ...]
@@ -59,8 +71,6 @@ class Arm(Group):
     difference: float
     low: float
     high: float
-    se_seeds: float
-    se_seeds_and_text: float | None
     p: float
     p_adjusted: float
     sign_flip_p: float | None
@@ -68,26 +78,61 @@ class Arm(Group):
     minimum_detectable_effect: float
     pairs_needed: int | None
     equivalence_p: float | None
-    improvement: tuple[float, float, float]
+    improvement: tuple[float, float, float] | None
+    looks: tuple[int, ...]
+    se_seeds: float
+    se_seeds_and_text: float | None
+    tuned: bool
+    se_choice: float
+    stability: StabilityVerdict
     verdict: str
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All arms against the baseline activation; `missing` says in words which seeds could not be paired.
+    """All arms against the baseline activation, one verdict an arm.
 
     `step` is where all runs are compared; of arms that have steps of their own, each at its last, the largest.
+    `missing` names what was asked for and is absent, `cautions` what weakens the verdicts, a sentence each. `number`
+    says which comparison this is of how many that were looked at. `family_size` is the number of arms that the verdicts
+    are corrected for, absent ones included.
     """
 
-    baseline: str
-    metric: str
-    split: str
+    question: Question
     step: int
     own_steps: bool
-    level: float
     arms: tuple[Arm, ...]
     baselines: tuple[Group, ...]
     missing: tuple[str, ...]
+    family_size: int
+    number: tuple[int, int]
+    effects: tuple[effects.Effect, ...] = ()
+    cautions: tuple[str, ...] = ()
+
+    @property
+    def baseline(self) -> str:
+        """The activation that the others are compared with."""
+        return self.question.baseline
+
+    @property
+    def metric(self) -> str:
+        """What is compared."""
+        return self.question.metric
+
+    @property
+    def split(self) -> str:
+        """On which split."""
+        return self.question.split
+
+    @property
+    def direction(self) -> Direction | None:
+        """Whether a lower or higher metric is better; None if this is not declared."""
+        return self.question.direction
+
+    @property
+    def level(self) -> float:
+        """Confidence level of the intervals, and family-wise level of the verdicts."""
+        return self.question.level
 
     @property
     def when(self) -> str:
@@ -96,7 +141,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON: what is unknown or unbounded (one pair has no interval) is None."""
-        shown = ("n", "mean", "difference", "low", "high", "p", "p_adjusted", "verdict")
+        shown = ("n", "mean", "difference", "low", "high", "p", "p_adjusted", "verdict", "tuned")
         beside = (
             "se_seeds",
             "se_seeds_and_text",
@@ -109,15 +154,13 @@ class Comparison:
         arms = []
         for arm in self.arms:
             fields = {JSON_KEYS.get(name, name): _json(getattr(arm, name)) for name in (*shown, *beside)}
+            fields |= {"looks": list(arm.looks), "stability": _json(asdict(arm.stability))}
             arms.append({"activation": arm.activation, **fields, **{k: _json(v) for k, v in arm.axes.items()}})
-        return {
-            "baseline": self.baseline,
-            "metric": self.metric,
-            "split": self.split,
-            "step": self.step,
-            "level": self.level,
-            "arms": arms,
-        }
+        asked = {name: getattr(self, name) for name in ("baseline", "metric", "direction", "split", "step", "level")}
+        told = {"missing": list(self.missing), "cautions": list(self.cautions)}
+        counted = {"family_size": self.family_size, "comparison": list(self.number)}
+        about = {"effects": [_json(asdict(effect)) for effect in self.effects]} if self.effects else {}
+        return {**asked, "arms": arms, **told, **counted, **about}
 
 
 def compare(
@@ -127,49 +170,69 @@ def compare(
     split: str | None = None,
     step: int | None = None,
     level: float | None = None,
+    axis: str | None = None,
 ) -> Comparison:
     """Compares every arm with the baseline activation at the same values of the other axes, paired by seed.
 
     What is not given comes from the experiment's own rule (else validation loss at level 0.95) and, for `step`, is the
-    last one that all arms have reached; where arms were given different numbers of steps, each one's last. A diverged
-    run takes the worst value that any run of its task has there, or its own at step 0 if that is worse. The verdict is
-    "equivalent" if the experiment has a margin and Holm's adjusted p of equivalence is below 1 - level; else "better"
-    or "worse" if that of a difference is; else "inconclusive". Raises ValueError, in one sentence, for anything that
-    the rows do not hold.
+    last one that all arms have reached; where arms were given different numbers of steps, each one's last. `metric` may
+    say what is better, as in "auc:max", where the task does not. `axis`, such as "norm", adds what it does by itself
+    and together with the activation (`lab.comparison.effects`).
+
+    Loss is compared among the pairs in which both runs trained; whether an arm diverges more often is a question of its
+    own. All arms that experiment.json asked for are one family, in which any wrong verdict has probability 1 - level at
+    most: "equivalent" if the experiment has a margin and the difference lies within it; else "better" or "worse"; else
+    "inconclusive". A metric whose direction nobody has declared has "no verdict". Earlier looks at fewer seeds, written
+    down in the folder, count. Raises ValueError, in one sentence, for anything that the rows do not hold.
     """
-    rows = results if isinstance(results, pd.DataFrame) else results.rows
-    rule = {} if isinstance(results, pd.DataFrame) else results.experiment
-    metric = _known("metric", metric or rule.get("metric", "loss"), rows["metric"])
-    split = _known("split", split or rule.get("split", "validation"), rows.loc[rows["metric"] == metric, "split"])
-    baseline = _known("baseline", baseline or rule.get("baseline"), rows["activation"])
-    level = rule.get("level", 0.95) if level is None else level
+    results = _of_rows(results) if isinstance(results, pd.DataFrame) else results
+    asked = question(results, baseline, metric, split, level)
+    axes = axis_columns(results.rows)
+    measured = results.rows[(results.rows["metric"] == asked.metric) & (results.rows["split"] == asked.split)]
+    step = _planned_step(results) if step is None else step
+    own = {} if step is not None else _own_ends(results, measured)
+    last = max(own.values()) if own else _step(step, measured, axes)
+    runs = ends(results.rows, asked.metric, asked.split, own or last, axes)
+    if runs["diverged"].all():
+        raise ValueError(f"every run diverged before step {last}: there is nothing to compare")
 
-    margin = rule.get("margin") if metric == rule.get("metric") else None  # it is in the unit of that metric
-    axes = axis_columns(rows)
-    measured = rows[(rows["metric"] == metric) & (rows["split"] == split)]
-    ends = {} if isinstance(results, pd.DataFrame) or step is not None else _own_ends(results, measured)
-    last = max(ends.values()) if ends else _step(step, measured, axes)
-    runs = outcomes(rows, metric, split, ends or last, axes)
-
-    baselines, pairs, errors, missing = [], [], [], []
+    known = family.asked_for(results, asked.baseline)
+    absent = family.missing(results, known, asked.metric, asked.split, runs)
+    baselines, paired = [], []
     for arms in _settings(runs, axes):
-        reference = arms.pop(baseline, None)
+        reference = arms.pop(asked.baseline, None)
         if reference is None:
-            missing += [f"{_label(arm)} has no run of {baseline} beside it" for arm in arms.values()]
+            absent += [family.without_baseline(arm, asked.baseline) for arm in arms.values()]
             continue
         baselines.append(_group(reference, axes))
         for arm in arms.values():
-            missing += _lacking(arm, reference) + _lacking(reference, arm)
-            differences = (arm["value"] - reference["value"]).dropna()
-            if len(differences):
-                pairs.append((_group(arm.loc[differences.index], axes), differences))
-                errors.append(_text_error(results, arm, reference, split, metric, None if ends else last))
-    if not pairs:
-        why = missing[0] if missing else f"there is no activation but {baseline}"
-        raise ValueError(f"nothing can be paired with {baseline} at step {last}: {why}")
-    looks = tuple(rule.get("looks") or ())
-    found = _arms(pairs, errors, level, higher_is_better(metric), margin, looks)
-    return Comparison(baseline, metric, split, last, bool(ends), level, found, tuple(baselines), tuple(missing))
+            if not known:
+                absent += family.unpaired(arm, reference) + family.unpaired(reference, arm)
+            if len(common := arm.index.intersection(reference.index)):
+                paired.append((arm.loc[common], reference.loc[common]))
+    if not paired:
+        why = absent[0] if absent else f"there is no activation but {asked.baseline}"
+        raise ValueError(f"nothing can be paired with {asked.baseline} at step {last}: {why}")
+    size = family.size(known, len(paired))
+    found, unknown = _arms(results, asked, paired, axes, size, None if own else last)
+    of_axis = effects.effects(runs, axis, axes, asked) if axis is not None else ()
+    compared = Comparison(
+        asked, last, bool(own), found, tuple(baselines), tuple(absent), size, (1, 1), of_axis
+    )  # fmt: skip
+    compared = replace(compared, number=number(results.looks, looks.seen(compared)))
+    return replace(compared, cautions=tuple(cautions.cautions(results, compared, unknown)))
+
+
+def missing(results: Results) -> list[str]:
+    """What was requested but is absent, by the experiment's question; also while nothing can be compared yet."""
+    record = results.experiment
+    known = family.asked_for(results, record.get("baseline", ""))
+    return family.missing(results, known, record.get("metric", "loss"), record.get("split", "validation"), None)
+
+
+def _of_rows(rows: pd.DataFrame) -> Results:
+    """Rows alone, of which nobody has recorded anything."""
+    return Results(Path(os.devnull), {}, (), rows, pd.DataFrame())
 
 
 def _settings(runs: pd.DataFrame, axes: list[str]) -> Iterator[dict[str, pd.DataFrame]]:
@@ -178,152 +241,119 @@ def _settings(runs: pd.DataFrame, axes: list[str]) -> Iterator[dict[str, pd.Data
         yield {str(name): arm.set_index("seed") for name, arm in frame.groupby("activation", sort=False)}
 
 
-def _label(arm: pd.DataFrame) -> str:
-    return str(arm["label"].iloc[0])
-
-
-def _lacking(arm: pd.DataFrame, partner: pd.DataFrame) -> list[str]:
-    seeds = partner.index.difference(arm.index)
-    if seeds.empty:
-        return []
-    noun = "seed" if len(seeds) == 1 else "seeds"
-    return [f"{_label(arm)} lacks {noun} {', '.join(map(str, seeds))} of {_label(partner)}"]
-
-
 def _group(arm: pd.DataFrame, axes: list[str]) -> Group:
-    first = arm.iloc[0]
+    first, trained = arm.iloc[0], arm["value"].dropna()
     return Group(
         activation=first["activation"],
         axes={axis: plain(first[axis]) for axis in axes},
         cell=first["cell"],
         label=first["label"],
-        n=len(arm),
-        mean=float(arm["value"].mean()),
-        sd=float(arm["value"].std()),
+        n=len(trained),
+        mean=float(trained.mean()),
+        sd=float(trained.std()),
         n_diverged=int(arm["diverged"].sum()),
     )
 
 
-def _text_error(
-    results: Results | pd.DataFrame,
-    arm: pd.DataFrame,
-    reference: pd.DataFrame,
-    split: str,
-    metric: str,
-    step: int | None,
-) -> float | None:
-    """The standard error over seeds and text; of rows alone it is not known."""
-    if isinstance(results, pd.DataFrame):
-        return None
-    found = crossed_errors(results, arm, reference, split, metric, step)
-    return None if found is None else float(found.se_seeds_and_text)
-
-
 def _arms(
-    pairs: list[tuple[Group, pd.Series]],
-    errors: list[float | None],
-    level: float,
-    higher: bool,
-    margin: float | None,
-    looks: tuple[int, ...],
-) -> tuple[Arm, ...]:
-    tests = [_test(differences.to_numpy(), level, looks) for _, differences in pairs]
-    adjusted = holm([test.p_value for test in tests])
-    same = _equivalent(pairs, level, margin)
-    strictest = 1 - (1 - level) / len(pairs)
-    return tuple(
-        Arm(
-            **vars(group),
-            seeds=tuple(int(seed) for seed in differences.index),
-            differences=tuple(float(difference) for difference in differences),
-            difference=test.mean,
-            low=test.low,
-            high=test.high,
-            se_seeds=test.sd / math.sqrt(test.n),
-            se_seeds_and_text=error,
-            p=test.p_value,
-            p_adjusted=float(p),
-            sign_flip_p=test.sign_flip_p,
-            bca=test.bca,
-            minimum_detectable_effect=minimum_detectable_effect(test.sd, test.n, strictest),
-            pairs_needed=pairs_needed(test.mean, test.sd, strictest) if test.n > 1 else None,
-            equivalence_p=equal_p,
-            improvement=_improvement(-differences.to_numpy() if higher else differences.to_numpy(), level),
-            verdict=_verdict(-test.mean if higher else test.mean, float(p), equal_p, level),
+    results: Results,
+    asked: Question,
+    paired: list[tuple[pd.DataFrame, pd.DataFrame]],
+    axes: list[str],
+    size: int,
+    step: int | None,
+) -> tuple[tuple[Arm, ...], list[str]]:
+    """The arms, and why the uncertainty of their tuning is not known, where it is not."""
+    earlier, search = results.looks, choice.searched(results, asked)
+    groups, pairs, tuned, why = [], [], [], []
+    for arm, reference in paired:
+        differences = arm["value"] - reference["value"]
+        both = arm.assign(value=arm["value"].mask(differences.isna()))
+        group = _group(both, axes)
+        diverged = set(differences.index[differences.isna()])
+        order, counts = looks.ordered(earlier, group.key, list(map(int, differences.index)), diverged)
+        is_tuned, se, unknown = choice.uncertainty(
+            search, group.activation, asked.baseline, group.axes, differences.dropna().to_numpy()
         )
-        for (group, differences), error, test, p, equal_p in zip(pairs, errors, tests, adjusted, same, strict=True)
+        groups.append(group)
+        error = text_error(results, arm, reference, asked.split, asked.metric, step)
+        pairs.append(Pairs(tuple(order), differences.loc[order].to_numpy(), counts, se, error))
+        tuned.append(is_tuned)
+        why += [unknown] if unknown is not None else []
+    of_stability = stability_verdicts(
+        [(arm["diverged"].to_numpy(), reference["diverged"].to_numpy()) for arm, reference in paired], size, asked.level
+    )
+    found = findings(pairs, asked, size)
+    rows = zip(groups, pairs, found, tuned, of_stability, strict=True)
+    return tuple(_arm(*row, asked, size) for row in rows), list(dict.fromkeys(why))
+
+
+def _arm(
+    group: Group,
+    pairs: Pairs,
+    found: Finding,
+    tuned: bool,
+    stability: StabilityVerdict,
+    asked: Question,
+    size: int,
+) -> Arm:
+    trained, evidence = pairs.trained, found.evidence
+    n, strictest = len(trained), 1 - (1 - asked.level) / size
+    sd = float(pairs.spread.std(ddof=1)) if n > 1 else math.nan
+    beside = paired_difference(trained, np.zeros(n), asked.level) if n else None
+    return Arm(
+        **vars(group),
+        seeds=pairs.seeds,
+        differences=tuple(map(float, pairs.differences)),
+        difference=evidence.mean,
+        low=found.low,
+        high=found.high,
+        p=evidence.single_p,
+        p_adjusted=found.p_adjusted,
+        sign_flip_p=beside.sign_flip_p if beside else None,
+        bca=beside.bca if beside else None,
+        minimum_detectable_effect=minimum_detectable_effect(sd, n, strictest) if n else math.inf,
+        pairs_needed=pairs_needed(evidence.mean, sd, strictest) if n > 1 else None,
+        equivalence_p=found.equivalence_p,
+        improvement=_improvement(asked.sign * trained, asked.level) if n and asked.direction else None,
+        looks=pairs.looks,
+        se_seeds=evidence.sd / math.sqrt(n) if n > 1 else math.nan,
+        se_seeds_and_text=pairs.se_seeds_and_text,
+        tuned=tuned,
+        se_choice=pairs.se_choice,
+        stability=stability,
+        verdict=found.verdict,
     )
 
 
-def _test(differences: np.ndarray, level: float, looks: tuple[int, ...]) -> PairedDifference:
-    """The paired t test; of a number of pairs that was decided by looking, interval and p for all looks together."""
-    test = paired_difference(differences, np.zeros(len(differences)), level)
-    if not looks or len(differences) < looks[0]:
-        return test
-    first, last = looks[0], max(looks[1], len(differences))  # seeds that somebody added are further looks
-    interval = repeated_interval(differences, first, last, level)
-    p = float(repeated_p(differences, first, last)[-1])
-    return replace(test, low=float(interval.low), high=float(interval.high), p_value=p)
-
-
-def _equivalent(pairs: list[tuple[Group, pd.Series]], level: float, margin: float | None) -> list[float | None]:
-    """Holm's p of equivalence within the margin, of each arm; None without a margin."""
-    if margin is None:
-        return [None] * len(pairs)
-    found = [float(equivalence(differences.to_numpy(), margin, level).p_value) for _, differences in pairs]
-    return [float(p) for p in holm(found)]
-
-
-def _improvement(differences: np.ndarray, level: float) -> tuple[float, float, float]:
-    estimate = probability_of_improvement(differences, level)
+def _improvement(losses: np.ndarray, level: float) -> tuple[float, float, float]:
+    estimate = probability_of_improvement(losses, level)
     return float(estimate.value), float(estimate.low), float(estimate.high)
 
 
-def _verdict(loss_difference: float, p_adjusted: float, equivalence_p: float | None, level: float) -> str:
-    if equivalence_p is not None and equivalence_p < 1 - level:
-        return "equivalent"
-    if not p_adjusted < 1 - level:  # also nan: one pair
-        return "inconclusive"
-    return "better" if loss_difference < 0 else "worse"
+def _planned_step(results: Results) -> int | None:
+    """The step of the plan, if it is an earlier one than the last."""
+    planned = (results.experiment.get("plan") or {}).get("fields", {})
+    return planned["step"] if planned.get("step", 0) < planned.get("steps", 0) else None
 
 
 def _own_ends(results: Results, measured: pd.DataFrame) -> dict[str, int]:
     """The last step of each cell where not all have the same, if all have reached it; else nothing."""
-    ends = {cell["cell"]: cell["settings"]["steps"] for cell in results.cells if "steps" in cell.get("settings", {})}
+    found = {cell["cell"]: cell["settings"]["steps"] for cell in results.cells if "steps" in cell.get("settings", {})}
     reached = measured.groupby("cell")["step"].max()
-    if len(set(ends.values())) < 2 or any(reached.get(cell, -1) < end for cell, end in ends.items()):
+    if len(set(found.values())) < 2 or any(reached.get(cell, -1) < end for cell, end in found.items()):
         return {}
-    return ends
+    return found
 
 
 def _step(step: int | None, measured: pd.DataFrame, axes: list[str]) -> int:
-    return _last_common_step(measured, axes) if step is None else _recorded_step(step, measured)
-
-
-def _last_common_step(measured: pd.DataFrame, axes: list[str]) -> int:
-    steps = [set(frame["step"]) for _, frame in measured.groupby(["activation", *axes], dropna=False)]
-    common = set.intersection(*steps)
-    if not common:
-        raise ValueError("step is not given, and there is none that all arms have reached")
-    return int(max(common))
-
-
-def _recorded_step(step: int, measured: pd.DataFrame) -> int:
-    recorded = np.sort(measured["step"].unique())
-    if step not in recorded:
-        near = recorded[np.abs(recorded - step).argmin()]
-        raise ValueError(f"step is {step}, but the nearest one recorded is {near}")
-    return int(step)
-
-
-def _known(field: str, value: str | None, column: pd.Series) -> str:
-    allowed = sorted(column.unique())
-    if value not in allowed:
-        has = ", ".join(allowed) or "none"
-        raise ValueError(f"{field} is {value!r}, but the rows have {has}{nearest(value, allowed)}")
-    return str(value)
+    return last_common_step(measured, axes) if step is None else recorded_step(step, measured)
 
 
 def _json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _json(inner) for name, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_json(inner) for inner in value]
     value = plain(value)
     return None if isinstance(value, float) and math.isinf(value) else value

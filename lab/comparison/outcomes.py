@@ -9,25 +9,50 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lab.results.directions import OURS, Direction
 from lab.results.examples import CURVE
 
 # What every row has; any further column is an axis of the experiment.
 COLUMNS = (
     "experiment", "cell", "task", "model", "activation", "seed", "learning_rate", "step", "split", "metric", "value",
 )  # fmt: skip
-HIGHER_IS_BETTER = ("accuracy", "bleu", "exact_match", "f1", "return", "reward")  # as the last word of a metric's name
 
 
 def outcomes(
+    rows: pd.DataFrame,
+    metric: str,
+    split: str,
+    step: int | Mapping[str, int],
+    axes: list[str] | None = None,
+    direction: Direction | None = None,
+) -> pd.DataFrame:
+    """The table of `ends`, in which a diverged run has the worst value that any run of its task has there, or its own
+    at step 0 if that is worse.
+
+    `direction` of the metric is that of this repository's own tasks unless given. Raises ValueError where it is not
+    known, where a run has two values, and where all runs diverged and none has a finite value at step 0.
+    """
+    direction = OURS.get(metric) if direction is None else direction
+    if direction is None:
+        raise ValueError(f"nobody has declared whether more or less of {metric} is better: which value is worst?")
+    runs = ends(rows, metric, split, step, axes)
+    worst = runs["value"].groupby(runs["task"]).transform("min" if direction == "max" else "max")
+    penalty = np.fmin(worst, runs["first"]) if direction == "max" else np.fmax(worst, runs["first"])
+    runs["value"] = runs["value"].mask(runs["diverged"], penalty)
+    if not np.isfinite(runs["value"]).all():
+        raise ValueError(f"every run diverged before step {step} and none has a finite value at step 0")
+    return runs.drop(columns="first")
+
+
+def ends(
     rows: pd.DataFrame, metric: str, split: str, step: int | Mapping[str, int], axes: list[str] | None = None
 ) -> pd.DataFrame:
-    """One row a run: activation, axes, seed, cell, task, value, diverged, label.
+    """One row per run: activation, axes, seed, cell, task, value, diverged, label, and first, its value at step 0.
 
-    `step` is one of all runs, or the step of each cell. A diverged run takes the worst value that any run of its task
-    has there, or its own at step 0 if that is worse. Raises ValueError where a run has two values, and where all runs
-    diverged and none has a finite value at step 0.
+    `step` is one of all runs, or the step of each cell. The value of a diverged run is nan. Raises ValueError where a
+    run has two values.
     """
-    axes, higher = axis_columns(rows) if axes is None else axes, higher_is_better(metric)
+    axes = axis_columns(rows) if axes is None else axes
     run = ["activation", *axes, "seed"]
     beside = [column for column in ("cell", "task") if column not in run]
     measured = rows[(rows["metric"] == metric) & (rows["split"] == split)]
@@ -37,15 +62,9 @@ def outcomes(
     marked = diverged.loc[diverged["step"] <= _step_of(diverged, step), [*run, *beside]].drop_duplicates()
     first = measured.loc[measured["step"] == 0, [*run, "value"]].rename(columns={"value": "first"})
     runs = values.merge(marked, how="outer", on=[*run, *beside], indicator="source").merge(first, how="left", on=run)
-
-    finite = runs["value"].where(np.isfinite(runs["value"]))
-    worst = finite.groupby(runs["task"]).transform("min" if higher else "max")
-    penalty = np.fmin(worst, runs["first"]) if higher else np.fmax(worst, runs["first"])
-    runs["diverged"] = (runs["source"] != "left_only") | finite.isna()
-    runs["value"] = finite.mask(runs["diverged"], penalty)
-    if not np.isfinite(runs["value"]).all():
-        raise ValueError(f"every run diverged before step {step} and none has a finite value at step 0")
-    return runs.drop(columns=["source", "first"]).assign(label=_labels(runs, axes))
+    runs["diverged"] = (runs["source"] != "left_only") | ~np.isfinite(runs["value"])
+    runs["value"] = runs["value"].mask(runs["diverged"])
+    return runs.drop(columns="source").assign(label=_labels(runs, axes))
 
 
 def axis_columns(rows: pd.DataFrame) -> list[str]:
@@ -73,11 +92,6 @@ def of_curves(rows: pd.DataFrame) -> pd.DataFrame:
 def run_columns(rows: pd.DataFrame) -> list[str]:
     """The columns that tell one run from another."""
     return [column for column in rows.columns if column not in ("step", "split", "metric", "value")]
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether more of the metric is better, as for accuracies and returns; losses, errors and bits are the rest."""
-    return metric.endswith(HIGHER_IS_BETTER)
 
 
 def label(arm: Mapping[Any, Any]) -> str:

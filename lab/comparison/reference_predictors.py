@@ -1,4 +1,4 @@
-"""Reference predictors: the scores of predictors that are no networks, beside those of the baseline activation."""
+"""Reference predictors: the scores of predictors that are not networks, beside those of the baseline activation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lab.comparison.outcomes import axis_columns, higher_is_better, run_columns
+from lab.comparison.outcomes import axis_columns, run_columns
+from lab.results.directions import direction_of
 
 if TYPE_CHECKING:
     from lab.results.results import Results
@@ -24,8 +25,10 @@ def beside(results: Results, activation: str) -> pd.DataFrame:
     """
     known = results.rows[["task", "metric"]].drop_duplicates()
     table = results.reference_predictors.merge(known, on=["task", "metric"])
-    table["reached"] = [_reached(results.rows, activation, row) for _, row in table.iterrows()]
-    higher = table["metric"].map(higher_is_better).astype(bool)
+    higher = table["metric"].map(lambda metric: direction_of(metric, results.experiment) == "max").astype(bool)
+    table["reached"] = [
+        _reached(results.rows, activation, row, more) for (_, row), more in zip(table.iterrows(), higher, strict=True)
+    ]
     table["beaten"] = np.where(higher, table["reached"] > table["value"], table["reached"] < table["value"])
     hardness = table["value"].where(higher, -table["value"])
     order = hardness.sort_values(ascending=False, kind="stable").index
@@ -33,7 +36,7 @@ def beside(results: Results, activation: str) -> pd.DataFrame:
 
 
 def best(table: pd.DataFrame, activation: str) -> list[str]:
-    """A sentence a task on the hardest of its predictors, from the table that `beside` gives."""
+    """One sentence per task on its strongest predictor, from the table that `beside` returns."""
     sentences = []
     for _, row in table.drop_duplicates("task").iterrows():
         metric = row["metric"].replace("_", " ")
@@ -59,7 +62,7 @@ def levels(results: Results, rows: pd.DataFrame, metric: str, split: str) -> dic
 
 
 def bits_per_loss(rows: pd.DataFrame, split: str) -> float:
-    """How many bits per byte one nat a token is, a constant of the split's text: 1 / ln 2 over the bytes of a token.
+    """The bits per byte of one nat per token, a constant of the split's text: 1 / ln 2 over the bytes of a token.
 
     It is nan where bits per byte were not measured.
     """
@@ -69,7 +72,7 @@ def bits_per_loss(rows: pd.DataFrame, split: str) -> float:
     return bits / loss
 
 
-def _reached(rows: pd.DataFrame, activation: str, predictor: pd.Series) -> float:
+def _reached(rows: pd.DataFrame, activation: str, predictor: pd.Series, higher: bool) -> float:
     """The activation's mean in the predictor's metric."""
     of_it = rows["activation"] == activation
     for column in ("task", "metric", "split"):
@@ -81,4 +84,4 @@ def _reached(rows: pd.DataFrame, activation: str, predictor: pd.Series) -> float
     at_end = measured[measured["step"] == common]
     settings = at_end.groupby(["activation", *axis_columns(rows)], dropna=False)["value"]
     means = settings.agg(lambda values: values.mean(skipna=False))
-    return means.max() if higher_is_better(predictor["metric"]) else means.min()
+    return means.max() if higher else means.min()

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lab.comparison.comparison import Comparison, Group
-from lab.comparison.outcomes import higher_is_better, of_curves
+from lab.comparison.outcomes import of_curves
 from lab.comparison.targets import BUDGETS, speed_up, targets, time_to_target
 
 if TYPE_CHECKING:
@@ -21,9 +21,12 @@ def speed_ups(results: Results, comparison: Comparison) -> pd.DataFrame:
     Targets are the median baseline's values at shares of its training, or the experiment's own. `steps` are medians
     over the n paired seeds, inf where half of the runs missed; the speed-up has a bootstrap interval over the pairs.
     Where half of the baseline's runs have diverged there is no target.
+    Nor is there one where nobody has declared which way of the metric is better.
     Arms whose curves were evaluated at other steps than the baseline's compare all the same.
     """
-    sign = -1.0 if higher_is_better(comparison.metric) else 1.0
+    if comparison.direction is None:  # nobody knows which way is better
+        return pd.DataFrame()
+    sign = comparison.question.sign
     measured = of_curves(results.rows)
     measured = measured[(measured["metric"] == comparison.metric) & (measured["split"] == comparison.split)]
     references = {tuple(group.axes.items()): group for group in comparison.baselines}

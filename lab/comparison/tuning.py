@@ -10,7 +10,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy import special
 
-from lab.comparison.outcomes import axis_columns, higher_is_better, label, outcomes, plain
+from lab.comparison.outcomes import axis_columns, label, outcomes, plain
+from lab.results.directions import direction_of
 
 if TYPE_CHECKING:
     from lab.results.results import Results
@@ -27,20 +28,20 @@ def tuned(results: Results) -> pd.DataFrame:
     rates, beyond which a better one may lie. A diverged run counts as the worst that any has reached.
     """
     rule = results.experiment
-    rows, higher = results.rows, higher_is_better(rule["metric"])
+    rows, direction = results.rows, direction_of(rule["metric"], rule)
     axes = list(dict.fromkeys([*axis_columns(rows), "learning_rate"]))
     last = {cell["cell"]: cell["settings"]["steps"] for cell in results.cells}
-    runs = outcomes(rows, rule["metric"], rule["split"], last, axes)
+    runs = outcomes(rows, rule["metric"], rule["split"], last, axes, direction)
     point = runs.groupby(["activation", *axes], sort=False, dropna=False)
     table = point["value"].agg(mean="mean", low="min", high="max", n="size")
     table = table.assign(n_diverged=point["diverged"].sum()).reset_index()
     arms = table.groupby(["activation", *static_axes(table)], sort=False, dropna=False)
-    marked = [_marked(arm.sort_values("learning_rate"), higher) for _, arm in arms]
+    marked = [_marked(arm.sort_values("learning_rate"), direction == "max") for _, arm in arms]
     return pd.concat(marked, ignore_index=True)
 
 
 def static_axes(table: pd.DataFrame) -> list[str]:
-    """The columns of a tuning table that, with the activation, tell the arms."""
+    """The columns of a tuning table that, with the activation, identify the arms."""
     own = ("activation", *SEARCHED, "mean", "low", "high", "n", "n_diverged", "chosen", "edge")
     return [column for column in table.columns if column not in own]
 

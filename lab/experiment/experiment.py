@@ -7,10 +7,11 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import jax
 
+from lab.comparison.question import Hold
 from lab.data.dataset import SPLITS, Dataset
 from lab.experiment.fields import field_types, with_fields
 from lab.experiment.init_from import InitFrom
@@ -18,6 +19,7 @@ from lab.experiment.own_code import OwnCode, own_code
 from lab.experiment.serialization import canonical, restored
 from lab.files.choices import check_choice, nearest
 from lab.probes.cost import cost
+from lab.results.directions import checked, declared, split_metric
 from lab.training.settings import Hyperparameters, Run, Settings
 from models.activations import Activation, activation
 
@@ -34,7 +36,7 @@ class Tuning:
     """
 
     learning_rates: tuple[float, ...] = ()
-    """Peak learning rates to choose from; nothing is tuned where there are none."""
+    """Peak learning rates to choose from; nothing is tuned where there are none, and arms are compared untuned."""
     weight_decays: tuple[float, ...] = ()
     """Weight decays to choose from; that of hyperparameters unless given."""
     seeds: tuple[int, ...] = (1000, 1001)
@@ -46,7 +48,7 @@ class ArmOverride:
     """Fields that are set for one arm alone, such as its tuned learning rate or its number of steps."""
 
     arm: tuple[tuple[str, Any], ...]
-    """The activation and static axes that tell the arm, by the names of their columns."""
+    """The activation and static axes that identify the arm, by the names of their columns."""
     fields: tuple[tuple[str, Any], ...]
     """Dotted path and value of each field: of hyperparameters, of settings, or init_from."""
 
@@ -84,24 +86,26 @@ class Experiment:
     baseline: str = "gelu"
     """The activation that the others are compared with."""
     metric: str = "loss"
-    """What is compared, at the last step."""
+    """What is compared, at the last step; "auc:max" says which way is better where the task does not."""
     split: str = "validation"
     """On which split."""
     published: tuple[tuple[str, float], ...] = ()
-    """What others published for that metric and split: whose, and the value; drawn beside the curves."""
+    """Published values of that metric and split: source and value; drawn beside the curves."""
     level: float = 0.95
     """Confidence level of the intervals and family-wise level of the verdicts."""
     margin: float | None = None
-    """The largest difference of the metric that does not matter; given one, arms within it are called the same."""
+    """The largest difference of the metric that does not matter; given one, arms within it are called equivalent."""
+    intervals: Hold = "each"
+    """Whether intervals hold for each arm, for all at once, or for those selected: better, worse or equivalent."""
     target: float | None = None
-    """A value of the metric, of which is reported when each arm reaches it; the baseline's own values unless given."""
+    """Target value of the metric; the time at which each arm reaches it is reported; default: the baseline's values."""
     settings: Settings = field(default_factory=Settings)
     """How it is trained: the static part."""
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     """How it is trained: the traced part."""
 
     def check(self, load: Callable[[Any], Dataset] | None = None) -> None:
-        """Raises ValueError, in one sentence, where the grid or a field of it is not allowed.
+        """Raises ValueError, in one sentence, if the grid or one of its fields is invalid.
 
         Given `load`, which reads the data of a task, also where the data does not fit or the metric is not measured.
         """
@@ -121,6 +125,8 @@ class Experiment:
             raise ValueError(f"level is {self.level}: it must lie between 0 and 1")
         if self.margin is not None and not 0 < self.margin < math.inf:
             raise ValueError(f"margin is {self.margin}: it must be a positive difference of the {self.metric}")
+        check_choice("intervals", self.intervals, get_args(Hold))
+        metric, direction = split_metric(self.metric)
         cells = grid(self)
         for cell in cells:
             cell.check()
@@ -129,7 +135,13 @@ class Experiment:
         for cell in {cell.task: cell for cell in cells}.values():
             dataset = load(cell.task)
             cell.task.check(dataset)
-            check_choice("metric", self.metric, cell.metrics(dataset, self.split))
+            check_choice("metric", metric, cell.metrics(dataset, self.split))
+            known = checked(metric, direction, declared(cell.task))
+            if self.tuning.learning_rates and metric not in known:
+                raise ValueError(
+                    f"metric is '{metric}', of which nobody has declared whether more or less is better, so that no "
+                    f"learning rate can be chosen: name it in the task's directions, or ask for {metric}:max or :min"
+                )
 
     @property
     def reference(self) -> str:
@@ -175,7 +187,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Readable, and one name a cell: the values of the axes and the hash of the canonical form without the runs."""
+        """A readable, unique name: the values of the axes and the hash of the canonical form without the runs."""
         words = [self.activation.name, *(re.sub(r"[^A-Za-z0-9.+-]+", "_", str(value))[:40] for _, value in self.axes)]
         return "-".join([*words, self.digest])
 
@@ -228,7 +240,7 @@ class Cell:
             raise ValueError(f"model.vocab_size is {vocabulary}: it must be at least {needed}, the task's")
 
     def metrics(self, dataset: Dataset, split: str) -> list[str]:
-        """Names of what is measured on a split, found without measuring."""
+        """Names of the metrics on a split, found without measuring."""
         if split == "train":
             return [*self.task.summary({"loss": 0.0}), "gradient_norm", "largest_loss", "largest_gradient_norm"]
         batches = self.task.evaluation_batches(dataset.arrays[split], 1)
@@ -325,9 +337,11 @@ def _check_tuning(experiment: Experiment) -> None:
         raise ValueError(
             f"tuning.seeds has {_list(both)}, which are reported too: what is chosen on a seed flatters it"
         )
-    decays = [path for path, _ in experiment.axes if path == "hyperparameters.weight_decay"]
-    if decays and tuning.weight_decays:
-        raise ValueError("weight decay is an axis and in tuning.weight_decays: compare at every one, or at the best")
+    if traced := [path for path, _ in experiment.axes if path.startswith("hyperparameters.")]:
+        raise ValueError(
+            f"tuning.learning_rates are given and {traced[0]} is an axis: compare at all of its values at one rate, or "
+            "tune at one value"
+        )
     tuning_of(experiment).check()
 
 
@@ -338,7 +352,7 @@ def _check_axes(experiment: Experiment) -> None:
         if path in OWN_FIELD:
             raise ValueError(f"axis {path} has a field of its own: use {OWN_FIELD[path]}")
         if path not in fields:
-            hint = nearest(path, fields) or ": allowed are those of task, model, settings, hyperparameters"
+            hint = nearest(path, fields) or ": allowed fields are those of task, model, settings, hyperparameters"
             raise ValueError(f"axis {path} is no field of the experiment{hint}")
         _check_values(f"axis {path}", list(values))
     paths = [path for path, _ in experiment.axes]

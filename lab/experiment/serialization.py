@@ -36,7 +36,7 @@ KNOWN: dict[str, type] = {
         *(Settings, InitFrom),
     )
 }
-"""The types that are made again from their JSON, by name: nothing else that a file names is ever called."""
+"""The types that are restored from JSON, by name: nothing else that a file names is ever called."""
 
 
 def canonical(value: Any) -> Any:
@@ -91,7 +91,7 @@ def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
         raise ValueError(f"activation '{form['name']}' is one of your own: only built-in ones are made from a file")
     kind = KNOWN.get(str(form.get("type")))
     if kind is None:
-        raise ValueError(f"type '{form.get('type')}' is not known: known are {', '.join(KNOWN)}")
+        raise ValueError(f"type '{form.get('type')}' is not known: known types are {', '.join(KNOWN)}")
     known = inspect.signature(kind).parameters
     fields = {name: value for name, value in form.items() if name not in ("type", *ignore)}
     for name in fields:

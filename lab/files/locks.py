@@ -1,4 +1,4 @@
-"""Locks that die with their holder, so that a killed runner blocks nobody."""
+"""File locks that are released when their process ends, even if it is killed."""
 
 import fcntl
 import os
@@ -9,10 +9,10 @@ from pathlib import Path
 
 @contextmanager
 def lock(path: Path, wait: bool = False) -> Iterator[bool]:
-    """Holds the lock file `path` while the block runs; gives False at once if somebody else holds it.
+    """Hold the lock file `path` while the block runs; yields False at once if another process holds it.
 
-    The lock is the kernel's (flock): it is freed when the process ends, however it ends, so there is no stale lock to
-    remove and the file itself says nothing. With `wait` the block starts when the lock is free.
+    The lock belongs to the kernel (flock): it is released when the process ends for any reason, so locks are never
+    stale and the existence of the file means nothing. With `wait`, the block starts when the lock is free.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -16,12 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lab.comparison.comparison import Comparison
-from lab.comparison.outcomes import higher_is_better, of_curves
+from lab.comparison.outcomes import of_curves
 from lab.comparison.reference_predictors import bits_per_loss
-from lab.report.table import decimals, number
+from lab.report.table import best_first, decimals, number
+from lab.results.directions import Direction
 
 # Hues that stay apart for colour-blind readers (Paul Tol, "Colour schemes", 2021, vibrant and muted) and are neither
-# lost on white nor on black. A gated unit has the hue of its gate's function and is told apart by its dashes.
+# lost on white nor on black. A gated unit has the hue of its gate's function and is distinguished by its dashes.
 BLUE, ORANGE, TEAL, MAGENTA, CYAN, RED, PURPLE, OLIVE, GREY, ROSE = (
     "#0077BB", "#EE7733", "#009988", "#EE3377", "#33BBEE", "#CC3311", "#AA4499", "#999933", "#888888", "#CC6677",
 )  # fmt: skip
@@ -76,6 +77,7 @@ def curves(
     metric: str = "loss",
     split: str = "validation",
     levels: Mapping[str, float] | None = None,
+    direction: Direction | None = "min",
 ) -> Figure:
     """Learning curves, one line an activation: the mean over its seeds.
 
@@ -83,7 +85,7 @@ def curves(
     the end, with a band from the lowest seed to the highest. Where bits per byte were recorded, the right axis shows
     them. A run that diverged leaves the mean at the step where it did; a cross marks its last value. `levels` are
     values by name, drawn as lines across where the curves come near them. `rows` belong to one setting of every axis
-    but the activation.
+    but the activation. `direction` is that of the metric.
     """
     rows = of_curves(rows)
     measured = _before_divergence(rows)
@@ -93,7 +95,7 @@ def curves(
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.8), layout="constrained")
         whole, end = figure.subplots(1, 2)
-        for name, style in line_styles(_ranked_names(evaluated, metric)).items():
+        for name, style in line_styles(_ranked_names(evaluated, direction)).items():
             one = measured[measured["activation"] == name]
             if split != "train":
                 _draw(
@@ -109,19 +111,18 @@ def curves(
         _bits_axis(end, rows, metric, split)
         for axes in (whole, end):
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-            _lines_across(axes, levels or {}, above=not higher_is_better(metric))
+            _lines_across(axes, levels or {}, above=direction != "max")
         figure.legend(*end.get_legend_handles_labels(), loc="outside right center", handlelength=2.8)
     return figure
 
 
 def differences(comparison: Comparison) -> Figure:
-    """Paired differences to the baseline, best arm first: a dot a seed, a diamond the mean, a bar its interval.
+    """Paired differences to the baseline, best arm first: dots are seeds, the diamond their mean, the bar its interval.
 
-    The axis fits the arms without diverged runs; what lies beyond is marked by an arrow and written in words.
+    Pairs in which a run diverged have no dot.
     """
-    higher = higher_is_better(comparison.metric)
-    side = "right" if higher else "left"
-    arms = sorted(comparison.arms, key=lambda arm: arm.difference, reverse=higher)
+    side = {"max": " (right is better)", "min": " (left is better)", None: ""}[comparison.direction]
+    arms = best_first(comparison)
     low, high = _limits(comparison)
     digits = decimals(comparison)
     with mpl.rc_context(STYLE):
@@ -130,20 +131,18 @@ def differences(comparison: Comparison) -> Figure:
         axes.axvline(0, color=INK, linewidth=1)
         for height, arm in enumerate(arms):
             style: dict[str, Any] = {"color": colour(arm.activation)}
-            spread = height + np.linspace(-0.18, 0.18, arm.n) if arm.n > 1 else [height]
+            seeds = len(arm.differences)
+            spread = height + np.linspace(-0.18, 0.18, seeds) if seeds > 1 else [height]
             axes.plot(arm.differences, spread, "o", markersize=4, alpha=0.55, markeredgewidth=0, **style)
             if math.isfinite(arm.low):
                 axes.plot([arm.low, arm.high], [height, height], linewidth=2.2, solid_capstyle="butt", **style)
-            marker = "<" if arm.difference < low else ">" if arm.difference > high else "D"
-            axes.plot(np.clip(arm.difference, low, high), height, marker, markersize=6, clip_on=False, **style)
-            diverged = f", {arm.n_diverged} of {arm.n} diverged" if arm.n_diverged else ""
+            axes.plot(arm.difference, height, "D", markersize=6, **style)
+            diverged = f", {arm.n_diverged} of {arm.stability.n} diverged" if arm.n_diverged else ""
             words = f"{arm.verdict}  {number(arm.difference, digits, sign=True)}{diverged}"
             axes.annotate(words, (1.01, height), xycoords=("axes fraction", "data"), va="center")
         axes.set(xlim=(low, high), ylim=(len(arms) - 0.5, -0.5), yticks=range(len(arms)))
         axes.set_yticklabels([arm.label for arm in arms])
-        axes.set_xlabel(
-            f"difference in {comparison.split} {comparison.metric} to {comparison.baseline} ({side} is better)"
-        )
+        axes.set_xlabel(f"difference in {comparison.split} {comparison.metric} to {comparison.baseline}{side}")
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.spines[["left", "right"]].set_visible(False)
@@ -193,11 +192,11 @@ def _before_divergence(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[np.isfinite(rows["value"]) & ~(rows["step"] >= rows["since"])]
 
 
-def _ranked_names(evaluated: pd.DataFrame, metric: str) -> list[str]:
+def _ranked_names(evaluated: pd.DataFrame, direction: Direction | None) -> list[str]:
     """Activations by their mean at the last step they reached, the best first: the order of the legend."""
     last = evaluated[evaluated["step"] == evaluated.groupby("activation")["step"].transform("max")]
     means = last.groupby("activation")["value"].mean()
-    return list(means.sort_values(ascending=not higher_is_better(metric)).index)
+    return list(means.sort_values(ascending=direction != "max").index)
 
 
 def line_styles(names: list[str]) -> dict[str, dict[str, Any]]:
@@ -266,8 +265,10 @@ def _lines_across(axes: Axes, levels: Mapping[str, float], above: bool) -> None:
 
 
 def _limits(comparison: Comparison) -> tuple[float, float]:
-    """The span of seeds and intervals and zero, over the arms without diverged runs if there are any such."""
-    arms = [arm for arm in comparison.arms if not arm.n_diverged] or comparison.arms
-    ends = [0.0, *(end for arm in arms for end in (*arm.differences, arm.low, arm.high) if math.isfinite(end))]
+    """The span of seeds and intervals and zero."""
+    ends = [
+        0.0,
+        *(end for arm in comparison.arms for end in (*arm.differences, arm.low, arm.high) if math.isfinite(end)),
+    ]
     margin = 0.05 * np.ptp(ends) or 1.0
     return min(ends) - margin, max(ends) + margin

@@ -1,29 +1,32 @@
-"""The report: one HTML file that gives the answer first, and then everything a reviewer would ask for."""
+"""The report: one HTML file with the answer first, and then everything that a reviewer needs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lab.comparison import reference_predictors, tuning
-from lab.comparison.comparison import Arm, Comparison, compare
-from lab.comparison.outcomes import axis_columns, higher_is_better, run_columns
+from lab.comparison import looks, reference_predictors, tuning
+from lab.comparison.comparison import Comparison, compare, missing
+from lab.comparison.outcomes import axis_columns, run_columns
 from lab.comparison.speed import by_cell
 from lab.comparison.speed_up import speed_ups
 from lab.report import page, tuning_figure
+from lab.report.answer import answer
 from lab.report.figures import curves, differences, svg, unit
-from lab.report.table import compact, decimals, number, ranked, times
+from lab.report.ranking import ranking
+from lab.report.rule import rule
+from lab.report.table import decimals, number, ranked, times
+from lab.results.directions import direction_of
 
 if TYPE_CHECKING:
     from lab.results.results import Results
 
-SLOWER = 1.05  # timings of one machine repeat to a few percent: less is no cost worth a sentence
-VERDICTS = ("better", "worse", "equivalent", "inconclusive")
 BUDGET = (
     "The mean of the best of k points, drawn without repetition from the grid: what a smaller search would have found "
     "(Dodge et al. 2019). A curve that still falls at its end says that a larger search would find more."
@@ -41,25 +44,57 @@ MEANINGS = {
 }
 
 
-def write(results: Results, path: Path | None = None, peak: float | None = None) -> Path:
+def write(
+    results: Results, path: Path | None = None, peak: float | None = None, comparison: Comparison | None = None
+) -> Path:
     """Writes the report, and its tables and figures beside it; gives the report's path, DIR/report.html unless given.
 
-    Speeds are held against `peak`, the FLOP/s of matrix products that this machine can do, where it is known.
-    The file needs nothing else, neither network nor other files. While there is nothing to compare yet, the curves so
-    far are worth a page all the same, and it says why. Raises OSError if it cannot be written.
+    `comparison` is another one than the experiment's own question. Who reads the report has looked at it: it is written
+    down (`lab.results.looks`). Speeds are compared with `peak`, the FLOP/s of matrix products that this machine can do,
+    where it is known. The file needs nothing else, neither network nor other files. While there is nothing to compare
+    yet, the curves so far are worth a page all the same, and it says why. Raises OSError if it cannot be written.
     """
     path = results.directory / "report.html" if path is None else path
     name = results.experiment["name"]
     title = results.experiment.get("question") or name
-    return page.write(path, title, f"{name}: {_extent(results)}", parts(results, peak))
+    found = _compared(results) if comparison is None else comparison
+    page.write(path, title, f"{name}: {_extent(results)}", parts(results, peak, found))
+    if isinstance(found, Comparison):
+        looks.record(results, found)
+    return path
 
 
-def parts(results: Results, peak: float | None = None) -> list[page.Part]:
-    """What a report is made of, the answer first."""
+def write_beside(results: Results, comparison: Comparison, peak: float | None = None) -> Path:
+    """Writes the report of another comparison in a folder of its own beside the experiment's report, never over it;
+    gives its path."""
+    return write(results, _beside(results, comparison), peak, comparison)
+
+
+def place(results: Results, comparison: Comparison) -> Path:
+    """Where the report of a comparison is: of the experiment's own DIR/report.html."""
+    own = {name: results.experiment[name] for name in ("baseline", "metric", "split")}
+    asked = {name: getattr(comparison, name) for name in own}
+    return results.directory / "report.html" if asked == own else _beside(results, comparison)
+
+
+def _beside(results: Results, comparison: Comparison) -> Path:
+    """DIR/comparisons/BASELINE-SPLIT-METRIC-STEP-AXIS/report.html."""
+    words = [comparison.baseline, comparison.split, comparison.metric, f"step{comparison.step}"]
+    words += [comparison.effects[0].axis] if comparison.effects else []
+    folder = "-".join(re.sub(r"[^A-Za-z0-9.+_]+", "_", word) for word in words)
+    return results.directory / "comparisons" / folder / "report.html"
+
+
+def parts(
+    results: Results, peak: float | None = None, comparison: Comparison | ValueError | None = None
+) -> list[page.Part]:
+    """What a report is made of, the answer first; where there is none, the error says why."""
+    found = _compared(results) if comparison is None else comparison
+    asked = vars(found.question) if isinstance(found, Comparison) else results.experiment
     return [
-        *_findings(results),
+        *_findings(results, found),
         *_reference_predictors(results),
-        *_curves(results),
+        *_curves(results, asked.get("metric", "loss"), asked.get("split", "validation")),
         *_tuning(results),
         *_overrides(results),
         *_diverged(results.rows),
@@ -69,24 +104,30 @@ def parts(results: Results, peak: float | None = None) -> list[page.Part]:
     ]
 
 
-def _findings(results: Results) -> list[page.Part]:
-    """The answer and what it stands on, as far as there is one."""
+def _compared(results: Results) -> Comparison | ValueError:
     try:
-        comparison = compare(results)
+        return compare(results)
     except ValueError as error:
-        return [page.answer(f"<p>No comparison yet: {escape(str(error))}.</p>"), *_incomplete(_unfinished(results))]
-    table = ranked(results, comparison)
+        return error
+
+
+def _findings(results: Results, found: Comparison | ValueError) -> list[page.Part]:
+    """The answer and what it stands on, as far as there is one."""
+    if isinstance(found, ValueError):
+        return [page.answer(f"<p>No comparison yet: {escape(str(found))}.</p>"), *_incomplete(missing(results))]
+    table = ranked(results, found)
     return [
-        _answer(comparison, table, unit(results.rows, comparison.metric)),
-        *_incomplete([*_unfinished(results), *_behind(results, comparison)]),
-        *_ranking(comparison, table),
-        *_differences(comparison),
-        *_speed_ups(results, comparison),
-        *_rule(results, comparison),
+        answer(found, table, unit(results.rows, found.metric)),
+        *_incomplete(found.missing),
+        *ranking(found, table),
+        *_differences(found),
+        *_effects(found),
+        *_speed_ups(results, found),
+        *rule(results, found),
     ]
 
 
-def _incomplete(sentences: list[str]) -> list[page.Part]:
+def _incomplete(sentences: Sequence[str]) -> list[page.Part]:
     return page.notice("These results are not complete.", sentences)
 
 
@@ -96,126 +137,40 @@ def _extent(results: Results) -> str:
     return f"{_count(rows['activation'].nunique(), 'activation')}, {_count(seeds, 'seed')}, {steps} steps"
 
 
-def _answer(comparison: Comparison, table: pd.DataFrame, unit_of_metric: str) -> str:
-    """Which arms are better, worse and inconclusive, by how much; and which take longer."""
-    arms = sorted(comparison.arms, key=lambda arm: arm.difference, reverse=higher_is_better(comparison.metric))
-    lines = []
-    for verdict in VERDICTS:
-        found = "; ".join(_difference(arm, decimals(comparison)) for arm in arms if arm.verdict == verdict)
-        if found:
-            lines.append(f"<li>{page.marked(verdict.capitalize())}: {found}.</li>")
-    pairs = sorted({arm.n for arm in arms})
-    seeds = _count(pairs[0], "paired seed") if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} paired seeds"
-    return page.answer(
-        f"<p>Against <strong>{escape(comparison.baseline)}</strong>, by "
-        f"{escape(comparison.split)} {escape(comparison.metric)} at {escape(comparison.when)}, over {seeds} "
-        f"(difference{unit_of_metric and f' in {unit_of_metric}'}, {comparison.level:.0%} interval):</p>"
-        f"<ul>{''.join(lines)}</ul>{_slower(table, comparison.baseline)}"
-    )
-
-
-def _difference(arm: Arm, digits: int) -> str:
-    size, low, high = (number(value, digits, sign=True) for value in (arm.difference, arm.low, arm.high))
-    diverged = f", {arm.n_diverged} of {arm.n} diverged" if arm.n_diverged else ""
-    limit = (
-        f", minimum detectable effect {number(arm.minimum_detectable_effect, digits)}"
-        if arm.verdict == "inconclusive"
-        else ""
-    )
-    return f'<strong>{escape(arm.label)}</strong> {size} <span class="soft">({low} to {high}{diverged}{limit})</span>'
-
-
-def _slower(table: pd.DataFrame, baseline: str) -> str:
-    slow = table[table["relative_time"] >= SLOWER].sort_values("relative_time", ascending=False)
-    if slow.empty:
-        known = table["relative_time"].notna().all()
-        return f"<p>No arm takes {SLOWER - 1:.0%} more time to train than {escape(baseline)}.</p>" if known else ""
-    arms = ", ".join(f"{escape(row['arm'])} {times(row['relative_time'])}" for _, row in slow.iterrows())
-    return f"<p>Training time, relative to {escape(baseline)}: {arms}.</p>"
-
-
-def _unfinished(results: Results) -> list[str]:
-    """The cells that are not done, in sentences."""
-    planned = results.experiment.get("cells", {})
-    present = {cell["cell"]: cell for cell in results.cells}
-    missing = [f"{name} has not started" for name in planned if name not in present]
-    for name, cell in present.items():
-        runs, done = planned.get(name, cell.get("runs", 0)), cell.get("done", cell.get("runs", 0))
-        if done < runs:
-            missing.append(f"{name} has finished {done} of {_count(runs, 'run')}")
-    return missing
-
-
-def _behind(results: Results, comparison: Comparison) -> list[str]:
-    """What the comparison had to leave out, in sentences."""
-    steps = results.experiment.get("steps", comparison.step)
-    early = [f"all arms have reached step {comparison.step} of {steps}: they are compared there"]
-    return [*(early if comparison.step < steps else []), *comparison.missing]
-
-
-def _ranking(comparison: Comparison, table: pd.DataFrame) -> list[page.Part]:
-    digits = decimals(comparison)
-    measure = f"{comparison.split} {comparison.metric}"
-
-    def bca(row: Mapping[Any, Any]) -> str:
-        return page.interval(row["bca_low"], row["bca_high"], digits)
-
-    shown = [
-        page.column("arm", head="activation"),
-        page.column("verdict"),
-        page.column("mean", lambda value: number(value, digits), head=measure),
-        page.Column("n", "n", lambda row: f"{row['n']}" + (f" ({row['n_diverged']}†)" if row["n_diverged"] else "")),
-        page.column("difference", lambda value: number(value, digits, sign=True)),
-        page.Column(
-            f"{comparison.level:.0%} interval", "low", lambda row: page.interval(row["low"], row["high"], digits)
-        ),
-        page.column("p_adjusted", _p, head="p (Holm)"),
-        *([] if table["sign_flip_p"].isna().all() else [page.column("sign_flip_p", _p, head="p of sign flips")]),
-        *([] if table["bca_low"].isna().all() else [page.Column("BCa interval", "bca_low", bca)]),
-        page.column("minimum_detectable_effect", lambda value: number(value, digits), head="minimum detectable effect"),
-        page.column("pairs_needed", lambda value: "" if pd.isna(value) else f"{value:,.0f}"),
-        page.Column("pairs won", "wins", _wins),
-        page.column("wins_verdict", head="by pairs won"),
-        *(
-            []
-            if table["equivalence_p"].isna().all()
-            else [page.column("equivalence_p", _p, head="p of equivalence (Holm)")]
-        ),
-        page.column("parameters", compact),
-        page.column("flops_per_token", compact, head="FLOPs a token"),
-        page.column("seconds", lambda value: number(value, 1), head="seconds a run"),
-        page.column("relative_time", times),
-    ]
-    caption = (
-        "FLOPs are those of the forward matrix products. Time is training time a token, relative to the baseline. n "
-        "counts runs; † of them diverged and took the worst value. The minimum detectable effect is the smallest true "
-        "difference that this many pairs find with probability 0.8 after the correction; pairs needed is the number "
-        "that would find the observed difference, were it the true one. Pairs won is the probability of improvement "
-        "with its bootstrap interval, which covers less than its level where pairs are few; the verdict by it is that "
-        "of Bouthillier et al. (2021), significant above 1/2 and meaningful where it reaches beyond 0.75. Sign flips, "
-        "from 8 pairs on, and BCa, from 20 on, stand beside the t test, uncorrected."
-    )
-    return [page.heading("Ranking"), page.Table("ranking", table, shown, caption)]
-
-
-def _p(value: Any) -> str:
-    return "" if pd.isna(value) else f"{value:.2g}"
-
-
-def _wins(row: Mapping[Any, Any]) -> str:
-    return "" if pd.isna(row["wins"]) else f"{row['wins']:.2f} ({row['wins_low']:.2f} to {row['wins_high']:.2f})"
-
-
 def _differences(comparison: Comparison) -> list[page.Part]:
     title = f"Paired differences to {comparison.baseline} in {comparison.split} {comparison.metric}"
     caption = (
-        f"A dot is a seed, the diamond their mean, the bar its {comparison.level:.0%} paired t interval before "
-        "correction; an arrow points to what lies beyond the axis."
+        f"A dot is a seed, the diamond their mean, the bar its {comparison.level:.0%} interval. Pairs in which a run "
+        "diverged have no dot."
     )
     return [
         page.heading("Paired differences"),
         page.Drawing("differences", svg(differences(comparison), title), caption),
     ]
+
+
+def _effects(comparison: Comparison) -> list[page.Part]:
+    """The effect of the requested axis."""
+    if not comparison.effects:
+        return []
+    table = pd.DataFrame([{"effect": effect.label, **vars(effect)} for effect in comparison.effects])
+    table = table.drop(columns=["setting"])
+    digits = decimals(comparison)
+    shown = [
+        page.column("effect"),
+        page.column("verdict"),
+        page.column("n"),
+        page.column("difference", lambda value: number(value, digits, sign=True)),
+        page.Column(
+            f"{comparison.level:.0%} interval", "low", lambda row: page.interval(row["low"], row["high"], digits)
+        ),
+        page.column("p_adjusted", lambda value: "" if pd.isna(value) else f"{value:.2g}", head="p (adjusted)"),
+    ]
+    caption = (
+        'A main effect is the mean over all activations, paired by seed. An interaction, "more for" an activation, is '
+        f"the effect on it minus that on {comparison.baseline}. All of them are one family."
+    )
+    return [page.heading(f"Effects of {comparison.effects[0].axis}"), page.Table("effects", table, shown, caption)]
 
 
 def _speed_ups(results: Results, comparison: Comparison) -> list[page.Part]:
@@ -260,16 +215,32 @@ def _tuning(results: Results) -> list[page.Part]:
         *(page.column(name, head=f"{name} {measure}" if name == "mean" else None) for name in ("mean", "low", "high")),
         *(page.column(name) for name in ("n", "n_diverged", "chosen")),
     ]
-    expected = tuning.budget(table, higher_is_better(metric))
+    direction = direction_of(metric, results.experiment)
+    expected = tuning.budget(table, direction == "max")
     return [
         page.heading("Tuning"),
         *page.notice("The grid may be too small.", tuning.warnings(table)),
         page.Drawing(
-            "tuning", svg(tuning_figure.draw(table, metric), f"{metric} by learning rate, an activation a line")
+            "tuning",
+            svg(tuning_figure.draw(table, metric, direction), f"{metric} by learning rate, an activation a line"),
         ),
+        *_by_rate(found),
         page.Table("tuning", table, shown, caption + "Low and high are the best and worst seed.", "Values"),
-        page.Table("budget", expected, page.columns(expected), BUDGET, "Expected best of so many points"),
+        page.Table("budget", expected, page.columns(expected), BUDGET, "Expected best of N points"),
     ]
+
+
+def _by_rate(tuning_runs: Results) -> list[page.Part]:
+    """The difference to the baseline at every rate of the grid; nothing where other fields were searched too."""
+    compared = _compared(tuning_runs)
+    if not isinstance(compared, Comparison) or any("weight_decay" in arm.axes for arm in compared.arms):
+        return []
+    caption = (
+        f"The difference to {compared.baseline} at the same rate, on the tuning seeds: a line an arm, the band from "
+        "the lowest seed to the highest. Where lines cross, the verdict depends on the rate."
+    )
+    title = f"difference in {compared.split} {compared.metric} to {compared.baseline} by learning rate"
+    return [page.Drawing("tuning_differences", svg(tuning_figure.draw_differences(compared), title), caption)]
 
 
 def _overrides(results: Results) -> list[page.Part]:
@@ -288,27 +259,6 @@ def _overrides(results: Results) -> list[page.Part]:
 
 def _leaf(path: str) -> str:
     return path.rpartition(".")[2]
-
-
-def _rule(results: Results, comparison: Comparison) -> list[page.Part]:
-    level = f"{1 - comparison.level:.2g}"
-    rule = (
-        f"Each arm meets {escape(comparison.baseline)} at the same step and setting, seed by seed (the same initial "
-        "weights and batches), and a diverged run counts as the worst. "
-        "A difference is resolved if its paired t test, corrected by Holm's method over "
-        f"{_count(len(comparison.arms), 'arm')}, has p below {level}."
-    )
-    if (margin := results.experiment.get("margin")) is not None:
-        rule += (
-            f" Arms are called the same if two one-sided tests, corrected likewise, place the difference within "
-            f"{margin:g} with p below {level}: so much was said before the run not to matter."
-        )
-    if looks := results.experiment.get("looks"):
-        rule += (
-            f" The results decided how many seeds were trained, between {looks[0]} and {looks[1]}: intervals and p "
-            "values hold for all looks together."
-        )
-    return [page.heading("The rule of comparison"), f"<p>{rule}</p>"]
 
 
 def _reference_predictors(results: Results) -> list[page.Part]:
@@ -339,8 +289,7 @@ def _beaten(row: Mapping[Any, Any]) -> str:
     return "beaten" if row["beaten"] else "not beaten"
 
 
-def _curves(results: Results) -> list[page.Part]:
-    metric, split = results.experiment.get("metric", "loss"), results.experiment.get("split", "validation")
+def _curves(results: Results, metric: str, split: str) -> list[page.Part]:
     parts: list[page.Part] = [page.heading("Learning curves")]
     settings = list(_settings(results.rows))
     for index, (setting, rows) in enumerate(settings, start=1):
@@ -351,7 +300,11 @@ def _curves(results: Results) -> list[page.Part]:
             **results.experiment.get("published", {}),
         }
         name = f"curves-{index}" if len(settings) > 1 else "curves"
-        parts.append(page.Drawing(name, svg(curves(rows, metric, split, levels), title)))
+        parts.append(
+            page.Drawing(
+                name, svg(curves(rows, metric, split, levels, direction_of(metric, results.experiment)), title)
+            )
+        )
     caption = (
         f"Mean over the seeds: {split} solid (dashed if gated), training dotted. The band reaches from the "
         "lowest seed to the highest; a cross is the last value of a run that diverged. Dashed lines are "

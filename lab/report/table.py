@@ -12,13 +12,22 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.comparison.comparison import Arm, Comparison, Group
-from lab.comparison.outcomes import higher_is_better, run_columns
-from lab.statistics import improvement
+from lab.comparison.effects import Effect
+from lab.comparison.outcomes import run_columns
+from lab.comparison.relative_time import relative_time, seconds_per_token
+from lab.comparison.verdict import NO_VERDICT
 
 if TYPE_CHECKING:
     from lab.results.results import Results
 
-VERDICT_STYLES = {"better": "green", "worse": "red", "equivalent": "cyan", "inconclusive": "dim", "baseline": "bold"}
+VERDICT_STYLES = {
+    "better": "green",
+    "worse": "red",
+    "equivalent": "cyan",
+    "inconclusive": "dim",
+    "baseline": "bold",
+    NO_VERDICT: "dim",
+}
 LARGE = 1e6
 """From here on a loss is a matter of its order of magnitude."""
 
@@ -27,14 +36,16 @@ def ranked(results: Results, comparison: Comparison) -> pd.DataFrame:
     """One row an arm and a baseline, best mean first; every cell a plain number or string, fit for `to_csv`.
 
     `parameters`, `flops_per_token` (forward matmuls) and `seconds` of training a run are costs; `relative_time` is
-    training seconds a token over the baseline's at the same axes. `mean` is that of the metric over n seeds.
+    training time a token over the baseline's at the same axes, with its spread. `mean` is that of the metric over n
+    seeds.
     """
     costs = {cell["cell"]: cell.get("cost", {}) for cell in results.cells}
-    seconds, rates = _seconds_per_run(results), _seconds_per_token(results.timing)
-    baseline_rates = {tuple(group.axes.items()): rates.get(group.cell, math.nan) for group in comparison.baselines}
+    seconds, rates = _seconds_per_run(results), seconds_per_token(results)
+    baselines = {tuple(group.axes.items()): group.cell for group in comparison.baselines}
     rows = []
     for group in [*comparison.baselines, *comparison.arms]:
-        cost, baseline_rate = costs.get(group.cell, {}), baseline_rates[tuple(group.axes.items())]
+        cost, baseline = costs.get(group.cell, {}), baselines[tuple(group.axes.items())]
+        time = relative_time(rates.get(group.cell), rates.get(baseline))
         rows.append(
             {
                 "arm": group.label,
@@ -43,7 +54,9 @@ def ranked(results: Results, comparison: Comparison) -> pd.DataFrame:
                 "parameters": cost.get("parameters"),
                 "flops_per_token": cost.get("flops_per_token"),
                 "seconds": seconds.get(group.cell, math.nan),
-                "relative_time": rates.get(group.cell, math.nan) / baseline_rate,
+                "relative_time": time.ratio,
+                "relative_time_low": time.low,
+                "relative_time_high": time.high,
                 "mean": group.mean,
                 "sd": group.sd,
                 "n": group.n,
@@ -51,8 +64,21 @@ def ranked(results: Results, comparison: Comparison) -> pd.DataFrame:
                 **_finding(group),
             }
         )
-    table = pd.DataFrame(rows).sort_values("mean", ascending=not higher_is_better(comparison.metric), kind="stable")
+    table = pd.DataFrame(rows).sort_values("mean", ascending=comparison.direction != "max", kind="stable")
     return table.reset_index(drop=True)
+
+
+def of_effect(effect: Effect, comparison: Comparison) -> str:
+    """A line on the effect of an axis."""
+    digits = decimals(comparison)
+    size, low, high = (number(value, digits, sign=True) for value in (effect.difference, effect.low, effect.high))
+    return f"{effect.label}: {size} ({low} to {high}), {effect.verdict}"
+
+
+def best_first(comparison: Comparison) -> list[Arm]:
+    """The arms by their differences, the best first; those without any last."""
+    sign = comparison.question.sign
+    return sorted(comparison.arms, key=lambda arm: math.inf if math.isnan(arm.difference) else sign * arm.difference)
 
 
 def terminal(table: pd.DataFrame, comparison: Comparison) -> Table:
@@ -63,7 +89,10 @@ def terminal(table: pd.DataFrame, comparison: Comparison) -> Table:
     for heading in ("para-\nmeters", "FLOPs\n/token", "time", f"mean\n{comparison.metric}", "n"):
         drawn.add_column(heading, justify="right", no_wrap=True)
     drawn.add_column(f"difference\n± {comparison.level:.0%}", justify="right", no_wrap=True)
-    drawn.add_column("verdict", no_wrap=True)
+    tuned = {arm.tuned for arm in comparison.arms}
+    drawn.add_column(
+        "verdict" + ("" if len(tuned) > 1 else "\n(tuned)" if tuned == {True} else "\n(untuned)"), no_wrap=True
+    )
     drawn.add_column("MDE", justify="right", no_wrap=True)
     digits = decimals(comparison)
     for _, row in table.iterrows():
@@ -76,7 +105,7 @@ def terminal(table: pd.DataFrame, comparison: Comparison) -> Table:
             number(row["mean"], digits),
             str(row["n"]) + (f" ({row['n_diverged']}†)" if row["n_diverged"] else ""),
             plus_minus(row, digits),
-            Text(row["verdict"], style=style),
+            Text(row["verdict"] + (f"\n({row['rate']})" if len(tuned) > 1 and row["rate"] else ""), style=style),
             number(row["minimum_detectable_effect"], digits),
         )
     return drawn
@@ -91,7 +120,7 @@ def decimals(comparison: Comparison) -> int:
 
 def number(value: float | None, digits: int, sign: bool = False) -> str:
     """A number with a true minus sign; nothing where there is none (the baseline's difference to itself). Losses of
-    networks that burst have too many digits to be read, of which three remain."""
+    diverged networks have too many digits to be read, of which three remain."""
     if value is None or math.isnan(value):
         return ""
     size = abs(value)
@@ -118,7 +147,7 @@ def times(ratio: float) -> str:
 
 def plus_minus(row: pd.Series, digits: int) -> str:
     """A mean difference with half its interval, which is symmetric about it."""
-    if row["verdict"] == "baseline":
+    if row["verdict"] == "baseline" or math.isnan(row["difference"]):
         return ""
     return f"{number(row['difference'], digits, sign=True)} ±{number(row['high'] - row['difference'], digits)}"
 
@@ -137,20 +166,23 @@ def _finding(group: Group) -> dict[str, Any]:
     )
     bca, wins = ("bca_low", "bca_high"), ("wins", "wins_low", "wins_high")
     if not isinstance(group, Arm):
-        return dict.fromkeys((*names, *bca, *wins), math.nan) | {"wins_verdict": "", "verdict": "baseline"}
+        numbers = dict.fromkeys((*names, *bca, *wins, "baseline_diverged", "diverged_p"), math.nan)
+        return numbers | {"stability": "", "rate": "", "verdict": "baseline"}
     found = {name: getattr(group, name) for name in names}
-    found |= dict(zip(bca, group.bca or (math.nan, math.nan), strict=True))
-    found |= dict(zip(wins, group.improvement, strict=True))
-    return found | {"wins_verdict": improvement.verdict(*group.improvement[1:]), "verdict": group.verdict}
+    found |= dict(zip(bca, group.bca or [math.nan] * 2, strict=True))
+    found |= dict(zip(wins, group.improvement or [math.nan] * 3, strict=True))
+    found |= {"baseline_diverged": group.stability.baseline_diverged, "diverged_p": group.stability.p_adjusted}
+    rate = "tuned" if group.tuned else "untuned"
+    return found | {"stability": group.stability.verdict, "rate": rate, "verdict": group.verdict}
 
 
 def _caption(table: pd.DataFrame, comparison: Comparison) -> str:
     seconds = table.loc[table["verdict"] == "baseline", "seconds"].dropna()
     cost = f" (a run of {comparison.baseline} trains {seconds.iloc[0]:.3g} s)" if len(seconds) else ""
-    diverged = "; † diverged, counted as the worst" if table["n_diverged"].any() else ""
+    diverged = "; † diverged, left out of the loss" if table["n_diverged"].any() else ""
     return (
         f"{comparison.split} {comparison.metric} at {comparison.when}, paired by seed with {comparison.baseline}; "
-        f"verdicts after Holm's correction for {len(comparison.arms)} arms; time relative to the baseline{cost}; "
+        f"verdicts corrected for {comparison.family_size} arms; time relative to the baseline{cost}; "
         f"MDE: minimum detectable effect, at 80 % power{diverged}"
     )
 
@@ -159,12 +191,6 @@ def _seconds_per_run(results: Results) -> pd.Series:
     """Seconds of training of each cell, divided by its runs: what one run costs in the company it was trained in."""
     runs = results.rows.drop_duplicates(run_columns(results.rows)).groupby("cell").size()
     return _training(results.timing)["seconds"] / runs
-
-
-def _seconds_per_token(timing: pd.DataFrame) -> pd.Series:
-    """Seconds of training a token of each cell: comparable where one of two cells is not finished yet."""
-    train = _training(timing)
-    return train["seconds"] / train["tokens"]
 
 
 def _training(timing: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The metric of every arm against the learning rate, with what was chosen."""
+"""The metric of every arm against the learning rate, with what was chosen, and the difference to the baseline."""
 
 import math
 from typing import Any
@@ -7,12 +7,14 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lab.comparison.outcomes import higher_is_better
+from lab.comparison.comparison import Arm, Comparison
+from lab.comparison.outcomes import label
 from lab.comparison.tuning import static_axes
-from lab.report.figures import STYLE, colour, line_styles
+from lab.report.figures import INK, STYLE, colour, line_styles
+from lab.results.directions import Direction
 
 
-def draw(table: pd.DataFrame, metric: str = "loss") -> Figure:
+def draw(table: pd.DataFrame, metric: str = "loss", direction: Direction | None = "min") -> Figure:
     """Metric against learning rate, a line an activation and a panel a setting; a ring marks what was chosen.
 
     The band reaches from the lowest seed to the highest; of several weight decays the best is shown. The axis ends
@@ -30,11 +32,33 @@ def draw(table: pd.DataFrame, metric: str = "loss") -> Figure:
         styles = line_styles(list(dict.fromkeys(table["activation"])))
         for axes, (values, panel) in zip(grid.flat, panels, strict=False):
             for name, style in styles.items():
-                _draw_arm(axes, panel[panel["activation"] == name], name, style, higher_is_better(metric))
+                _draw_arm(axes, panel[panel["activation"] == name], name, style, direction == "max")
             words = ", ".join(f"{axis}={value}" for axis, value in zip(settings, values, strict=True))
             axes.set(xscale="log", xlabel="learning rate", ylabel=metric, title=words)
-            _fit(axes, panel, higher_is_better(metric))
+            _fit(axes, panel, direction == "max")
         figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside right center", handlelength=2.8)
+    return figure
+
+
+def draw_differences(comparison: Comparison) -> Figure:
+    """The difference to the baseline at the same rate against the rate, a line an arm, with the band of its seeds."""
+    lines: dict[str, list[Arm]] = {}
+    for arm in sorted(comparison.arms, key=lambda arm: arm.axes["learning_rate"]):
+        about = {"activation": arm.activation, **{k: v for k, v in arm.axes.items() if k != "learning_rate"}}
+        lines.setdefault(label(about), []).append(arm)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+        axes = figure.subplots()
+        axes.axhline(0, color=INK, linewidth=1)
+        styles = line_styles(list(dict.fromkeys(arm.activation for arm in comparison.arms)))
+        for name, arms in lines.items():
+            style = styles[arms[0].activation]
+            rates = [arm.axes["learning_rate"] for arm in arms]
+            axes.plot(rates, [arm.difference for arm in arms], marker=".", label=name, **style)
+            low, high = ([end(arm.differences) for arm in arms] for end in (min, max))
+            axes.fill_between(rates, low, high, color=style["color"], alpha=0.1, linewidth=0)
+        axes.set(xscale="log", xlabel="learning rate", ylabel=f"{comparison.metric} − {comparison.baseline}'s")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", handlelength=2.8)
     return figure
 
 

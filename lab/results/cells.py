@@ -1,7 +1,8 @@
-"""The directory of a cell: what was asked, and its waves of runs, each with its rows, checkpoints and environment."""
+"""The directory of a cell: its description and its waves of runs, each with rows, checkpoints and environment."""
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from lab.files.atomic import LEFTOVERS, read_json, remove, sweep, write_bytes, w
 from lab.results.examples import Examples, Measured, decoded, joined
 from lab.results.tables import read_table, write_table
 
+WAVE = re.compile("runs-[0-9a-f]{8}")
 PARTS = ("activation", "model", "task")  # that may be a user's own
 NOTHING: Mapping[str, "Code"] = {}
 Identity = dict[str, int | float | str]  # a run as JSON: its seed and its hyperparameters
@@ -35,7 +37,7 @@ class Code(Protocol):
 
 @dataclass(frozen=True)
 class Wave:
-    """Runs of a cell that were trained together, in a directory of their own.
+    """Runs of a cell that were trained together, in one directory.
 
     `runs.json` says which; `metrics.parquet` has their curves up to the last checkpoint, `timing.parquet` what depends
     on the machine's speed, `examples.parquet` the last evaluation example by example, `checkpoints/` the weights,
@@ -47,9 +49,9 @@ class Wave:
 
     @property
     def done(self) -> bool:
-        """Whether all runs of the wave have reached the last step, and all files are there.
+        """Whether all runs of the wave have reached the last step and all files exist.
 
-        One that somebody deleted, since it was damaged, is made again from the last checkpoint.
+        A missing file, for example a damaged one that a user deleted, is recomputed from the last checkpoint.
         """
         if not (self.path / "done").exists():
             return False
@@ -58,7 +60,7 @@ class Wave:
 
     @property
     def started(self) -> bool:
-        """Whether its runs have been written down: from then on they stay together."""
+        """Whether its runs have been recorded; from then on they stay together."""
         return (self.path / "runs.json").exists()
 
     @property
@@ -67,19 +69,19 @@ class Wave:
         return self.path / "checkpoints"
 
     def start(self, environment: dict[str, Any]) -> None:
-        """Makes the directory; keeps the first environment and adds this one where it differs (a resumed wave)."""
+        """Create the directory; keep the first environment, and add this one if it differs (a resumed wave)."""
         known = self.environments
         if environment not in known:
             write_json(self.path / "environment.json", [*known, environment])
-        write_json(self.path / "runs.json", list(self.runs))  # last: only a wave that has it is seen
+        write_json(self.path / "runs.json", list(self.runs))  # last, as waves without this file are ignored
 
     def finish(self) -> None:
-        """Marks the wave as done; the very last thing that is written."""
+        """Mark the wave as done; must be written last."""
         write_json(self.path / "done", [*FILES, *([EXAMPLES] if (self.path / EXAMPLES).exists() else [])])
 
     @property
     def environments(self) -> list[dict[str, Any]]:
-        """What the wave was made with; more than one if it was resumed under another."""
+        """The environment in which the wave ran; several if it was resumed in another."""
         path = self.path / "environment.json"
         return read_json(path) if path.exists() else []
 
@@ -120,7 +122,7 @@ class CellDirectory:
 
     @property
     def lock(self) -> Path:
-        """The file to hold while training here."""
+        """The lock file to hold while training."""
         return self.path / "lock"
 
     def describe(self, description: dict[str, Any], own_code: Mapping[str, Code] = NOTHING) -> None:
@@ -137,16 +139,36 @@ class CellDirectory:
         code = changed_code(known, own_code)
         known.pop("own_code", None)
         if difference := code or first_difference(known, json.loads(json.dumps(description))):
-            raise ValueError(f"{self.path} was made with {difference}: choose another --out, or delete it")
+            raise ValueError(f"{self.path} was created with {difference}: choose another --out, or delete it")
 
     def description(self) -> dict[str, Any]:
-        """What `describe` wrote."""
+        """The description written by `describe`."""
         return read_json(self.path / "cell.json")
 
     def waves(self) -> list[Wave]:
-        """All waves, finished or not, in the order of their names."""
-        folders = sorted(self.path.glob("runs-*/runs.json"))
-        return [Wave(file.parent, tuple(read_json(file))) for file in folders]
+        """All waves, finished or not, in the order of their names; copies of one are none (see `ignored`).
+
+        Raises ValueError, naming both folders, where two waves hold the same run.
+        """
+        folders = [path for path in self._folders() if WAVE.fullmatch(path.name)]
+        waves = [Wave(folder, tuple(read_json(folder / "runs.json"))) for folder in folders]
+        holders: dict[str, Wave] = {}
+        for wave in waves:
+            for run in wave.runs:
+                other = holders.setdefault(json.dumps(run, sort_keys=True), wave)
+                if other is not wave:
+                    raise ValueError(f"{other.path} and {wave.path} hold the same run, {run}: delete one of the two")
+        return waves
+
+    def ignored(self) -> list[str]:
+        """A sentence for every folder of runs that is a copy, as file managers and sync tools make them."""
+        copies = [path for path in self._folders() if not WAVE.fullmatch(path.name)]
+        return [
+            f"{self.path.name}/{path.name} is ignored: it is named as a copy of a folder of runs" for path in copies
+        ]
+
+    def _folders(self) -> list[Path]:
+        return [file.parent for file in sorted(self.path.glob("runs-*/runs.json"))]
 
     def examples(self, split: str, metric: str) -> Examples | None:
         """What the examples of a split were measured at in the last evaluation of the finished runs: see
@@ -159,7 +181,7 @@ class CellDirectory:
         return Wave(self.path / f"runs-{digest}", tuple(runs))
 
     def missing(self, runs: Sequence[Identity]) -> list[Wave]:
-        """The waves still to be trained so that all `runs` are there: unfinished ones first, then a new one."""
+        """The waves that remain to be trained for these `runs`: unfinished ones first, then a new one."""
         waves = self.waves()
         pending = [run for run in runs if not any(run in wave.runs for wave in waves if wave.done)]
         unfinished = [wave for wave in waves if not wave.done and any(run in pending for run in wave.runs)]
@@ -167,13 +189,26 @@ class CellDirectory:
         return unfinished + ([self.wave(fresh)] if fresh else [])
 
     def clear(self) -> None:
-        """Deletes every wave, so that all runs are trained again."""
+        """Delete every wave, so that all runs are retrained."""
         for wave in self.waves():
             remove(wave.path)
 
     def sweep(self) -> None:
-        """Deletes what killed runners left here; the caller holds the lock."""
+        """Delete leftovers of killed runners; the caller holds the lock."""
         sweep(self.path.rglob(LEFTOVERS))
+
+
+def cell_directories(directory: Path) -> tuple[list[CellDirectory], list[str]]:
+    """The cells of a results directory, and a sentence for every folder that is a copy of one: its name is not that of
+    the cell it describes."""
+    cells, ignored = [], []
+    for path in sorted(directory.glob("cells/*/cell.json")):
+        folder = CellDirectory(path.parent)
+        if (name := folder.description().get("cell")) == path.parent.name:
+            cells.append(folder)
+        else:
+            ignored.append(f"cells/{path.parent.name} is ignored: it is a copy of the cell {name}")
+    return cells, ignored
 
 
 def changed_code(known: Mapping[str, Any], own_code: Mapping[str, Code], parts: Sequence[str] = PARTS) -> str | None:

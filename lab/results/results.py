@@ -1,4 +1,4 @@
-"""Reading the results of an experiment: one tidy table of all curves, with what they were made from."""
+"""Reads the results of an experiment: one tidy table of all curves, with descriptions of the cells."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from lab.results.cells import CellDirectory, Wave
+from lab.results import looks
+from lab.results.cells import CellDirectory, Wave, cell_directories
 from lab.results.examples import Examples
+from lab.results.looks import Look
 from lab.results.record import FILE, read_record
 
 MEASURED = ["step", "split", "metric", "value"]
@@ -15,11 +17,12 @@ MEASURED = ["step", "split", "metric", "value"]
 
 @dataclass(frozen=True)
 class Results:
-    """What a results directory holds.
+    """The contents of a results directory.
 
-    `rows` is tidy: experiment, cell, task, model, activation, one column an axis, seed, learning_rate, step, split,
+    `rows` is tidy: experiment, cell, task, model, activation, one column per axis, seed, learning_rate, step, split,
     metric, value. `timing` has cell, kind, runs, start_step, step, seconds, tokens. `experiment` is experiment.json,
-    `cells` the cells' descriptions, each with its `environment` and how many of its runs are `done`.
+    `cells` the cells' descriptions, each with its `environment` and how many of its runs are `done`. `ignored` names,
+    in sentences, folders that are copies.
     """
 
     directory: Path
@@ -27,10 +30,16 @@ class Results:
     cells: tuple[dict[str, Any], ...]
     rows: pd.DataFrame
     timing: pd.DataFrame
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def looks(self) -> tuple[Look, ...]:
+        """What was looked at so far. Raises ValueError if the log is damaged."""
+        return looks.read(self.directory)
 
     @property
     def tuning(self) -> "Results | None":
-        """The runs that chose the hyperparameters of every arm, which lie in a directory below; None without any."""
+        """The runs that selected the hyperparameters of every arm, in a subdirectory; None if there are none."""
         folder = self.directory / "tuning"
         return read(folder) if (folder / FILE).exists() else None
 
@@ -44,7 +53,7 @@ class Results:
 
     @property
     def reference_predictors(self) -> pd.DataFrame:
-        """Predictions without a network: task, predictor, metric, split, value; no rows where none is recorded."""
+        """Reference predictors: task, predictor, metric, split, value; empty if none is recorded."""
         recorded = [
             {"task": task, "predictor": name, **score}
             for task, scores in self.experiment.get("reference_predictors", {}).items()
@@ -54,22 +63,22 @@ class Results:
 
 
 def read(directory: Path) -> Results:
-    """Reads a results directory, finished or not.
+    """Read a results directory, finished or not.
 
-    Raises FileNotFoundError if it is none, ValueError if a file in it is damaged or nothing has been measured yet.
+    Raises FileNotFoundError if it is not one, ValueError if a file is damaged or nothing has been measured yet.
     """
     experiment = read_record(directory)
-    folders = [CellDirectory(path.parent) for path in sorted(directory.glob("cells/*/cell.json"))]
+    folders, ignored = cell_directories(directory)
     cells = tuple(_cell(folder) for folder in folders)
     rows = [_rows(experiment, folder.description(), wave) for folder in folders for wave in _measured(folder)]
     if not rows:
-        raise ValueError(f"{directory} holds no measurements yet: run the experiment first")
+        raise ValueError(f"{directory} has no measurements yet: run the experiment first")
     timing = [
         wave.timing().assign(cell=folder.description()["cell"]) for folder in folders for wave in _measured(folder)
     ]
-    return Results(
-        directory, experiment, cells, pd.concat(rows, ignore_index=True), pd.concat(timing, ignore_index=True)
-    )
+    ignored += [sentence for folder in folders for sentence in folder.ignored()]
+    together = (pd.concat(rows, ignore_index=True), pd.concat(timing, ignore_index=True))
+    return Results(directory, experiment, cells, *together, ignored=tuple(ignored))
 
 
 def _measured(folder: CellDirectory) -> list[Wave]:

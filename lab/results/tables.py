@@ -1,4 +1,4 @@
-"""Parquet tables, written whole or not at all."""
+"""Parquet tables, written atomically."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ from lab.files.atomic import write_bytes
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Writes a table as Parquet."""
+    """Write a table as Parquet."""
     write_bytes(path, table.to_parquet(index=False))
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Reads a Parquet table.
+    """Read a Parquet table.
 
-    Raises ValueError, naming the file, if it is truncated or no Parquet file; FileNotFoundError if it is missing.
+    Raises ValueError, naming the file, if it is truncated or not a Parquet file; FileNotFoundError if it is missing.
     """
     try:
         return pd.read_parquet(path)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        raise ValueError(f"{path} is damaged ({str(error).splitlines()[0]}): delete it to have it made again") from None
+        raise ValueError(f"{path} is damaged ({str(error).splitlines()[0]}): delete it to recompute it") from None

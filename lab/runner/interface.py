@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lab.experiment.budget import Budget
     from lab.experiment.experiment import Cell, Experiment, Named
     from lab.results.results import Results
+    from lab.runner.gate import Decision
     from lab.runner.mode import Mode
     from lab.runner.planning import Plan
     from lab.runner.session import Session
@@ -30,12 +31,19 @@ if TYPE_CHECKING:
     from models.pretrained import Inspection
 
 
-def run(experiment: Experiment | str, out: str | Path | None = None, sequential: bool = False, **mode: Any) -> Results:
+def run(
+    experiment: Experiment | str,
+    out: str | Path | None = None,
+    sequential: bool = False,
+    plan: str | Path | None = None,
+    **mode: Any,
+) -> Results:
     """Trains what is missing of an experiment (a value, a name or a file), writes the report, returns the results.
 
     Results go to `out`, results/<name> unless given. An experiment that tunes trains the grid of every arm first, in
     `out`/tuning; `out`/matched.json, if it is there (see `match`), gives every arm its steps. `sequential` adds seeds
-    until every arm is decided or all are used (see `lab.runner.sequential`). `mode` are fields of
+    until every arm is decided or all are used (see `lab.runner.sequential`). `plan` is a file that says what is to be
+    compared (`lab.results.analysis_plan`), hashed into the results before anything is trained. `mode` are fields of
     `lab.runner.mode.Mode`: execution, shards, data_on, retrain, track, profile, quiet. Started on several hosts (see
     `lab.training.distributed.join`), all compute and the first writes. Raises ValueError for bad input, before anything
     is compiled, and OSError where the results cannot be written.
@@ -47,9 +55,11 @@ def run(experiment: Experiment | str, out: str | Path | None = None, sequential:
     asked = _found(experiment)
     if sequential:
         looks.check(asked)
-    session = _session(asked, out, Mode(**mode))
+    session = _session(asked, out, Mode(**mode), plan)
     directory, train = session.directory, session.train
-    chosen, _ = tuning.tuned(matching.matched(asked, directory), directory, train)
+    chosen, table = tuning.tuned(matching.matched(asked, directory), directory, train)
+    if asked.tuning.learning_rates and table is None and not session.mode.quiet:
+        print(f"{directory} was begun at one learning rate and goes on at it; another --out tunes", file=sys.stderr)
     return looks.run_sequentially(chosen, directory, train) if sequential else train(chosen, directory)
 
 
@@ -66,7 +76,8 @@ def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: boo
         raise ValueError(f"{asked.name} tunes nothing: give --tuning.learning-rates, the grid for every arm")
     session = _session(asked, out, Mode(quiet=quiet))
     _, table = tuning.tuned(asked, session.directory, session.train)
-    assert table is not None  # it tunes
+    if table is None:
+        raise ValueError(f"{session.directory} was begun at one learning rate and goes on at it: choose another --out")
     return table
 
 
@@ -80,12 +91,13 @@ def match(experiment: Experiment | str, out: str | Path | None = None) -> list[d
     return matching.match(session.experiment, session.directory, session.mode)
 
 
-def _session(asked: Experiment, out: str | Path | None, mode: Mode) -> Session:
+def _session(asked: Experiment, out: str | Path | None, mode: Mode, plan: str | Path | None = None) -> Session:
     """The experiment checked, and ready to be trained in the folder of its results."""
     from lab.data import catalogue
-    from lab.runner import session
+    from lab.runner import record, session
 
-    return session.start(asked, _folder(asked, out), mode, command_line(), catalogue.reference_predictors)
+    file = None if plan is None else record.plan_file(Path(plan))
+    return session.start(asked, _folder(asked, out), mode, command_line(), catalogue.reference_predictors, file)
 
 
 def _found(experiment: Experiment | str) -> Experiment:
@@ -117,12 +129,33 @@ def load(directory: str | Path) -> pd.DataFrame:
     return results.read(Path(directory)).rows
 
 
-def compare(directory: str | Path, baseline: str | None = None, metric: str | None = None) -> Comparison:
-    """The paired comparison of all activations with the baseline: see `lab.comparison.comparison.compare`."""
-    from lab.comparison import comparison
+def compare(
+    directory: str | Path,
+    baseline: str | None = None,
+    metric: str | None = None,
+    split: str | None = None,
+    step: int | None = None,
+    axis: str | None = None,
+) -> Comparison:
+    """The paired comparison of all activations with the baseline: see `lab.comparison.comparison.compare`.
+
+    It is written down in the folder as a look (`lab.results.looks`). A report of another comparison than the
+    experiment's own goes beside the experiment's report: `lab.report.report.write_beside`.
+    """
+    from lab.comparison import comparison, looks
     from lab.results import results
 
-    return comparison.compare(results.read(Path(directory)), baseline, metric)
+    found = results.read(Path(directory))
+    compared = comparison.compare(found, baseline, metric, split, step, axis=axis)
+    looks.record(found, compared)
+    return compared
+
+
+def gate(directory: str | Path, other: str | Path | None = None, plan: str | Path | None = None) -> Decision:
+    """Whether results pass a plan's rules, or `other` results those of `directory`: see `lab.runner.gate.gate`."""
+    from lab.runner import gate as gates
+
+    return gates.gate(Path(directory), None if other is None else Path(other), None if plan is None else Path(plan))
 
 
 def noise(directory: str | Path) -> tuple[Setting, ...]:

@@ -3,20 +3,22 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lab.experiment.experiment import Cell, Experiment, grid
-from lab.experiment.serialization import canonical, ours
+from lab.experiment.serialization import ours
 from lab.files.atomic import LEFTOVERS, read_json, sweep, write_json
 from lab.files.locks import lock
 from lab.results.cells import CellDirectory, changed_code, first_difference
 from lab.results.environment import commit
+from lab.results.looks import read as looks_of
 from lab.results.record import FILE, read_record
+from lab.runner.record import PlanFile, as_json, overrides, record
 from lab.training.train import Dataset
 from models.activations import ACTIVATIONS, Activation, activation
 
+NOT_FILES = ("lock", ".DS_Store", "Thumbs.db", "desktop.ini")  # a runner's lock, and what file managers leave
 RESULT_FILES = ("experiment.json", "cells", "tuning", "matched.json")  # any of them tells a folder of results
 
 
@@ -26,11 +28,13 @@ def prepare(
     command: str,
     predictors: dict[str, Any] | None = None,
     looks: Sequence[int] = (),
+    file: PlanFile | None = None,
 ) -> None:
     """Writes `experiment.json`, or adds to it the seeds and axes that are new; before anything is trained.
 
     `predictors` are the reference predictors: name of the task -> predictor -> its metric, split and value.
-    `looks` are the first and the last number of seeds at which arms are compared, if that decides how many are trained.
+    `looks` are the first and the last number of seeds at which arms are compared, if that decides how many are trained,
+    `file` a plan that was written beforehand.
     Raises ValueError if the directory holds an experiment with another task, model or settings, or an arm with other
     fields of its own, OSError if it cannot be written.
     """
@@ -45,7 +49,8 @@ def prepare(
                 f"choose another --out, or delete it"
             )
         _check_overrides(experiment, known.get("overrides", []), directory)
-        write_json(path, _record(experiment, known, command, predictors or {}, list(looks)))
+        looked = bool(looks_of(directory))
+        write_json(path, record(experiment, known, command, predictors or {}, looks, looked, file))
 
 
 def check_data(cells: Sequence[Cell], directory: Path, load: Callable[[Any], Dataset], retrain: bool) -> None:
@@ -136,19 +141,19 @@ def _foreign(directory: Path, ours: Sequence[str]) -> bool:
     """Whether a folder has files, but none of a runner's; one killed at the very start leaves a lock and leftovers."""
     if not directory.exists() or any((directory / name).exists() for name in ours):
         return False
-    return any(path.name != "lock" and not path.match(LEFTOVERS) for path in directory.iterdir())
+    return any(path.name not in NOT_FILES and not path.match(LEFTOVERS) for path in directory.iterdir())
 
 
 def _check_overrides(experiment: Experiment, known: list[dict[str, Any]], directory: Path) -> None:
     """Raises ValueError where an arm that is there already was trained with other overrides than it has now, such as
     another tuned learning rate, or none."""
-    asked = [_as_json([("activation", cell.activation), *cell.axes]) for cell in grid(experiment)]
+    asked = [as_json([("activation", cell.activation), *cell.axes]) for cell in grid(experiment)]
     for path in sorted(directory.glob("cells/*/cell.json")):
         made = read_json(path)
         arm = {"activation": made["model"]["activation"], **made["axes"]}
         before, now = (
             _fields_of(made["activation"], arm, known),
-            _fields_of(made["activation"], arm, _overrides(experiment)),
+            _fields_of(made["activation"], arm, overrides(experiment)),
         )
         if arm in asked and (difference := first_difference(before, now)) is not None:
             raise ValueError(
@@ -161,42 +166,3 @@ def _fields_of(name: str, arm: dict[str, Any], overrides: list[dict[str, Any]]) 
     """The fields that are overridden for an arm."""
     named = {**arm, "activation": name}
     return {path: value for one in overrides if one["arm"] == named for path, value in one["fields"].items()}
-
-
-def _overrides(experiment: Experiment) -> list[dict[str, Any]]:
-    return [{"arm": _as_json(one.arm), "fields": _as_json(one.fields)} for one in experiment.overrides]
-
-
-def _as_json(items: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Pairs of name and value as JSON."""
-    return {name: canonical(value) for name, value in items}
-
-
-def _record(
-    experiment: Experiment, known: dict[str, Any], command: str, predictors: dict[str, Any], looks: list[int]
-) -> dict[str, Any]:
-    return {
-        "name": experiment.name,
-        "question": experiment.question,
-        "baseline": experiment.reference,
-        "metric": experiment.metric,
-        "split": experiment.split,
-        "level": experiment.level,
-        "steps": experiment.settings.steps,
-        "axes": _union(known.get("axes", []), experiment.axis_names),
-        "seeds": _union(known.get("seeds", []), experiment.seeds),
-        "cells": {**known.get("cells", {}), **{cell.name: len(cell.runs) for cell in grid(experiment)}},
-        "overrides": _union(known.get("overrides", []), _overrides(experiment)),
-        "margin": experiment.margin,
-        "target": experiment.target,
-        "looks": looks or known.get("looks", []),
-        "published": dict(experiment.published),
-        "reference_predictors": {**known.get("reference_predictors", {}), **predictors},
-        "command": command,
-        "created": known.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
-        "definition": experiment.definition,
-    }
-
-
-def _union(old: list[Any], new: Any) -> list[Any]:
-    return [*old, *(value for value in new if value not in old)]

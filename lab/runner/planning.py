@@ -176,7 +176,7 @@ def pilot_of(experiment: Experiment) -> Experiment:
 
 
 def final_evaluation(option: Option, examples: int) -> float:
-    """The value of `settings.final_evaluation` by which so many examples are evaluated at the last step."""
+    """The value of `settings.final_evaluation` that evaluates this number of examples at the last step."""
     return (examples + 0.5) * len(EVALUATED) / (TRAINING_PASSES * option.steps * option.batch_size)
 
 
@@ -286,7 +286,7 @@ def _arms(option: Option) -> list[Any]:
 
 
 def _seeds(experiment: Experiment, number: int) -> tuple[int, ...]:
-    """So many seeds, none of the tuning's or the pilot's among them."""
+    """This number of seeds, excluding those of the tuning and the pilot."""
     others = {*experiment.tuning.seeds, *pilot_of(experiment).seeds}
     return tuple(seed for seed in range(number + len(others)) if seed not in others)[:number]
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from lab.comparison.comparison import Comparison, compare
 from lab.experiment.experiment import Experiment, activation
+from lab.results.directions import split_metric
 from lab.results.results import Results
+from lab.runner.record import directions
 
 FIRST = 4  # pairs at the first look: with fewer, t's critical values are so large that hardly anything is resolved
 AT_ONCE = 2  # seeds from look to look
@@ -15,10 +17,16 @@ Train = Callable[[Experiment, Path, tuple[int, ...]], Results]
 
 
 def check(experiment: Experiment) -> None:
-    """Raises ValueError for an experiment of fewer seeds than the first look takes."""
+    """Raises ValueError for fewer seeds than the first look takes, and for a metric without a direction."""
     if len(experiment.seeds) < FIRST:
         raise ValueError(
             f"seeds are {len(experiment.seeds)}: to stop when resolved, give at least {FIRST}, as many as may be"
+        )
+    metric, _ = split_metric(experiment.metric)
+    if metric not in directions(experiment):
+        raise ValueError(
+            f"metric is '{metric}', of which nobody has declared whether more or less is better, so that no arm can be "
+            f"resolved: name it in the task's directions, or ask for {metric}:max or {metric}:min"
         )
 
 

@@ -2,21 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from lab.comparison.comparison import Comparison, compare
 from lab.experiment.experiment import Cell, Experiment, grid
 from lab.files.locks import lock
 from lab.probes.machine import matmul_rate
 from lab.report import report
 from lab.results import results
+from lab.results.directions import split_metric
 from lab.results.environment import commit
 from lab.results.results import Results
 from lab.runner import dispatch, plan, tracking
 from lab.runner.mode import Mode
 from lab.runner.progress import Progress
+from lab.runner.record import PlanFile
 from lab.training import distributed
 from lab.training.runs import use_all_cores, use_compilation_cache
 
@@ -35,6 +39,8 @@ class Session:
     """What makes the results again."""
     predictors: dict[str, Any]
     """Reference predictors: name of the task -> predictor -> its metric, split and value."""
+    plan_file: PlanFile | None = None
+    """What somebody planned beforehand."""
 
     def train(self, experiment: Experiment, directory: Path, looks: Sequence[int] = ()) -> Results:
         """Trains what is missing of an experiment in a directory and writes the report; gives the results.
@@ -44,7 +50,9 @@ class Session:
         cells, mode, console = grid(experiment), self.mode, _console(self.mode)
         distributed.on_process_zero(lambda: plan.check_data(cells, directory, dispatch.load, mode.retrain))
         distributed.on_process_zero(lambda: plan.check_code(cells, directory, dispatch.load))
-        distributed.on_process_zero(lambda: plan.prepare(experiment, directory, self.command, self.predictors, looks))
+        file = self.plan_file if directory == self.directory else None  # tuning runs answer nothing
+        prepare = partial(plan.prepare, experiment, directory, self.command, self.predictors, looks, file)
+        distributed.on_process_zero(prepare)
         if not mode.retrain:
             _tell_of_other_commits(cells, directory, console)
         peak = matmul_rate() if console.is_terminal else None
@@ -53,11 +61,18 @@ class Session:
             dispatch.dispatch(cells, directory, mode, mode.retrain, watch, mode.profile)
         if mode.profile:
             console.print(traces(directory))
-        distributed.on_process_zero(lambda: _finish(directory, mode.track))
+        distributed.on_process_zero(lambda: _finish(experiment, directory, mode.track))
         return results.read(directory)
 
 
-def start(experiment: Experiment, directory: Path, mode: Mode, command: str, predictors: Predictors) -> Session:
+def start(
+    experiment: Experiment,
+    directory: Path,
+    mode: Mode,
+    command: str,
+    predictors: Predictors,
+    plan_file: PlanFile | None = None,
+) -> Session:
     """Joins the other processes, if there are any, and checks everything that can be before anything is compiled.
 
     Raises ValueError for bad input, OSError where the data or the folder are not to be had.
@@ -71,7 +86,8 @@ def start(experiment: Experiment, directory: Path, mode: Mode, command: str, pre
     for cell in grid(experiment):
         mode.check(cell.settings)
     plan.check_folder(directory)
-    return Session(experiment, directory, mode, command, predictors_of(experiment, predictors, _console(mode)))
+    known = predictors_of(experiment, predictors, _console(mode))
+    return Session(experiment, directory, mode, command, known, plan_file)
 
 
 def predictors_of(experiment: Experiment, predictors: Predictors, console: Console) -> dict[str, Any]:
@@ -106,10 +122,27 @@ def _tell_of_other_commits(cells: list[Cell], directory: Path, console: Console)
         console.print(f"{name}: made by commit {', '.join(commits)}, this is {commit()}; --retrain makes it again")
 
 
-def _finish(directory: Path, track: bool) -> None:
-    """Writes what is made of all cells together."""
+def asked_comparison(experiment: Experiment, found: Results) -> Comparison | None:
+    """The comparison that an experiment asks for, if it is another than that of the folder's report."""
+    metric, _ = split_metric(experiment.metric)
+    asked = {"baseline": experiment.reference, "metric": metric, "split": experiment.split}
+    if asked == {name: found.experiment[name] for name in asked}:
+        return None
+    return compare(found, experiment.reference, experiment.metric, experiment.split)
+
+
+def _finish(experiment: Experiment, directory: Path, track: bool) -> None:
+    """Writes what is made of all cells together; of another comparison than the report's, a report beside it."""
     with lock(plan.results_lock(directory), wait=True):
         found = results.read(directory)
         if track:
             tracking.write(found)
-        report.write(found, peak=matmul_rate())
+        peak = matmul_rate()
+        try:
+            other = asked_comparison(experiment, found)
+        except ValueError:  # nothing to compare yet
+            return
+        if other is None:
+            report.write(found, peak=peak)
+        else:
+            report.write_beside(found, other, peak)

@@ -1,6 +1,7 @@
 """Studies and the figures of papers: their experiments trained, their networks measured, their pages written."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def carry_out(study: Any, budget: Budget, folder: Path, train: Train, only: Sequ
     if only:
         raise ValueError(f"--only is {' '.join(only)}: {study.name} has no parts to choose from")
     check(study, budget)
-    found = {one.name: train(one, folder / one.name) for one in study.experiments(budget)}
+    found = {one.name: _marked(train(one, folder / one.name), budget) for one in study.experiments(budget)}
     measured = study.measurements(budget, _evaluate(folder))
     for name, rows in measured.items():
         Excerpt(rows, {}).write(folder / "measured", name)
@@ -36,6 +37,11 @@ def carry_out(study: Any, budget: Budget, folder: Path, train: Train, only: Sequ
     made = {name: of_results(results) for name, results in found.items()}
     reports = {name: report.parts(results) for name, results in found.items()}
     return study_page.write(folder, study.question, findings.sections, made, {}, study.name, findings.verdicts, reports)
+
+
+def _marked(results: Results, budget: Budget) -> Results:
+    """Results that know their budget, of which a report warns."""
+    return replace(results, experiment={**results.experiment, "budget": budget})
 
 
 def _reproduce(paper: Paper, budget: Budget, chosen: Sequence[str], folder: Path, train: Train) -> Path:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from lab.comparison import tuning
 from lab.experiment.experiment import Experiment, tuning_of, with_overrides
+from lab.results.record import FILE
 from lab.results.results import Results
 
 Train = Callable[[Experiment, Path], Results]
@@ -15,10 +16,13 @@ Train = Callable[[Experiment, Path], Results]
 def tuned(experiment: Experiment, directory: Path, train: Train) -> tuple[Experiment, pd.DataFrame | None]:
     """The experiment with what was chosen for each arm, and the table of the search; itself if nothing is to be tuned.
 
+    Results that were begun at one rate go on at it, as those of an older version of an experiment that tunes by now.
+
     `train(experiment, directory)` trains what is missing; the tuning runs lie in a results directory of their own,
     DIRECTORY/tuning.
     """
-    if not experiment.tuning.learning_rates:
+    begun_untuned = (directory / FILE).exists() and not (directory / "tuning").exists()
+    if not experiment.tuning.learning_rates or begun_untuned:
         return experiment, None
     table = tuning.tuned(train(tuning_of(experiment), directory / "tuning"))
     return with_overrides(experiment, tuning.choices(table)), table

@@ -1,4 +1,4 @@
-"""The contract between what is learned and how: the Task protocol, and the keys of a run."""
+"""The interface between tasks and training: the Task protocol, and the random streams of a run."""
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum
@@ -14,7 +14,7 @@ from lab.data.dataset import Dataset
 
 
 class Stream(IntEnum):
-    """What a run draws at random, each from keys of its own. The numbers are part of every result: never renumber."""
+    """The random streams of a run, each with its own keys. The numbers are part of every result: never renumber."""
 
     INIT = 0
     BATCH = 1
@@ -26,7 +26,7 @@ Values = TypeVar("Values")
 
 @runtime_checkable
 class Task(Protocol):
-    """What is learned: examples, the order they come in, the objective, the metrics.
+    """What is learned: examples, their order, the objective and the metrics.
 
     Implementations are frozen, hashable dataclasses of plain values, so that a task can be a static argument of a
     jitted function and its fields can be an experiment's axes. `batch`, `inputs`, `loss` and `metrics` are pure and run
@@ -37,13 +37,21 @@ class Task(Protocol):
     """
 
     @property
+    def directions(self) -> Mapping[str, str]:
+        """Metric -> "min" or "max", what is better; one that is not named gets no verdict. The loss is minimized.
+
+        A class attribute, `directions = {"auc": "max"}`, will do.
+        """
+        ...
+
+    @property
     def name(self) -> str:
         """The task in tables."""
         ...
 
     @property
     def tokens_per_example(self) -> int:
-        """What throughput counts in one example: the tokens that are read, or where an example is one thing, itself."""
+        """Unit of throughput per example: the tokens that are read, or 1 if an example is a single item."""
         ...
 
     def load(self, data_dir: Path | None = None) -> Dataset:
@@ -51,7 +59,7 @@ class Task(Protocol):
         ...
 
     def check(self, dataset: Dataset) -> None:
-        """Raises ValueError when the task's fields do not fit the dataset."""
+        """Raises ValueError if the task's fields do not fit the dataset."""
         ...
 
     def batch(self, arrays: Mapping[str, Array | np.ndarray], seed: Any, step: Any, batch_size: int) -> dict[str, Any]:
@@ -79,11 +87,11 @@ class Task(Protocol):
         ...
 
     def metrics(self, outputs: Array, batch: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
-        """Of an evaluation batch: metric -> (sum, weight), to be added over batches and divided."""
+        """Metrics of an evaluation batch, as (sum, weight), to be summed over batches and divided."""
         ...
 
     def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
-        """The means over a split together with the metrics derived from them."""
+        """The means over a split, together with metrics derived from them."""
         ...
 
 
@@ -129,11 +137,11 @@ def final_batches(
 
 
 def of_each_token(function: Callable[..., Values], outputs: Any, *fields: Array) -> Values:
-    """`function(logits [*tokens, vocab], *fields [*tokens]) -> [*tokens]`, or a tree of such arrays; a model whose
-    logits are too many to be formed at once has it mapped over portions of them, each formed once."""
+    """Apply `function(logits [*tokens, vocab], *fields [*tokens]) -> [*tokens]`, or a tree of such arrays; chunked
+    logits (`Logits`) are mapped over, each chunk computed once."""
     return outputs.map_tokens(function, *fields) if hasattr(outputs, "map_tokens") else function(outputs, *fields)
 
 
 def stream_key(seed: int | Integer[Array, ""], stream: Stream, step: int | Integer[Array, ""] = 0) -> Key[Array, ""]:
-    """The PRNG key of a stream at a step. Nothing of the model enters, so that arms with the same seed are paired."""
+    """The PRNG key of a stream at a step. It does not depend on the model, so arms with the same seed are paired."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(stream)), step)

@@ -44,13 +44,13 @@ def train(
     profile: Path | None = None,
     initialize: Initialize | None = None,
 ) -> None:
-    """Trains what is missing of `runs` in the cell's directory; returns at once if nothing is.
+    """Train the missing ones of `runs` in the cell's directory; returns at once if none is missing.
 
-    A killed call is continued by the next one, from its last checkpoint, and gives the same numbers as one that was
-    never interrupted (on one CPU bit for bit). Runs that the devices cannot hold at once go through in waves.
-    `watch` is called after every evaluation with its step and its rows. `placement` says how the devices are used.
-    A few steps of the first wave are traced into the folder `profile`, if one is given. `initialize` gives the initial
-    parameters of a run, NumPy arrays, where they are not drawn from its seed.
+    After an interruption, the next call continues from the last checkpoint, with the same results as without
+    interruption (bitwise on one CPU). Runs that do not fit on the devices at once are trained in waves.
+    `watch` is called after every evaluation with its step and rows. `placement` describes the use of devices.
+    A few steps of the first wave are traced into the folder `profile`, if given. `initialize` returns the initial
+    parameters of a run, as NumPy arrays, if they are not drawn from its seed.
     Raises OSError (disk full, read-only folder) and ValueError (damaged checkpoint, too little memory for a single
     run), each naming the file or the number.
     """
@@ -83,8 +83,8 @@ def _pending(cell: CellDirectory, identities: list[Identity]) -> dict[str, Any] 
 
 
 def _largest(make: Callable[..., Program], runs: Sequence[Run], whole: Execution) -> Program:
-    """The program of as many runs as the devices can hold at once, of all if possible."""
-    share = math.ceil(len(runs) / whole.devices)  # runs that a device has
+    """The program for the largest number of runs that the devices can hold at once, all if possible."""
+    share = math.ceil(len(runs) / whole.devices)  # runs per device
     available = _available(whole)
 
     @lru_cache
@@ -94,17 +94,17 @@ def _largest(make: Callable[..., Program], runs: Sequence[Run], whole: Execution
     def needed(share: int) -> int:
         try:
             return of(share).device_bytes
-        except jax.errors.JaxRuntimeError as error:  # a TPU's compiler refuses what does not fit
+        except jax.errors.JaxRuntimeError as error:  # a TPU's compiler rejects programs that do not fit
             if share == 1 or "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            return 2 * available  # nobody knows: about half as many are tried next
+            return 2 * available  # unknown: about half as many are tried next
 
     found = memory.most(share, needed, available)
     return of(math.ceil(share / math.ceil(share / found)))  # waves of equal size
 
 
 def _available(execution: Execution) -> int:
-    """Bytes of a device, as the first host finds them: programs are the same on all."""
+    """Bytes of a device on the first host, since programs are the same on all hosts."""
     return distributed.on_process_zero(lambda: memory.capacity(execution.local_devices))
 
 
@@ -144,7 +144,7 @@ def _train_wave(
 
 
 def _initial_state(program: Program, wave: Wave, initialize: Initialize | None) -> Any:
-    """The states at step 0, with parameters as `initialize` gives them; optimizer states do not depend on them."""
+    """The states at step 0, with parameters from `initialize`, on which optimizer states do not depend."""
     state = program.init()
     if initialize is None:
         return state
@@ -180,10 +180,10 @@ def _finish(wave: Wave, rows: list[Row], examples: bytes | None, clock: Clock) -
 
 
 def _resumed(started: dict[str, Any] | None, runs: int, placement: Placement) -> Execution:
-    """What a wave was started with, as far as the devices still suffice, whatever is asked now: other sums round
-    differently, and a resumed wave is to equal an uninterrupted one.
+    """The execution with which a wave was started, if the devices still suffice, whatever is requested now: other sums
+    round differently, and a resumed wave must equal an uninterrupted one.
     """
-    if started is None:  # somebody deleted environment.json
+    if started is None:  # environment.json was deleted
         return Execution.choose(placement.execution, runs, shards=placement.shards)
     execution = Execution(**started)
     now = Execution.choose(execution.kind, min(runs, execution.devices), shards=execution.shards)

@@ -1,0 +1,88 @@
+"""What an axis does by itself, and what it does to one activation more than to the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lab.comparison.outcomes import label, plain
+from lab.comparison.question import Question
+from lab.comparison.verdict import Pairs, findings
+from lab.files.choices import check_choice
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The effect of changing an axis from `reference` to `value`, everything else equal, paired by seed.
+
+    A main effect (`activation` None) is the mean over all activations; an interaction is the effect on one activation
+    minus that on the baseline. `setting` are the other axes. Verdicts are "better" and "worse" as those of arms; of an
+    interaction, whether the change does more good to the activation than to the baseline, or less.
+    """
+
+    axis: str
+    value: Any
+    reference: Any
+    activation: str | None
+    setting: dict[str, Any]
+    n: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+    verdict: str
+
+    @property
+    def label(self) -> str:
+        """The effect in words."""
+        setting = label({"activation": "", **self.setting}).strip()
+        words = f"{self.axis}: {self.reference} → {self.value}{f' {setting}' if setting else ''}"
+        return words if self.activation is None else f"{words}, more for {self.activation}"
+
+
+def effects(runs: pd.DataFrame, axis: str, axes: list[str], question: Question) -> tuple[Effect, ...]:
+    """Main effects and interactions of an axis, as one family: each value against the first one.
+
+    `runs` is the table of `lab.comparison.outcomes.ends`; `axis` the name of a column of it, or a dotted path that ends
+    in one. Raises ValueError for an axis that the results do not have, or that has a single value.
+    """
+    axis = axis.rpartition(".")[2]
+    check_choice("axis", axis, axes)
+    values = list(dict.fromkeys(map(plain, runs[axis])))
+    if len(values) < 2:
+        raise ValueError(f"axis is '{axis}', but all runs have {values[0]} of it: there is nothing to compare")
+    others = [name for name in axes if name != axis]
+    found, pairs = [], []
+    for setting, frame in runs.groupby(others, dropna=False, sort=False) if others else [((), runs)]:
+        about = dict(zip(others, map(plain, setting), strict=True))
+        by_value = {
+            plain(value): one.pivot_table(index="seed", columns="activation", values="value", dropna=False)
+            for value, one in frame.groupby(axis, dropna=False, sort=False)
+        }
+        for value in values[1:]:
+            if value in by_value and values[0] in by_value:
+                change = by_value[value] - by_value[values[0]]  # [seed, activation]; nan where a run is absent
+                for activation, differences in _contrasts(change, question.baseline):
+                    found.append((value, activation, about))
+                    pairs.append(Pairs(tuple(map(int, differences.index)), differences.to_numpy(), (len(differences),)))
+    told = findings(pairs, question, len(pairs))
+    return tuple(
+        Effect(axis, value, values[0], activation, about, len(pair.trained), one.evidence.mean, one.low, one.high,
+               one.evidence.single_p, one.p_adjusted, one.verdict)
+        for (value, activation, about), pair, one in zip(found, pairs, told, strict=True)
+    )  # fmt: skip
+
+
+def _contrasts(change: pd.DataFrame, baseline: str) -> Iterator[tuple[str | None, pd.Series]]:
+    """Of a change's effects by seed and activation the mean, and each activation's minus the baseline's.
+
+    A seed at which any run is absent or diverged is in no mean, for it would be one over other activations.
+    """
+    yield None, change.mean(axis=1, skipna=False)
+    for activation in change.columns.drop(baseline, errors="ignore"):
+        if baseline in change:
+            yield str(activation), change[activation] - change[baseline]

@@ -1,0 +1,47 @@
+"""Which looks at an arm's pairs count: those at which fewer of its seeds were there than now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from lab.results.looks import Look, add
+from lab.results.record import FILE
+
+if TYPE_CHECKING:
+    from lab.comparison.comparison import Comparison
+    from lab.results.results import Results
+
+
+def seen(comparison: Comparison) -> Look:
+    """What somebody sees who sees this comparison."""
+    seeds = {arm.key: tuple(sorted(arm.seeds)) for arm in comparison.arms}
+    return Look(comparison.baseline, comparison.metric, comparison.split, comparison.step, seeds)
+
+
+def record(results: Results, comparison: Comparison) -> str | None:
+    """Record that a comparison was seen; returns a sentence if that is impossible, as in a read-only folder."""
+    if not (results.directory / FILE).is_file():  # rows alone, or results that are in no folder
+        return None
+    try:
+        add(results.directory, seen(comparison))
+    except OSError as error:
+        return f"this look is not written down: {error.strerror}: {error.filename}"
+    return None
+
+
+def ordered(
+    earlier: Sequence[Look], key: str, seeds: Sequence[int], diverged: Collection[int]
+) -> tuple[list[int], tuple[int, ...]]:
+    """An arm's paired seeds in the order in which they were seen, and the numbers of pairs, of those that trained, at
+    every look, the last one now.
+
+    Whatever metric was looked at counts, for metrics of one run go together. Looks at fewer than 2 trained pairs showed
+    no test.
+    """
+    order: list[int] = []
+    ends: list[int] = []
+    for shown in [*(look.seeds.get(key, ()) for look in earlier), seeds]:
+        order += [seed for seed in sorted(shown) if seed in seeds and seed not in order]
+        ends.append(sum(seed not in diverged for seed in order))
+    return order, tuple(dict.fromkeys(end for end in ends if end >= 2))

@@ -1,0 +1,96 @@
+"""What is compared with what: the experiment's own question, or another one that is asked of its results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from lab.files.choices import nearest
+from lab.results.directions import Direction, checked, direction_of, split_metric
+
+if TYPE_CHECKING:
+    from lab.results.results import Results
+
+Hold = Literal["each", "all", "selected"]
+"""Whether intervals hold for each arm by itself, for all at once, or for those that are better, worse or equivalent."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """By which metric, on which split and against which baseline arms are compared, and when a difference counts."""
+
+    baseline: str
+    metric: str
+    direction: Direction | None
+    split: str
+    level: float = 0.95
+    margin: float | None = None
+    hold: Hold = "each"
+    planned_looks: tuple[int, int] | None = None
+    """The first and last number of seeds at which arms are looked at, where the results decide how many are trained."""
+
+    @property
+    def sign(self) -> float:
+        """Turns a value into a loss, of which less is better."""
+        return -1.0 if self.direction == "max" else 1.0
+
+
+def question(
+    results: Results,
+    baseline: str | None = None,
+    metric: str | None = None,
+    split: str | None = None,
+    level: float | None = None,
+) -> Question:
+    """What is asked of the results: what is given, and else the experiment's own.
+
+    `metric` may say what is better, "auc:max". Raises ValueError, in one sentence, for what the rows do not hold, and
+    for a direction that contradicts the task's.
+    """
+    record, rows = results.experiment, results.rows
+    own = record.get("metric", "loss")
+    name, direction = split_metric(own if metric is None else metric)
+    name = _known("metric", name, rows["metric"])
+    known = direction_of(name, record)
+    checked(name, direction, {} if known is None else {name: known})
+    split = _known("split", split or record.get("split", "validation"), rows.loc[rows["metric"] == name, "split"])
+    looks = record.get("looks") or None
+    return Question(
+        baseline=_known("baseline", baseline or record.get("baseline"), rows["activation"]),
+        metric=name,
+        direction=direction or known,
+        split=split,
+        level=record.get("level", 0.95) if level is None else level,
+        margin=record.get("margin") if name == own else None,  # it is in the unit of that metric
+        hold=record.get("intervals", "each"),
+        planned_looks=(looks[0], looks[1]) if looks else None,
+    )
+
+
+def last_common_step(measured: pd.DataFrame, axes: list[str]) -> int:
+    """The last step that all arms have reached. Raises ValueError where there is none."""
+    steps = [set(frame["step"]) for _, frame in measured.groupby(["activation", *axes], dropna=False)]
+    common = set.intersection(*steps)
+    if not common:
+        raise ValueError("step is not given, and there is none that all arms have reached")
+    return int(max(common))
+
+
+def recorded_step(step: int, measured: pd.DataFrame) -> int:
+    """The step itself. Raises ValueError, naming the nearest, where nothing was measured there."""
+    recorded = np.sort(measured["step"].unique())
+    if step not in recorded:
+        near = recorded[np.abs(recorded - step).argmin()]
+        raise ValueError(f"step is {step}, but the nearest one recorded is {near}")
+    return int(step)
+
+
+def _known(field: str, value: str | None, column: pd.Series) -> str:
+    allowed = sorted(column.unique())
+    if value not in allowed:
+        has = ", ".join(allowed) or "none"
+        raise ValueError(f"{field} is {value!r}, but the rows have {has}{nearest(value, allowed)}")
+    return str(value)

@@ -1,0 +1,51 @@
+"""How long an arm trains relative to its baseline: a measurement with noise, and so with its spread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from lab.results.results import Results
+
+SHARE = 0.1  # of the intervals that were timed, left out at either end: the machine did something else then
+
+
+class RelativeTime(NamedTuple):
+    """The ratio of the times per token, and the range of the middle 80 % of the timings.
+
+    The ends set the arm's fast intervals against the baseline's slow ones, and the other way round: cells are trained
+    one after another, so that whatever else the machine did may have hit one of them alone. They are nan where fewer
+    than 2 intervals of either were timed.
+    """
+
+    ratio: float
+    low: float
+    high: float
+
+
+NOT_TIMED = RelativeTime(float("nan"), float("nan"), float("nan"))
+
+
+def seconds_per_token(results: Results) -> dict[str, pd.Series]:
+    """For each cell the seconds a token of every interval of training: of processor time on a CPU, where it was
+    recorded, for other programs hardly change it; else of the clock on the wall."""
+    timing = results.timing.reindex(columns=["cell", "kind", "seconds", "processor_seconds", "tokens"])
+    train = timing[(timing["kind"] == "train") & (timing["tokens"] > 0)]
+    on_cpu = all(cell.get("environment", {}).get("device") == "cpu" for cell in results.cells)
+    known = on_cpu and (train["processor_seconds"] > 0).all()
+    column = "processor_seconds" if known else "seconds"
+    return {str(cell): rows[column] / rows["tokens"] for cell, rows in train.groupby("cell")}
+
+
+def relative_time(arm: pd.Series | None, baseline: pd.Series | None) -> RelativeTime:
+    """The ratio of two cells, from their seconds a token of every interval."""
+    if arm is None or baseline is None:
+        return NOT_TIMED
+    ratio = float(arm.median() / baseline.median())
+    if min(len(arm), len(baseline)) < 2:
+        return RelativeTime(ratio, float("nan"), float("nan"))
+    fast, slow = arm.quantile([SHARE, 1 - SHARE])
+    baseline_fast, baseline_slow = baseline.quantile([SHARE, 1 - SHARE])
+    return RelativeTime(ratio, float(fast / baseline_slow), float(slow / baseline_fast))

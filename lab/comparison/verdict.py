@@ -1,0 +1,182 @@
+"""The rule: from the paired differences of all arms to intervals, p values, and one verdict an arm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from lab.comparison.question import Question
+from lab.statistics import family
+from lab.statistics.choice import with_choice
+from lab.statistics.looks import equivalence_after, interval_after, p_after
+from lab.statistics.paired import paired_t
+from lab.statistics.sequential import repeated_equivalence, repeated_interval, repeated_p
+
+NO_VERDICT = "no verdict"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The differences of an arm to its baseline, nan where a run diverged, in the order in which they were seen."""
+
+    seeds: tuple[int, ...]
+    differences: Float[np.ndarray, " n"]
+    looks: tuple[int, ...]
+    """The numbers of pairs in which both trained at which somebody has looked, the last one now."""
+    se_choice: float = 0.0
+    """The standard error that the choice of the rates adds to their mean."""
+    se_seeds_and_text: float | None = None
+    """The standard error of their mean over seeds and text, where that is known."""
+
+    @property
+    def trained(self) -> Float[np.ndarray, " trained"]:
+        """The differences of the pairs in which both runs trained."""
+        return self.differences[~np.isnan(self.differences)]
+
+    @property
+    def spread(self) -> Float[np.ndarray, " trained"]:
+        """These, spread so much wider about their mean that their standard error includes the choice."""
+        trained = self.trained
+        variance = trained.var(ddof=1) if len(trained) > 1 else 0.0
+        if not variance > 0:
+            return trained
+        return trained.mean() + (trained - trained.mean()) * np.sqrt(1 + len(trained) * self.se_choice**2 / variance)
+
+
+class Evidence(NamedTuple):
+    """What the pairs of one arm say: after each look the mean and the p values, and the interval now."""
+
+    means: Float[np.ndarray, " looks"]
+    p: Float[np.ndarray, " looks"]
+    equivalence_p: Float[np.ndarray, " looks"] | None
+    low: float
+    high: float
+    mean: float
+    sd: float
+    single_p: float
+    """The p of now, as if nobody had looked before."""
+
+
+class Finding(NamedTuple):
+    """What an arm's row shows: p values that are adjusted for all arms and looks, and the verdict."""
+
+    evidence: Evidence
+    low: float
+    high: float
+    p_adjusted: float
+    equivalence_p: float | None
+    verdict: str
+
+
+def findings(pairs: Sequence[Pairs], question: Question, size: int) -> list[Finding]:
+    """The finding of every arm, as a family of `size` arms: those that are absent count as not resolved."""
+    found = [evidence(one, question, question.level) for one in pairs]
+    shape = (size, max((len(one.p) for one in found), default=1))
+    means, p = np.zeros(shape), np.ones(shape)
+    equal = np.ones(shape) if question.margin is not None else None
+    for row, one in enumerate(found):
+        means[row] = question.sign * _as_long(one.means, shape[1])
+        p[row] = np.nan_to_num(_as_long(one.p, shape[1]), nan=1.0)
+        if equal is not None and one.equivalence_p is not None:
+            equal[row] = np.nan_to_num(_as_long(one.equivalence_p, shape[1]), nan=1.0)
+    verdicts = family.verdicts_over_looks(means, p, equal, question.level)
+    if question.direction is None:
+        verdicts = np.full(size, NO_VERDICT)
+    adjusted, equal_adjusted = family.adjusted(p[:, -1], None if equal is None else equal[:, -1])
+    ends = _held(pairs, found, verdicts, question, size)
+    return [
+        Finding(
+            one,
+            *end,
+            float("nan") if np.isnan(one.p[-1]) else float(adjusted[row]),
+            None if equal_adjusted is None else float(equal_adjusted[row]),
+            str(verdicts[row]),
+        )
+        for row, (one, end) in enumerate(zip(found, ends, strict=True))
+    ]
+
+
+def evidence(pairs: Pairs, question: Question, level: float) -> Evidence:
+    """What the pairs of one arm say by themselves: the paired t test, and where somebody looked before, or the results
+    decided how many pairs there are, its p values and interval for all looks together."""
+    trained = pairs.trained
+    n = len(trained)
+    if n < 2:
+        nothing, mean = np.full(1, np.nan), trained.mean() if n else np.nan
+        return Evidence(np.full(1, mean), nothing, nothing, -np.inf, np.inf, float(mean), np.nan, np.nan)
+    t, margin = paired_t(trained, level), question.margin
+    one = with_choice(t.mean, t.sd / np.sqrt(n), n - 1, np.asarray(pairs.se_choice), level)
+    now, single = (float(t.mean), float(t.sd), float(one.p_value)), float(one.p_value)
+    if question.planned_looks is not None:
+        return _sequential(pairs.spread, question.planned_looks, level, margin, now)
+    if len(pairs.looks) > 1:
+        means = np.array([trained[:count].mean() for count in pairs.looks])
+        p, interval = p_after(pairs.spread, pairs.looks), interval_after(pairs.spread, pairs.looks, level)
+        p[0] = min(p[0], paired_t(pairs.spread[: pairs.looks[0]]).p_value)  # what was said then, before a second look
+        p = np.minimum.accumulate(p)
+        equal = None if margin is None else equivalence_after(pairs.spread, pairs.looks, margin)
+        return Evidence(means, p, equal, float(interval.low), float(interval.high), *now)
+    equal = None if margin is None else _equivalence(t.mean, t.sd / np.sqrt(n), n - 1, pairs.se_choice, margin)
+    return Evidence(t.mean[None], np.full(1, single), equal, float(one.low), float(one.high), *now)
+
+
+def _sequential(
+    spread: Float[np.ndarray, " n"],
+    planned: tuple[int, int],
+    level: float,
+    margin: float | None,
+    now: tuple[float, float, float],
+) -> Evidence:
+    """Seeds were trained until arms were resolved; those that somebody added later are further looks."""
+    n, (first, last) = len(spread), (planned[0], max(planned[1], len(spread)))
+    if n < first:  # of the first pairs some diverged: nothing is tested before as many trained
+        nothing = np.full(1, np.nan)
+        return Evidence(spread.mean(keepdims=True), nothing, nothing, -np.inf, np.inf, *now)
+    means = np.array([spread[:count].mean() for count in range(first, n + 1)])
+    interval = repeated_interval(spread, first, last, level)
+    equal = None if margin is None else repeated_equivalence(spread, margin, first, last)
+    p = repeated_p(spread, first, last)
+    return Evidence(means, p, equal, float(interval.low), float(interval.high), *now)
+
+
+def _equivalence(
+    mean: Float[np.ndarray, ""], se: Float[np.ndarray, ""], df: int, se_choice: float, margin: float
+) -> Float[np.ndarray, " 1"]:
+    """The larger p of the two one-sided tests, the choice included."""
+    within = margin - np.abs(mean)
+    two_sided = with_choice(within, se, df, np.asarray(se_choice)).p_value
+    return np.reshape(np.where(within > 0, two_sided / 2, 1 - two_sided / 2), 1)
+
+
+def _held(
+    pairs: Sequence[Pairs], found: Sequence[Evidence], verdicts: np.ndarray, question: Question, size: int
+) -> list[tuple[float, float]]:
+    """The ends of the arms' intervals: for each by itself, for all at once, or for those with a verdict."""
+    if question.hold == "each" or not pairs:
+        return [(one.low, one.high) for one in found]
+    resolved = np.isin(verdicts[: len(pairs)], ["better", "worse", "equivalent"])
+    looked = question.planned_looks is not None or any(len(one.looks) > 1 for one in pairs)
+    if not looked and size == len(pairs):
+        seeds = sorted({seed for one in pairs for seed in one.seeds})
+        matrix = np.full((len(pairs), len(seeds)), np.nan)
+        for row, one in enumerate(pairs):
+            trained = np.flatnonzero(~np.isnan(one.differences))
+            matrix[row, np.searchsorted(seeds, np.array(one.seeds)[trained])] = one.spread
+        t = family.intervals(matrix, question.level, question.hold, resolved)
+        return [(float(low), float(high)) for low, high in zip(t.low, t.high, strict=True)]
+    # Several looks, or absent arms: by Bonferroni, which needs to know nothing of them.
+    share = 1 / size if question.hold == "all" else max(resolved.sum(), 1) / size
+    wider = [evidence(one, question, 1 - share * (1 - question.level)) for one in pairs]
+    ends = [(one.low, one.high) for one in wider]
+    if question.hold == "all":
+        return ends
+    return [end if told else (-np.inf, np.inf) for end, told in zip(ends, resolved, strict=True)]
+
+
+def _as_long(values: Float[np.ndarray, " looks"], length: int) -> Float[np.ndarray, " length"]:
+    """What was known after each look; an arm that needed no more of them stays as it is."""
+    return np.pad(values, (0, length - len(values)), mode="edge")
