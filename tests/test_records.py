@@ -1,5 +1,7 @@
 """What is on the disk: files are whole or absent, locks die with their holder, waves say what is missing."""
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -21,6 +23,47 @@ ROWS = pd.DataFrame(
     [{**IDENTITY, "step": step, "split": "validation", "metric": "loss", "value": 1.0} for step in (0, 1)]
 )
 TIMING = pd.DataFrame([{"kind": "train", "runs": 1, "start_step": 0, "step": 1, "seconds": 1.0, "tokens": 8}])
+
+QUESTION = {"baseline": "gelu", "metric": "loss", "split": "validation", "level": 0.95, "steps": 2, "seeds": [0, 1]}
+PARTS = {
+    "task": {"name": "t"},
+    "model": {"name": "m"},
+    "settings": {"steps": 2},
+    "cost": {"parameters": 1, "flops_per_token": 1},
+}
+
+
+@pytest.mark.parametrize("lacking", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_flock_has_posix_locks_or_is_refused(tmp_path, monkeypatch, lacking):
+    def absent(descriptor, how):
+        raise OSError(lacking, os.strerror(lacking))
+
+    monkeypatch.setattr(fcntl, "flock", absent)
+    taken = []
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "lockf", lambda descriptor, how: taken.append(how))
+        with lock(tmp_path / "lock") as held:
+            assert held
+    assert taken == [fcntl.LOCK_EX | fcntl.LOCK_NB]
+    monkeypatch.setattr(fcntl, "lockf", absent)
+    with pytest.raises(OSError, match="no locks") as error, lock(tmp_path / "lock"):
+        pass
+    assert error.value.filename == str(tmp_path / "lock")
+
+
+def test_what_cannot_be_deleted_yet_is_a_leftover(tmp_path, monkeypatch):
+    """As of a file that another process has open, on NFS."""
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "open").write_text("")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", lambda *arguments, **rest: (_ for _ in ()).throw(OSError(errno.EBUSY, "busy")))
+        atomic.remove(tmp_path / "1")
+    assert not (tmp_path / "1").exists()
+    assert len(list(tmp_path.glob(atomic.LEFTOVERS))) == 1
+    (tmp_path / "1").mkdir()
+    atomic.remove(tmp_path / "1")  # the leftover is not in the way
+    atomic.sweep(tmp_path.glob(atomic.LEFTOVERS))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -106,7 +149,7 @@ def test_a_removed_folder_is_gone_in_one_step(tmp_path, monkeypatch):
     folder = tmp_path / "folder"
     atomic.write_json(folder / "file.json", 1)
 
-    def killed(path):
+    def killed(path, **_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(atomic.shutil, "rmtree", killed)
@@ -182,10 +225,10 @@ def test_the_first_difference_is_named():
 
 def test_unfinished_results_are_read(tmp_path):
     """Of three cells one has curves, one has just started, and one has only been described."""
-    atomic.write_json(tmp_path / "experiment.json", {"name": "e", "axes": ["activation"]})
+    atomic.write_json(tmp_path / "experiment.json", {"name": "e", "axes": ["activation"], **QUESTION})
     for name in ("a", "b", "c"):
         cell = CellDirectory(tmp_path / "cells" / name)
-        cell.describe({"cell": name, "activation": name, "axes": {}, "task": {"name": "t"}, "model": {"name": "m"}})
+        cell.describe({"cell": name, "activation": name, "axes": {}, **PARTS})
         if name != "c":
             (wave,) = cell.missing([IDENTITY])
             wave.start({"commit": "x"})

@@ -17,7 +17,7 @@ from lab.comparison.comparison import compare
 from lab.comparison.reference_predictors import beside, best, levels
 from lab.report.figures import HUES, colour, curves, differences, svg
 from lab.report.report import write
-from lab.report.table import compact, number, ranked, terminal
+from lab.report.table import MOST, compact, number, ranked, terminal
 
 
 @pytest.fixture
@@ -414,3 +414,34 @@ def test_report_times_the_arms_to_the_baselines_own_values(tmp_path):
     assert table.loc[("relu", last), "steps"] == float("inf")
     assert table.loc[("relu", last), "missed"] == 5
     assert table.loc[("swiglu", last), "speed_up"] >= 1
+
+
+def test_a_report_of_many_arms_draws_the_best_and_lists_all(tmp_path, monkeypatch):
+    names = ["gelu", "swiglu", *(f"arm{index}" for index in range(3 * MOST))]
+    drawn = []
+    monkeypatch.setattr("lab.report.report.svg", lambda figure, title: "<svg></svg>")
+    monkeypatch.setattr("lab.report.report.differences", lambda shown: drawn.append([arm.label for arm in shown.arms]))
+    monkeypatch.setattr("lab.report.report.curves", lambda rows, *rest: drawn.append(rows["activation"].unique()))
+    results = synthetic.results(synthetic.rows(names, seeds=range(3)))
+    text = write(results, tmp_path / "report.html").read_text()
+    differences, curves = drawn
+    assert differences[0] == "swiglu"
+    assert len(differences) == MOST
+    assert set(curves) == {*differences, "gelu"}
+    assert set(pd.read_csv(tmp_path / "targets.csv")["arm"]) == set(differences)
+    assert len(pd.read_csv(tmp_path / "ranking.csv")) == len(names)
+    assert f"Of {len(names) - 1} arms the best {MOST} are shown" in text
+    assert re.search(r"and \d+ more, which the ranking has", text)
+
+
+def test_tables_grow_with_the_arms_and_figures_do_not(tmp_path, monkeypatch):
+    """Bytes of the page beyond those of as many arms as are drawn: under 1.5 kB an arm."""
+    monkeypatch.setattr("lab.report.report.svg", lambda figure, title: "<svg></svg>")
+    monkeypatch.setattr("lab.report.report.differences", lambda shown: None)
+    monkeypatch.setattr("lab.report.report.curves", lambda *arguments: None)
+    sizes = []
+    for n in (MOST, 2 * MOST):
+        names = ["gelu", *(f"arm{index:04}" for index in range(n))]
+        results = synthetic.results(synthetic.rows(names, seeds=range(3)))
+        sizes.append(write(results, tmp_path / "report.html").stat().st_size)
+    assert sizes[1] - sizes[0] < 1500 * MOST

@@ -84,7 +84,6 @@ def match(asked: takes.StoredArguments) -> None:
 def compare(asked: takes.CompareArguments) -> None:
     """The comparison as a table or as JSON; another than the experiment's own also as a report of its own."""
     from lab.cli import terminal
-    from lab.report import report as page
     from lab.results import results
     from lab.runner import interface
 
@@ -96,6 +95,8 @@ def compare(asked: takes.CompareArguments) -> None:
     found = results.read(asked.directory)
     terminal.show_comparison(found, compared)
     if any(value is not None for value in given):
+        from lab.report import report as page
+
         print(f"report: {page.write_beside(found, compared)}")
 
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lab.cli import help, options
+from lab.cli import help, options, output
 from lab.cli.commands import COMMANDS, Command
 from lab.files.choices import nearest
 
@@ -19,7 +19,10 @@ HELP = ("-h", "--help")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carries out a command line. Returns the exit code: 0 (of gate also 1 or 3), 2 for bad input (one sentence on
     stderr), 130 when interrupted, 141 when nobody reads what it prints."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a scheduler says Ctrl-C
+    output.prepare()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # how a scheduler says Ctrl-C, and a terminal that is closed
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         code = _carry_out(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -30,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ablations: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except MemoryError:
+        return _refuse("this process may not have as much memory as it needs: see ulimit -v and the limits of the job")
     except OSError as error:
         return _refuse(f"{error.strerror}: {error.filename}" if error.filename else str(error))
     except ValueError as error:

@@ -1,22 +1,22 @@
-"""What the commands say on the terminal: values in, words out."""
+"""What the commands say on the terminal: values in, words out.
+
+Heavy libraries are imported where they are needed, so that `ablations list` answers at once.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:
+    import pandas as pd
 
-from lab.comparison import reference_predictors, tuning
-from lab.comparison.comparison import Comparison
-from lab.comparison.noise import Setting
-from lab.comparison.speed import speed
-from lab.experiment.duration import Duration
-from lab.experiment.experiment import Experiment
-from lab.report import drift, table
-from lab.results.results import Results
-from lab.runner.planning import Plan
-from lab.statistics.noise import Noise
+    from lab.comparison.comparison import Comparison
+    from lab.comparison.noise import Setting
+    from lab.experiment.experiment import Experiment
+    from lab.results.results import Results
+    from lab.runner.planning import Plan
+    from lab.statistics.noise import Noise
 
 
 def show_names(kinds: Mapping[str, Mapping[str, str]]) -> None:
@@ -27,7 +27,12 @@ def show_names(kinds: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def show_cells(experiment: Experiment, rows: pd.DataFrame) -> None:
-    """The cells of an experiment with their costs, one row each as returned by `lab.runner.estimate`, and the sums."""
+    """The cells of an experiment with their costs, one row each as `lab.runner.estimate` returns them, and the sums."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lab.report.narrow import Fitted
+
     formats = {"cell": "{}", "minutes": "{:,.1f}"}
     drawn = Table(box=None, pad_edge=False)
     for column in map(str, rows):
@@ -36,13 +41,15 @@ def show_cells(experiment: Experiment, rows: pd.DataFrame) -> None:
     for row in zip(*words.values(), strict=True):
         drawn.add_row(*row)
     print(f"{experiment.name}: {experiment.question}\n")
-    Console().print(drawn)
+    Console().print(Fitted(drawn))
     runs, minutes = rows["runs"].sum(), rows["minutes"].sum()
     print(f"\n{runs} runs in {len(rows)} cells, about {minutes:.1f} minutes, and compiling")
 
 
 def show_tuning(found: pd.DataFrame) -> None:
     """What each arm was given, the table of `lab.comparison.tuning.tuned`, and what there is to warn of."""
+    from lab.comparison import tuning
+
     print(found.to_string(index=False, float_format="{:.5g}".format))
     print("\n".join(tuning.warnings(found)))
 
@@ -57,7 +64,13 @@ def show_matched(arms: Sequence[Mapping[str, Any]]) -> None:
 def show_comparison(found: Results, compared: Comparison) -> None:
     """The ranked table, what weakens it, what an axis does if it was asked for, and which baselines that are no
     networks were beaten."""
-    Console().print(table.terminal(table.ranked(found, compared), compared))
+    from rich.console import Console
+
+    from lab.comparison import reference_predictors
+    from lab.report import table
+    from lab.report.narrow import Fitted
+
+    Console().print(Fitted(table.terminal(table.ranked(found, compared), compared)))
     for effect in compared.effects:
         print(table.of_effect(effect, compared))
     for sentence in (*compared.missing, *compared.cautions):
@@ -67,17 +80,23 @@ def show_comparison(found: Results, compared: Comparison) -> None:
 
 
 def show_speed(found: Results, limit: float) -> None:
-    """How fast it was trained, against what this machine can do now: `limit`, FLOP/s of matrix products."""
+    """How fast it was trained, as a share of `limit`, the FLOP/s of matrix products that this machine reaches now.
+
+    A share above 1 says that the machine was busy when `limit` was measured: it is left out.
+    """
+    from lab.comparison.speed import speed
+
     made = speed(found)
     parts = ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in made.seconds.items())
-    print(
-        f"\n{sum(made.seconds.values()):.0f} s ({parts}); training {made.tokens_per_second:,.0f} tokens/s, "
-        f"{made.flops_per_second / limit:.2f} of the {limit / 1e9:,.0f} GFLOP/s of matrix products measured now"
-    )
+    share = made.flops_per_second / limit
+    against = f", {share:.2f} of the {limit / 1e9:,.0f} GFLOP/s of matrix products" if share <= 1 else ""
+    print(f"\n{sum(made.seconds.values()):.0f} s ({parts}); training {made.tokens_per_second:,.0f} tokens/s{against}")
 
 
 def show_noise(settings: Sequence[Setting]) -> None:
-    """The standard deviations of the variance components of each arm's difference, a row an arm."""
+    """The standard deviations of the variance components of each arm's difference, one row per arm."""
+    import pandas as pd
+
     print("standard deviations of the difference to the baseline, in the unit of the metric\n")
     for setting in settings:
         rows = [_noise(arm.label, arm.noise, arm.pairing, arm.unpaired) for arm in setting.arms]
@@ -91,7 +110,7 @@ def show_noise(settings: Sequence[Setting]) -> None:
 
 def _noise(label: str, noise: Noise, pairing: float, unpaired: float) -> dict[str, Any]:
     variances: dict[str, Any] = {
-        "a seed": noise.of_seed,
+        "per seed": noise.of_seed,
         "seed": noise.components.seed,
         "text": noise.components.text,
         "seed x text": noise.components.residual,
@@ -109,6 +128,10 @@ def _noise(label: str, noise: Noise, pairing: float, unpaired: float) -> dict[st
 
 def show_plan(found: Plan) -> None:
     """The designs, what the pilot does not tell, the recommendation, and the command that carries it out."""
+    import pandas as pd
+
+    from lab.experiment.duration import Duration
+
     rows = [
         {
             **option.axes,
@@ -135,7 +158,9 @@ def show_calibration(rates: pd.DataFrame) -> None:
 
 
 def show_sets(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The data sets, one row each, as returned by `lab.data.catalogue.listed`."""
+    """The data sets, one row each as `lab.data.catalogue.listed` returns them."""
+    import pandas as pd
+
     readable = [{column: _readable(value) for column, value in row.items()} for row in rows]
     print(pd.DataFrame(readable).to_string(index=False))
 
@@ -147,7 +172,7 @@ def _readable(value: Any) -> str:
 
 
 def show_inspection(found: Mapping[str, Any]) -> None:
-    """What a checkpoint uses, a line each, as `models.pretrained.inspect` gives it."""
+    """What a checkpoint uses, one line each, as `models.pretrained.inspect` returns it."""
     form = f" (GELU: {found['gelu']})" if found["gelu"] else ""
     lines = {
         "family": f"{found['family']}, {found['architecture']}",
@@ -162,4 +187,6 @@ def show_inspection(found: Mapping[str, Any]) -> None:
 
 def show_drift(rows: pd.DataFrame) -> None:
     """What each change does to the networks, the table of `lab.report.drift.attributed`."""
+    from lab.report import drift
+
     print(drift.attributed(rows).to_string(index=False, float_format="{:.4g}".format, na_rep="-"))

@@ -242,15 +242,16 @@ def _settings(runs: pd.DataFrame, axes: list[str]) -> Iterator[dict[str, pd.Data
 
 
 def _group(arm: pd.DataFrame, axes: list[str]) -> Group:
-    first, trained = arm.iloc[0], arm["value"].dropna()
+    first, values = arm.iloc[0], arm["value"].to_numpy()
+    trained = values[~np.isnan(values)]
     return Group(
         activation=first["activation"],
         axes={axis: plain(first[axis]) for axis in axes},
         cell=first["cell"],
         label=first["label"],
         n=len(trained),
-        mean=float(trained.mean()),
-        sd=float(trained.std()),
+        mean=float(np.mean(trained)) if len(trained) else math.nan,
+        sd=float(np.std(trained, ddof=1)) if len(trained) > 1 else math.nan,
         n_diverged=int(arm["diverged"].sum()),
     )
 

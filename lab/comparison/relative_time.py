@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ def relative_time(arm: pd.Series | None, baseline: pd.Series | None) -> Relative
     """The ratio of two cells, from their seconds a token of every interval."""
     if arm is None or baseline is None:
         return NOT_TIMED
-    ratio = float(arm.median() / baseline.median())
+    ratio = float(np.median(arm) / np.median(baseline))
     if min(len(arm), len(baseline)) < 2:
         return RelativeTime(ratio, float("nan"), float("nan"))
-    fast, slow = arm.quantile([SHARE, 1 - SHARE])
-    baseline_fast, baseline_slow = baseline.quantile([SHARE, 1 - SHARE])
+    fast, slow = np.quantile(arm, [SHARE, 1 - SHARE])
+    baseline_fast, baseline_slow = np.quantile(baseline, [SHARE, 1 - SHARE])
     return RelativeTime(ratio, float(fast / baseline_slow), float(slow / baseline_fast))

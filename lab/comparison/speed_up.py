@@ -29,6 +29,8 @@ def speed_ups(results: Results, comparison: Comparison) -> pd.DataFrame:
     sign = comparison.question.sign
     measured = of_curves(results.rows)
     measured = measured[(measured["metric"] == comparison.metric) & (measured["split"] == comparison.split)]
+    shown = {group.cell for group in (*comparison.baselines, *comparison.arms)}
+    measured = measured[measured["cell"].isin(shown)]
     references = {tuple(group.axes.items()): group for group in comparison.baselines}
     rows: list[dict[str, Any]] = []
     for arm in comparison.arms:

@@ -1,13 +1,17 @@
 """Finding experiments and studies: built-in ones by name, a user's own by path."""
 
+from __future__ import annotations
+
 import ast
 import importlib
 import runpy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lab.experiment.experiment import Experiment
 from lab.files.choices import check_choice, nearest
+
+if TYPE_CHECKING:
+    from lab.experiment.experiment import Experiment
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 
@@ -51,6 +55,8 @@ def find(name: str) -> Experiment:
 
 
 def _from_file(path: Path) -> Experiment:
+    from lab.experiment.experiment import Experiment
+
     if not path.is_file():
         raise FileNotFoundError(f"there is no experiment file {path}")
     try:

@@ -5,9 +5,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 LEFTOVERS = ".*.tmp"  # partially written files and partially deleted folders, which readers ignore
 
@@ -61,27 +62,37 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Delete a folder atomically for its readers; an interruption leaves a path that matches `LEFTOVERS`."""
-    hidden = folder.with_name(f".{folder.name}.tmp")
+    """Deletes a folder in one step for its readers; what a kill leaves of it is a leftover."""
+    hidden = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.tmp")
     folder.rename(hidden)
-    shutil.rmtree(hidden)
+    sweep([hidden])
 
 
 def sweep(leftovers: Iterable[Path]) -> None:
-    """Delete the leftovers of killed processes (paths that match `LEFTOVERS`), while the caller holds the lock."""
+    """Deletes what killed processes left: paths that match `LEFTOVERS`, in a folder whose lock the caller holds.
+
+    What cannot be deleted yet stays for the next time: on NFS a file that somebody has open leaves `.nfs...` behind.
+    """
     for path in list(leftovers):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON value.
 
-    Raises ValueError, naming the file, if it is not JSON (for example truncated), FileNotFoundError if it is missing.
+    Raises ValueError, naming the file, if it is not JSON (cut off by another program, say) or nested too deeply;
+    FileNotFoundError if it is missing.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it to recompute it") from None
+        raise ValueError(f"{path} is damaged ({error}): delete it to have it made again") from None
+    except RecursionError:
+        raise ValueError(f"{path} is damaged (nested too deeply): delete it to have it made again") from None
 
 
 def _umask() -> int:

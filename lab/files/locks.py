@@ -1,5 +1,6 @@
 """File locks that are released when their process ends, even if it is killed."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -11,17 +12,27 @@ from pathlib import Path
 def lock(path: Path, wait: bool = False) -> Iterator[bool]:
     """Hold the lock file `path` while the block runs; yields False at once if another process holds it.
 
-    The lock belongs to the kernel (flock): it is released when the process ends for any reason, so locks are never
-    stale and the existence of the file means nothing. With `wait`, the block starts when the lock is free.
+    The lock is the kernel's (flock): it is freed when the process ends, however it ends, so there is no stale lock to
+    remove and the file itself says nothing. A file system without it, as some clusters mount theirs, may have POSIX
+    locks, which are freed as well. With `wait` the block starts when the lock is free. Raises OSError, naming the file,
+    where there is neither.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            held = True
-        except BlockingIOError:
-            held = False
-        yield held
+        yield _held(descriptor, path, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     finally:
         os.close(descriptor)
+
+
+def _held(descriptor: int, path: Path, how: int) -> bool:
+    for take in (fcntl.flock, fcntl.lockf):
+        try:
+            take(descriptor, how)
+            return True
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN):
+                return False
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+    raise OSError(errno.ENOLCK, "the file system has no locks: choose a folder on another", str(path))

@@ -15,7 +15,7 @@ ACCELERATOR_SHAPES: tuple[Shape, ...] = ((4096, 4096, 4096),)  # 137 GFLOP: smal
 
 
 def matmul_rate(shapes: Sequence[Shape] = (), dtype: str = "float32", numpy: Any = None) -> float:
-    """FLOP/s of matrix products on the default device: the best of several shapes, each the best of three times.
+    """FLOP/s of matrix products on the default device: the best of several shapes, each the best of seven times.
 
     `numpy` is NumPy or its JAX counterpart. By default, a CPU is measured with NumPy's BLAS on all cores, which needs
     no compilation, and other devices with JAX at its default matmul precision. `shapes` default to some at which the
@@ -34,4 +34,4 @@ def _rate(numpy: Any, shape: Shape, dtype: str) -> float:
         jax.block_until_ready(left @ right)
 
     product()  # compiles
-    return 2 * m * k * n / min(timeit.repeat(product, number=1, repeat=3))
+    return 2 * m * k * n / min(timeit.repeat(product, number=1, repeat=7))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from lab.comparison.comparison import Arm, Comparison
 from lab.comparison.verdict import NO_VERDICT
 from lab.report import page
-from lab.report.table import best_first, decimals, number, times
+from lab.report.table import MOST, best_first, decimals, number, times
 
 SLOWER = 1.05  # timings of one machine repeat to a few percent: less is no cost worth a sentence
 VERDICTS = ("better", "worse", "equivalent", "inconclusive", NO_VERDICT)
@@ -18,16 +19,16 @@ STABILITY = ("less stable", "more stable")
 
 def answer(comparison: Comparison, table: pd.DataFrame, unit_of_metric: str) -> str:
     """The box, as HTML: a line a verdict, the arms that take longer, and every caution."""
-    arms = best_first(comparison)
+    arms, digits = best_first(comparison), decimals(comparison)
     lines = []
     for verdict in VERDICTS:
-        found = "; ".join(_difference(arm, decimals(comparison)) for arm in arms if arm.verdict == verdict)
+        found = [_difference(arm, digits) for arm in arms if arm.verdict == verdict]
         if found:
-            lines.append(f"<li>{page.marked(verdict.capitalize())}: {found}.</li>")
+            lines.append(f"<li>{page.marked(verdict.capitalize())}: {_first(found)}.</li>")
     for verdict in STABILITY:
-        found = "; ".join(_stability(arm, comparison.baseline) for arm in arms if arm.stability.verdict == verdict)
+        found = [_stability(arm, comparison.baseline) for arm in arms if arm.stability.verdict == verdict]
         if found:
-            lines.append(f"<li>{page.marked(verdict.capitalize())}: {found}.</li>")
+            lines.append(f"<li>{page.marked(verdict.capitalize())}: {_first(found)}.</li>")
     return page.answer(
         f"<p>Against <strong>{escape(comparison.baseline)}</strong>, by "
         f"{escape(comparison.split)} {escape(comparison.metric)} at {escape(comparison.when)}, over "
@@ -35,6 +36,11 @@ def answer(comparison: Comparison, table: pd.DataFrame, unit_of_metric: str) -> 
         f"(difference{unit_of_metric and f' in {unit_of_metric}'}, {comparison.level:.0%} interval):</p>"
         f"<ul>{''.join(lines)}</ul>{_slower(table, comparison.baseline)}{_cautions(comparison)}"
     )
+
+
+def _first(arms: Sequence[str]) -> str:
+    more = len(arms) - MOST
+    return "; ".join([*arms[:MOST], *([f"and {more} more, which the ranking has"] if more > 0 else [])])
 
 
 def _pairs(comparison: Comparison) -> str:
@@ -77,7 +83,7 @@ def _slower(table: pd.DataFrame, baseline: str) -> str:
     arms = ", ".join(
         f"{escape(row['arm'])} {times(row['relative_time'])} "
         f"({times(row['relative_time_low'])} to {times(row['relative_time_high'])})"
-        for _, row in slow.iterrows()
+        for _, row in slow.head(MOST).iterrows()
     )
     return f"<p>Training time, relative to {escape(baseline)}: {arms}.</p>"
 

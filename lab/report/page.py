@@ -172,10 +172,20 @@ def _flat(value: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str
 def _files(part: Part) -> Iterator[tuple[str, str]]:
     """Names and contents of the files written beside the page."""
     if isinstance(part, Table):
-        yield f"{part.name}.csv", part.values.to_csv(index=False)
+        yield f"{part.name}.csv", escaped(part.values).to_csv(index=False)
         yield f"{part.name}.tex", _latex(part)
     elif isinstance(part, Drawing):
         yield f"{part.name}.svg", standalone(part.svg)
+
+
+def escaped(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts no spreadsheet takes for a formula (OWASP, "CSV injection"): an apostrophe comes before those
+    that begin as one. Numbers stay numbers."""
+    return table.map(_escaped).rename(columns=_escaped)
+
+
+def _escaped(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _latex(table: Table) -> str:
@@ -200,12 +210,12 @@ def _table(table: Table) -> str:
         f'<th scope="col"{style}><button type="button">{escape(one.head)}</button></th>'
         for one, style in zip(table.columns, styles, strict=True)
     )
-    body = ""
+    body = []
     for row in _records(table):
         cells = [_cell(one, row, style) for one, style in zip(table.columns, styles, strict=True)]
         kind = ' class="baseline"' if row.get("verdict") == "baseline" else ""
-        body += f"<tr{kind}>{''.join(cells)}</tr>"
-    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+        body.append(f"<tr{kind}>{''.join(cells)}</tr>")
+    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
 def _cell(one: Column, row: Mapping[Any, Any], style: str) -> str:
@@ -216,8 +226,13 @@ def _cell(one: Column, row: Mapping[Any, Any], style: str) -> str:
     # A word, and a number in plain digits, is sorted as it reads.
     if not style and not re.fullmatch(r"-?\d+(\.\d+)?", text):
         value = row[one.by]
-        key = f' data-value="{"" if pd.isna(value) else json.dumps(float(value))}"'
+        key = f' data-value="{"" if pd.isna(value) else _sorted_by(float(value))}"'
     return f"<td{style}{key}>{inner}</td>"
+
+
+def _sorted_by(value: float) -> str:
+    """A number by which a row is sorted: six digits tell rows apart that differ in what is read."""
+    return json.dumps(float(f"{value:.6g}"))
 
 
 def _swatch(activation: str) -> str:

@@ -21,7 +21,7 @@ from lab.report.answer import answer
 from lab.report.figures import curves, differences, svg, unit
 from lab.report.ranking import ranking
 from lab.report.rule import rule
-from lab.report.table import decimals, number, ranked, times
+from lab.report.table import MOST, decimals, leaders, left_out, number, ranked, times
 from lab.results.directions import direction_of
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def parts(
     return [
         *_findings(results, found),
         *_reference_predictors(results),
-        *_curves(results, asked.get("metric", "loss"), asked.get("split", "validation")),
+        *_curves(results, asked.get("metric", "loss"), asked.get("split", "validation"), found),
         *_tuning(results),
         *_overrides(results),
         *_diverged(results.rows),
@@ -145,7 +145,7 @@ def _differences(comparison: Comparison) -> list[page.Part]:
     )
     return [
         page.heading("Paired differences"),
-        page.Drawing("differences", svg(differences(comparison), title), caption),
+        page.Drawing("differences", svg(differences(leaders(comparison)), title), caption + left_out(comparison)),
     ]
 
 
@@ -175,7 +175,7 @@ def _effects(comparison: Comparison) -> list[page.Part]:
 
 def _speed_ups(results: Results, comparison: Comparison) -> list[page.Part]:
     """How much sooner each arm reaches what the baseline reaches."""
-    table = speed_ups(results, comparison)
+    table = speed_ups(results, leaders(comparison))
     if table.empty:
         return []
     shown = [
@@ -195,7 +195,7 @@ def _speed_ups(results: Results, comparison: Comparison) -> list[page.Part]:
         "target: the median over the seeds, where a run that missed is later than all others. The speed-up is a ratio "
         "of medians with a bootstrap interval over paired seeds, as coarse as the evaluations are far apart."
     )
-    return [page.heading("Time to target"), page.Table("targets", table, shown, caption)]
+    return [page.heading("Time to target"), page.Table("targets", table, shown, caption + left_out(comparison))]
 
 
 def _steps(value: float) -> str:
@@ -289,9 +289,10 @@ def _beaten(row: Mapping[Any, Any]) -> str:
     return "beaten" if row["beaten"] else "not beaten"
 
 
-def _curves(results: Results, metric: str, split: str) -> list[page.Part]:
+def _curves(results: Results, metric: str, split: str, found: Comparison | ValueError) -> list[page.Part]:
     parts: list[page.Part] = [page.heading("Learning curves")]
-    settings = list(_settings(results.rows))
+    rows, more = _drawn(results.rows, found)
+    settings = list(_settings(rows))
     for index, (setting, rows) in enumerate(settings, start=1):
         parts += [f"<h3>{escape(setting)}</h3>"] if setting else []
         title = f"Learning curves: {metric} by step, an activation a line {setting}".strip()
@@ -308,9 +309,20 @@ def _curves(results: Results, metric: str, split: str) -> list[page.Part]:
     caption = (
         f"Mean over the seeds: {split} solid (dashed if gated), training dotted. The band reaches from the "
         "lowest seed to the highest; a cross is the last value of a run that diverged. Dashed lines are "
-        "values to compare with: reference predictors, and what others published."
+        "values to compare with: reference predictors, and what others published." + more
     )
     return [*parts, page.soft(caption)]
+
+
+def _drawn(rows: pd.DataFrame, found: Comparison | ValueError) -> tuple[pd.DataFrame, str]:
+    """The rows of the arms that curves are drawn of, and what is left out, in words."""
+    if isinstance(found, Comparison):
+        shown = {group.cell for group in (*leaders(found).arms, *found.baselines)}
+        return (rows[rows["cell"].isin(shown)], left_out(found)) if left_out(found) else (rows, "")
+    cells = list(dict.fromkeys(rows["cell"]))
+    if len(cells) <= MOST:
+        return rows, ""
+    return rows[rows["cell"].isin(cells[:MOST])], f" Of {len(cells)} cells the first {MOST} are shown."
 
 
 def _settings(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

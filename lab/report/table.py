@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ VERDICT_STYLES = {
     "baseline": "bold",
     NO_VERDICT: "dim",
 }
+MOST = 40
+"""Arms that a figure, or a list of sentences, shows: more cannot be told apart."""
 LARGE = 1e6
 """From here on a loss is a matter of its order of magnitude."""
 
@@ -79,6 +82,17 @@ def best_first(comparison: Comparison) -> list[Arm]:
     """The arms by their differences, the best first; those without any last."""
     sign = comparison.question.sign
     return sorted(comparison.arms, key=lambda arm: math.inf if math.isnan(arm.difference) else sign * arm.difference)
+
+
+def leaders(comparison: Comparison) -> Comparison:
+    """The comparison with those of its arms that a figure can show: the best, at most MOST."""
+    return replace(comparison, arms=tuple(best_first(comparison)[:MOST])) if len(comparison.arms) > MOST else comparison
+
+
+def left_out(comparison: Comparison) -> str:
+    """A sentence on the arms that figures do not show; nothing where they show all."""
+    more = len(comparison.arms) - MOST
+    return f" Of {len(comparison.arms)} arms the best {MOST} are shown: the ranking has all." if more > 0 else ""
 
 
 def terminal(table: pd.DataFrame, comparison: Comparison) -> Table:

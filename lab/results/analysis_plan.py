@@ -74,7 +74,7 @@ def read(path: Path) -> AnalysisPlan:
         rules = tuple(_made(Rule, one) for one in plan.rules or ())
         for rule in rules:
             rule.check()
-    except (ValueError, TypeError) as error:  # those of JSON and TOML are ValueErrors too
+    except (ValueError, TypeError, RecursionError) as error:  # those of JSON and TOML are ValueErrors too
         raise ValueError(f"{path} is no plan: {error}") from None
     arms = None if plan.arms is None else tuple(plan.arms)
     return AnalysisPlan(**{**vars(plan), "arms": arms, "rules": rules})

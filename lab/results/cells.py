@@ -11,12 +11,22 @@ from typing import Any, Protocol
 import pandas as pd
 
 from lab.files.atomic import LEFTOVERS, read_json, remove, sweep, write_bytes, write_json
+from lab.results import shape
 from lab.results.examples import Examples, Measured, decoded, joined
-from lab.results.tables import read_table, write_table
+from lab.results.shape import read_shaped
+from lab.results.tables import Columns, read_table, write_table
 
-WAVE = re.compile("runs-[0-9a-f]{8}")
 PARTS = ("activation", "model", "task")  # that may be a user's own
 NOTHING: Mapping[str, "Code"] = {}
+METRICS: Columns = {
+    **dict.fromkeys(("seed", "learning_rate", "step", "value"), "number"),
+    **dict.fromkeys(("split", "metric"), "text"),
+}
+TIMING: Columns = {
+    "kind": "text",
+    **dict.fromkeys(("start_step", "step", "seconds", "processor_seconds?", "tokens"), "number"),
+}
+WAVE = re.compile("runs-[0-9a-f]{8}")
 Identity = dict[str, int | float | str]  # a run as JSON: its seed and its hyperparameters
 
 FILES = ("environment.json", "metrics.parquet", "timing.parquet")  # that a finished wave has
@@ -83,7 +93,7 @@ class Wave:
     def environments(self) -> list[dict[str, Any]]:
         """The environment in which the wave ran; several if it was resumed in another."""
         path = self.path / "environment.json"
-        return read_json(path) if path.exists() else []
+        return read_shaped(path, shape.ENVIRONMENTS) if path.exists() else []
 
     def write(self, metrics: pd.DataFrame, timing: pd.DataFrame, examples: bytes | None = None) -> None:
         """Replaces curves and timing, and the last evaluation example by example (`lab.results.examples.encoded`),
@@ -100,7 +110,7 @@ class Wave:
 
     def metrics(self) -> pd.DataFrame:
         """Curves: seed, hyperparameters, step, split, metric, value. Raises ValueError if the file is damaged."""
-        return read_table(self.path / "metrics.parquet")
+        return read_table(self.path / "metrics.parquet", METRICS)
 
     def examples(self, split: str, metric: str) -> Measured | None:
         """What the examples of a split were measured at in the last evaluation; None where that was not kept. Raises
@@ -111,7 +121,7 @@ class Wave:
     def timing(self) -> pd.DataFrame:
         """Seconds: kind, runs, start_step, step, seconds, tokens; empty if there is none yet."""
         path = self.path / "timing.parquet"
-        return read_table(path) if path.exists() else pd.DataFrame()
+        return read_table(path, TIMING) if path.exists() else pd.DataFrame()
 
 
 @dataclass(frozen=True)
@@ -135,15 +145,15 @@ class CellDirectory:
             own = {"own_code": {part: code.to_json() for part, code in own_code.items()}} if own_code else {}
             write_json(path, {**description, **own})
             return
-        known = read_json(path)
+        known = self.description()
         code = changed_code(known, own_code)
         known.pop("own_code", None)
         if difference := code or first_difference(known, json.loads(json.dumps(description))):
             raise ValueError(f"{self.path} was created with {difference}: choose another --out, or delete it")
 
     def description(self) -> dict[str, Any]:
-        """The description written by `describe`."""
-        return read_json(self.path / "cell.json")
+        """What `describe` wrote. Raises ValueError, naming the file, if it is damaged."""
+        return read_shaped(self.path / "cell.json", shape.CELL)
 
     def waves(self) -> list[Wave]:
         """All waves, finished or not, in the order of their names; copies of one are none (see `ignored`).
@@ -151,7 +161,7 @@ class CellDirectory:
         Raises ValueError, naming both folders, where two waves hold the same run.
         """
         folders = [path for path in self._folders() if WAVE.fullmatch(path.name)]
-        waves = [Wave(folder, tuple(read_json(folder / "runs.json"))) for folder in folders]
+        waves = [Wave(folder, tuple(read_shaped(folder / "runs.json", shape.RUNS))) for folder in folders]
         holders: dict[str, Wave] = {}
         for wave in waves:
             for run in wave.runs:
@@ -198,19 +208,6 @@ class CellDirectory:
         sweep(self.path.rglob(LEFTOVERS))
 
 
-def cell_directories(directory: Path) -> tuple[list[CellDirectory], list[str]]:
-    """The cells of a results directory, and a sentence for every folder that is a copy of one: its name is not that of
-    the cell it describes."""
-    cells, ignored = [], []
-    for path in sorted(directory.glob("cells/*/cell.json")):
-        folder = CellDirectory(path.parent)
-        if (name := folder.description().get("cell")) == path.parent.name:
-            cells.append(folder)
-        else:
-            ignored.append(f"cells/{path.parent.name} is ignored: it is a copy of the cell {name}")
-    return cells, ignored
-
-
 def changed_code(known: Mapping[str, Any], own_code: Mapping[str, Code], parts: Sequence[str] = PARTS) -> str | None:
     """What a cell, as `cell.json` has it, was made with, where one of its parts is another now; in words.
 
@@ -228,6 +225,19 @@ def changed_code(known: Mapping[str, Any], own_code: Mapping[str, Code], parts: 
         if part in own_code and (difference := own_code[part].difference(then[part])) is not None:
             return f"another {part} '{name}' ({difference})"
     return None
+
+
+def cell_directories(directory: Path) -> tuple[list[CellDirectory], list[str]]:
+    """The cells of a results directory, and a sentence for every folder that is a copy of one: its name is not that of
+    the cell it describes."""
+    cells, ignored = [], []
+    for path in sorted(directory.glob("cells/*/cell.json")):
+        folder = CellDirectory(path.parent)
+        if (name := folder.description()["cell"]) == path.parent.name:
+            cells.append(folder)
+        else:
+            ignored.append(f"cells/{path.parent.name} is ignored: it is a copy of the cell {name}")
+    return cells, ignored
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str | None:

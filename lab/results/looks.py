@@ -41,7 +41,7 @@ def read(directory: Path) -> tuple[Look, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         return tuple(_look(json.loads(line)) for line in lines if line.strip())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}): looks that it cannot tell cannot be counted") from None
 
 

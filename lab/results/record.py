@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.files.atomic import read_json
+from lab.results.shape import RECORD, difference
 
 FILE = "experiment.json"
 RENAMED = {"own": "overrides", "baselines": "reference_predictors"}
@@ -16,5 +17,10 @@ def read_record(directory: Path) -> dict[str, Any]:
     Raises FileNotFoundError if the directory has none, ValueError if the file is damaged.
     """
     if not (directory / FILE).exists():
-        raise FileNotFoundError(f"{directory} is not a results directory: it has no {FILE}")
-    return {RENAMED.get(key, key): value for key, value in read_json(directory / FILE).items()}
+        raise FileNotFoundError(f"{directory} holds no results: there is no {FILE} in it")
+    record: Any = read_json(directory / FILE)
+    if isinstance(record, dict):
+        record = {RENAMED.get(key, key): value for key, value in record.items()}
+    if (wrong := difference(record, RECORD)) is not None:
+        raise ValueError(f"{directory / FILE} is damaged ({wrong}), or of another program: choose another folder")
+    return record

@@ -1,17 +1,21 @@
 """Reads the results of an experiment: one tidy table of all curves, with descriptions of the cells."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from lab.files.links import check_links
 from lab.results import looks
 from lab.results.cells import CellDirectory, Wave, cell_directories
 from lab.results.examples import Examples
 from lab.results.looks import Look
 from lab.results.record import FILE, read_record
 
+DEEP = ("checkpoints", "profile")
+"""Folders of many files, none of which is read here."""
 MEASURED = ["step", "split", "metric", "value"]
 
 
@@ -65,31 +69,28 @@ class Results:
 def read(directory: Path) -> Results:
     """Read a results directory, finished or not.
 
-    Raises FileNotFoundError if it is not one, ValueError if a file is damaged or nothing has been measured yet.
+    Raises FileNotFoundError if it is none, ValueError if a file in it is damaged, a symbolic link leads out of it or
+    nothing has been measured yet.
     """
+    check_links(directory, DEEP)
     experiment = read_record(directory)
     folders, ignored = cell_directories(directory)
-    cells = tuple(_cell(folder) for folder in folders)
-    rows = [_rows(experiment, folder.description(), wave) for folder in folders for wave in _measured(folder)]
-    if not rows:
-        raise ValueError(f"{directory} has no measurements yet: run the experiment first")
-    timing = [
-        wave.timing().assign(cell=folder.description()["cell"]) for folder in folders for wave in _measured(folder)
-    ]
+    read = [(folder.description(), folder.waves()) for folder in folders]
+    cells = tuple(_cell(description, waves) for description, waves in read)
+    measured = [(cell, wave) for cell, waves in read for wave in waves if wave.has_metrics]
+    if not measured:
+        raise ValueError(f"{directory} holds no measurements yet: run the experiment first")
+    rows = [_rows(experiment, cell, wave) for cell, wave in measured]
+    timing = [wave.timing().assign(cell=cell["cell"]) for cell, wave in measured]
     ignored += [sentence for folder in folders for sentence in folder.ignored()]
     together = (pd.concat(rows, ignore_index=True), pd.concat(timing, ignore_index=True))
     return Results(directory, experiment, cells, *together, ignored=tuple(ignored))
 
 
-def _measured(folder: CellDirectory) -> list[Wave]:
-    return [wave for wave in folder.waves() if wave.has_metrics]
-
-
-def _cell(folder: CellDirectory) -> dict[str, Any]:
-    waves = folder.waves()
+def _cell(description: dict[str, Any], waves: Sequence[Wave]) -> dict[str, Any]:
     environments = [environment for wave in waves for environment in wave.environments]
     return {
-        **folder.description(),
+        **description,
         "environment": environments[-1] if environments else {},
         "commits": sorted({environment["commit"] for environment in environments}),
         "runs": sum(len(wave.runs) for wave in waves),

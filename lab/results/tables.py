@@ -1,10 +1,16 @@
 """Parquet tables, written atomically."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
+from pyarrow.parquet import ParquetFile
 
 from lab.files.atomic import write_bytes
+
+Columns = Mapping[str, Literal["number", "text"]]
+"""Name of a column -> what it holds; `name?` may be absent."""
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -12,14 +18,33 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     write_bytes(path, table.to_parquet(index=False))
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a Parquet table.
+def read_table(path: Path, columns: Columns | None = None) -> pd.DataFrame:
+    """Reads a Parquet table, which must have `columns`, each of numbers or of texts.
 
-    Raises ValueError, naming the file, if it is truncated or not a Parquet file; FileNotFoundError if it is missing.
+    Raises ValueError, naming the file, if it is truncated, no Parquet file or lacks a column; FileNotFoundError if it
+    is missing.
     """
     try:
-        return pd.read_parquet(path)
+        with ParquetFile(path) as file:  # less work than pandas' own reader, which looks for folders of files
+            table = file.read(use_threads=False).to_pandas()
+        for name, kind in (columns or {}).items():
+            _check_column(table, name, kind)
+        return table
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        raise ValueError(f"{path} is damaged ({str(error).splitlines()[0]}): delete it to recompute it") from None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
+        # pyarrow's errors are of these kinds, and so are those of pandas where its own metadata in the file are damaged
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} is damaged ({reason}): delete it to have it made again") from None
+
+
+def _check_column(table: pd.DataFrame, name: str, kind: str) -> None:
+    optional, name = name.endswith("?"), name.removesuffix("?")
+    if name not in table and optional:
+        return
+    if name not in table:
+        raise ValueError(f"there is no column '{name}'")
+    values = table[name]
+    holds = pd.api.types.is_numeric_dtype if kind == "number" else pd.api.types.is_string_dtype
+    if len(values) and (not holds(values) or pd.api.types.is_bool_dtype(values)):
+        raise ValueError(f"column '{name}' holds {values.dtype}, but must hold {kind}s")

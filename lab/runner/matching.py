@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from lab.experiment.experiment import Cell, Experiment, grid, with_overrides
-from lab.files.atomic import read_json, write_json
+from lab.files.atomic import write_json
 from lab.results.environment import environment
+from lab.results.shape import MATCHED, read_shaped
 from lab.runner import dispatch
 from lab.training.execution import Execution
 from lab.training.placement import Placement
@@ -46,7 +47,9 @@ def matched(experiment: Experiment, directory: Path) -> Experiment:
     path = directory / "matched.json"
     if not path.exists():
         return experiment
-    return with_overrides(experiment, [{key: arm[key] for key in ("arm", "fields")} for arm in read_json(path)["arms"]])
+    return with_overrides(
+        experiment, [{key: arm[key] for key in ("arm", "fields")} for arm in read_shaped(path, MATCHED)["arms"]]
+    )
 
 
 def _is_baseline(other: Cell, cell: Cell, experiment: Experiment) -> bool:

@@ -9,11 +9,13 @@ from typing import Any
 from lab.experiment.experiment import Cell, Experiment, grid
 from lab.experiment.serialization import ours
 from lab.files.atomic import LEFTOVERS, read_json, sweep, write_json
+from lab.files.links import check_links
 from lab.files.locks import lock
-from lab.results.cells import CellDirectory, changed_code, first_difference
+from lab.results.cells import CellDirectory, cell_directories, changed_code, first_difference
 from lab.results.environment import commit
 from lab.results.looks import read as looks_of
 from lab.results.record import FILE, read_record
+from lab.results.results import DEEP
 from lab.runner.record import PlanFile, as_json, overrides, record
 from lab.training.train import Dataset
 from models.activations import ACTIVATIONS, Activation, activation
@@ -69,6 +71,21 @@ def check_data(cells: Sequence[Cell], directory: Path, load: Callable[[Any], Dat
             raise ValueError(
                 f"{path.parent} was trained on other data than is there now ({difference}): choose another --out, or "
                 f"delete it"
+            )
+
+
+def check_x64(cells: Sequence[Cell], directory: Path, x64: bool, retrain: bool) -> None:
+    """Raises ValueError where a directory holds runs in the other of JAX's two precisions: with `JAX_ENABLE_X64` what
+    has no type of its own is computed in 64 bits, which makes other numbers. With `retrain` the cells asked for do not
+    count, since they are made again."""
+    again = {cell.name for cell in cells} if retrain else set()
+    for folder in cell_directories(directory)[0]:
+        made = {one.get("x64", False) for wave in folder.waves() for one in wave.environments}
+        if folder.path.name not in again and made - {x64}:
+            was, now = ("on", "off") if not x64 else ("off", "on")
+            raise ValueError(
+                f"{folder.path} was made with JAX_ENABLE_X64 {was}, and it is {now}: set it as it was, choose another "
+                f"--out, or delete it"
             )
 
 
@@ -132,7 +149,9 @@ def other_commits(directory: Path, cells: list[Cell]) -> dict[str, set[str]]:
 
 
 def check_folder(directory: Path, ours: Sequence[str] = RESULT_FILES) -> None:
-    """Raises ValueError for a folder that holds something else than results, of which any of `ours` tells."""
+    """Raises ValueError for a folder that holds something else than results, of which any of `ours` tells, or out of
+    which a symbolic link leads."""
+    check_links(directory, DEEP)
     if _foreign(directory, ours):
         raise ValueError(f"{directory} is not empty and holds no results: choose another --out")
 

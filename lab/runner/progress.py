@@ -13,10 +13,12 @@ from rich.table import Table
 
 from lab.comparison.speed import TRAINING_PASSES
 from lab.experiment.experiment import Cell
+from lab.report.narrow import Fitted
 from lab.runner.plan import cell_directory
 from lab.training.train import Row
 
 SPEEDS = ("tokens/s", "GFLOP/s", "of peak", "memory")
+LINES = 5  # that a row takes where it is folded, on a terminal of 40 columns
 
 
 class Pace:
@@ -109,16 +111,23 @@ class Progress:
         tokens = runs * (step - before) * cell.settings.batch_size * cell.task.tokens_per_example
         return tokens / (now - then) if step > before else float("nan")
 
-    def _table(self) -> Table:
-        table = Table("cell", title=self._left(), caption="median loss over the runs, nats", box=None, pad_edge=False)
-        table.title_justify = table.caption_justify = "left"
-        for name in ("runs", "step", "train", "validation", *(SPEEDS if self._directory else ())):
-            table.add_column(name, justify="right")
+    def _table(self) -> Fitted:
         room = max(4, self._console.height - 5)  # title, header, caption and what is around them
+        wide = self._rows(room)
+        return wide if wide.fits(self._console.width) else self._rows(max(2, room // LINES))
+
+    def _rows(self, room: int) -> Fitted:
+        """So many rows, those before the cell that is trained and the next one."""
+        table = Table(title=self._left(), caption="median loss over the runs, nats", box=None, pad_edge=False)
+        table.title_justify = table.caption_justify = "left"
+        table.add_column("cell", overflow="fold", min_width=16)
+        for name in ("runs", "step", "train", "validation", *(SPEEDS if self._directory else ())):
+            table.add_column(name, justify="right", no_wrap=True)
         last = max((self._names.index(name) for name in self._seen), default=0) + 2
         for cell, name in list(zip(self._cells, self._names, strict=True))[max(0, last - room) :][:room]:
-            table.add_row(name, str(len(cell.runs)), *self._seen.get(name, ("", "", "")), *self._speeds.get(name, ()))
-        return table
+            speeds = self._speeds.get(name, ("",) * (len(SPEEDS) if self._directory else 0))
+            table.add_row(name, str(len(cell.runs)), *self._seen.get(name, ("", "", "")), *speeds)
+        return Fitted(table)
 
     def _left(self) -> str:
         seconds = self._pace.left(time.perf_counter())

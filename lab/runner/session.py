@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from lab.comparison.comparison import Comparison, compare
@@ -49,6 +50,8 @@ class Session:
         """
         cells, mode, console = grid(experiment), self.mode, _console(self.mode)
         distributed.on_process_zero(lambda: plan.check_data(cells, directory, dispatch.load, mode.retrain))
+        x64 = jax.config.jax_enable_x64  # type: ignore[attr-defined]
+        distributed.on_process_zero(lambda: plan.check_x64(cells, directory, x64, mode.retrain))
         distributed.on_process_zero(lambda: plan.check_code(cells, directory, dispatch.load))
         file = self.plan_file if directory == self.directory else None  # tuning runs answer nothing
         prepare = partial(plan.prepare, experiment, directory, self.command, self.predictors, looks, file)

@@ -2,12 +2,13 @@
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from lab.statistics.resampling import bca, sign_flip_p
 
@@ -90,10 +91,10 @@ def paired_t(differences: Float[np.ndarray, "*batch n"], level: float = 0.95) ->
         return PairedT(mean, unknown, np.full_like(mean, -np.inf), np.full_like(mean, np.inf), unknown)
     sd = differences.std(axis=-1, ddof=1)
     error = sd / np.sqrt(n)
-    half_width = stats.t.ppf((1 + level) / 2, n - 1) * error
-    # 0 / 0 (all differences are zero) is no evidence, t = 0; any other mean / 0 is t = inf.
+    half_width = special.stdtrit(n - 1, (1 + level) / 2) * error  # scipy.stats says the same, forty times slower
+    # 0 / 0, all differences zero, is no evidence: t = 0; anything else / 0 is t = inf.
     t = np.divide(np.abs(mean), error, out=np.where(mean == 0, 0.0, np.inf), where=error > 0)
-    return PairedT(mean, sd, mean - half_width, mean + half_width, 2 * stats.t.sf(t, n - 1))
+    return PairedT(mean, sd, mean - half_width, mean + half_width, 2 * special.stdtr(n - 1, -t))
 
 
 def holm(p_values: ArrayLike) -> Float[np.ndarray, "*batch m"]:
@@ -126,7 +127,7 @@ def minimum_detectable_effect(
     check_probability("assurance", assurance)
     if n == 1:
         return effect_with_power(sd, n, level, power)
-    upper = np.sqrt((n - 1) / stats.chi2.ppf(1 - assurance, n - 1)) if n > 1 else 1.0
+    upper = np.sqrt((n - 1) / special.chdtri(n - 1, assurance)) if n > 1 else 1.0
     return effect_with_power(sd * upper, n, level, power)
 
 
@@ -145,15 +146,23 @@ def effect_with_power(sd: float, n: int, level: float = 0.95, power: float = 0.8
     if n == 1:
         return np.inf
     if not sd >= 0:  # also nan
-        raise ValueError(f"sd is {sd}, but a standard deviation must be at least 0")
+        raise ValueError(f"sd is {sd}, but a standard deviation is a number of at least 0")
+    return float(sd / np.sqrt(n) * _standard_errors(n, level, power))
 
-    def missing_power(standard_errors: float) -> float:
-        return power - float(power_of_t(standard_errors, n - 1, level))
 
+@lru_cache(maxsize=1024)  # the arms of an experiment mostly have as many pairs each
+def _standard_errors(n: int, level: float, power: float) -> float:
+    """The difference that n pairs find with probability `power`, in standard errors of their mean."""
     enough = 1.0
-    while missing_power(enough) > 0:
+    while _power(enough, n, level) < power:
         enough *= 2
-    return float(sd / np.sqrt(n) * optimize.brentq(missing_power, 0, enough))
+    return optimize.brentq(lambda errors: power - _power(errors, n, level), 0, enough)
+
+
+def _power(standard_errors: float, n: int, level: float) -> float:
+    """The probability that n pairs find a true difference of so many standard errors of their mean."""
+    critical = special.stdtrit(n - 1, (1 + level) / 2) ** 2
+    return 1 - special.ncfdtr(1, n - 1, standard_errors**2, critical)
 
 
 def power_of_t(standard_errors: ArrayLike, df: ArrayLike, level: float = 0.95) -> Float[np.ndarray, "*batch"]:
@@ -182,8 +191,12 @@ def pairs_needed(difference: float, sd: float, level: float = 0.95, power: float
     if difference == 0:
         return None
 
+    effect_with_power(sd, 2, level, power)  # refuses what is not allowed
+    if sd == 0:
+        return 2
+
     def resolved_by(n: int) -> bool:
-        return effect_with_power(sd, n, level, power) <= abs(difference)
+        return _power(abs(difference) / sd * np.sqrt(n), n, level) >= power
 
     enough = 2
     while not resolved_by(enough):

@@ -80,12 +80,17 @@ def _system_error(error: ValueError, path: Path) -> Exception:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Delay Ctrl-C and SIGTERM until the end of the block, as Orbax's threads fail if they are interrupted."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
+    """Holds Ctrl-C, SIGTERM and SIGHUP back until the block is over: stopped midway, Orbax's threads fail one after
+    another."""
+    if threading.current_thread() is not threading.main_thread():  # signals come to the main thread alone
         yield
         return
     held: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
     handlers = {number: signal.signal(number, lambda held_back, _: held.append(held_back)) for number in numbers}
     try:
         yield

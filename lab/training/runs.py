@@ -34,11 +34,20 @@ WINDOW = PartitionSpec(RUNS, None, DATA)  # [runs, steps, batch_size, ...]
 def use_all_cores() -> None:
     """Create one virtual device per CPU core, so that runs execute in parallel.
 
-    A number set by the user (`JAX_NUM_CPU_DEVICES`) is kept. Has no effect once JAX has started.
+    A number that somebody has set (`JAX_NUM_CPU_DEVICES`) stands; and once JAX has started it is too late. Starts JAX:
+    raises ValueError where it has no device of the platforms that `JAX_PLATFORMS` names.
     """
     if jax.config.jax_num_cpu_devices < 0:  # type: ignore[attr-defined]
         with suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", _cores())
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError):  # an assertion where the library of a platform is not installed
+        asked = jax.config.jax_platforms  # type: ignore[attr-defined]
+        raise ValueError(
+            f"JAX_PLATFORMS is '{asked}', and JAX finds no device of it here: give one that there is, such as cpu, or "
+            f"leave it out"
+        ) from None
 
 
 def _cores() -> int:
@@ -180,6 +189,7 @@ class Program:
             "device": self._mesh.devices.flat[0].device_kind,
             "device_count": jax.device_count(),
             "process_count": jax.process_count(),
+            "x64": jax.config.jax_enable_x64,  # type: ignore[attr-defined]
             "execution": asdict(self.execution),
             "data_on": self.data_on,
             "device_bytes": self.device_bytes,

@@ -13,7 +13,7 @@ from lab.files.choices import nearest
 from models.activations import Activation, activation
 from models.pretrained.names import ACTIVATIONS
 
-REFERENCE = json.loads((Path(__file__).parent / "reference.json").read_text())
+REFERENCE = json.loads((Path(__file__).parent / "reference.json").read_text(encoding="utf-8"))
 
 # Read by transformers, but without influence on what a network computes from given weights, for any model type.
 HARMLESS = {

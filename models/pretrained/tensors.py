@@ -104,11 +104,13 @@ def _open(path: Path) -> Any:
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON object. Raises FileNotFoundError or ValueError, naming the file."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing") from None
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError(f"{path} is not a JSON object")
     return value

@@ -15,7 +15,7 @@ from lab.data.published import PublishedText
 # died after 1955. The table has one row per novel: split, and size and sha256 of its file.
 HOST = "https://raw.githubusercontent.com/COST-ELTeC/ELTeC-eng/3db3b6738a836f0e1b276b6c9703e42f4297f978/level1"
 TABLE = Path(__file__).with_suffix(".tsv")
-NOVELS = list(csv.DictReader(TABLE.read_text().splitlines(), delimiter="\t"))
+NOVELS = list(csv.DictReader(TABLE.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
 
 TEI = "{http://www.tei-c.org/ns/1.0}"
 PARAGRAPHS = {f"{TEI}{tag}" for tag in ("p", "l", "head", "label", "trailer", "quote")}
