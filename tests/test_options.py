@@ -11,6 +11,7 @@ from lab.cli import experiment_options, help, main, options
 from lab.cli.arguments import ExperimentArguments, RunArguments
 from lab.cli.commands import COMMANDS
 from lab.experiment import library
+from lab.experiment.duration import Duration
 from lab.experiment.experiment import Tuning
 from lab.runner.mode import Mode
 from models.activations import Activation
@@ -88,15 +89,20 @@ def test_what_the_help_shows_is_accepted_and_what_is_accepted_is_shown(experimen
     assert sorted(shown) == sorted(option.name for option in accepted)
     required = [option for option in accepted if option.default is MISSING]
     for option in accepted:
-        before = [word_for(other) for other in required if other is not option]
-        words = [*before, word_for(option)] if option.positional else [*before, option.name, word_for(option)]
+        before = [word for other in required if other is not option for word in words_for(other)]
+        words = [*before, *words_for(option)]
         assert option.path in options.values(accepted, words, f"ablations {name}")
 
 
 def word_for(option):
     """A word that the option takes."""
     kind = options.element(option.declared)
-    return str((get_args(kind) or ({bool: "True", int: "3", float: "0.5"}.get(kind, "x"),))[-1])
+    return str((get_args(kind) or ({bool: "True", int: "3", float: "0.5", Duration: "30m"}.get(kind, "x"),))[-1])
+
+
+def words_for(option):
+    """The option as it is written, with a word that it takes."""
+    return [word_for(option)] if option.positional else [option.name, word_for(option)]
 
 
 def test_the_defaults_in_the_help_read_back_as_themselves(experiment):

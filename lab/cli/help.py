@@ -19,7 +19,9 @@ COLUMN = 34
 def shown(program: str, summary: str, known: Sequence[Option]) -> str:
     """The help: usage, what the command does, and every option with its values, meaning and default, by group."""
     places = [option for option in known if option.positional]
-    usage = " ".join(["usage:", program, *map(_usage, places), "[--OPTION VALUE ...]"])
+    needed = [option for option in known if option.default is MISSING and not option.positional]
+    named = [f"{option.name} {metavar(option.declared)}" for option in needed]
+    usage = " ".join(["usage:", program, *map(_usage, places), *named, "[--OPTION VALUE ...]"])
     parts = [usage, "", summary]
     groups: dict[str, list[Option]] = {}
     for option in known:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from lab.comparison.outcomes import axis_columns, outcomes, plain
+from lab.comparison.outcomes import axis_columns, ends, plain
 from lab.comparison.text_error import differences
 from lab.results.results import Results
 from lab.statistics.noise import Noise, noise
@@ -53,9 +53,9 @@ def measure(results: Results) -> tuple[Setting, ...]:
     asked, rows = results.experiment, results.rows
     metric, split = asked["metric"], asked["split"]
     measured = rows[(rows["metric"] == metric) & (rows["split"] == split)]
-    ends = {str(cell): int(step) for cell, step in measured.groupby("cell")["step"].max().items()}
+    last = {str(cell): int(step) for cell, step in measured.groupby("cell")["step"].max().items()}
     axes = axis_columns(rows)
-    runs = outcomes(rows, metric, split, ends, axes)
+    runs = ends(rows, metric, split, last, axes)
     found = []
     for _, frame in runs.groupby(axes, dropna=False, sort=False) if axes else [((), runs)]:
         arms = {str(name): arm.set_index("seed") for name, arm in frame.groupby("activation", sort=False)}

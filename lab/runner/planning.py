@@ -9,6 +9,7 @@ from lab.comparison.noise import Setting, measure
 from lab.comparison.run_time import RunTime, of_cell
 from lab.experiment.duration import Duration
 from lab.experiment.experiment import Experiment, Tuning, grid, tuning_of
+from lab.results.directions import split_metric
 from lab.results.results import Results
 from lab.runner import dispatch
 from lab.statistics import design
@@ -164,7 +165,7 @@ def plan(
         tuple(found),
         next(((option, one) for option, one in found if one is chosen), None),
         min((seconds for seconds in needed if seconds is not None), default=None),
-        tuple(_notes(options)),
+        tuple(_notes(experiment, options)),
     )
 
 
@@ -204,7 +205,7 @@ def _option(
     cells = list(dict.fromkeys(cell for one in settings for cell in (one.cell, *(arm.cell for arm in one.arms))))
     times = {}
     for cell in cells:
-        kept = pilot.examples(cell, experiment.split, experiment.metric)
+        kept = pilot.examples(cell, experiment.split, pilot.experiment["metric"])
         assert kept is not None  # the noise was measured on them
         times[cell] = of_cell(pilot, cell, kept)
     made = {cell["cell"]: cell["settings"] for cell in pilot.cells}[cells[0]]
@@ -254,7 +255,7 @@ def _check_pilot(experiment: Experiment, pilot: Results) -> None:
                     f"--pilot {pilot.directory} has {part}.{name} {before}, but {experiment.name} has {value}: give "
                     f"results of the same task, model and settings"
                 )
-    asked = {"baseline": experiment.reference, "metric": experiment.metric, "split": experiment.split}
+    asked = {"baseline": experiment.reference, "metric": split_metric(experiment.metric)[0], "split": experiment.split}
     for name, value in asked.items():
         if pilot.experiment[name] != value:
             raise ValueError(
@@ -267,7 +268,7 @@ def _check_pilot(experiment: Experiment, pilot: Results) -> None:
         )
 
 
-def _notes(options: Sequence[Option]) -> Iterator[str]:
+def _notes(experiment: Experiment, options: Sequence[Option]) -> Iterator[str]:
     """What the pilot does not tell."""
     varied = set().union(*(option.axes for option in options))
     words = {"steps": "steps", "d_model": "widths"}
@@ -277,6 +278,8 @@ def _notes(options: Sequence[Option]) -> Iterator[str]:
             f"The pilot has one value of {' and '.join(unknown)}: how noise and effect change with them is not known, "
             f"and no design varies them (a pilot with --axis settings.steps or --axis model.d_model would)."
         )
+    if experiment.tuning.learning_rates:
+        yield "Arms are tuned: that the choice of the rate is uncertain too is not part of the power."
     pairs = min(arm.noise.pairs for option in options for setting in option.settings for arm in setting.arms)
     yield f"The noise is estimated from {pairs} pairs: the power is a mean over what it may be."
 

@@ -118,7 +118,7 @@ def assured_power(
 def power_over_text(arm: Noise, seeds: int, examples: int, effect: float, level: float) -> float:
     """The same for the claim about the text's population; degrees of freedom are Satterthwaite's, the text's variance
     is as estimated."""
-    over_seeds = _variances(arm, _scales(arm.pairs, _CHANCES), examples) / seeds
+    over_seeds = arm.seed_variance(examples, _scales(arm.pairs, _CHANCES)) / seeds
     text = arm.text_variance(examples)
     total = over_seeds + text
     spread = over_seeds**2 / (seeds - 1) + text**2 / max(arm.equal_documents - 1, 1)
@@ -160,11 +160,7 @@ def _scales(pairs: int, chances: Float[np.ndarray, " chances"]) -> Float[np.ndar
 def _power_at(
     arm: Noise, scales: Float[np.ndarray, " scales"], seeds: int, examples: int, effect: float, level: float
 ) -> Float[np.ndarray, " scales"]:
-    return power_of_t(_standard_errors(effect, _variances(arm, scales, examples) / seeds), seeds - 1, level)
-
-
-def _variances(arm: Noise, scales: Float[np.ndarray, " scales"], examples: int) -> Float[np.ndarray, " scales"]:
-    return np.array([arm.seed_variance(examples, float(scale)) for scale in scales])
+    return power_of_t(_standard_errors(effect, arm.seed_variance(examples, scales) / seeds), seeds - 1, level)
 
 
 def _standard_errors(effect: float, variance: Float[np.ndarray, " scales"]) -> Float[np.ndarray, " scales"]:

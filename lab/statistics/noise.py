@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 from lab.statistics.crossed import Components, by_document, crossed
 
@@ -29,15 +30,19 @@ class Noise(NamedTuple):
     of_text_by_example: float
     components: Components
 
-    def seed_variance(self, examples: int, scale: float = 1.0) -> float:
+    def seed_variance(self, examples: int, scale: ArrayLike = 1.0) -> Float[np.ndarray, "*batch"]:
         """The variance of one seed's difference on so many examples, if that on the measured ones is `scale` times what
-        these pairs say: the part by example is well known even from few pairs, the rest is not."""
-        fixed = max(self.of_seed * scale - self.of_seed_by_example, 0.0)
+        these pairs say.
+
+        The part by example is well known even from few pairs, the rest is not, and is at least 0.
+        """
+        fixed = np.maximum(self.of_seed * np.asarray(scale) - self.of_seed_by_example, 0.0)
         return fixed + self.of_seed_by_example * self.examples / examples
 
     def text_variance(self, examples: int) -> float:
         """The variance of the mean over all seeds with the text, on so many examples of as many documents."""
-        return self.of_text - self.of_text_by_example + self.of_text_by_example * self.examples / examples
+        fixed = max(self.of_text - self.of_text_by_example, 0.0)
+        return fixed + self.of_text_by_example * self.examples / examples
 
 
 def noise(
@@ -66,9 +71,9 @@ def noise(
         len(tokens),
         float((share**2).sum() ** 2 / (share**4).sum()),
         of_seed,
-        min(rest / examples, of_seed),
+        rest / examples,
         of_text,
-        min(max(common - rest / pairs, 0.0) / examples, of_text),
+        max(common - rest / pairs, 0.0) / examples,
         found.components,
     )
 
