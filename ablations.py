@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lab.runner.interface import inspect as inspect
     from lab.runner.interface import load as load
     from lab.runner.interface import match as match
+    from lab.runner.interface import noise as noise
+    from lab.runner.interface import plan as plan
     from lab.runner.interface import run as run
     from lab.runner.interface import study as study
     from lab.runner.interface import swap as swap
@@ -40,8 +42,8 @@ PLACES = {
     "lab.data.dataset": ("Dataset",),
     "lab.experiment.experiment": ("Experiment", "Tuning"),
     "lab.runner.interface": (
-        *("compare", "describe", "evaluate", "figures", "gate", "inspect"),
-        *("load", "match", "run", "study", "swap", "tune"),
+        *("compare", "describe", "evaluate", "figures", "gate", "inspect", "load", "match", "noise"),
+        *("plan", "run", "study", "swap", "tune"),
     ),
     "lab.tasks.language": ("CausalLanguage",),
     "lab.tasks.task": ("Task",),

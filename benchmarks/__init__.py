@@ -1,1 +1,1 @@
-"""Speed, measured on the machine at hand: one command a question, results with machine and versions."""
+"""Speed on this machine: one command per question, results with machine and versions."""

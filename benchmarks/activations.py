@@ -1,4 +1,4 @@
-"""What an activation costs: time and memory of its forward and backward pass, against ReLU.
+"""The cost of activations: time and memory of forward and backward pass, compared with ReLU.
 
 Command: python -m benchmarks.activations --json docs/benchmarks/activations.json
 Cost:    about 5 minutes on 2 CPU cores
@@ -29,12 +29,11 @@ CPU_ARRAY, ACCELERATOR_ARRAY = (
 
 
 def programs(name: str, arrays: Sequence[jax.Array]) -> tuple[dict[str, Callable[[], Any]], dict[str, int]]:
-    """The compiled passes of an activation, and the bytes they take; of the three `arrays` the last is the cotangent.
+    """The compiled passes of an activation, and their memory; the last of the three `arrays` is the cotangent.
 
-    forward gives the output; backward the gradients of inputs and learned parameters from the inputs, computing of the
-    forward pass what it needs again, as it does when XLA compiles a whole step. `kept` are the bytes that the program
-    as written keeps for the backward pass, `temporary` those that the compiled backward pass needs besides its
-    arguments and results.
+    forward returns the output; backward returns the gradients of inputs and learned parameters, recomputing what it
+    needs of the forward pass, as XLA does in a full step. `kept` are the bytes that the program as written saves for
+    the backward pass, `temporary` those that the compiled backward pass needs in addition to arguments and results.
     """
     chosen = activation(name)
     learned = {parameter: jnp.asarray(value, jnp.float32) for parameter, value in chosen.parameters}
@@ -62,7 +61,7 @@ def _kept(forward: Callable[..., Any], *arguments: Any) -> int:
 def measured(
     names: Sequence[str], shape: tuple[int, int], rounds: int, seconds: float, types: Sequence[str] = TYPES
 ) -> list[dict[str, Any]]:
-    """A row an activation and type: ms of both passes in each round, and bytes; all in turn."""
+    """One row per activation and type: ms of both passes in each round, and bytes; all alternating."""
     rows: list[dict[str, Any]] = []
     sides: dict[str, Callable[[], float]] = {}
     for dtype in types:
@@ -92,7 +91,7 @@ def timed(function: Callable[[], Any], seconds: float) -> Callable[[], float]:
 
 
 def ratios(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[float]]:
-    """(activation, type) -> time of both passes over ReLU's in each round; first what is cheapest in the first type."""
+    """(activation, type) -> time of both passes relative to ReLU's in each round, sorted by cost in the first type."""
     whole = {(row["activation"], row["dtype"]): np.add(row["forward"], row["backward"]) for row in rows}
     found = {key: measure.ratios(list(times), list(whole[BASELINE, key[1]])) for key, times in whole.items()}
     first = rows[0]["dtype"]
@@ -100,7 +99,7 @@ def ratios(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[float]]
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Medians as Markdown, the cheapest first."""
+    """Medians as Markdown, cheapest first."""
     by_key = {(row["activation"], row["dtype"]): row for row in rows}
     lines = []
     for (name, dtype), values in ratios(rows).items():
@@ -113,7 +112,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def figure(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Time of both passes over ReLU's, a panel a type, a dot a round; the order is that of f32."""
+    """Time of both passes relative to ReLU's, one panel per type, one dot per round, in the order of f32."""
     found = ratios(rows)
     names = [name for name, dtype in found if dtype == TYPES[0]]
     with mpl.rc_context(STYLE):
@@ -125,16 +124,18 @@ def figure(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints the table, and with --json writes every number there and the figure beside it."""
+    """Measure, print the table, and with --json write all numbers and the figure."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.activations", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="of the numbers; the figure goes beside it")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="file for the numbers; the figure is written beside it"
+    )
     parser.add_argument("--activations", nargs="+", choices=ACTIVATIONS, default=list(ACTIVATIONS), metavar="NAME")
     parser.add_argument("--rows", type=int, help="of the arrays: 4096 on a CPU, 65536 elsewhere")
     parser.add_argument("--width", type=int, help="of the arrays, the hidden width: 512 on a CPU, 3072 elsewhere")
-    parser.add_argument("--rounds", type=int, default=9, help="of measurements, all in turn")
-    parser.add_argument("--seconds", type=float, default=0.05, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of alternating measurements")
+    parser.add_argument("--seconds", type=float, default=0.05, help="duration of each measurement")
     of = parser.parse_args(arguments)
     about = measure.about()
     shape = shape_of(of.rows, of.width)
@@ -145,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def shape_of(rows: int | None, width: int | None) -> tuple[int, int]:
-    """Rows and width of the arrays, where they are not given by what the device is."""
+    """Rows and width of the arrays, with defaults by the kind of device."""
     usual = CPU_ARRAY if jax.default_backend() == "cpu" else ACCELERATOR_ARRAY
     return rows or usual[0], width or usual[1]
 

@@ -1,4 +1,4 @@
-"""What training many seeds costs on a CPU: tokens per second of this project and of PyTorch, in turn.
+"""Training many seeds on a CPU: tokens per second of this project and of PyTorch, alternating.
 
 Command: python -m benchmarks.cpu --json docs/benchmarks/cpu-MACHINE.json
 Cost:    about 20 minutes on 2 CPU cores, of which 5 compile; needs torch, and for torch.compile a C++ compiler
@@ -31,18 +31,18 @@ from lab.report.figures import BLUE, GREY, ORANGE, STYLE
 from lab.training.runs import use_all_cores
 
 SEEDS = 8
-SPECIAL = 2  # tokens of a character vocabulary that are no characters
+SPECIAL = 2  # tokens of a character vocabulary that are not characters
 
 
 @dataclass(frozen=True)
 class Target:
-    """A model and what eight seeds of it are to reach."""
+    """A model and the target speed of eight seeds."""
 
     size: Size
     ratio: float
-    """To PyTorch's tokens per second."""
+    """Ratio to PyTorch's tokens per second."""
     share: float | None = None
-    """Of the rate of matrix products."""
+    """Fraction of the rate of matrix products."""
 
 
 TARGETS = {
@@ -81,11 +81,10 @@ def compared(target: Target, source: Path | None, rounds: int, seconds: float) -
 
 
 def started(size: Size, source: Path | None, stack: ExitStack) -> dict[str, list[Worker]]:
-    """The processes of each PyTorch side, which the stack ends; those that cannot start are left out with a sentence.
+    """The processes of each PyTorch side, ended by the stack; those that cannot start are skipped with a message.
 
-    A process trains one model: eight runs in turn take eight times as long. It has a thread a core; or there is one
-    process a core, of one thread. AdamW is one kernel (fused) but for the plain side, where it is as nanoGPT has it on
-    a CPU.
+    A process trains one model, so eight runs take eight times as long. It has one thread per core, or there is one
+    single-threaded process per core. AdamW is fused, except for the plain side, which is as nanoGPT on a CPU.
     """
     if not worker.has_torch():
         print(worker.WITHOUT)
@@ -112,7 +111,7 @@ def started(size: Size, source: Path | None, stack: ExitStack) -> dict[str, list
 
 
 def together(workers: Sequence[Worker], steps: int) -> float:
-    """Seconds until all processes, side by side, have trained `steps` steps each."""
+    """Seconds until all processes, running in parallel, have trained `steps` steps each."""
     begin = time.perf_counter()
     for one in workers:
         one.send(train=steps)
@@ -122,7 +121,7 @@ def together(workers: Sequence[Worker], steps: int) -> float:
 
 
 def runner(size: Size, rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Seconds a step of eight seeds as `ablations run` records them, and of the bare program, in turn."""
+    """Seconds per step of eight seeds as recorded by `ablations run`, and of the bare program, alternating."""
     train = workload.trainer(size, SEEDS)
     steps = measure.fitting(train, seconds, at_least=4)
 
@@ -138,7 +137,7 @@ def runner(size: Size, rounds: int, seconds: float) -> dict[str, list[float]]:
 
 @contextmanager
 def random_text() -> Iterator[Path]:
-    """A file of a million random characters; what is prepared of it lies beside it for as long."""
+    """A temporary file of a million random characters, with its prepared data beside it."""
     letters = np.arange(48, 48 + workload.CHARACTERS - SPECIAL, dtype=np.uint8)
     before = os.environ.get("TFDS_DATA_DIR")
     with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +158,7 @@ def fastest(sides: dict[str, list[float]]) -> str:
 
 
 def verdicts(name: str, row: dict[str, Any]) -> Iterator[list[Any]]:
-    """Lines of the table of targets: size, what is compared, measured, wanted, met or not."""
+    """Lines of the table of targets: size, comparison, measured, target, met or not."""
     rates, products, target = row["tokens_per_second"], row["matmul_flops"], row["target"]
     peers = {side: values for side, values in rates.items() if side not in (JAX_SEEDS, ONE)}
 
@@ -212,7 +211,7 @@ def figure(sizes: dict[str, Any]) -> Figure:
             target = row["target"]["ratio"] * np.median(rates[EAGER]) if EAGER in rates else None
             measure.dots(axes, rates, colours, target)
             axes.set(title=f"width {name}", xlabel="tokens per second", xlim=(0, None))
-            axes.xaxis.set_major_locator(MaxNLocator(4))  # so narrow a panel has room for few
+            axes.xaxis.set_major_locator(MaxNLocator(4))  # a narrow panel has room for few
             axes.xaxis.set_major_formatter("{x:,.0f}")
             if axes is not panels[0]:
                 axes.tick_params(labelleft=False)
@@ -220,13 +219,15 @@ def figure(sizes: dict[str, Any]) -> Figure:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints the tables, and with --json writes every number there and the figure beside it."""
+    """Measure, print the tables, and with --json write all numbers and the figure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cpu", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="of the numbers; the figure goes beside it")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="file for the numbers; the figure is written beside it"
+    )
     parser.add_argument("--peer", type=Path, metavar="DIR", help="a nanoGPT checkout, whose model.py is then the peer")
     parser.add_argument("--sizes", nargs="+", choices=TARGETS, default=list(TARGETS), metavar="WIDTH")
-    parser.add_argument("--rounds", type=int, default=7, help="of measurements, all sides in turn")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of alternating measurements")
+    parser.add_argument("--seconds", type=float, default=4.0, help="duration of each measurement")
     of = parser.parse_args(arguments)
     source = of.peer and of.peer / "model.py"
     if source and not source.exists():

@@ -1,4 +1,4 @@
-"""Ways to compute the same: what the code does against what it could do instead, as a ratio of times.
+"""Alternative formulations of the same computation: the time of the alternative relative to this code.
 
 Command: python -m benchmarks.formulations --json docs/benchmarks/formulations.json
 Cost:    about 8 minutes on 2 CPU cores, half of it compiling
@@ -31,7 +31,7 @@ from models.layers.dense import project
 SIZE = Size(d_model=128, n_layers=4, n_heads=4, context=64, batch_size=12)
 SEEDS = 4
 
-# Whole training steps: what is varied, and the fields (or the execution) of the other way.
+# Full training steps: what is varied, and the fields (or the execution) of the alternative.
 STEPS: dict[str, dict[str, Any]] = {
     "runs one after another / vmapped": {"kind": "vmap"},
     "layers unrolled / scanned": {"model.scan": True},
@@ -44,7 +44,7 @@ Pair = tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]  # ours, t
 
 
 def parts(size: Size, dtype: str) -> dict[str, Pair]:
-    """Parts of a training step, forward and backward: ours, the other way, and the arrays of both."""
+    """Parts of a training step, forward and backward: ours, the alternative, and the arrays of both."""
     rows, width, hidden = size.tokens, size.d_model, 4 * size.d_model
     random = np.random.default_rng(0)
 
@@ -95,9 +95,9 @@ def _joint(x: jax.Array, *kernels: jax.Array) -> list[jax.Array]:
 
 
 def forward_and_backward(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[[int], float]:
-    """A function that does both passes n times, one after another in one program, and gives the seconds.
+    """A function that runs both passes n times in one program, and returns the seconds.
 
-    Every repetition reads what the one before wrote, so that none can be left out or moved.
+    Each repetition reads the output of the previous one, so that none can be removed or moved.
     """
 
     def repeated(times: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -113,14 +113,14 @@ def forward_and_backward(function: Callable[..., Any], arguments: tuple[Any, ...
 
 
 def training(changes: Mapping[str, Any]) -> Callable[[int], float]:
-    """A function that trains all seeds for n steps and gives the seconds."""
+    """A function that trains all seeds for n steps and returns the seconds."""
     fields = {path: value for path, value in changes.items() if path != "kind"}
     cell = grid(with_fields(workload.experiment(SIZE, SEEDS), fields))[0]
     return workload.trainer_of(cell, workload.random_tokens(SIZE), changes.get("kind", "auto"))
 
 
 def duels(dtype: str) -> dict[str, tuple[Callable[[int], float], Callable[[int], float]]]:
-    """Ours and the other way of everything, each a function of a number of repetitions that gives seconds."""
+    """Our code and the alternative for each case, as functions from a number of repetitions to seconds."""
     ours = training({})
     whole = {name: (ours, training(changes)) for name, changes in STEPS.items()}
     pairs = parts(SIZE, dtype)
@@ -131,7 +131,7 @@ def duels(dtype: str) -> dict[str, tuple[Callable[[int], float], Callable[[int],
 
 
 def measured(dtype: str, rounds: int, seconds: float) -> dict[str, dict[str, list[float]]]:
-    """Seconds of a repetition of ours and of the other way, in turn, in each round."""
+    """Seconds per repetition of ours and of the alternative, alternating, in each round."""
     found = {}
     for name, sides in duels(dtype).items():
         times = [measure.fitting(side, seconds) for side in sides]
@@ -158,7 +158,7 @@ def table(found: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
 
 
 def figure(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """The ratios: right of the line the other way is slower."""
+    """The ratios; to the right of the line the alternative is slower."""
     with mpl.rc_context(STYLE):
         whole = Figure(figsize=(9.6, 0.6 + 0.32 * len(found)), layout="constrained")
         axes = whole.subplots()
@@ -169,12 +169,14 @@ def figure(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints the table, and with --json writes every number there and the figure beside it."""
+    """Measure, print the table, and with --json write all numbers and the figure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.formulations", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="of the numbers; the figure goes beside it")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="file for the numbers; the figure is written beside it"
+    )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the parts of a step")
     parser.add_argument("--rounds", type=int, default=9, help="pairs of measurements")
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=0.5, help="duration of each measurement")
     of = parser.parse_args(arguments)
     use_all_cores()
     about = measure.about()

@@ -1,7 +1,7 @@
-"""What one NVIDIA GPU is used for: many small runs at once, one larger run, activations, attention, cross-entropy.
+"""Speed on one NVIDIA GPU: many small runs at once, one larger run, activations, attention, cross-entropy.
 
 Command: python -m benchmarks.gpu --json docs/benchmarks/gpu.json
-Cost:    at most 9 minutes; every section is a process that is ended when its time is over, and keeps what it has
+Cost:    at most 9 minutes; every section is a process that is stopped at its time limit and keeps its results
 """
 
 import argparse
@@ -40,14 +40,14 @@ Rows = Iterator[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Scale:
-    """Sizes of what is measured, and for how long."""
+    """Sizes and durations of the measurements."""
 
     small: Size
     large: Size
     seeds: int
     """Of the small model, at once."""
     curve: tuple[int, ...]
-    """Numbers of seeds of the small model, those that matter most first."""
+    """Numbers of seeds of the small model, most important first."""
     products: tuple[Shape, ...]
     activations: tuple[int, int]
     rounds: int
@@ -84,18 +84,18 @@ PARTS = 8  # of the tokens
 
 
 def machine(scale: Scale) -> Rows:
-    """Versions, and the rates of matrix products that the other sections are held against."""
+    """Versions, and the rates of matrix products with which the other sections are compared."""
     rates = {dtype: matmul_rate(scale.products, dtype) for dtype in ("bfloat16", "float32")}
     yield {**measure.about(**worker.version()), "matmul_flops": rates}
 
 
 def seeds(scale: Scale) -> Rows:
-    """Many seeds of a small model at once, against one after another in PyTorch."""
+    """Many seeds of a small model at once, compared with sequential training in PyTorch."""
     yield from _against_torch(scale, scale.small, scale.seeds)
 
 
 def gpt2(scale: Scale) -> Rows:
-    """One run of GPT-2 small, with half the batch as long as it does not fit."""
+    """One run of GPT-2 small; the batch is halved until it fits."""
     size = scale.large
     while True:
         try:
@@ -108,7 +108,7 @@ def gpt2(scale: Scale) -> Rows:
 
 
 def curve(scale: Scale) -> Rows:
-    """Milliseconds per step of each number of seeds, in turn with those of one seed."""
+    """Milliseconds per step for each number of seeds, alternating with one seed."""
     tokens = scale.small.tokens
     one = workload.rate(workload.trainer(scale.small, 1), tokens, scale.seconds)
     for count in scale.curve:
@@ -123,7 +123,7 @@ def pointwise(scale: Scale) -> Rows:
 
 
 def attention(scale: Scale) -> Rows:
-    """Forward and backward pass of causal attention, as the models have it and as JAX's own implementations."""
+    """Forward and backward pass of causal attention, by the models and by JAX's implementations."""
     size = scale.large
     shape = (size.batch_size, size.context, size.n_heads, size.d_model // size.n_heads)
     arrays = [jax.random.normal(key, shape, jnp.bfloat16) for key in jax.random.split(jax.random.key(0), 4)]
@@ -166,7 +166,7 @@ SECTIONS: dict[str, tuple[Callable[[Scale], Rows], float]] = {  # and the second
 
 
 def _against_torch(scale: Scale, size: Size, count: int) -> Rows:
-    """Tokens a second of `count` seeds together and of PyTorch, in turn; ours alone first, in case torch fails."""
+    """Tokens per second of `count` seeds together and of PyTorch, alternating; ours alone first, if torch fails."""
     ours = workload.rate(workload.trainer(size, count), count * size.tokens, scale.seconds)
     row = {"size": asdict(size), "seeds": count, "flops_per_token": workload.flops_per_token(size)}
     yield {**row, "JAX": measure.in_turn({"JAX": ours}, scale.rounds)["JAX"]}
@@ -200,7 +200,7 @@ def _passes(ways: dict[str, Any], inputs: list[jax.Array], cotangent: jax.Array,
         try:
             compiled = jax.jit(both).lower(inputs, cotangent).compile()
             sides[name] = activations.timed(partial(compiled, inputs, cotangent), scale.seconds / 5)
-        except Exception as error:  # JAX, XLA and cuDNN each raise their own
+        except Exception as error:  # JAX, XLA and cuDNN raise different ones
             yield {"way": name, "failed": str(error).splitlines()[0][:200]}
             continue
         analysis: Any = compiled.memory_analysis()
@@ -210,7 +210,7 @@ def _passes(ways: dict[str, Any], inputs: list[jax.Array], cotangent: jax.Array,
 
 
 def section(name: str, tiny: bool) -> dict[str, Any]:
-    """What a section, as a process of its own, has measured until it was done, failed or its time was over."""
+    """The measurements of a section, run as a separate process, until it finished, failed or ran out of time."""
     limit = SECTIONS[name][1]
     command = [sys.executable, "-m", "benchmarks.gpu", "--section", name, *(["--tiny"] if tiny else [])]
     share = "0.6" if name in ("seeds", "gpt2") else "0.9"  # of the GPU's memory; the rest is for PyTorch
@@ -221,7 +221,7 @@ def section(name: str, tiny: bool) -> dict[str, Any]:
             stdout=answers,
             cwd=Path(__file__).parent.parent,
             env={**os.environ, "XLA_PYTHON_CLIENT_MEM_FRACTION": share},
-            start_new_session=True,  # so that its own processes end with it
+            start_new_session=True,  # so that its subprocesses end with it
         )
         try:
             code = process.wait(limit)
@@ -236,7 +236,7 @@ def section(name: str, tiny: bool) -> dict[str, Any]:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Ends a process and all that it has started."""
+    """End a process and everything that it has started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -244,7 +244,7 @@ def _end(process: subprocess.Popen) -> None:
 
 @contextmanager
 def _answers() -> Iterator[Any]:
-    """Where a section writes its rows; whatever else is printed goes to the terminal."""
+    """The stream for a section's rows; all other output goes to the terminal."""
     answers, sys.stdout = sys.stdout, sys.stderr
     try:
         yield answers
@@ -253,7 +253,7 @@ def _answers() -> Iterator[Any]:
 
 
 def verdicts(sections: dict[str, Any]) -> list[list[Any]]:
-    """Lines of the table of targets, of what has been measured."""
+    """Lines of the table of targets that have been measured."""
     rows = {name: found["rows"] for name, found in sections.items()}
     lines = []
 
@@ -277,7 +277,7 @@ def verdicts(sections: dict[str, Any]) -> list[list[Any]]:
 
 
 def more(row: dict[str, Any]) -> list[float]:
-    """What one more seed costs as a share of the first, of a row of `curve`."""
+    """The cost of one more seed as a fraction of the first, from a row of `curve`."""
     return [(many / one - 1) / (row["seeds"] - 1) for many, one in zip(row["many"], row["one"], strict=True)]
 
 
@@ -321,7 +321,7 @@ def figure(sections: dict[str, Any]) -> Figure:
         for row in sections["curve"]["rows"]:
             left.plot(row["seeds"], np.median(row["many"]), "D", color=BLUE)
             left.plot(1, np.median(row["one"]), "D", color=BLUE)
-        left.set(xscale="log", yscale="log", xlabel="seeds", ylabel="ms a step of all seeds")
+        left.set(xscale="log", yscale="log", xlabel="seeds", ylabel="ms per step of all seeds")
         if rows := sections["activations"]["rows"]:
             values = {name: times for (name, _), times in activations.ratios(rows).items()}
             measure.dots(right, values, [colour(name) for name in values])
@@ -332,7 +332,9 @@ def figure(sections: dict[str, Any]) -> Figure:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the sections one after another, and writes the numbers after each; then the tables and the figure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="of the numbers; the figure goes beside it")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="file for the numbers; the figure is written beside it"
+    )
     parser.add_argument("--tiny", action="store_true", help="sizes that show on a CPU that the command works")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="NAME")
     parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""What input costs: batches that are drawn on the device, and windows that the host reads ahead.
+"""The cost of input: batches drawn on the device, and windows prefetched by the host.
 
 Command: python -m benchmarks.input --json docs/benchmarks/input.json
 Cost:    about 4 minutes on 2 CPU cores
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import matplotlib as mpl
 import numpy as np
@@ -41,6 +41,7 @@ class Fixed:
     """A task with one batch for every step, which is all its training data: a step without drawing."""
 
     task: Task
+    directions: ClassVar[Mapping[str, str]] = {}
 
     def batch(self, arrays: Mapping[str, Any], seed: Any, step: Any, batch_size: int) -> dict[str, Any]:
         """The first rows of the batch; `lab.training.step.init` takes but one."""
@@ -51,10 +52,10 @@ class Fixed:
 
 
 def drawing(experiment: Experiment, runs: int, repetitions: int, seconds: float) -> dict[str, Any]:
-    """What drawing a batch adds to a step of `runs` runs, trained as `train` does it.
+    """The cost of drawing a batch in a step of `runs` runs, trained as by `train`.
 
-    Gives ms a step with a fixed batch and with drawn ones, arrays [repetitions]: both in turn, `seconds` each time, so
-    that whatever else the machine does falls on both.
+    Returns ms per step with a fixed batch and with drawn ones, arrays [repetitions]; both alternate, `seconds` each
+    time, so that other load on the machine affects both.
     """
     cell, dataset = grid(experiment)[0], _random(experiment.task)
     batch = cell.task.batch(dataset.arrays["train"], 0, 0, cell.settings.batch_size)
@@ -85,7 +86,7 @@ def drawing(experiment: Experiment, runs: int, repetitions: int, seconds: float)
 def streaming(batch_size: int, context: int, runs: int, megabytes: int, seconds: float) -> dict[str, Any]:
     """How fast windows of a memory-mapped text are read for `runs` runs: ms per step, one number per window of batches.
 
-    The first windows, which are read before anybody waits for them, are left out.
+    The first windows, which are prefetched before they are needed, are left out.
     """
     task = CausalLanguage(context=context)
     with tempfile.TemporaryDirectory() as folder:
@@ -126,19 +127,19 @@ def table(drawn: Sequence[dict[str, Any]], streamed: Sequence[dict[str, Any]]) -
         rate = row["runs"] * row["batch_size"] / read * 1e3
         sizes = [row[field] for field in ("batch_size", "context", "runs", "megabytes")]
         windows.append([*sizes, f"{rate:,.0f}", f"{read:.2f}", "yes" if read < STEP else "no"])
-    columns = ["experiment", "batch", "runs", "fixed batch, ms a step", "drawn, ms a step", "ratio (quartiles)"]
-    read_columns = ["batch", "context", "seeds", "text, MB", "windows/s", "read, ms a step"]
+    columns = ["experiment", "batch", "runs", "fixed batch, ms per step", "drawn, ms per step", "ratio (quartiles)"]
+    read_columns = ["batch", "context", "seeds", "text, MB", "windows/s", "read, ms per step"]
     return "\n\n".join(
         [
             measure.markdown(columns, batches),
-            measure.markdown([*read_columns, f"a step of {STEP:.0f} ms is fed"], windows),
+            measure.markdown([*read_columns, f"fast enough for {STEP:.0f} ms steps"], windows),
         ]
     )
 
 
 def figure(drawn: Sequence[dict[str, Any]], streamed: Sequence[dict[str, Any]]) -> Figure:
-    """Left the ratios, a dot a pair of measurements and a diamond their median; right ms to read a step; dashed the
-    targets."""
+    """Left: the ratios, one dot per pair of measurements, and their median as a diamond; right: ms to read a step;
+    dashed: the targets."""
     with mpl.rc_context(STYLE):
         whole = Figure(figsize=(9.6, 2.4), layout="constrained")
         left, right = whole.subplots(1, 2)
@@ -176,9 +177,11 @@ def _random(task: Any) -> Dataset:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints the tables, and with --json writes every number there and the figure beside it."""
+    """Measure, print the tables, and with --json write all numbers and the figure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.input", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="of the numbers; the figure goes beside it")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="file for the numbers; the figure is written beside it"
+    )
     parser.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS), metavar="NAME")
     parser.add_argument("--runs", type=int, default=8, help="seeds")
     parser.add_argument("--repetitions", type=int, default=15, help="pairs of measurements")

@@ -1,4 +1,4 @@
-"""What all benchmarks share: sides that run in turn, what a table says of them, and how results are kept."""
+"""Shared by all benchmarks: alternating measurements, tables, and storage of results."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from lab.results.environment import environment
 
 
 def in_turn(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What every side measures in each round: A B A B ..., so that whatever else the machine does falls on all."""
+    """The measurements of every side in each round: A B A B ..., so that other load on the machine affects all."""
     measured: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
@@ -28,13 +28,13 @@ def in_turn(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, 
 
 
 def fitting(work: Callable[[int], float], seconds: float, at_least: int = 1) -> int:
-    """How many steps of `work`, a function from a number of steps to seconds, fit in `seconds`; it warms up first."""
+    """The number of steps of `work`, a function from steps to seconds, that fit in `seconds`, after a warmup."""
     work(1)
     return max(at_least, round(seconds / work(1)))
 
 
 def seconds(function: Callable[..., Any], *arguments: Any) -> float:
-    """Duration of a call, until its result is there."""
+    """Duration of a call, until its result is ready."""
     begin = time.perf_counter()
     jax.block_until_ready(function(*arguments))
     return time.perf_counter() - begin
@@ -60,7 +60,7 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def about(**more: str) -> dict[str, Any]:
     """Date, commit, versions, machine and what else it is doing, as JSON; `more` are versions of further packages.
 
-    To be called before anything is measured: `load` is the mean number of busy threads in the last minute.
+    Call this before measuring: `load` is the mean number of busy threads in the last minute.
     """
     devices = {"device": jax.devices()[0].device_kind, "device_count": jax.device_count()}
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -69,7 +69,7 @@ def about(**more: str) -> dict[str, Any]:
 
 
 def heading(about: dict[str, Any], *packages: str) -> str:
-    """Date, machine, versions and load in one line, to stand above a table."""
+    """Date, machine, versions and load in one line, as a heading of a table."""
     known = about["versions"]
     versions = ", ".join(f"{name} {known[name]}" for name in ("jax", "jaxlib", *packages) if name in known)
     load = "" if about["load"] is None else f", load {about['load']:.1f} before"
@@ -77,12 +77,12 @@ def heading(about: dict[str, Any], *packages: str) -> str:
 
 
 def write(path: Path, results: dict[str, Any]) -> None:
-    """Writes the numbers as JSON."""
+    """Write the numbers as JSON."""
     write_bytes(path, (json.dumps(results, indent=1) + "\n").encode())
 
 
 def keep(path: Path, results: dict[str, Any], figure: Figure, title: str) -> None:
-    """Writes the numbers as JSON and the figure beside them as SVG."""
+    """Write the numbers as JSON and the figure beside them as SVG."""
     write(path, results)
     write_bytes(path.with_suffix(".svg"), standalone(svg(figure, title)).encode())
 
@@ -94,7 +94,7 @@ def dots(
     target: float | None = None,
     middle: Callable[[Sequence[float]], Any] = np.median,
 ) -> None:
-    """A row a name, from the top: a dot a measurement, a diamond their middle; dashed the target."""
+    """One row per name, from the top: one dot per measurement, a diamond for the median; dashed: the target."""
     for height, (numbers, colour) in enumerate(zip(values.values(), colours, strict=True)):
         axes.plot(numbers, np.full(len(numbers), height), "o", markersize=4, alpha=0.4, markeredgewidth=0, color=colour)
         axes.plot(middle(numbers), height, "D", markersize=6, color=colour)

@@ -1,4 +1,4 @@
-"""The PyTorch side: a plain GPT and its training loop, in a process that is told how many steps to train.
+"""The PyTorch side: a plain GPT and its training loop, in a process that receives the number of steps to train.
 
 `benchmarks.worker` starts it with a configuration and exchanges lines of JSON with it; see `serve`.
 """
@@ -33,7 +33,7 @@ class GPTConfig:
 
 
 class Block(nn.Module):
-    """Causal attention, then a feed-forward layer with the exact GELU, each of its normalized input and added to it."""
+    """Pre-norm causal attention, then a pre-norm feed-forward layer with the exact GELU, each added to its input."""
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -52,7 +52,7 @@ class Block(nn.Module):
         return x + self.down(functional.gelu(self.up(self.feedforward_norm(x))))
 
     def attend(self, x: Tensor) -> Tensor:
-        """What each position gathers from those before it and itself."""
+        """Causal attention of each position to itself and earlier ones."""
         batch, length, width = x.shape
         query, key, value = (
             part.view(batch, length, self.n_head, -1).transpose(1, 2) for part in self.qkv(x).split(width, dim=2)
@@ -103,7 +103,7 @@ def update(model: nn.Module, optimizer: torch.optim.Optimizer, windows: Tensor, 
 
 
 def trainer(config: dict[str, Any]) -> Callable[[int], float]:
-    """A function that trains n more steps and gives the seconds; random text lies on the device.
+    """A function that trains n more steps and returns the seconds; random text is stored on the device.
 
     `config` has the sizes (`model`, fields of GPTConfig), `batch_size`, `device`, `bfloat16` (autocast), `compile`,
     `fused` (AdamW as one kernel) and `source`, the path of a nanoGPT model.py or None.

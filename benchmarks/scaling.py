@@ -111,12 +111,14 @@ def _milliseconds(row: dict[str, Any]) -> list[float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints the table, and with --json writes every number there and the figure beside it."""
+    """Measure, print the table, and with --json write all numbers and the figure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="of the numbers; the figure goes beside it")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="file for the numbers; the figure is written beside it"
+    )
     parser.add_argument("--seeds", type=int, default=max(SEEDS), help="the most at once")
-    parser.add_argument("--rounds", type=int, default=7, help="of measurements, all in turn")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of alternating measurements")
+    parser.add_argument("--seconds", type=float, default=1.0, help="duration of each measurement")
     of = parser.parse_args(arguments)
     use_all_cores()
     about = measure.about()

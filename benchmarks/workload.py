@@ -76,7 +76,7 @@ def random_tokens(size: Size) -> Dataset:
 
 
 def trainer(size: Size, seeds: int) -> Callable[[int], float]:
-    """A function that trains all seeds for n more steps and gives the seconds; it evaluates nothing."""
+    """A function that trains all seeds for n more steps, without evaluation, and returns the seconds."""
     return trainer_of(grid(experiment(size, seeds))[0], random_tokens(size))
 
 

@@ -1,1 +1,1 @@
-"""What is asked: one file a study."""
+"""Experiments, one file each, and studies."""

@@ -1,12 +1,12 @@
-"""Masked language modelling: which activation should a small encoder in the manner of BERT use?
+"""Masked language modelling: which activation should a small BERT-style encoder use?
 
 Command:  ablations run bert_masked
-Cost:     473 s of processor time, 4 minutes of 2 CPU cores that do nothing else
-Expected: gelu and gelu_tanh not to be told apart: the two differ by less than 0.001 everywhere
+Cost:     473 s of processor time, 4 minutes of 2 otherwise idle CPU cores
+Expected: gelu and gelu_tanh indistinguishable, as the two differ by less than 0.001 everywhere
 
-The objective is that of Devlin et al. 2018 (arXiv:1810.04805). The dense layer before the output keeps their gelu in
-every arm; only the feed-forward layers differ. The learning rate is the best of 0.001, 0.003 and 0.01 for gelu on the
-seeds 1000 and 1001.
+The objective is that of Devlin et al. 2018 (arXiv:1810.04805). The dense layer before the output uses gelu in every
+arm; only the feed-forward layers differ. The learning rate is the best of 0.001, 0.003 and 0.01 for gelu on seeds 1000
+and 1001.
 """
 
 from lab.experiment.experiment import Experiment
@@ -18,7 +18,7 @@ TASK = MaskedLanguage(data="stdlib", context=64, evaluation_windows=256)
 
 experiment = Experiment(
     name="bert_masked",
-    question="Which activation should a small encoder in the manner of BERT use?",
+    question="Which activation should a small BERT-style encoder use?",
     task=TASK,
     model=family(
         "bert",
@@ -29,7 +29,7 @@ experiment = Experiment(
         n_layers=2,
         n_heads=4,
         token_types=0,
-        initialization="lecun",  # a deviation of 0.02 would leave so narrow a network almost linear at the start
+        initialization="lecun",  # with a standard deviation of 0.02 so narrow a network would be almost linear at first
     ),
     activations=("relu", "gelu", "gelu_tanh", "swiglu", "geglu"),
     seeds=(0, 1, 2, 3, 4),

@@ -1,12 +1,12 @@
-"""Text classification: which activation should a small BERT use that tells Python's modules apart?
+"""Text classification: which activation should a small BERT use to classify Python modules?
 
 Command:  ablations run bert_modules --init-from results/bert_masked   (without --init-from: from scratch)
 Cost:     about 13 minutes on 2 CPU cores, 1,313 s of processor time
-Expected: starting from the networks of `bert_masked`, swiglu and geglu are better than gelu by 0.05 nats, relu worse
-          by 0.02 to 0.03; accuracies on validation of 0.36 to 0.40, where naive Bayes, which counts bytes, has 0.373
+Expected: initialized from the networks of `bert_masked`, swiglu and geglu are better than gelu by 0.05 nats, relu is
+          worse by 0.02 to 0.03; validation accuracies of 0.36 to 0.40, compared with 0.373 for naive Bayes on bytes
 
-64 bytes of source are told their module, one of the ten largest of the standard library, by the network of
-`bert_masked`. Bytes have no [CLS], so the class is told from the mean of all of them.
+The network of `bert_masked` predicts the module of 64 bytes of source code, among the ten largest modules of the
+standard library. Bytes have no [CLS], so the class is predicted from the mean over all positions.
 """
 
 from experiments.bert_masked import TASK as MASKED
@@ -20,7 +20,7 @@ TASK = TextClassification(data="stdlib", classes=10, context=MASKED.context, eva
 
 experiment = Experiment(
     name="bert_modules",
-    question="Which activation should a small BERT use that tells Python's modules apart?",
+    question="Which activation should a small BERT use to classify Python modules?",
     task=TASK,
     model=classifier(masked.model, TASK.classes, pooling="mean"),
     activations=("relu", "gelu", "gelu_tanh", "swiglu", "geglu"),

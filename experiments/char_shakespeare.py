@@ -2,10 +2,10 @@
 
 Command:  ablations run char_shakespeare
 Cost:     about 12 minutes on 2 CPU cores
-Expected: a validation loss near 1.88 nats a character after 2,000 steps, the value that nanoGPT publishes for one run
+Expected: a validation loss near 1.88 nats per character after 2,000 steps, which nanoGPT reports for one run
 
-The training text is nanoGPT's, the first 90 % of the play; of its validation text, the other 10 %, the first half is
-validation here and the second half is test. Both are evaluated whole.
+The training text is nanoGPT's, the first 90 % of the plays; its validation text, the other 10 %, is split into halves
+for validation and test. Both are evaluated completely.
 """
 
 from lab.experiment.experiment import Experiment
@@ -13,7 +13,7 @@ from lab.tasks.language import CausalLanguage
 from lab.training.settings import Hyperparameters, Settings
 from models.transformer import Transformer
 
-VOCABULARY = 67  # the 65 characters of the text, and the two tokens that every character vocabulary has
+VOCABULARY = 67  # the 65 characters of the text, and the two tokens of every character vocabulary
 
 experiment = Experiment(
     name="char_shakespeare",

@@ -2,7 +2,7 @@
 
 Command:  ablations run eltec
 Cost:     about 6 minutes on 2 CPU cores
-Expected: about 2.74 bits a byte with gelu on validation (one seed)
+Expected: about 2.74 bits per byte with gelu on validation (one seed)
 """
 
 from lab.experiment.experiment import Experiment
@@ -22,7 +22,7 @@ experiment = Experiment(
         norm="rmsnorm",
         positions="rotary",
         bias=False,
-        initialization="lecun",  # a deviation of 0.02 would leave so narrow a network almost linear at the start
+        initialization="lecun",  # with a standard deviation of 0.02 so narrow a network would be almost linear at first
     ),
     activations=("gelu", "relu", "elu", "silu", "swiglu"),
     seeds=(0, 1, 2, 3, 4),

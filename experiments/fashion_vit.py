@@ -22,7 +22,7 @@ experiment = Experiment(
         d_model=64,
         n_layers=2,
         n_heads=4,
-        initialization="lecun",  # a deviation of 0.02 would leave so narrow a network almost linear at the start
+        initialization="lecun",  # with a standard deviation of 0.02 so narrow a network would be almost linear at first
     ),
     activations=("gelu", "relu", "elu", "silu", "swiglu"),
     seeds=(0, 1, 2, 3, 4),

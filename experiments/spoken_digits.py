@@ -1,12 +1,12 @@
-"""Spoken digits: which activation should a frame classifier of speech use, as the GELU paper asks of TIMIT?
+"""Spoken digits: which activation should a frame classifier of speech use, as in the GELU paper for TIMIT?
 
 Command:  ablations run spoken_digits
 Cost:     about 5 minutes on 2 CPU cores
-Expected: about 13 % of the frames and 1 % of the recordings told wrong on validation with gelu
+Expected: about 13 % of the frames and 1 % of the recordings misclassified on validation with gelu
 
-Of the setting of Hendrycks and Gimpel (2016, arXiv:1606.08415, section 3.4) with TIMIT, which is not free, are kept: 11
-frames of 26 numbers, five hidden layers, batches of 64 recordings. The layers are narrower, 128 for 2048, with less
-dropout. A recording is decided by the mean log-probability of its frames.
+The setting follows Hendrycks and Gimpel (2016, arXiv:1606.08415, section 3.4), who used TIMIT, which is not free: 11
+frames of 26 features, five hidden layers, batches of 64 recordings. The layers are narrower, 128 instead of 2048, with
+less dropout. A recording is classified by the mean log-probability of its frames.
 """
 
 from lab.experiment.experiment import Experiment

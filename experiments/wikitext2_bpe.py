@@ -2,7 +2,7 @@
 
 Command:  ablations run wikitext2_bpe
 Cost:     about 4 minutes on 2 CPU cores
-Expected: about 2.46 bits a byte with gelu on validation (one seed)
+Expected: about 2.46 bits per byte with gelu on validation (one seed)
 """
 
 from lab.experiment.experiment import Experiment
@@ -23,7 +23,7 @@ experiment = Experiment(
         norm="rmsnorm",
         positions="rotary",
         bias=False,
-        initialization="lecun",  # a deviation of 0.02 would leave so narrow a network almost linear at the start
+        initialization="lecun",  # with a standard deviation of 0.02 so narrow a network would be almost linear at first
     ),
     activations=("gelu", "relu", "elu", "silu", "swiglu"),
     seeds=(0, 1, 2, 3, 4),

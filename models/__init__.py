@@ -1,1 +1,1 @@
-"""What is computed: activations, the layers that hold them, the Transformer."""
+"""Models: activations, layers, the Transformer and other networks."""

@@ -1,4 +1,4 @@
-"""Classifiers of texts: an encoder of tokens, and a layer that tells the class of all of them."""
+"""Text classifiers: an encoder of tokens, followed by a layer that predicts the class of the text."""
 
 import dataclasses
 from typing import Any, Literal
@@ -15,21 +15,21 @@ Pooling = Literal["first", "mean"]
 
 
 class Classifier(SequenceReader):
-    """An encoder that tells the class of a text, as BERT is fine-tuned (Devlin et al. 2018, section 4.1).
+    """An encoder that classifies a text, as BERT is fine-tuned (Devlin et al. 2018, section 4.1).
 
-    What it has in common with the encoder of `Transformer` has the same fields, and parameters of the same paths. One
-    dense layer stands behind the pooled vector. BERT has another one before it, with tanh, which was trained to tell
-    whether a sentence follows another (section 3.1): files of masked language models have none, so there is none here.
+    It shares its fields and the paths of its parameters with the encoder of `Transformer`. The pooled vector is
+    followed by one dense layer. BERT has another one before it, with tanh, trained to predict whether a sentence
+    follows another (section 3.1); checkpoints of masked language models lack it, so it is omitted here.
     """
 
     classes: int = 2
     """Number of classes."""
     pooling: Pooling = "first"
-    """What the class is told from: the last hidden state of the first token, or the mean over those that are real."""
+    """Input of the last layer: the hidden state of the first token, or the mean over all tokens but padding."""
 
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
-        """Raises ValueError, in one sentence, if fields are not allowed or an input of this length does not fit."""
+        """Raises ValueError, in one sentence, for invalid fields or an input length that does not fit."""
         check_choices(self, {"pooling": Pooling})
         check_positive(self, ("classes",))
         super().check(length)
@@ -43,10 +43,10 @@ class Classifier(SequenceReader):
         *,
         train: bool = False,
     ) -> Float[Array, "batch classes"]:
-        """Logits of the classes, in float32; the last hidden state is sown as `last_hidden_state`.
+        """Class logits, in float32; the last hidden state is sown as `last_hidden_state`.
 
-        `mask` is 1 at real tokens and 0 at padding, which then has no influence. Token types are 0 unless given.
-        Dropout draws from `rngs={"dropout": key}`, and only if `train`. Raises ValueError as `check` does.
+        `mask` is 1 at real tokens and 0 at padding, which is then ignored. Token types default to 0. Dropout is active
+        only if `train`, and draws from `rngs={"dropout": key}`. Raises ValueError as `check` does.
         """
         self.check(tokens.shape[1])
         x = self.hidden(self.token_embedding, tokens, mask, token_types, train=train)
@@ -59,21 +59,21 @@ class Classifier(SequenceReader):
 def mean(
     x: Float[Array, "batch length features"], mask: Shaped[Given, "batch length"] | None
 ) -> Float[Array, "batch features"]:
-    """The mean over the tokens whose mask is not 0, in float32; 0 where there are none."""
+    """The mean over the tokens with a nonzero mask, in float32; 0 if there are none."""
     real = jnp.ones(x.shape[:2]) if mask is None else (jnp.asarray(mask) != 0).astype(jnp.float32)
     total = jnp.einsum("blf,bl->bf", x.astype(jnp.float32), real)
     return total / jnp.maximum(real.sum(axis=1, keepdims=True), 1.0)
 
 
 def classifier(model: Any, classes: int, pooling: Pooling = "first") -> Classifier:
-    """The classifier of as many classes that reads as a `Transformer` does; what only tells of tokens is left out.
+    """The classifier with the encoder of a `Transformer`, without its output layer.
 
-    Raises ValueError for a model that is no encoder.
+    Raises ValueError for a model that is not an encoder.
     """
     if not isinstance(model, Transformer):
-        raise ValueError(f"model is a {type(model).__name__}, a classifier is made of a Transformer that is an encoder")
+        raise ValueError(f"model is a {type(model).__name__}: a classifier needs a Transformer that is an encoder")
     if model.architecture != "encoder":
-        raise ValueError(f"architecture is '{model.architecture}', a classifier is made of an encoder")
+        raise ValueError(f"architecture is '{model.architecture}': a classifier needs an encoder")
     names = {field.name for field in dataclasses.fields(Classifier)} & {
         field.name for field in dataclasses.fields(model)
     }

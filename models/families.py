@@ -1,8 +1,8 @@
-"""Published families of Transformers, BERT to PaLM: their conventions and sizes as data.
+"""Published families of Transformers, from BERT to PaLM: their conventions and sizes as data.
 
-`family("gpt2", "small", activation="swiglu")` is GPT-2 small with SwiGLU layers of as many parameters. Every field can
-be given another value. Initial weights are drawn as published where a field says so, else as GPT-2 draws them; dropout
-is 0. Sources of the conventions: the authors' papers and released code, named below; of the sizes: the papers' tables.
+`family("gpt2", "small", activation="swiglu")` is GPT-2 small with SwiGLU layers of equal parameter count. Any field can
+be overridden. Weights are initialized as published where a field says so, else as in GPT-2; dropout is 0. Conventions
+are taken from the authors' papers and released code, named below, and sizes from the papers' tables.
 """
 
 import dataclasses
@@ -19,12 +19,12 @@ from models.vision import VisionTransformer
 Fields = dict[str, Any]
 
 BANDED = (0, 128)
-"""`windows` of GPT-3's layers, in turn dense and locally banded (Brown et al. 2020, section 2.1).
+"""`windows` of GPT-3's layers, alternately dense and locally banded (Brown et al. 2020, section 2.1).
 
-The paper gives no width of the band; 128 is the one that Child et al. (2019, arXiv:1904.10509) chose for text.
+The paper does not state the width of the band; Child et al. (2019, arXiv:1904.10509) used 128 for text.
 """
 
-# Devlin et al. 2018. The released code had the exact GELU until February 2019, then the tanh form.
+# Devlin et al. 2018. The released code used the exact GELU until February 2019, then the tanh form.
 BERT: Fields = {
     **{"architecture": "encoder", "vocab_size": 30522, "context": 512, "token_types": 2, "positions": "learned"},
     **{"activation": "gelu", "head_activation": "gelu", "head_bias": True, "initialization": "truncated"},
@@ -39,13 +39,13 @@ GPT2: Fields = {
 }
 GPT3: Fields = {**GPT2, "context": 2048}
 
-# BigScience 2022: the vocabulary of 250 680 is padded.
+# BigScience 2022; the vocabulary of 250 680 is padded.
 BLOOM: Fields = {
     **{"vocab_size": 250880, "context": 2048, "positions": "alibi", "activation": "gelu_tanh"},
     **{"norm": "layernorm", "norm_epsilon": 1e-5, "embedding_norm": True, "init_std": 0.0048},
 }
 
-# Zhang et al. 2022. The released tables of positions have two more rows, for padding, which are of no use.
+# Zhang et al. 2022. The released position tables have two more rows, for padding, which are unused.
 OPT: Fields = {
     **{"vocab_size": 50272, "context": 2048, "positions": "learned", "count_padding": False, "activation": "relu"},
     **{"norm": "layernorm", "norm_epsilon": 1e-5, "init_std": 0.006},
@@ -69,7 +69,7 @@ PYTHIA: Fields = {
 }
 GPT_NEOX: Fields = {**PYTHIA, "vocab_size": 50432, "activation": "gelu_tanh"}
 
-# Raffel et al. 2020; Shazeer 2020 for 1.1. Scores are not scaled: the initial queries make up for it.
+# Raffel et al. 2020; Shazeer 2020 for 1.1. Scores are not scaled; the initialization of the queries compensates.
 T5: Fields = {
     **{"vocab_size": 32128, "context": 512, "positions": "relative", "attention_scale": 1.0, "activation": "relu"},
     **{"norm": "rmsnorm", "norm_epsilon": 1e-6, "bias": False, "scale_output": True, "head_dim": 64},
@@ -77,7 +77,7 @@ T5: Fields = {
 }
 T5_V1_1: Fields = {**T5, "activation": "gelu_tanh_glu", "tied": False, "scale_output": False}
 
-# Gemma Team 2024a, 2024b. The papers' feed-forward widths are those of both branches together.
+# Gemma Team 2024a, 2024b. The papers' feed-forward widths count both branches.
 GEMMA: Fields = {
     **{"vocab_size": 256000, "context": 8192, "positions": "rotary", "activation": "gelu_tanh_glu", "bias": False},
     **{"norm": "rmsnorm", "norm_epsilon": 1e-6, "head_dim": 256, "scale_embeddings": True},
@@ -94,20 +94,20 @@ NEMOTRON: Fields = {
     **{"init_std": 0.0134, "n_kv_heads": 8},
 }
 
-# Swiss AI Initiative 2025: theta and scaling are those of the released models of long context.
+# Swiss AI Initiative 2025; theta and scaling are those of the released long-context models.
 APERTUS: Fields = {
     **{"vocab_size": 131072, "context": 65536, "positions": "rotary", "rope_theta": 12e6, "activation": "xielu"},
     **{"rope_scaling": RopeScaling("llama3", 8.0), "norm": "rmsnorm", "norm_epsilon": 1e-5, "qk_norm": True},
     **{"bias": False, "tied": False, "n_kv_heads": 8},
 }
 
-# Dosovitskiy et al. 2020 and the authors' code, with the tanh form; conversions for PyTorch have the exact GELU.
+# Dosovitskiy et al. 2020 and the authors' code, with the tanh form; conversions to PyTorch use the exact GELU.
 VIT: Fields = {
     **{"image_size": (224, 224), "patch_size": (16, 16), "channels": 3, "classes": 1000, "positions": "learned"},
     **{"activation": "gelu_tanh", "norm": "layernorm", "norm_epsilon": 1e-6, "initialization": "xavier"},
 }
 
-# Chowdhery et al. 2022: feed-forward layers of 4 d_model in each of three matrices, one norm a block, no biases.
+# Chowdhery et al. 2022: feed-forward layers of three matrices, each 4 d_model wide, one norm per block, no biases.
 PALM: Fields = {
     **{"vocab_size": 256000, "context": 2048, "positions": "rotary", "activation": "swiglu", "bias": False},
     **{"norm": "layernorm", "norm_epsilon": 1e-6, "residual": "parallel_shared", "n_kv_heads": 1, "head_dim": 256},
@@ -127,10 +127,10 @@ QWEN3: Fields = {
     "n_kv_heads": 8,
 }
 
-# Abdin et al. 2024 (arXiv:2404.14219), the model of short context.
+# Abdin et al. 2024 (arXiv:2404.14219), the short-context model.
 PHI3: Fields = {**LLAMA2, "vocab_size": 32064}
 
-# Wang and Komatsuzaki 2021 (kingoflolz/mesh-transformer-jax): the vocabulary of 50257 is padded.
+# Wang and Komatsuzaki 2021 (kingoflolz/mesh-transformer-jax): the vocabulary of 50 257 is padded.
 GPTJ: Fields = {
     **{"vocab_size": 50400, "context": 2048, "positions": "rotary", "rotary_fraction": 0.25, "activation": "gelu_tanh"},
     **{"norm": "layernorm", "norm_epsilon": 1e-5, "residual": "parallel_shared", "qkv_bias": False},
@@ -150,23 +150,23 @@ ROBERTA: Fields = {
 }
 DISTILBERT: Fields = {**BERT, "token_types": 0}
 
-# Radford et al. 2021 (arXiv:2103.00020): the text tower, which has no output layer but its embedding here.
+# Radford et al. 2021 (arXiv:2103.00020): the text tower; the output layer here is its embedding.
 CLIP_TEXT: Fields = {**GPT2, "vocab_size": 49408, "context": 77, "activation": "gelu_quick"}
 
-# Gemma Team 2025 (arXiv:2503.19786): one layer in six sees all, with another base of rotation.
+# Gemma Team 2025 (arXiv:2503.19786): one layer in six has full attention, with another RoPE base.
 GEMMA3: Fields = {
     **{**GEMMA, "vocab_size": 262144, "context": 32768, "placement": "sandwich", "qk_norm": True},
     **{"windows": (512,) * 5 + (0,), "rope_theta": 1e6, "rope_thetas": (1e4,) * 5 + (1e6,)},
     **{"attention_scale": 256**-0.5},
 }
 
-# Hugging Face 2025 (huggingface/smollm): one layer in four does not rotate (Yang et al. 2025, arXiv:2501.18795).
+# Hugging Face 2025 (huggingface/smollm): one layer in four has no RoPE (Yang et al. 2025, arXiv:2501.18795).
 SMOLLM3: Fields = {
     **{**LLAMA3, "context": 65536, "rope_theta": 5e6, "rope_thetas": (5e6, 5e6, 5e6, 0.0), "norm_epsilon": 1e-6},
     "tied": True,
 }
 
-# Team OLMo 2024 (arXiv:2501.00656): layers' outputs are normalized, and the queries and keys of all heads together.
+# Team OLMo 2024 (arXiv:2501.00656): layer outputs are normalized, and queries and keys over all heads together.
 OLMO2: Fields = {
     **{**LLAMA, "vocab_size": 100352, "context": 4096, "rope_theta": 5e5, "placement": "output"},
     "joint_qk_norm": True,
@@ -219,7 +219,7 @@ FAMILIES: dict[str, tuple[type[Stack], Fields, dict[str, Fields]]] = {
         *(Transformer, LLAMA),
         {
             **_shapes({**_LLAMA, "33b": (6656, 60, 52, 17920)}, "d_ff"),
-            # The one size released with this epsilon.
+            # The only size released with this epsilon.
             **_shapes({"65b": (8192, 80, 64, 22016, 1e-5)}, "d_ff", "norm_epsilon"),
         },
     ),
@@ -333,16 +333,17 @@ FAMILIES: dict[str, tuple[type[Stack], Fields, dict[str, Fields]]] = {
 
 
 def family(name: str, size: str, **fields: Any) -> Stack:
-    """The model of a published family and size, with other values of any fields.
+    """The model of a published family and size; keyword arguments override its fields.
 
-    Two rows of GPT-3's Table 2.1 are inconsistent as printed, and are here as metaseq, which reproduced them, has them:
-    XL has 32 heads of 64 (24 of 128 would be 3072 wide, not 2048), 13B is 5120 wide (5140 is not 40 heads of 128). Its
-    layers are all dense here; `windows=BANDED` makes every second one banded.
+    Two rows of GPT-3's Table 2.1 are inconsistent as printed; the values here are those of metaseq, which reproduced
+    them: XL has 32 heads of 64 (24 of 128 would be 3072 wide, not 2048), 13B is 5120 wide (5140 is not 40 heads of
+    128). All layers are dense; `windows=BANDED` makes every second one banded.
 
-    A published gated layer of width w counts as the match of a plain one of 3/2 w: another activation then has as many
-    parameters (or FLOPs, or with match="width" the width itself) as the published one, whichever of the two is gated.
+    A published gated layer of width w counts as the match of a plain layer of width 3/2 w, so that another activation
+    has the same number of parameters (or FLOPs, or the same width with match="width") as the published one, whichever
+    of the two is gated.
 
-    Raises ValueError, naming the nearest, for an unknown family, size or field.
+    Raises ValueError, naming the nearest match, for an unknown family, size or field.
     """
     check_choice("family", name, FAMILIES)
     kind, conventions, sizes = FAMILIES[name]

@@ -1,4 +1,4 @@
-"""Text from a language model, token by token, with a cache of keys and values."""
+"""Text generation with a language model, token by token, with a cache of keys and values."""
 
 import functools
 from typing import Any
@@ -25,15 +25,15 @@ def generate(
     stop: int | None = None,
     start: int = 0,
 ) -> Int[Array, "batch n"]:
-    """The n tokens that follow the prompt; of an encoder-decoder those that follow `start` when it has read the prompt.
+    """The n tokens that follow the prompt; with an encoder-decoder, those that follow `start` given the prompt.
 
-    Without a `key` each is the likeliest one, with it drawn as `sample` says. `mask` is 1 at the prompt's tokens and 0
-    at padding, on either side; a row that has produced `stop` goes on with it. Raises ValueError, in one sentence, for
-    a model that is no decoder, a sequence too long for it, or a number out of range.
+    Without a `key`, decoding is greedy; with a key, tokens are drawn by `sample`. `mask` is 1 at the prompt's tokens
+    and 0 at padding, on either side; a row that has produced `stop` repeats it. Raises ValueError, in one sentence, for
+    a model that is not a decoder, a sequence that is too long for it, or a number out of range.
     """
     batch, length = prompt.shape
     if n < 1:
-        raise ValueError(f"n is {n}, at least one token must be asked for")
+        raise ValueError(f"n is {n}: it must be at least 1")
     _check_sampling(temperature, top_k, top_p)
     given = jnp.ones_like(prompt) if mask is None else (mask != 0).astype(prompt.dtype)
     sampling = (temperature, top_k, top_p) if key is not None else None
@@ -44,9 +44,9 @@ def generate(
             model, n, sampling, stop, params, prompt, given, jnp.full((batch, 1), start, prompt.dtype), key
         )
     if not isinstance(model, Transformer) or model.architecture != "decoder":
-        raise ValueError(f"{type(model).__name__} is no decoder, which text can be generated with")
+        raise ValueError(f"{type(model).__name__} is not a decoder and cannot generate text")
     model.check(length + n)
-    # Padding goes to the left, so that what follows stands right behind the prompt.
+    # Padding goes to the left, so that new tokens directly follow the prompt.
     order = jnp.argsort(given, axis=1, stable=True)
     prompt, given = (jnp.take_along_axis(array, order, axis=1) for array in (prompt, given))
     return _continued(model, n, sampling, stop, params, None, given, prompt, key)
@@ -59,10 +59,10 @@ def sample(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> Int[Array, " batch"]:
-    """One token a row, drawn from softmax(logits / temperature).
+    """One token per row, drawn from softmax(logits / temperature).
 
-    Drawn only from the `top_k` likeliest (Fan et al. 2018), and then only from the fewest of them that together have at
-    least the probability `top_p` (Holtzman et al. 2019). Raises ValueError for a number out of range.
+    Only the `top_k` most likely tokens are kept (Fan et al. 2018), and of these the fewest whose total probability is
+    at least `top_p` (Holtzman et al. 2019). Raises ValueError for a number out of range.
     """
     _check_sampling(temperature, top_k, top_p)
     logits = logits / temperature
@@ -80,18 +80,18 @@ def sample(
 
 def _check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
     if not temperature > 0:
-        raise ValueError(f"temperature is {temperature}, it must be positive; the likeliest token needs no key")
+        raise ValueError(f"temperature is {temperature}: it must be positive; leave out key for greedy decoding")
     if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k is {top_k}, it must be at least 1")
+        raise ValueError(f"top_k is {top_k}: it must be at least 1")
     if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p is {top_p}, it must be more than 0 and at most 1")
+        raise ValueError(f"top_p is {top_p}: it must be more than 0 and at most 1")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _continued(
     model: Any, n: int, sampling: Any, stop: int | None, params: Any, source: Any, given: Array, prompt: Array, key: Any
 ) -> Int[Array, "batch n"]:
-    """n tokens behind the prompt; `given` is the mask of the source where there is one, else of the prompt."""
+    """n tokens after the prompt; `given` is the mask of the source if there is one, else of the prompt."""
     length = prompt.shape[1]
     own = jnp.ones_like(prompt) if source is not None else given
     whole = jnp.pad(own, ((0, 0), (0, n)), constant_values=1)

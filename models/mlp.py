@@ -1,4 +1,4 @@
-"""The multilayer perceptron: classifier, autoencoder or tagger by its widths and its input."""
+"""The multilayer perceptron: a classifier, autoencoder or tagger, depending on its widths and input."""
 
 import math
 from functools import partial
@@ -17,30 +17,30 @@ Initialization = Literal["unit_norm", "lecun", "xavier"]
 
 
 class MLP(nn.Module):
-    """Dense layers with an activation behind each but the last, which is linear (Rumelhart et al. 1986).
+    """Dense layers, each followed by an activation except the last, which is linear (Rumelhart et al. 1986).
 
-    The defaults are the classifier of MNIST in Hendrycks and Gimpel (2016, section 3.1); an autoencoder has a narrow
-    width in the middle and as many outputs as inputs. Raises ValueError as `check` does.
+    The defaults are the MNIST classifier of Hendrycks and Gimpel (2016, section 3.1). An autoencoder has a bottleneck
+    and equal numbers of inputs and outputs. Raises ValueError as `check` does.
     """
 
     input_shape: tuple[int, ...] = (28, 28, 1)
-    """Shape of what one output is told of; the axes before it are examples."""
+    """Shape of one example; leading axes are batch axes."""
     widths: tuple[int, ...] = (128,) * 8
-    """Width of each hidden layer of a plain activation, from which those of a gated one are derived."""
+    """Width of each hidden layer with a plain activation; those with a gated one are derived from it."""
     outputs: int = 10
-    """Number of outputs: classes, or values to be made again."""
+    """Number of outputs: classes, or values to be reconstructed."""
     activation: str | activations.Activation = "gelu"
-    """Activation of the hidden layers, kept as an Activation if given by name; a gated one makes them gated."""
+    """Activation of the hidden layers, a name or an Activation; a gated one makes them gated."""
     match: Match = "parameters"
-    """What the gated layers have in common with the plain ones."""
+    """Quantity that gated layers share with plain ones."""
     dropout: float = 0.0
-    """Rate on the hidden values behind each activation, in training only."""
+    """Dropout rate after each activation, in training only."""
     initialization: Initialization = "unit_norm"
-    """How kernels are drawn; unit_norm is normal, with incoming weights of norm 1."""
+    """Initialization of kernels; unit_norm is normal, with incoming weights of norm 1."""
     vocab_size: int = 0
-    """Number of different tokens, if the input is tokens; 0: it is numbers."""
+    """Vocabulary size if the input is tokens; 0: it is numbers."""
     embedding_dim: int = 50
-    """Width of a token's learned vector."""
+    """Width of the token embedding."""
 
     def __post_init__(self) -> None:
         self.activation = activations.activation(self.activation)
@@ -48,37 +48,37 @@ class MLP(nn.Module):
 
     @property
     def hidden_widths(self) -> tuple[int, ...]:
-        """Widths of the hidden layers: `widths`, or those of gated layers that match them."""
+        """Widths of the hidden layers: `widths`, or the matched widths of gated layers."""
         activation = activations.activation(self.activation)
         return matched_widths(self.inputs, self.widths, self.outputs, activation, self.match)
 
     @property
     def inputs(self) -> int:
-        """Numbers that the first layer reads."""
+        """Number of inputs of the first layer."""
         return math.prod(self.input_shape) * (self.embedding_dim if self.vocab_size else 1)
 
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
-        """Raises ValueError, in one sentence, if fields are not allowed or an input of this length does not fit."""
+        """Raises ValueError, in one sentence, for invalid fields or an input length that does not fit."""
         check_choices(self, {"match": Match, "initialization": Initialization})
         check_positive(self, ("outputs", "embedding_dim"))
         for field in ("input_shape", "widths"):
             if not (values := getattr(self, field)) or min(values) < 1:
-                raise ValueError(f"{field} is {values}, it must be one positive number or more")
+                raise ValueError(f"{field} is {values}: it must be one or more positive numbers")
         if self.vocab_size < 0:
-            raise ValueError(f"vocab_size is {self.vocab_size}, it must be positive, or 0 for numbers")
+            raise ValueError(f"vocab_size is {self.vocab_size}: it must be positive, or 0 for numbers")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, it must be at least 0 and less than 1")
+            raise ValueError(f"dropout is {self.dropout}: it must be at least 0 and less than 1")
         if length is not None and length != self.input_shape[0]:
             raise ValueError(f"the input is {length} long, but input_shape is {self.input_shape}")
 
     @nn.compact
     def __call__(self, x: Any, *, train: bool = False) -> Float[Array, "*examples outputs"]:
-        """Outputs of inputs [*examples, *input_shape], which are integers if there is a vocabulary."""
+        """Outputs for inputs [*examples, *input_shape], which are integers if there is a vocabulary."""
         self.check()
         examples = x.shape[: x.ndim - len(self.input_shape)]
         if x.shape[len(examples) :] != self.input_shape:
-            raise ValueError(f"the input is {x.shape}, the model takes (..., {', '.join(map(str, self.input_shape))})")
+            raise ValueError(f"the input is {x.shape}: the model takes (..., {', '.join(map(str, self.input_shape))})")
         if self.vocab_size:
             draw = nn.initializers.normal(self.embedding_dim**-0.5)
             x = nn.Embed(self.vocab_size, self.embedding_dim, embedding_init=draw, name="token_embedding")(x)

@@ -1,4 +1,4 @@
-"""Transformers of tokens: decoder, encoder and encoder-decoder, whose families differ by fields."""
+"""Transformers for tokens: decoder, encoder and encoder-decoder; families differ by their fields."""
 
 import math
 from typing import Any, Literal
@@ -21,17 +21,17 @@ class Reader(Stack):
     """A stack that reads tokens."""
 
     vocab_size: int = 256
-    """Number of different tokens."""
+    """Vocabulary size."""
     context: int = 1024
-    """Longest input, in tokens; binding where positions are learned."""
+    """Longest input, in tokens; enforced if positions are learned."""
     embedding_dim: int | None = None
-    """Width of the token embedding, if it is another than d_model: projected to it and, in the end, from it."""
+    """Width of the token embedding, if not d_model; it is projected to d_model, and back before the output layer."""
     scale_embeddings: bool = False
     """Multiply token embeddings by sqrt(d_model)."""
 
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
-        """Raises ValueError, in one sentence, if fields are not allowed or an input of this length does not fit."""
+        """Raises ValueError, in one sentence, for invalid fields or an input length that does not fit."""
         check_positive(self, ("vocab_size", "context", "embedding_dim"))
         super().check(length)
         if length is not None and length > self.context and self.positions == "learned":
@@ -39,12 +39,12 @@ class Reader(Stack):
 
     @property
     def token_embedding(self) -> nn.Embed:
-        """The table of tokens."""
+        """The token embedding."""
         return self.embedding(self.vocab_size, "token_embedding", self.embedding_dim)
 
     @nn.nowrap
     def vectors(self, embed: nn.Embed, tokens: Given, prefix: str = "") -> Float[Array, "batch length d_model"]:
-        """The tokens as vectors of the residual stream's width."""
+        """The tokens as vectors of width d_model."""
         x = embed(tokens)
         if self.embedding_dim is not None:
             x = Dense(self.d_model, False, self.dtype, kernel_init=self.kernel_init, name=f"{prefix}embedding_in")(x)
@@ -52,7 +52,7 @@ class Reader(Stack):
 
     @nn.nowrap
     def placed(self, x: Array, positions: Array, train: bool, prefix: str = "") -> Float[Array, "batch length d_model"]:
-        """What the first layer reads."""
+        """The input of the first layer."""
         x = self.place(x, positions, self.context, prefix)
         if self.embedding_norm:
             x = self.normalize(f"{prefix}embedding_norm")(x)
@@ -60,20 +60,20 @@ class Reader(Stack):
 
 
 class LanguageModel(Reader):
-    """A stack that reads tokens and tells of every token of the vocabulary how likely it is."""
+    """A stack that reads tokens and returns logits over the vocabulary."""
 
     scale_output: bool = False
     """Multiply the last hidden state by 1/sqrt(d_model)."""
     tied: bool = True
     """The output layer is the transposed token embedding."""
     head_activation: str | activations.Activation | None = None
-    """Activation of a dense layer, with a norm, before the output layer (BERT); None: there is no such layer."""
+    """Activation of a dense layer, with a norm, before the output layer (BERT); None: no such layer."""
     head_bias: bool = False
     """Bias of the output layer."""
     logit_cap: float | None = None
-    """Bound of the logits, by tanh."""
+    """Soft cap of the logits, by tanh."""
     logit_chunk: int = 0
-    """Number of tokens whose logits are formed at once, as `Logits`; 0 forms all of them, as an array."""
+    """Number of tokens whose logits are computed at once, as `Logits`; 0: all, as an array."""
 
     def __post_init__(self) -> None:
         if self.head_activation is not None:
@@ -82,19 +82,19 @@ class LanguageModel(Reader):
 
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
-        """Raises ValueError, in one sentence, if fields are not allowed or an input of this length does not fit."""
+        """Raises ValueError, in one sentence, for invalid fields or an input length that does not fit."""
         check_positive(self, ("logit_cap",))
         if self.logit_chunk < 0:
-            raise ValueError(f"logit_chunk is {self.logit_chunk}, it must be positive, or 0 for all")
+            raise ValueError(f"logit_chunk is {self.logit_chunk}: it must be positive, or 0 for all")
         super().check(length)
         if self.head_activation is not None and activations.activation(self.head_activation).gated:
-            raise ValueError(f"head_activation is {self.head_activation!r}, which is gated: a pointwise one is needed")
+            raise ValueError(f"head_activation is {self.head_activation!r}, which is gated: it must be pointwise")
 
     @nn.nowrap
     def logits(
         self, x: Float[Array, "batch length d_model"], embed: nn.Embed
     ) -> Float[Array, "batch length vocab"] | Logits:
-        """What the last hidden state says of every token, in float32; it is sown as `last_hidden_state`."""
+        """Logits of the last hidden state, in float32; the state is sown as `last_hidden_state`."""
         width = self.embedding_dim or self.d_model
         if self.embedding_dim is not None:
             x = Dense(width, False, self.dtype, kernel_init=self.kernel_init, name="embedding_out")(x)
@@ -119,12 +119,12 @@ class LanguageModel(Reader):
 
 
 class SequenceReader(Reader):
-    """A stack that reads one sequence of tokens, of which some may be padding."""
+    """A stack that reads one sequence of tokens, some of which may be padding."""
 
     token_types: int = 0
-    """Number of kinds of token, each with a learned vector; 0: tokens have no kind."""
+    """Number of token types, each with a learned vector; 0: none."""
     count_padding: bool = True
-    """Padding takes a place in the count of positions."""
+    """Padding counts when positions are numbered."""
 
     @nn.nowrap
     def hidden(
@@ -139,14 +139,14 @@ class SequenceReader(Reader):
         slot: Any = None,
         train: bool,
     ) -> Float[Array, "batch length d_model"]:
-        """What the last layer leaves of every token; see `Transformer` for the arguments."""
+        """The last hidden state of every token; see `Transformer` for the arguments."""
         places = self.counted(tokens.shape[1], mask, slot) if positions is None else jnp.asarray(positions)
         x = self.vectors(embed, tokens)
         if self.token_types:
             types = jnp.zeros_like(tokens) if token_types is None else token_types
             x = x + self.embedding(self.token_types, "type_embedding")(types)
         x = self.placed(x, places, train)
-        return self.layers(x, self.sight(places, causal, mask, slot), train=train)
+        return self.layers(x, self.attention_context(places, causal, mask, slot), train=train)
 
     @nn.nowrap
     def counted(self, length: int, mask: Given | None, slot: Any) -> Int[Array, "_ length"]:
@@ -159,14 +159,14 @@ class SequenceReader(Reader):
 
 
 class Transformer(SequenceReader, LanguageModel):
-    """A causal decoder (Radford et al. 2019), or an encoder that sees both ways (Devlin et al. 2018)."""
+    """A causal decoder (Radford et al. 2019), or a bidirectional encoder (Devlin et al. 2018)."""
 
     architecture: Architecture = "decoder"
-    """A decoder's tokens see those before them, an encoder's all."""
+    """Tokens of a decoder attend to earlier ones, those of an encoder to all."""
 
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
-        """Raises ValueError, in one sentence, if fields are not allowed or an input of this length does not fit."""
+        """Raises ValueError, in one sentence, for invalid fields or an input length that does not fit."""
         check_choices(self, {"architecture": Architecture})
         super().check(length)
 
@@ -181,13 +181,13 @@ class Transformer(SequenceReader, LanguageModel):
         slot: Any = None,
         train: bool = False,
     ) -> Float[Array, "batch length vocab_size"] | Logits:
-        """Logits of each next token of a decoder, of each token itself of an encoder.
+        """Logits of the next token at each position of a decoder, of the token itself with an encoder.
 
-        `mask` is 1 at real tokens and 0 at padding, which then has no influence; other numbers tell documents apart,
-        and a token sees those of its own. Token types are 0 and positions count from 0 unless given. With `slot`, a
-        number that may be traced, keys and values are kept in the collection "cache": the tokens stand at `slot` and
-        after in a sequence as long as the mask, and see what the calls before wrote. Dropout draws from
-        `rngs={"dropout": key}`, and only if `train`. Raises ValueError as `check` does.
+        `mask` is 1 at real tokens and 0 at padding, which is then ignored; other values are document numbers, and a
+        token attends only within its document. Token types default to 0, and positions count from 0. With `slot`, a
+        number that may be traced, keys and values are kept in the collection "cache": the tokens are written from
+        `slot` on to a cache as long as the mask, and attend to those of earlier calls. Dropout is active only if
+        `train`, and draws from `rngs={"dropout": key}`. Raises ValueError as `check` does.
         """
         self.check(tokens.shape[1])
         embed, causal = self.token_embedding, self.architecture == "decoder"
@@ -196,14 +196,14 @@ class Transformer(SequenceReader, LanguageModel):
 
 
 class EncoderDecoder(LanguageModel):
-    """A decoder that attends to what an encoder, of the same fields, made of another text (Raffel et al. 2020)."""
+    """A decoder that attends to the output of an encoder with the same fields (Raffel et al. 2020)."""
 
     n_encoder_layers: int | None = None
-    """Number of blocks of the encoder; None: n_layers, which is the decoder's."""
+    """Number of blocks of the encoder; None: n_layers, the number of the decoder."""
 
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
-        """Raises ValueError, in one sentence, if fields are not allowed or an input of this length does not fit."""
+        """Raises ValueError, in one sentence, for invalid fields or an input length that does not fit."""
         check_positive(self, ("n_encoder_layers",))
         super().check(length)
 
@@ -218,9 +218,9 @@ class EncoderDecoder(LanguageModel):
         slot: Any = None,
         train: bool = False,
     ) -> Float[Array, "batch length vocab_size"] | Logits:
-        """Logits of each next decoder token; `mask` and `decoder_mask` are 1 at real tokens and 0 at padding.
+        """Logits of the next decoder token; `mask` and `decoder_mask` are 1 at real tokens and 0 at padding.
 
-        With `slot`, keys and values are kept in the collection "cache", see `Transformer`; after the call that brought
+        With `slot`, keys and values are kept in the collection "cache" (see `Transformer`); after the call that passes
         the encoder's tokens they may be None. Raises ValueError as `check` does.
         """
         embed = self.token_embedding
@@ -229,13 +229,13 @@ class EncoderDecoder(LanguageModel):
             self.check(encoder_tokens.shape[1])
             places = jnp.arange(encoder_tokens.shape[1])[None]
             x = self.placed(self.vectors(embed, encoder_tokens, "encoder_"), places, train, "encoder_")
-            sight = self.sight(places, False, mask, prefix="encoder_")
+            context = self.attention_context(places, False, mask, prefix="encoder_")
             n = self.n_encoder_layers or self.n_layers
-            encoded = self.layers(x, sight, n=n, prefix="encoder_", train=train)
+            encoded = self.layers(x, context, n=n, prefix="encoder_", train=train)
         self.check(decoder_tokens.shape[1])
         places = ((0 if slot is None else slot) + jnp.arange(decoder_tokens.shape[1]))[None]
         x = self.placed(self.vectors(embed, decoder_tokens), places, train)
         seen = None if mask is None else (mask != 0)[:, None, None, :]
-        sight = self.sight(places, True, decoder_mask, slot)
-        x = self.layers(x, sight, encoded, AttentionContext(allowed=seen, slot=slot), train=train)
+        context = self.attention_context(places, True, decoder_mask, slot)
+        x = self.layers(x, context, encoded, AttentionContext(allowed=seen, slot=slot), train=train)
         return self.logits(x, embed)

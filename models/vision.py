@@ -1,4 +1,4 @@
-"""The Vision Transformer: an encoder of the patches of an image (Dosovitskiy et al. 2020, arXiv:2010.11929)."""
+"""The Vision Transformer: an encoder of image patches (Dosovitskiy et al. 2020, arXiv:2010.11929)."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from models.layers.stack import Given, Stack, check_positive
 
 
 class VisionTransformer(Stack):
-    """Classes of images; the patches are read row by row, behind a learned token from whose place the class is told.
+    """An image classifier; patches are read row by row, after a learned class token that predicts the class.
 
     The last hidden state is sown as `last_hidden_state` in "intermediates".
     """
@@ -30,21 +30,21 @@ class VisionTransformer(Stack):
 
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
-        """Raises ValueError, in one sentence, if fields are not allowed."""
+        """Raises ValueError, in one sentence, for invalid fields."""
         check_positive(self, ("channels", "classes"))
         for image, patch in zip(self.image_size, self.patch_size, strict=True):
             if not 0 < patch <= image or image % patch:
-                raise ValueError(f"patch_size is {self.patch_size}, it must divide image_size, {self.image_size}")
+                raise ValueError(f"patch_size is {self.patch_size}: it must divide image_size, {self.image_size}")
         super().check(length)
 
     @nn.compact
     def __call__(
         self, images: Float[Given, "batch height width channels"], *, train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Logits of the classes. Raises ValueError as `check` does, and for images of another shape."""
+        """Class logits. Raises ValueError as `check` does, and for images of another shape."""
         self.check()
         if images.shape[1:] != (*self.image_size, self.channels):
-            raise ValueError(f"images are {images.shape[1:]}, the model takes {(*self.image_size, self.channels)}")
+            raise ValueError(f"images are {images.shape[1:]}: the model takes {(*self.image_size, self.channels)}")
         embed = Dense(self.d_model, True, self.dtype, kernel_init=self.kernel_init, name="patch_embedding")
         patches = embed(self.patches(jnp.asarray(images)))
         token = self.param("class_token", nn.initializers.normal(self.init_std), (self.d_model,))
@@ -55,13 +55,13 @@ class VisionTransformer(Stack):
         if self.embedding_norm:
             x = self.normalize("embedding_norm")(x)
         x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
-        x = self.layers(x, self.sight(places, False, None), train=train)
+        x = self.layers(x, self.attention_context(places, False, None), train=train)
         self.sow("intermediates", "last_hidden_state", x)
         return Dense(self.classes, True, self.dtype, "float32", self.kernel_init, name="head")(x[:, 0])
 
     @nn.nowrap
     def patches(self, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch patches pixels"]:
-        """The pixels of every patch, row by row."""
+        """The pixels of each patch, row by row."""
         (height, width), (h, w) = self.image_size, self.patch_size
         grid = images.reshape(len(images), height // h, h, width // w, w, self.channels)
         return grid.transpose(0, 1, 3, 2, 4, 5).reshape(len(images), self.n_patches, h * w * self.channels)

@@ -1,4 +1,4 @@
-"""The wide residual network of images (Zagoruyko and Komodakis 2016, arXiv:1605.07146)."""
+"""The wide residual network (Zagoruyko and Komodakis 2016, arXiv:1605.07146)."""
 
 from functools import partial
 from typing import Literal
@@ -14,7 +14,7 @@ from models.layers.hidden import Hidden, matched_widths
 from models.layers.stack import check_choices, check_positive
 
 STAGES = (1, 2, 4)
-"""Channels of the stages, as multiples; each but the first halves height and width."""
+"""Channels of the stages, as multiples; each stage but the first halves height and width."""
 AREA = 9  # positions of a 3x3 kernel
 HE = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # He et al. 2015, arXiv:1502.01852, equation 10
 GLOROT = nn.initializers.xavier_uniform()
@@ -22,9 +22,9 @@ LECUN = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with an activation behind each, then batch normalization, added to the input.
+    """Two 3x3 convolutions, each followed by an activation, then batch normalization, added to the input.
 
-    Dropout falls between the two. Where the shape changes, the input goes through a 1x1 convolution without bias.
+    Dropout is applied between the two. If the shape changes, the input goes through a 1x1 convolution without bias.
     """
 
     activation: Activation
@@ -36,7 +36,7 @@ class Block(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], *, train: bool
     ) -> Float[Array, "batch smaller_height smaller_width features"]:
-        """The sum; there is no activation behind it."""
+        """The sum, without an activation after it."""
         first = partial(nn.Conv, kernel_size=(3, 3), strides=self.stride, padding=1, kernel_init=HE)
         second = partial(first, strides=1)
         y = Hidden(self.activation, first, self.width, self.dropout, name="layer_0")(x, train=train)
@@ -51,28 +51,28 @@ class Block(nn.Module):
 class WideResNet(nn.Module):
     """A convolution, three stages of residual blocks, the mean over the image and a dense layer.
 
-    The defaults are the network of CIFAR-100 in Hendrycks and Gimpel (2016, section 3.5), WRN-40-4, as its authors'
-    code has it: there, unlike in Zagoruyko and Komodakis, the blocks end with the normalization and do not begin with
-    it. A gated activation gates every convolution; the last one, which has only a normalization before it, has two of
-    those. Raises ValueError as `check` does.
+    The defaults are the CIFAR-100 network of Hendrycks and Gimpel (2016, section 3.5), WRN-40-4, as in the authors'
+    code: unlike in Zagoruyko and Komodakis, blocks end with the normalization instead of starting with it. A gated
+    activation gates every convolution; the last one, which has only a normalization before it, then has two of them.
+    Raises ValueError as `check` does.
     """
 
     channels: int = 3
     """Channels of the images."""
     depth: int = 40
-    """Number of convolutions, the 1x1 ones between stages among them: 6 n + 4 with n blocks a stage."""
+    """Number of convolutions, including the 1x1 ones between stages: 6 n + 4 with n blocks per stage."""
     widening: int = 4
-    """Channels of the stages: so many times 1, 2 and 4 times the stem's."""
+    """Widening factor: stages have 1, 2 and 4 times this factor times the stem's channels."""
     stem: int = 16
-    """Channels of the first convolution of a plain activation, from which those of a gated one are derived."""
+    """Channels of the first convolution with a plain activation; those with a gated one are derived from it."""
     classes: int = 100
     """Number of classes."""
     activation: str | activations.Activation = "gelu"
-    """Activation of the convolutions, kept as an Activation if given by name; a gated one makes them gated."""
+    """Activation of the convolutions, a name or an Activation; a gated one makes them gated."""
     match: Literal["parameters", "width"] = "parameters"
-    """What the gated layers have in common with the plain ones."""
+    """Quantity that gated layers share with plain ones."""
     dropout: float = 0.3
-    """Rate between the two convolutions of a block, in training only."""
+    """Dropout rate between the two convolutions of a block, in training only."""
 
     def __post_init__(self) -> None:
         self.activation = activations.activation(self.activation)
@@ -80,12 +80,12 @@ class WideResNet(nn.Module):
 
     @property
     def blocks(self) -> int:
-        """Number of blocks of a stage."""
+        """Number of blocks per stage."""
         return (self.depth - 4) // 6
 
     @property
     def hidden_widths(self) -> tuple[int, ...]:
-        """Channels of the 3x3 convolutions, the stem's and two a block: plain ones, or gated ones that match them."""
+        """Channels of the 3x3 convolutions, one of the stem and two per block; matched if gated."""
         stages = [self.stem * self.widening * multiple for multiple in STAGES for _ in range(2 * self.blocks)]
         plain = [self.stem, *stages]
         activation, areas = activations.activation(self.activation), [AREA] * len(plain)
@@ -93,26 +93,26 @@ class WideResNet(nn.Module):
 
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
-        """Raises ValueError, in one sentence, if fields are not allowed."""
+        """Raises ValueError, in one sentence, for invalid fields."""
         check_choices(self, {"match": Literal["parameters", "width"]})
         check_positive(self, ("channels", "widening", "stem", "classes"))
         if self.depth < 10 or self.depth % 6 != 4:
-            raise ValueError(f"depth is {self.depth}, it must be 6 n + 4 with n blocks a stage: 10, 16, 22, ...")
+            raise ValueError(f"depth is {self.depth}: it must be 6 n + 4 with n blocks per stage: 10, 16, 22, ...")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, it must be at least 0 and less than 1")
+            raise ValueError(f"dropout is {self.dropout}: it must be at least 0 and less than 1")
 
     @nn.compact
     def __call__(
         self, images: Float[Array, "batch height width channels"], *, train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Logits of the classes. Raises ValueError as `check` does, and for images of other channels."""
+        """Class logits. Raises ValueError as `check` does, and for images with other channels."""
 
         def normalization(features: int, name: str) -> nn.BatchNorm:
             return batch_norm(train, name)
 
         self.check()
         if images.shape[3] != self.channels:
-            raise ValueError(f"images have {images.shape[3]} channels, the model takes {self.channels}")
+            raise ValueError(f"images have {images.shape[3]} channels: the model takes {self.channels}")
         activation, widths = activations.activation(self.activation), self.hidden_widths
         convolution = partial(nn.Conv, kernel_size=(3, 3), padding=1, use_bias=False, kernel_init=HE)
         stem = partial(BatchNormalized, convolution, train=train)

@@ -54,7 +54,7 @@ def slope(name):
 # ## Functions and derivatives
 #
 # Solid: $f$. Dashed: $f'$. Grey: ReLU. `polynorm`, `softmax` and `log_softmax` are missing: they depend on all
-# values of a layer and have no curve of their own.
+# values of a layer and have no curve.
 
 # %%
 x = jnp.linspace(-4, 4, 801)
@@ -73,8 +73,8 @@ plt.show()
 # %% [markdown]
 # ## GELU and its approximations
 #
-# `gelu_tanh` (GPT-2, T5 v1.1, Gemma, JAX's default) and `gelu_quick` (CLIP) stand for $x\,\Phi(x)$ (BERT, PyTorch's
-# default). Left: how far they are from it, both on a logarithmic axis. Right: the left tails. `x (1 + tanh(...)) /
+# `gelu_tanh` (GPT-2, T5 v1.1, Gemma, JAX's default) and `gelu_quick` (CLIP) approximate $x\,\Phi(x)$ (BERT, PyTorch's
+# default). Left: their errors, on a logarithmic axis. Right: the left tails. `x (1 + tanh(...)) /
 # 2`, as it is usually written, ends where float32 rounds the tanh to -1; the form used here does not.
 
 # %%
@@ -94,11 +94,11 @@ right.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# ## What reaches the next layer, and what comes back
+# ## Signal and gradient propagation
 #
-# Under standard normal inputs: mean and variance of the output (what an initialisation has to make up for), the
-# root mean square of the slope (by how much a gradient shrinks on its way back) and the share of inputs where it is
-# negative. *Dead* is the share where the gradient is lost, $|f'| < 0.01$, for inputs of standard deviation 1 and 4.
+# For standard normal inputs: mean and variance of the output (which an initialization must compensate), the root mean
+# square of the slope (the factor by which a gradient shrinks) and the fraction of inputs where it is negative. *Dead*
+# is the fraction where the gradient vanishes, $|f'| < 0.01$, for inputs of standard deviation 1 and 4.
 
 # %%
 z = jnp.linspace(-8, 8, 16_001)
@@ -147,7 +147,7 @@ plt.show()
 #
 # Medians of 40 rounds on 1024 x 256 float32 values. Each round runs every activation once, so that a slow moment of
 # the machine hits all of them alike. Backward means value and gradient. For scale, `64 -> 256` is the matrix
-# product that makes such an array in a feed-forward layer of width 64.
+# product that produces such an array in a feed-forward layer of width 64.
 
 # %%
 ROUNDS, SHAPE = 40, (1024, 256)

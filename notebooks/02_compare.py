@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Which activation won, and how sure are we?
 #
-# The results of `ablations run quickstart`, from the tidy table to the verdicts: each step of the comparison is made
-# by hand and held against `ablations.compare`. Where these results are missing, a run of less than a minute stands
-# in for them; its networks are too small and trained too briefly to say much about activations.
+# The results of `ablations run quickstart`, from the tidy table to the verdicts: each step of the comparison is done
+# by hand and compared with `ablations.compare`. If these results are missing, a run of less than a minute replaces
+# them; its networks are too small and trained too briefly to say much about activations.
 
 # %%
 import tempfile
@@ -78,8 +78,8 @@ differences = losses.drop(columns=baseline).sub(losses[baseline], axis="index")
 differences.style.format("{:+.4f}")
 
 # %% [markdown]
-# What the pairing is worth: the variance of the difference of two arms as if their seeds had nothing to do with each
-# other, over that of the paired differences. So many times more seeds would an unpaired comparison need.
+# The benefit of pairing: the variance of the difference of two arms if their seeds were independent, divided by that of
+# the paired differences. An unpaired comparison would need this many times more seeds.
 
 # %%
 unpaired = losses.drop(columns=baseline).var() + losses[baseline].var()

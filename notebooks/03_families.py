@@ -12,12 +12,12 @@
 # ---
 
 # %% [markdown]
-# # What does the activation of a network do that somebody else has trained?
+# # What does the activation of a pretrained network do?
 #
-# A published network is a folder with `config.json` and `model.safetensors`. Here one is loaded, looked into, made to
-# write, and given other activations than it was trained with. Set `FOLDER` to one of your own, such as a download of
-# GPT-2; without one, a network of GPT-2's shape is trained for a minute on the source of Python's standard library,
-# byte by byte, and saved as such a folder.
+# A published network is a folder with `config.json` and `model.safetensors`. Here one is loaded, inspected, used to
+# generate text, and given other activations than it was trained with. Set `FOLDER` to your own, such as a download of
+# GPT-2; without one, a network with GPT-2's architecture is trained for a minute on the source of Python's standard
+# library, byte by byte, and saved as such a folder.
 
 # %%
 import os
@@ -43,8 +43,8 @@ FOLDER = os.environ.get("PRETRAINED_FOLDER")
 # %% [markdown]
 # ## Families
 #
-# All are one stack of blocks with other fields. Any field can be another one; `d_ff` then keeps the number of
-# parameters unless told otherwise.
+# All families are one stack of blocks with different fields. Any field can be overridden; `d_ff` then keeps the number
+# of parameters unless you set it.
 
 # %%
 pd.Series({name: ", ".join(sizes) for name, (_, _, sizes) in FAMILIES.items()}).to_frame("sizes")
@@ -60,7 +60,7 @@ pd.DataFrame(rows).set_index("activation").style.format("{:,}")
 # %% [markdown]
 # ## A folder
 #
-# The task gives batches as functions of (seed, step); `train_interval` is the same pure function that experiments run.
+# Batches of a task are functions of (seed, step); `train_interval` is the same pure function that experiments run.
 
 # %%
 task = CausalLanguage(context=64)
@@ -84,8 +84,8 @@ print(model)
 # %% [markdown]
 # ## Inside
 #
-# Every feed-forward layer notes its hidden values, which cost nothing unless they are asked for. How many of them are
-# as good as zero, and how large do they become?
+# Every feed-forward layer sows its hidden values, which cost nothing unless they are requested. How many of them are
+# almost zero, and how large do they become?
 
 # %%
 windows = task.evaluation_batches({name: np.asarray(array) for name, array in data["validation"].items()}, 16)
@@ -122,7 +122,7 @@ plt.show()
 # %% [markdown]
 # ## Text
 #
-# Token by token, with a cache of keys and values; greedily without a key, by chance with one.
+# Token by token, with a cache of keys and values; greedy without a key, sampled with one.
 
 # %%
 prompt = "def __init__(self, "
@@ -140,7 +140,7 @@ print(prompt + text(np.asarray(generate(model, params, tokens, 120, key=jax.rand
 # %% [markdown]
 # ## Another activation, without training
 #
-# The forms of GELU can stand in for each other; an activation that differs more costs what the network has learned.
+# The forms of GELU can replace each other; an activation that differs more destroys what the network has learned.
 
 # %%
 losses = {}

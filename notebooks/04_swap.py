@@ -12,13 +12,12 @@
 # ---
 
 # %% [markdown]
-# # Which change moved a trained network, where, and does it recover?
+# # Which change made a trained network drift, where, and does it recover?
 #
 # GELU was exact in training and `tanh` in the server; LayerNorm became RMSNorm and GELU became SwiGLU in one commit,
-# and something drifted. Here a small decoder in the manner of GPT-2 is trained with LayerNorm and GELU, three seeds of
-# it; then each change is made alone, both are made together, and every layer is held against what it was. With a
-# network of your own, a cell of results or a Hugging Face folder, `ablations swap FOLDER --activation ... --norm ...`
-# does the same.
+# and something drifted. Here a small GPT-2-style decoder is trained with LayerNorm and GELU, with three seeds; then
+# each change is made alone and both together, and every layer is compared with the original. For your own network, a
+# cell of results or a Hugging Face folder, `ablations swap FOLDER --activation ... --norm ...` does the same.
 
 # %%
 import tempfile
@@ -46,7 +45,7 @@ rows[(rows["split"] == "validation") & (rows["metric"] == "loss")].pivot_table(
 # ## Another form of the same activation
 #
 # The tanh form is within 0.0005 of the exact one, QuickGELU within 0.021, and ReLU is another function. The KL
-# divergence says how far the predictions move, in nats a token; the loss on the test text may move either way.
+# divergence measures how much the predictions change, in nats per token; the loss on the test text may rise or fall.
 
 # %%
 forms = {
@@ -63,8 +62,8 @@ assert forms["gelu_tanh"]["kl"] < forms["gelu_quick"]["kl"] < forms["relu"]["kl"
 # ## Norm, activation, or both?
 #
 # SwiGLU gets the old weights as its gate, and a value of 1: so it computes SiLU at first. The RMSNorm keeps scale and
-# bias and drops the centring, or has it folded into the weights before it, which is exact in a decoder like this. The
-# interaction is what both changes do beyond the sum of each alone.
+# bias and drops the centring, or has it folded into the weights first, which is exact in a decoder like this. The
+# interaction is the effect of both changes minus the sum of their separate effects.
 
 # %%
 rows = ablations.swap(CELL, "swiglu", "rmsnorm", steps=30, out=FOLDER / "both", quiet=True)
@@ -76,8 +75,8 @@ drift.drawn(rows)
 # %% [markdown]
 # ## Does it recover?
 #
-# All of them, and the unchanged network, are trained on for a few steps on the same batches. What is left is the
-# difference to the unchanged network of the same seed, with its 95 % interval.
+# All of them, and the unchanged network, are trained further for a few steps on the same batches. The table shows the
+# remaining difference from the unchanged network of the same seed, with its 95 % interval.
 
 # %%
 parts = {"recovery": "", "folded": ", centring folded"}

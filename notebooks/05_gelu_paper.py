@@ -12,11 +12,11 @@
 # ---
 
 # %% [markdown]
-# # Does the GELU paper come out?
+# # Can the GELU paper be reproduced?
 #
-# Every figure of Hendrycks and Gimpel (2016) that was made again: their curves dashed, the medians of our runs as lines
-# with bands over all of them. The rows are those that are kept with the code; `ablations study gelu_paper` makes them
-# anew, and what it has made is drawn here instead, the largest budget first.
+# Every reproduced figure of Hendrycks and Gimpel (2016): their curves dashed, the medians of our runs as lines with
+# bands over all runs. The rows are stored with the code; if you have run `ablations study gelu_paper`, its results are
+# drawn instead, those of the largest budget first.
 
 # %%
 from pathlib import Path
@@ -37,11 +37,11 @@ saved = excerpts.read(folder)
 made = paper.reproductions(saved)
 
 # %% [markdown]
-# ## What came out
+# ## Results
 #
 # A panel is *reproduced* if all our medians lie within 10 % of the published curve at the epochs where the published
-# curves are separated, in the same order; *partly* if at least half of the pairs have their order. What the paper reads
-# off its curves is judged by paired differences over seeds.
+# curves are separated, in the same order; *partly* if at least half of the pairs have their order. The paper's claims
+# about its curves are tested with paired differences over seeds.
 
 # %%
 verdicts = [
@@ -68,7 +68,7 @@ for one in made.values():
     display(Markdown(f"### {one.title}"), pd.DataFrame(words).style.hide())
 
 # %% [markdown]
-# ## What made them
+# ## Provenance
 
 # %%
 pd.DataFrame(

@@ -104,7 +104,7 @@ def test_the_published_arms_are_a_family_of_their_own():
     assert set(whole) - set(alone) == {"relu2", "swiglu"}
     assert alone["silu"].p_adjusted == pytest.approx(whole["silu"].p_adjusted * 7 / 9)  # Holm: the smallest of 7, of 9
     _, _, lead = readings("small", compare(made), compare(published_only(made)))
-    assert lead.reason.startswith("of 7 published behind it")
+    assert lead.reason.startswith("of 7 others")
 
 
 @pytest.mark.parametrize(("offset", "outcome"), [(-0.1, "yes"), (0.1, "no"), (0.0, "inconclusive")])
@@ -121,7 +121,7 @@ def test_gated_units_are_held_against_the_functions_that_gate_them(offset, outco
 
 
 def test_the_published_range_is_held_against_our_noise():
-    claim = "small: the published range of 0.0060 bits/byte is more than our noise"
+    claim = "small: the published range of 0.0060 bits/byte exceeds our noise"
     assert read({})[claim] == "inconclusive"
     assert read({}, spread=1e-4)[claim] == "yes"
     assert read({}, seeds=1)[claim] == "no verdict"

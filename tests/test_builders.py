@@ -131,7 +131,7 @@ def test_images_of_several_sizes_are_refused_by_number():
 
 @pytest.mark.parametrize("wrong", [-1, 10])
 def test_a_label_out_of_range_is_refused_by_number(wrong):
-    with pytest.raises(ValueError, match=f"labels must be 0 to 9, but that of number 2 is {wrong}"):
+    with pytest.raises(ValueError, match=f"labels must be 0 to 9, but label 2 is {wrong}"):
         in_range([0, 9, wrong], 10, "cats, train")
 
 
@@ -428,7 +428,7 @@ def test_any_image_set_goes_by_its_name(tensorflow, tmp_path):
 
 
 def test_a_set_with_images_of_several_sizes_is_refused(tensorflow, tmp_path):
-    with pytest.raises(ValueError, match="ablation_mixed_pictures, train: images must all have one size"):
+    with pytest.raises(ValueError, match="ablation_mixed_pictures, train: all images must have the same size"):
         images("ablation_mixed_pictures", tmp_path)
 
 
@@ -448,7 +448,7 @@ def test_a_set_without_train_is_refused(tensorflow, tmp_path):
 
 
 def test_a_set_too_small_to_be_cut_is_refused(tensorflow, tmp_path):
-    with pytest.raises(ValueError, match="'ablation_few' has 9 training examples, too few to cut"):
+    with pytest.raises(ValueError, match="'ablation_few' has 9 training examples, too few"):
         corpus("ablation_few", tmp_path)
 
 

@@ -7,6 +7,7 @@ import pytest
 from lab.experiment import library
 from lab.experiment.experiment import grid
 from lab.experiment.serialization import canonical, restored
+from lab.tasks.language import CausalLanguage
 from lab.training.settings import Settings
 from models.activations import Activation
 from models.transformer import Transformer
@@ -24,8 +25,14 @@ def test_a_cell_is_made_again_from_its_file(cell):
         assert type(restored(form)) is type(part)
 
 
-def test_what_is_newer_than_the_file_is_as_by_default():
-    assert restored({"type": "Settings", "steps": 7}) == Settings(steps=7)
+def test_what_is_newer_than_the_file_is_as_before_it():
+    assert restored({"type": "Settings", "steps": 7}) == Settings(steps=7, final_evaluation=0.0)
+    assert restored({"type": "CausalLanguage", "context": 7}) == CausalLanguage(context=7)
+
+
+def test_a_newer_field_that_is_as_before_leaves_the_form_of_old_results():
+    assert "final_evaluation" not in canonical(Settings(final_evaluation=0.0))
+    assert canonical(Settings())["final_evaluation"] > 0
 
 
 @pytest.mark.parametrize(

@@ -124,15 +124,15 @@ def test_splits_that_are_given_stay_and_the_others_are_taken_from_train(tmp_path
 @pytest.mark.parametrize(
     ("texts", "sentence"),
     [
-        ({"a.txt": "x"}, "has no labels: give each a folder with its"),
-        ({"a/1.txt": "x"}, "has one label, 'a': at least 2 are needed"),
+        ({"a.txt": "x"}, "has no labels"),
+        ({"a/1.txt": "x"}, "has one label, 'a'"),
         ({"a/1.txt": "x", "b/1.md": "x"}, r"b has no \.txt file"),
         (
             {"a/1.txt": "x", "a/2.txt": "x", "b/1.txt": "x"},
-            "label 'a' has 2 files: 3 are needed, one for each of train",
+            "label 'a' has 2 files: it needs 3",
         ),
-        ({"train/a/1.txt": "x", "c/1.txt": "x"}, "has the folders train and c: give splits, or labels"),
-        ({"test/a/1.txt": "x", "test/b/1.txt": "x"}, "has the folder test, but no train"),
+        ({"train/a/1.txt": "x", "c/1.txt": "x"}, "has the folders train and c"),
+        ({"test/a/1.txt": "x", "test/b/1.txt": "x"}, "has a folder test"),
         (
             {
                 f"{split}/{label}/1.txt": "x"
@@ -157,7 +157,7 @@ def test_a_file_that_is_no_text_is_refused(text, sentence, tmp_path):
 
 def test_bad_fields_are_refused(tmp_path, library):
     for fields, sentence in (
-        ({"data": "stdlibs"}, r"data is 'stdlibs': allowed are stdlib and folder:DIR .*; did you mean 'stdlib'\?"),
+        ({"data": "stdlibs"}, r"data is 'stdlibs': allowed values are stdlib and folder:DIR .*"),
         ({"classes": 1}, "classes must be at least 2, not 1"),
         ({"context": 0}, "context must be at least 1 token, not 0"),
         ({"evaluation_texts": -1}, r"evaluation_texts must be 0 \(all\) or more, not -1"),
@@ -165,7 +165,7 @@ def test_bad_fields_are_refused(tmp_path, library):
     ):
         with pytest.raises(ValueError, match=sentence):
             TextClassification(**fields)
-    with pytest.raises(FileNotFoundError, match="there is no folder nowhere: give one with"):
+    with pytest.raises(FileNotFoundError, match="there is no folder nowhere"):
         TextClassification("folder:nowhere").load()
     with pytest.raises(ValueError, match="classes is 4, but the standard library has 3 modules"):
         TextClassification(classes=4).load()
@@ -177,7 +177,7 @@ def test_bad_fields_are_refused(tmp_path, library):
 @pytest.mark.parametrize(
     ("classes", "context", "sentence"),
     [
-        (2, 97, "stdlib has no text of 97 tokens in validation: give a smaller context"),
+        (2, 97, "stdlib has no text of 97 tokens in validation"),
         (3, 129, "has no text of 129 tokens in validation"),
     ],
 )
@@ -215,7 +215,7 @@ def test_what_a_tokenizer_adds_to_a_text_is_added(of_bert, tmp_path):
     assert test["tokens"].tolist() == [[2, 4, 2, 3, 0], [2, 4, 5, 6, 3]]
     assert test["mask"].sum(axis=1).tolist() == [4, 5]
     assert task.vocab_size == 8
-    with pytest.raises(ValueError, match="a text of 2 tokens has no room beside the 2 that the tokenizer adds"):
+    with pytest.raises(ValueError, match="a text of 2 tokens"):
         TextClassification(data, 2, 2, tokenizer=of_bert).load()
 
 
@@ -268,7 +268,7 @@ def test_the_metrics_are_those_of_the_texts_proper(library):
     np.testing.assert_allclose(sums["loss"], nats.sum(), rtol=1e-5)
     assert sums["accuracy"] == (proper.argmax(axis=1) == label).sum()
     np.testing.assert_allclose(task.loss(jnp.asarray(proper), {"label": jnp.asarray(label)}), nats.mean(), rtol=1e-5)
-    with pytest.raises(ValueError, match=r"outputs have the shape \(1, 2\), the task needs \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"outputs have the shape \(1, 2\), but the task needs \(1, 3\)"):
         task.metrics(jnp.zeros((1, 2)), {"label": jnp.zeros(1, jnp.int32), "weight": jnp.ones(1)})
 
 

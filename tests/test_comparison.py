@@ -185,8 +185,8 @@ def test_dictionary_is_json_with_exactly_these_fields():
     assert {arm["activation"] for arm in dictionary["arms"]} == {"relu", "swiglu", "silu", "geglu"}
     assert set(dictionary["arms"][0]) == {
         "activation", "norm", "n", "mean", "difference", "low", "high", "p", "p_adjusted", "verdict",
-        "sign_flip_p", "resolvable", "pairs_needed", "same_p", "n_diverged", "tuned", "looks",
-        "stability",
+        "se_seeds", "se_seeds_and_text", "sign_flip_p", "resolvable", "pairs_needed", "same_p", "n_diverged", "tuned",
+        "looks", "stability",
     }  # fmt: skip
     assert dictionary["arms"][0]["p"] is None
     assert dictionary["arms"][0]["low"] is None

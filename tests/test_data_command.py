@@ -133,7 +133,10 @@ def test_files_of_ones_own_can_be_checked(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["check", "tiny_shakespeare"], "tiny_shakespeare is not prepared in .*: ablations data prepare tiny_shak"),
+        (
+            ["check", "tiny_shakespeare"],
+            "tiny_shakespeare is not prepared in .*: run `ablations data prepare tiny_shak",
+        ),
         (["prepare", "tiny_shakespear"], "; did you mean 'tiny_shakespeare'"),
         (["prepare", "fasion-mnist"], "; did you mean 'fashion_mnist'"),
         (["prepare"], "ablations data is followed by list, prepare NAME or check NAME"),

@@ -194,8 +194,8 @@ def test_the_two_bert_releases_differ_in_their_activation():
 @pytest.mark.parametrize(
     ("name", "size", "fields", "sentence"),
     [
-        ("gpt-2", "small", {}, "family is 'gpt-2': allowed are bert, .*; did you mean 'gpt2'?"),
-        ("gpt2", "samll", {}, "size of gpt2 is 'samll': allowed are small, .*; did you mean 'small'?"),
+        ("gpt-2", "small", {}, "family is 'gpt-2': allowed values are bert, .*; did you mean 'gpt2'?"),
+        ("gpt2", "samll", {}, "size of gpt2 is 'samll': allowed values are small, .*; did you mean 'small'?"),
         ("gpt2", "small", {"activaton": "relu"}, "field of gpt2 is 'activaton': .*; did you mean 'activation'?"),
         ("gpt2", "small", {"activation": "gelo"}, "activation 'gelo' is unknown; did you mean 'gelu'?"),
     ],

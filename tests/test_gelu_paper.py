@@ -258,10 +258,10 @@ def test_a_figure_without_data_is_left_out_with_a_sentence(tmp_path, monkeypatch
     ("line", "sentence"),
     [
         ("", "ablations figures needs the name of a study (see ablations list)"),
-        ("gelu_papre", "the study is 'gelu_papre': allowed are "),
-        ("gelu_paper --budget shrt", "--budget is 'shrt': allowed are smoke, short, full; did you mean 'short'?"),
-        ("gelu_paper --only mnits", "--only is 'mnits': allowed are definitions, mnist, "),
-        ("gelu_paper --mnist.tuned-by end", "--mnist.tuned-by is 'end': allowed are last, best"),
+        ("gelu_papre", "the study is 'gelu_papre': allowed values are "),
+        ("gelu_paper --budget shrt", "--budget is 'shrt': allowed values are smoke, short, full"),
+        ("gelu_paper --only mnits", "--only is 'mnits': allowed values are definitions, mnist, "),
+        ("gelu_paper --mnist.tuned-by end", "--mnist.tuned-by is 'end': allowed values are last, best"),
         ("gelu_paper --mnist.tune last", "there is no option --mnist.tune; did you mean '--mnist.tuned-by'?"),
     ],
 )

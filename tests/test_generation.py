@@ -124,10 +124,10 @@ def test_samples_have_the_probabilities_asked_for(options, expected):
     [
         (SMALL, {"n": 0}, "n is 0"),
         (SMALL, {"n": 12}, "17 tokens long, but positions are learned for 16"),
-        (SMALL, {"temperature": 0.0}, "temperature is 0.0, it must be positive"),
+        (SMALL, {"temperature": 0.0}, "temperature is 0.0: it must be positive"),
         (SMALL, {"top_k": 0}, "top_k is 0"),
         (SMALL, {"top_p": 1.5}, "top_p is 1.5"),
-        (SMALL.clone(architecture="encoder"), {}, "is no decoder"),
+        (SMALL.clone(architecture="encoder"), {}, "is not a decoder"),
     ],
 )
 def test_what_cannot_be_generated_is_refused(model, options, sentence):

@@ -107,8 +107,8 @@ def test_two_processes_make_what_one_makes(run):
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({}, "JAX_NUM_PROCESSES is '', it must be a whole number"),
-        ({"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "x"}, "JAX_PROCESS_ID is 'x', it must be a whole number"),
+        ({}, "JAX_NUM_PROCESSES is '': it must be a whole number"),
+        ({"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "x"}, "JAX_PROCESS_ID is 'x': it must be a whole number"),
     ],
 )
 def test_a_wrong_environment_is_refused(monkeypatch, variables, sentence):

@@ -204,9 +204,9 @@ def test_the_loss_is_in_f32_whatever_the_logits_are():
 
 def test_a_model_of_other_outputs_is_refused():
     batch = {**jax.tree.map(jnp.asarray, pictures(2)), "weight": jnp.ones(2)}
-    with pytest.raises(ValueError, match=r"outputs have the shape \(2, 10\), the task needs \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"outputs have the shape \(2, 10\), but the task needs \(2, 4\)"):
         CLASSIFICATION.metrics(jnp.zeros((2, 10)), batch)
-    with pytest.raises(ValueError, match=r"outputs have the shape \(2, 10\), the task needs \(2, 6\)"):
+    with pytest.raises(ValueError, match=r"outputs have the shape \(2, 10\), but the task needs \(2, 6\)"):
         AUTOENCODING.metrics(jnp.zeros((2, 10)), batch)
 
 
@@ -214,11 +214,11 @@ def test_bad_fields_are_refused():
     with pytest.raises(ValueError, match="fashion_mnist"):
         ImageClassification("fashion_mnst")
     for field, value, sentence in (
-        ("preparation", "pca", "preparation is 'pca': allowed are none, zca, mean; did you mean 'zca'"),
+        ("preparation", "pca", "preparation is 'pca': allowed values are none, zca, mean; did you mean 'zca'"),
         (
             "augmentation",
             "mirror",
-            "augmentation is 'mirror': allowed are none, mirror_crop; did you",
+            "augmentation is 'mirror': allowed values are none, mirror_crop; did you",
         ),
     ):
         task = dataclasses.replace(CLASSIFICATION)

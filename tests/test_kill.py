@@ -136,7 +136,7 @@ def check_readable(directory: Path) -> None:
     try:
         read(directory)
     except (FileNotFoundError, ValueError) as error:
-        if "holds no" not in str(error):
+        if "has no" not in str(error):
             raise
 
 

@@ -101,5 +101,5 @@ def test_generation_is_the_same():
 
 
 def test_a_negative_portion_is_refused():
-    with pytest.raises(ValueError, match="logit_chunk is -1, it must be positive, or 0 for all"):
+    with pytest.raises(ValueError, match="logit_chunk is -1: it must be positive, or 0 for all"):
         Transformer(**FIELDS, logit_chunk=-1).check()

@@ -7,9 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import synthetic
+from scipy import stats
 
 from lab.comparison import looks
 from lab.comparison.comparison import compare
+from lab.comparison.question import Question
+from lab.comparison.verdict import Pairs, evidence, findings
 from lab.report import report
 from lab.results.looks import FILE, Look, read
 from lab.statistics.looks import interval_after, p_after
@@ -114,3 +117,13 @@ def test_a_look_survives_its_file(tmp_path):
     add(tmp_path, look)
     add(tmp_path, look)
     assert read(tmp_path) == (look,)
+
+
+def test_what_was_said_at_the_first_look_stays_though_it_paid_nothing_for_others():
+    spread = np.array([-1.0, -0.5, 0, 0.5, 1])
+    mean = stats.t.ppf(1 - 0.045 / 2, 4) * spread.std(ddof=1) / np.sqrt(5)  # p .045
+    pairs = Pairs(tuple(range(8)), np.concatenate([mean + spread, -spread[:3]]), (5, 8))
+    question = Question("gelu", "loss", "min", "validation")
+    assert p_after(pairs.differences[:5], (5,))[0] > 0.05
+    assert evidence(pairs, question, 0.95).p[0] == pytest.approx(0.045)
+    assert findings([pairs], question, 1)[0].verdict == "worse"

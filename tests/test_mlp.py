@@ -148,9 +148,9 @@ def test_the_bottleneck_of_an_autoencoder_keeps_its_place():
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"match": "params"}, "match is 'params': allowed are .* did you mean 'parameters'"),
+        ({"match": "params"}, "match is 'params': allowed values are .* did you mean 'parameters'"),
         ({"initialization": "unit"}, "initialization is 'unit'"),
-        ({"widths": ()}, r"widths is \(\), it must be"),
+        ({"widths": ()}, r"widths is \(\): it must be"),
         ({"widths": (4, 0)}, r"widths is \(4, 0\)"),
         ({"outputs": 0}, "outputs is 0"),
         ({"vocab_size": -1}, "vocab_size is -1"),
@@ -166,7 +166,7 @@ def test_bad_fields_are_refused(fields, sentence):
 
 
 def test_an_input_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"the input is \(7, 2, 3\), the model takes \(\.\.\., 3, 2\)"):
+    with pytest.raises(ValueError, match=r"the input is \(7, 2, 3\): the model takes \(\.\.\., 3, 2\)"):
         SMALL.init(jax.random.key(0), X.reshape(7, 2, 3))
     SMALL.check(3)
     with pytest.raises(ValueError, match=r"the input is 5 long, but input_shape is \(3, 2\)"):

@@ -11,6 +11,7 @@ from experiments.quickstart import experiment
 from lab.experiment.experiment import grid
 from lab.report import report
 from lab.results import results
+from lab.runner import plan
 
 OLD = Path(__file__).parent / "results_0_1_0"
 DIFFERENCES = {"swiglu": -0.0231, "silu": 0.0209}  # as that version's table had them
@@ -31,6 +32,17 @@ def test_a_report_is_written(folder):
     assert report.write(results.read(folder)).exists()
 
 
-def test_the_cells_of_today_are_those_of_the_folder(folder):
-    asked = replace(experiment, activations=("gelu", "silu", "swiglu"))
-    assert {cell.name for cell in grid(asked)} == {path.name for path in (folder / "cells").iterdir()}
+def as_then():
+    """What was asked, which had one evaluation for the curve and the last step."""
+    settings = replace(experiment.settings, final_evaluation=0.0)
+    return replace(experiment, activations=("gelu", "silu", "swiglu"), settings=settings)
+
+
+def test_the_cells_of_then_are_those_of_the_folder(folder):
+    assert {cell.name for cell in grid(as_then())} == {path.name for path in (folder / "cells").iterdir()}
+
+
+def test_what_is_asked_of_it_is_to_be_evaluated_as_it_was(folder):
+    plan.prepare(as_then(), folder, "again")
+    with pytest.raises(ValueError, match=r"settings\.final_evaluation .* not 0\.15"):
+        plan.prepare(replace(as_then(), settings=experiment.settings), folder, "again")

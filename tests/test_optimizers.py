@@ -283,7 +283,7 @@ def test_the_shortest_trainings_begin_at_their_warmup_and_stay_within_the_peak(s
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"regularization": "L2"}, "settings.regularization is 'L2': allowed are decoupled, l2"),
+        ({"regularization": "L2"}, "settings.regularization is 'L2': allowed values are decoupled, l2"),
         ({"regularization": "l2"}, "settings.regularization is 'l2': it goes with adam and sgd, not with adamw"),
         ({"final_ratio": 1.5}, "settings.final_ratio is 1.5: it must lie in 0 to 1"),
         ({"decay_steps": 0}, "settings.decay_steps is 0: it must be at least 1"),

@@ -102,5 +102,5 @@ def test_a_number_is_drawn_for_every_epoch_the_same_in_numpy_and_inside_jit():
 
 def test_numbers_out_of_range_are_refused():
     for size in (0, 2**31 + 1):
-        with pytest.raises(ValueError, match=f"size is {size}: the order of examples is defined for 1 to"):
+        with pytest.raises(ValueError, match=f"size is {size}: it must be 1 to"):
             shuffled(0, size, 0, 0)

@@ -22,8 +22,8 @@ def found(pattern):
         ("a b,c [1].txt", TEXT.encode()),
         ("[a-z]*?.txt", TEXT.encode()),
         ("mark.txt", TEXT.encode("utf-8-sig")),
-        ("text.txt.gz", gzip.compress(TEXT.encode())),
-        ("two.gz", gzip.compress(TEXT[:50].encode()) + gzip.compress(TEXT[50:].encode())),
+        ("text.txt.gz", gzip.compress(TEXT.encode(), mtime=0)),
+        ("two.gz", gzip.compress(TEXT[:50].encode(), mtime=0) + gzip.compress(TEXT[50:].encode(), mtime=0)),
         ("text.txt.xz", lzma.compress(TEXT.encode())),
         ("named as another.txt", lzma.compress(TEXT.encode("utf-8-sig"))),
     ],
@@ -55,7 +55,7 @@ def test_text_with_a_nul_here_and_there_is_text(text, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [gzip.compress(TEXT.encode())[:-9], lzma.compress(TEXT.encode())[:-9], b"\x1f\x8b", b"\xfd7zXZ\0\0"],
+    [gzip.compress(TEXT.encode(), mtime=0)[:-9], lzma.compress(TEXT.encode())[:-9], b"\x1f\x8b", b"\xfd7zXZ\0\0"],
 )
 def test_a_compressed_file_that_is_damaged_is_named(content, tmp_path):
     (tmp_path / "half.txt.gz").write_bytes(content)

@@ -41,8 +41,8 @@ def test_the_size_of_a_value_is_where_the_law_has_it():
     ("x", "y", "sentence"),
     [
         (X[:, :2], X[:, :2], "needs at least 3 sizes, not 2"),
-        (X, np.where(X > 5e4, np.nan, 1.0), "must be positive numbers"),
-        (-X, X, "must be positive numbers"),
+        (X, np.where(X > 5e4, np.nan, 1.0), "must be positive"),
+        (-X, X, "must be positive"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(x, y, sentence):

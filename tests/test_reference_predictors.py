@@ -177,7 +177,7 @@ def test_a_label_that_training_lacks_is_told_of_nothing():
 
 @pytest.mark.parametrize("baselines", [text_predictors, image_predictors, tag_predictors, label_predictors])
 def test_an_unknown_split_names_the_nearest(baselines):
-    with pytest.raises(ValueError, match=r"split is 'valid': allowed are .*; did you mean 'validation'\?"):
+    with pytest.raises(ValueError, match=r"split is 'valid': allowed values are .*; did you mean 'validation'\?"):
         baselines(text(train=b"ab", validation=b"ab"), "valid")
 
 

@@ -396,7 +396,7 @@ def test_report_says_what_was_tuned_and_what_arms_have_for_their_own(tmp_path):
         patch.setattr(type(found), "tuning", property(lambda results: tuned))
         words = words_of(write(found))
     assert "gelu: the best learning rate, 0.001, lies on the edge of the grid" in words
-    assert "Expected best of so many points" in words
+    assert "Expected best of N points" in words
     assert "Arm overrides" in words
     assert "1,500" in words
     assert "within 0.5 with p below 0.05" in words

@@ -142,3 +142,12 @@ def test_biases_that_transformers_asks_for_and_does_not_use_are_written(tmp_path
     set_config(folder, tie_word_embeddings=False)
     pretrained.save(tmp_path / "saved", *pretrained.load(folder))
     assert function(pretrained.load(tmp_path / "saved")[0]) == function(pretrained.load(folder)[0])
+
+
+def test_a_scaled_rotation_without_windows_survives(tmp_path):
+    folder = copied("gemma3_text_scaled", tmp_path / "folder")
+    layers = json.loads((folder / "config.json").read_text())["num_hidden_layers"]
+    set_config(folder, layer_types=["full_attention"] * layers)
+    model, params = pretrained.load(folder)
+    pretrained.save(tmp_path / "copy", model, params)
+    assert function(pretrained.load(tmp_path / "copy")[0]) == function(model)

@@ -79,5 +79,5 @@ def test_impossible_looks_are_refused(n, first, last):
 def test_a_level_is_a_probability():
     with pytest.raises(ValueError, match="level is 95"):
         repeated_interval(np.ones(3), 3, 8, 95)
-    with pytest.raises(ValueError, match=r"no more than 0\.99998"):
+    with pytest.raises(ValueError, match=r"at most 0\.99998"):
         repeated_interval(np.ones(3), 3, 8, 0.99999)

@@ -58,7 +58,7 @@ def trained(cell, execution, data_on="device"):
     """State, metrics and the program of all runs after some steps."""
     program = Program(cell.model, cell.task, cell.settings, list(cell.runs), cell.task.load(), execution, data_on)
     state, metrics = program.train_interval(program.init(), 0, 4)
-    return (program.host(state), {**metrics, **program.evaluate(state, "validation")}), state, program
+    return (program.host(state), {**metrics, **program.evaluate(state)}), state, program
 
 
 def test_each_device_of_a_run_has_its_part_of_the_batch(cell):
@@ -107,9 +107,9 @@ def test_training_in_parts_equals_training_on_one_device(cell, tmp_path):
 @pytest.mark.parametrize(
     ("shards", "batch_size", "sentence"),
     [
-        (3, 6, "shards is 3: of 4 devices, allowed are 1, 2, 4"),
-        (0, 4, "shards is 0: of 4 devices, allowed are 1, 2, 4"),
-        (8, 8, "shards is 8: of 4 devices, allowed are 1, 2, 4"),
+        (3, 6, "shards is 3: with 4 devices, allowed values are 1, 2, 4"),
+        (0, 4, "shards is 0: with 4 devices, allowed values are 1, 2, 4"),
+        (8, 8, "shards is 8: with 4 devices, allowed values are 1, 2, 4"),
         (4, 6, r"shards is 4: it must divide batch_size / accumulate \(6\)"),
     ],
 )

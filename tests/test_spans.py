@@ -144,9 +144,9 @@ def test_start_end_and_sentinels_come_after_the_tokens(tokenizer, corpus, tmp_pa
 def test_bad_fields_are_refused_when_the_task_is_made():
     with pytest.raises(ValueError, match=r"span must be at least 1 token, not 0\.5"):
         SpanCorruption(span=0.5)
-    with pytest.raises(ValueError, match="context must be at least 2 tokens, one of which stays, not 1"):
+    with pytest.raises(ValueError, match="context must be at least 2 tokens, one of which is kept, not 1"):
         SpanCorruption(context=1)
-    with pytest.raises(ValueError, match=r"rate 0\.8 and span 1\.0 make 80 spans, but of 100 tokens only 20 stay"):
+    with pytest.raises(ValueError, match=r"rate 0\.8 and span 1\.0 make 80 spans, but only 20"):
         SpanCorruption(context=100, rate=0.8, span=1.0)
 
 

@@ -175,5 +175,5 @@ def test_data_lies_on_the_device_where_it_fits(arrays, monkeypatch):
 def test_reading_without_grain_is_refused_at_once(arrays, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert reading.place("auto", arrays) == "device"
-    with pytest.raises(ValueError, match="data of 2000 bytes is to be read by the host, which takes the package grain"):
+    with pytest.raises(ValueError, match="data of 2000 bytes must be read by the host, which needs the package grain"):
         reading.place("host", arrays)

@@ -46,7 +46,7 @@ def test_the_metrics_are_those_of_the_words_proper():
 def test_bad_fields_and_models_are_refused():
     with pytest.raises(ValueError, match="context must be an odd number of words, not 2"):
         TweetTagging(context=2)
-    with pytest.raises(ValueError, match=r"outputs have the shape \(1, 10\), the task needs \(1, 25\)"):
+    with pytest.raises(ValueError, match=r"outputs have the shape \(1, 10\), but the task needs \(1, 25\)"):
         TASK.metrics(jnp.zeros((1, 10)), {"tag": jnp.zeros(1, jnp.int32), "weight": jnp.ones(1)})
 
 

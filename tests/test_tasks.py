@@ -257,7 +257,7 @@ def test_bad_fields_are_refused_when_the_task_is_made():
         CausalLanguage(evaluation_windows=-1)
     with pytest.raises(ValueError, match=r"'stdlb'.*; did you mean 'stdlib'"):
         CausalLanguage("stdlb")
-    with pytest.raises(ValueError, match="documents is 'pack': allowed are joined, packed, masked; did you"):
+    with pytest.raises(ValueError, match="documents is 'pack': allowed values are joined, packed, masked; did you"):
         CausalLanguage(documents="pack")
 
 

@@ -223,22 +223,22 @@ SAMPLES = np.zeros(900)
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("WAV", b"ID3", "begins with b'ID3': needed is a sound file, NIST SPHERE or RIFF"),
-        ("WAV", b"NIST_1A\nabc", r"begins with b'NIST_1A\nabc': needed is the size of its SPHERE header"),
+        ("WAV", b"ID3", "begins with b'ID3': it must be a NIST SPHERE or RIFF"),
+        ("WAV", b"NIST_1A\nabc", r"begins with b'NIST_1A\nabc'"),
         (
             "WAV",
             sphere(SAMPLES, sample_coding="-s26 pcm,embedded-shorten-v2.00"),
-            "has sample_coding pcm,embedded-shorten-v2.00: needed is pcm, which NIST's w_decode or sph2pipe makes",
+            "has sample_coding pcm,embedded-shorten-v2.00: it must be pcm",
         ),
-        ("WAV", sphere(SAMPLES, sample_rate="-i 8000"), "has sample_rate 8000: needed is 16000"),
-        ("WAV", sphere(SAMPLES, channel_count="-i 2"), "has channel_count 2: needed is 1"),
-        ("WAV", sphere(SAMPLES, sample_byte_format="-s1 1"), "has sample_byte_format 1: needed is 01 or 10"),
-        ("WAV", sphere(SAMPLES)[:-2], "has 899 samples: needed are as many as its sample_count says, 900"),
-        ("WAV", b"RIFF", "cannot be read (it ends too early): needed is RIFF with PCM samples"),
+        ("WAV", sphere(SAMPLES, sample_rate="-i 8000"), "has sample_rate 8000: it must be 16000"),
+        ("WAV", sphere(SAMPLES, channel_count="-i 2"), "has channel_count 2: it must be 1"),
+        ("WAV", sphere(SAMPLES, sample_byte_format="-s1 1"), "has sample_byte_format 1: it must be 01 or 10"),
+        ("WAV", sphere(SAMPLES)[:-2], "has 899 samples, but its sample_count is 900"),
+        ("WAV", b"RIFF", "cannot be read (it is truncated)"),
         ("WAV", b"RIFF\x24\0\0\0WAVEjunk\xff\xff\0\0" + bytes(20), "cannot be read"),
         ("PHN", b"0 900 aa\n900 950 \xe4\n", "has the line '900 950 "),
-        ("PHN", b"0 900\n", "has the line '0 900': needed are first sample, end and one of TIMIT's 61 phones"),
-        ("PHN", b"0 -9 aa\n", "has the line '0 -9 aa': needed are first sample, end and one of TIMIT's 61 phones"),
+        ("PHN", b"0 900\n", "has the line '0 900'"),
+        ("PHN", b"0 -9 aa\n", "has the line '0 -9 aa'"),
     ],
     ids=["form", "size", "shortened", "rate", "channels", "bytes", "cut", "riff", "chunk", "phone", "fields", "number"],
 )
@@ -252,21 +252,23 @@ def test_a_bad_file_is_refused_in_a_sentence(folder, name, content, sentence):
 
 def test_other_rates_of_riff_are_refused(folder):
     riff(path := folder / f"{FIRST}.WAV", SAMPLES, rate=8000)
-    with pytest.raises(ValueError, match=re.escape(f"{path} has channels, bits and rate (1, 16, 8000): needed is (1,")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"{path} has channels, bits and rate (1, 16, 8000): they must be (1,")
+    ):
         timit(str(folder))
     riff(path, SAMPLES)
     path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(ValueError, match=r"SX100\.WAV has 899 samples: needed is what its header says, 900"):
+    with pytest.raises(ValueError, match=r"SX100\.WAV has 899 samples, but its header says 900"):
         timit(str(folder))
 
 
 def test_a_folder_that_lacks_something_is_refused(folder):
-    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere: needed is that of TIMIT"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         timit(str(folder / "nowhere"))
-    with pytest.raises(ValueError, match=r"has 0 sentences for train, .* needed are 4 sentences for train, "):
+    with pytest.raises(ValueError, match=r"has 0 sentences for train, .* must have 4 sentences for train, "):
         timit(str(folder / "TRAIN"))
     (folder / f"{FIRST}.WAV").unlink()
-    with pytest.raises(FileNotFoundError, match=r"SX100\.PHN has no sound beside it: needed is SX100\.WAV"):
+    with pytest.raises(FileNotFoundError, match=r"SX100\.PHN has no audio file beside it: expected SX100\.WAV"):
         timit(str(folder))
 
 
@@ -305,10 +307,10 @@ def test_the_full_budget_is_the_papers(folder):
 
 
 def test_choices_about_timit_need_it():
-    with pytest.raises(ValueError, match="softmax and mean_subtractions are choices about TIMIT"):
+    with pytest.raises(ValueError, match="softmax and mean_subtractions apply to TIMIT"):
         Frames(softmax=2048)
 
 
 def test_a_folder_without_timit_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"frames.timit is '.*': it must be the folder of TIMIT"):
+    with pytest.raises(ValueError, match=r"frames.timit is '.*': it must be the TIMIT folder"):
         Frames(timit=str(tmp_path))

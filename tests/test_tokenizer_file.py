@@ -65,7 +65,9 @@ def test_a_file_that_cannot_encode_every_text_is_refused_when_it_is_read(model, 
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"\0binary", b'{"version": "1.0"}', b"[" * 200_000, b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"null", b"[]", b"\0binary", b'{"version": "1.0"}', b"[" * 200_000, b"\xff"], ids=len
+)
 def test_a_file_of_something_else_is_refused(content, tmp_path):
     (tmp_path / "other.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"other\.json") as error:
@@ -147,7 +149,9 @@ def gap(path):
 
 
 @pytest.mark.parametrize(
-    ("make", "added", "boundary"), [(llama, ([1], []), 2), (t5, ([], [1]), 1), (gap, ([], []), 0)], ids=str
+    ("make", "added", "boundary"),
+    [(llama, ([1], []), 2), (t5, ([], [1]), 1), (gap, ([], []), 0)],
+    ids=["llama", "t5", "gap"],
 )
 def test_a_published_file_gives_its_own_tokens_and_all_bytes(make, added, boundary, tmp_path):
     path = str(tmp_path / "tokenizer.json")

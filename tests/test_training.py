@@ -39,7 +39,7 @@ def trained(cell, runs=None, execution=None):
     """States and metrics of all runs after some steps."""
     many = program(cell, runs, execution)
     state, metrics = many.train_interval(many.init(), 0, STEPS)
-    return many.host(state), {**metrics, **many.evaluate(state, "validation")}
+    return many.host(state), {**metrics, **many.evaluate(state)}
 
 
 @pytest.fixture

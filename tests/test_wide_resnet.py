@@ -118,9 +118,9 @@ def test_kernels_are_drawn_for_activations_that_halve_the_variance():
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"match": "flops"}, "match is 'flops': allowed are parameters, width"),
-        ({"depth": 28 + 1}, r"depth is 29, it must be 6 n \+ 4"),
-        ({"depth": 4}, r"depth is 4, it must be 6 n \+ 4"),
+        ({"match": "flops"}, "match is 'flops': allowed values are parameters, width"),
+        ({"depth": 28 + 1}, r"depth is 29: it must be 6 n \+ 4"),
+        ({"depth": 4}, r"depth is 4: it must be 6 n \+ 4"),
         ({"widening": 0}, "widening is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
     ],
@@ -134,5 +134,5 @@ def test_bad_fields_are_refused(fields, sentence):
 
 
 def test_images_of_other_channels_are_refused():
-    with pytest.raises(ValueError, match="images have 3 channels, the model takes 2"):
+    with pytest.raises(ValueError, match="images have 3 channels: the model takes 2"):
         SMALL.init(jax.random.key(0), jnp.zeros((1, 8, 4, 3)))

@@ -2,9 +2,9 @@
 
 Command: ablations study gelu_paper [--budget smoke | short | full] [--only mnist ...]
 
-Settings are those of the paper and of its authors' code (github.com/hendrycks/GELUs); where they differ, the choice is
-a field of the figure and printed with it. `curves.csv` holds the training curves of the second version of the paper,
-digitised from the vector paths of its PDF: figure_pdf_v2, experiment, condition, activation, split, epoch, value.
+Settings follow the paper and its authors' code (github.com/hendrycks/GELUs); where they differ, the choice is a field
+of the figure and printed with it. `curves.csv` has the training curves of the second version of the paper, digitized
+from the vector paths of its PDF: figure_pdf_v2, experiment, condition, activation, split, epoch, value.
 """
 
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ from lab.report.reproduction import Reproduction
 from lab.results.excerpts import Excerpt
 
 SAVED = Path(__file__).parent / "saved"
-"""Excerpts of results, from which all figures can be drawn: made by `ablations study gelu_paper`, short budget."""
+"""Excerpts of results from which all figures can be drawn, created by `ablations study gelu_paper`, short budget."""
 
 
 @dataclass(frozen=True)
 class GeluPaper:
-    """All figures, in the order of the paper; each with the choices that the paper leaves open as its fields."""
+    """All figures, in the order of the paper; choices that the paper leaves open are fields of the figures."""
 
     definitions: Definitions = field(default_factory=Definitions)
     mnist: Mnist = field(default_factory=Mnist)
@@ -44,12 +44,12 @@ class GeluPaper:
     title = "Gaussian Error Linear Units (Hendrycks and Gimpel 2016), reproduced"
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
-        """What is trained for all figures."""
+        """The experiments of all figures."""
         every = [one for item in fields(self) for one in getattr(self, item.name).experiments(budget)]
         return tuple({one.name: one for one in every}.values())  # figures share some
 
     def reproductions(self, excerpts: Mapping[str, Excerpt]) -> dict[str, Reproduction]:
-        """Every figure whose rows are there."""
+        """Every figure whose rows are available."""
         found = {item.name: getattr(self, item.name) for item in fields(self)}
         return {
             name: figure.reproduction(excerpts)

@@ -6,8 +6,8 @@ Cost:    short (25 epochs, 1 run, two learning rates) 36 minutes of 2 CPU cores 
 Paper:   mean squared error at epoch 25, test: learning rate 1e-3 gelu 0.00606, elu 0.00847, relu 0.01006; 1e-4 gelu
          0.00797, elu 0.00921, relu 0.01062. All values: curves.csv
 
-784-1000-500-250-30-250-500-1000-784 with the activation on all hidden layers, the code among them, and a linear output;
-Adam, batches of 64, all 60,000 training images, no dropout, weights of norm 1 into every unit. Test curves.
+784-1000-500-250-30-250-500-1000-784 with the activation on all hidden layers, including the code, and a linear output;
+Adam, batches of 64, all 60,000 training images, no dropout, incoming weights of norm 1. Test curves.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ NAME = "gelu_paper_autoencoder"
 EPOCH = 938  # steps: 60,000 images in batches of 64
 WIDTHS = (1000, 500, 250, 30, 250, 500, 1000)
 ABOVE = {1e-3: 0.016, 1e-4: 0.016, 1e-5: 0.0162}
-"""Learning rate -> where the axes of its panel end."""
+"""Learning rate -> upper limit of the axes of its panel."""
 FULL = {"figure": 250, "code": 500}
 EPOCHS = {"smoke": 0.1, "short": 25}
 
@@ -38,17 +38,17 @@ class Autoencoder:
     """Figures 3 and 8."""
 
     duration: Literal["figure", "code"] = "figure"
-    """Epochs of the full budget: 250 as the figures show, or 500 as the authors' code trains."""
+    """Epochs of the full budget: 250 as in the figures, or 500 as in the authors' code."""
 
     needs = (NAME,)
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
-        """One experiment: a cell an activation, of all learning rates and seeds."""
+        """One experiment: one cell per activation, with all learning rates and seeds."""
         duration = FULL[self.duration] if budget == "full" else EPOCHS[budget]
         return (
             Experiment(
                 name=NAME,
-                question="Do GELU networks make digits again with a smaller error than ReLU and ELU networks?",
+                question="Do GELU networks reconstruct digits with a smaller error than ReLU and ELU networks?",
                 task=ImageAutoencoding("mnist", held_out=False),
                 model=MLP(widths=WIDTHS, outputs=784),
                 activations=ACTIVATIONS,
@@ -61,7 +61,7 @@ class Autoencoder:
         )
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """Nothing beside the curves."""
+        """Nothing except the curves."""
         return {}
 
     def reproduction(self, excerpts: Mapping[str, Excerpt]) -> Reproduction:
@@ -82,7 +82,7 @@ class Autoencoder:
             verdicts=(*verdicts, *(found for panel in panels for found in readings(panel))),
             notes=(
                 f"the full budget trains {FULL[self.duration]} epochs ({self.duration})",
-                "gelu is its tanh approximation, as the authors ran it",
+                "gelu is its tanh approximation, as in the authors' code",
             ),
         )
 
@@ -94,7 +94,7 @@ class Autoencoder:
 
 
 def readings(panel: Panel) -> list[Any]:
-    """What the paper reads off its curves of a learning rate."""
+    """The paper's claims about its curves at a learning rate."""
     last = round(panel.ours["epoch"].max())
     if panel.title.endswith("1e-05"):
         return [lead("ELU leads early at 1e-5", panel, "test", "elu", "gelu", 25, min(100, last))]

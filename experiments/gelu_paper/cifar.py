@@ -1,19 +1,20 @@
 """Figures 5 and 6: an all-convolutional network on CIFAR-10, a wide residual network on CIFAR-100.
 
 Command: ablations study gelu_paper --only cifar10 cifar100 --budget full
-Cost:    computed from the products of a training step, not measured: CIFAR-10 24 PFLOP a run, of which there are 18,
-         CIFAR-100 40 PFLOP a run, of which there are 9; at 20 TFLOP/s of a GPU 6 and 5 hours in all, at 0.1 TFLOP/s
+Cost:    computed from the products of a training step, not measured: CIFAR-10 24 PFLOP per run, of which there are 18,
+         CIFAR-100 40 PFLOP per run, of which there are 9; at 20 TFLOP/s of a GPU 6 and 5 hours in all, at 0.1 TFLOP/s
          of 2 CPU cores 3 and 5 days a run. The smaller budgets train nothing of it
 Paper:   test error, median of three runs: CIFAR-10 gelu 7.89 %, relu 8.16 %, elu 8.41 %; CIFAR-100 gelu 20.74 %, relu
          21.77 %, elu 22.98 %. Training curves: curves.csv
 
-The sets are prepared by their builders in TFDS, which needs TensorFlow once: pip install 'activation-ablations[tf]'.
-Validation is the test split, as all training images are trained on. Accuracy is recorded, the error is 1 less that; of
-the training batches only the loss, which has no L2 penalty in it as that of the authors' code on CIFAR-100 has.
+The sets are prepared by their TFDS builders, which need TensorFlow once: pip install 'activation-ablations[tf]'.
+Validation is the test split, since all training images are used for training. Accuracy is recorded, and the error is 1
+minus accuracy; on training batches only the loss is recorded, without the L2 penalty that the authors' code for
+CIFAR-100 includes.
 
-What is ours: the learning rate of CIFAR-10 falls with every step and not with every epoch; images of CIFAR-100 are
-mirrored at random, where the authors append a mirrored copy of each; batch normalization keeps the running variance,
-and not the inverse of its root.
+Differences from the authors' code: the learning rate of CIFAR-10 decreases every step instead of every epoch; images of
+CIFAR-100 are mirrored at random instead of appending a mirrored copy of each; batch normalization averages the variance
+instead of its inverse square root.
 """
 
 from collections.abc import Mapping
@@ -32,13 +33,13 @@ from lab.training.settings import Hyperparameters, Settings
 from models.convnet import ConvNet
 from models.wide_resnet import WideResNet
 
-TANH = "gelu is its tanh approximation, as the authors ran it"
+TANH = "gelu is its tanh approximation, as in the authors' code"
 TUNING, CIFAR10, CIFAR100 = "gelu_paper_cifar10_tuning", "gelu_paper_cifar10", "gelu_paper_cifar100"
 EPOCHS10, EPOCHS100 = 200, 50
 EPOCH10 = {True: 450, False: 500}
 """Held out or not -> steps: 45,000 or 50,000 images in batches of 100."""
 EPOCH100 = {"doubled": 781, "plain": 390}
-"""Steps: 100,000 or 50,000 images in batches of 128, without those that do not fill one."""
+"""Steps: 100,000 or 50,000 images in batches of 128, without an incomplete last batch."""
 ERRORS = {
     CIFAR10: {"GELU": 0.0789, "ReLU": 0.0816, "ELU": 0.0841},
     CIFAR100: {"GELU": 0.2074, "ReLU": 0.2177, "ELU": 0.2298},
@@ -53,11 +54,12 @@ class Cifar10:
     needs = (CIFAR10,)
 
     learning_rate: float = 1e-3
-    """What all 50,000 images are trained at. The paper's are tuned with 5000 held out, by activation, and not told; the
-    authors' code has this as its default. The first experiment says whether it is the best of the three."""
+    """Learning rate for training on all 50,000 images, the default of the authors' code. The paper's rates were tuned
+    per activation with 5000 images held out, and are not stated. The first experiment tests if this is the best of
+    three."""
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
-        """Two experiments: all learning rates with 5000 images held out, on a seed of its own, and the one on all."""
+        """Two experiments: all learning rates with 5000 images held out, on a separate seed, and one on all images."""
         if budget != "full":
             return ()
         tuning = Experiment(
@@ -71,7 +73,7 @@ class Cifar10:
             seeds=(3,),
             metric="accuracy",
             settings=cifar10_settings(EPOCH10[True]),
-            # The authors' Adam has 1e-8 under the root, which is 1e-4 beside it.
+            # The authors' Adam has 1e-8 inside the root, which equals 1e-4 outside it.
             hyperparameters=replace(ADAM, eps_root=1e-8),
         )
         whole = replace(
@@ -88,12 +90,12 @@ class Cifar10:
         return tuning, whole
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """Nothing beside the curves."""
+        """Nothing except the curves."""
         return {}
 
     def reproduction(self, excerpts: Mapping[str, Excerpt]) -> Reproduction:
         """Test error in percent against epochs, and at the end."""
-        published = curves("cifar10", evaluated="test").query("split == 'test'")  # of training, ours has the loss alone
+        published = curves("cifar10", evaluated="test").query("split == 'test'")  # for training, ours has only the loss
         ours = errors(excerpts[CIFAR10].rows, EPOCH10[False])
         at = (25, 50, 75, 100, 125, 150, 175, 200)
         panel = Panel("CIFAR-10", published, ours, at, above=10, unit="error, %")
@@ -108,13 +110,13 @@ class Cifar100:
     needs = (CIFAR100,)
 
     epoch: Literal["doubled", "plain"] = "doubled"
-    """What an epoch is: 100,000 images, half of them mirrored, as in the authors' code; or the 50,000 there are."""
+    """Length of an epoch: 100,000 images, half of them mirrored, as in the authors' code; or the 50,000 originals."""
     weight_decay: float = 1e-3
-    """Times a weight in its gradient: 1e-3 in the authors' code, where 5e-4 multiplies the sum of squares; 5e-4 as wide
-    residual networks are usually trained."""
+    """Factor of the weights in the gradient: 1e-3 in the authors' code, where 5e-4 multiplies the sum of squares; 5e-4
+    is usual for wide residual networks."""
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
-        """One experiment: a cell an activation."""
+        """One experiment: one cell per activation."""
         if budget != "full":
             return ()
         task = ImageClassification(
@@ -151,7 +153,7 @@ class Cifar100:
         )
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """Nothing beside the curves."""
+        """Nothing except the curves."""
         return {}
 
     def reproduction(self, excerpts: Mapping[str, Excerpt]) -> Reproduction:
@@ -162,14 +164,14 @@ class Cifar100:
         panel = Panel("CIFAR-100", curves("cifar100", evaluated="test"), losses, at, above=3, unit="log loss")
         notes = (
             f"epochs are {self.epoch}, {epoch} steps; weight decay {self.weight_decay:g}",
-            "the paper's training curve probably has the L2 penalty in it, ours has not",
+            "the paper's training curve probably includes the L2 penalty, ours does not",
             TANH,
         )
         return shown("CIFAR-100", CIFAR100, panel, errors(rows, epoch), notes)
 
 
 def errors(rows: pd.DataFrame, epoch: int) -> pd.DataFrame:
-    """Test errors in percent as a panel has them; the split called validation is the test split."""
+    """Test errors in percent, in the form of a panel; the split called validation is the test split."""
     found = epochs(rows[rows["split"] == "validation"], epoch, "accuracy")
     return found.assign(split="test", value=100 * (1 - found["value"]))
 
@@ -183,7 +185,7 @@ def shown(title: str, name: str, panel: Panel, ours: pd.DataFrame, notes: tuple[
 
 
 def final(name: str, medians: pd.Series) -> Verdict:
-    """Whether the median test errors at the end, in percent, are the paper's to the tolerance, in the same order."""
+    """Whether the final median test errors, in percent, agree with the paper's within tolerance, in the same order."""
     paper = pd.Series({arm.lower(): 100 * error for arm, error in ERRORS[name].items()})
     known = paper.index.intersection(medians.index)
     near = (medians[known] / paper[known] - 1).abs() <= TOLERANCE

@@ -5,7 +5,7 @@ Cost:    seconds
 Paper:   largest errors, which follow from the definitions: 0.000473 for the tanh approximation, 0.020335 for
          x * sigmoid(1.702 x); the paper says of the sigmoid that it is within about 0.1 of the CDF
 
-What is drawn and measured are the activations of `models.activations` and their derivatives by JAX.
+The functions drawn and measured are those of `models.activations`, with derivatives by JAX.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ EXACT = {
     "largest derivative of gelu": 1.128904,
     "least derivative of gelu": -0.128904,
 }
-"""What follows from the definitions, computed with many digits."""
+"""Values that follow from the definitions, computed with many digits."""
 TOLERANCE = 1e-6  # f32 rounds values near 1 to 6e-8, and steps of 1e-4 miss an extremum by 1e-9
 
 
@@ -50,7 +50,7 @@ class Definitions:
     needs = ()
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
-        """Nothing is trained."""
+        """No experiment."""
         return ()
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
@@ -64,7 +64,7 @@ class Definitions:
         digits = {name: 5e-5 if name.endswith("CDF") else 5e-7 for name in EXACT}
         wrong = [name for name in EXACT if abs(found[name] - EXACT[name]) > TOLERANCE + digits[name]]
         outcome = "not reproduced" if wrong else "reproduced"
-        reason = f"differs: {', '.join(wrong)}" if wrong else "every extremum to the digits given"
+        reason = f"differs: {', '.join(wrong)}" if wrong else "every extremum agrees to the given digits"
         return Reproduction(
             title="Definitions",
             figure=drawn(),
@@ -74,7 +74,7 @@ class Definitions:
 
 
 def extrema() -> dict[str, float]:
-    """The quantities of `EXACT` of our functions, in f32 on a grid of steps of 1e-4."""
+    """The quantities of `EXACT` for our functions, in f32 on a grid with steps of 1e-4."""
     gelu, slope = values(function("gelu")), values(derivative("gelu"))
     cdf, sigmoid = (values(bells()[name]) for name in (CDF, SIGMOID))
     return {
@@ -87,12 +87,12 @@ def extrema() -> dict[str, float]:
 
 
 def function(name: str) -> Callable[[Any], Any]:
-    """An activation of one number, of those without learned parameters."""
+    """An activation as a function of one number, without learned parameters."""
     return lambda x: activation(name)(x)
 
 
 def derivative(name: str, order: int = 1) -> Callable[[Any], Any]:
-    """Its derivative of some order."""
+    """Its derivative of the given order."""
     found = function(name)
     for _ in range(order):
         found = jax.grad(found)
@@ -100,12 +100,12 @@ def derivative(name: str, order: int = 1) -> Callable[[Any], Any]:
 
 
 def bells() -> dict[str, Callable[[Any], Any]]:
-    """The gates of GELU and SiLU: what multiplies x."""
+    """The gates of GELU and SiLU, which multiply x."""
     return {CDF: jax.scipy.stats.norm.cdf, SIGMOID: jax.nn.sigmoid}
 
 
 def values(f: Callable[[Any], Any], x: np.ndarray = X) -> np.ndarray:
-    """A function of one number on many."""
+    """The values of a scalar function on an array."""
     return np.asarray(jax.jit(jax.vmap(f))(jnp.asarray(x)))
 
 

@@ -1,4 +1,4 @@
-"""Figure 4: frame classification of TIMIT, whose place spoken digits take for those who have no TIMIT.
+"""Figure 4: frame classification of TIMIT, or of spoken digits if TIMIT is not available.
 
 Command: ablations study gelu_paper --only frames --budget short [--frames.timit FOLDER]
 Cost:    short, spoken digits: two and a half minutes of 2 CPU cores, measured; with TIMIT 23 times that. Full: 25
@@ -8,11 +8,11 @@ Paper:   TIMIT, test frame error at the lowest validation loss: gelu 29.3 %, rel
          30: training gelu 1.276, elu 1.366, relu 1.411; validation gelu 1.492, elu 1.496, relu 1.474. All values:
          curves.csv
 
-11 frames of 26 numbers, five layers of 2048 units, 39 phones, Adam, batches of 64 sentences, 30 epochs, keep
-probability 0.5, weights of norm 1 into every unit, learning rates 1e-3, 1e-4, 1e-5, medians of five runs; 3696 / 1152 /
-192 sentences. The authors' code leaves out the sentences that do not fill a batch of validation or test: here all are
-counted. How they made the 26 numbers is not published: see lab.data.audio.mfcc. Digits are told from log-mel spectra, a
-whole recording being of one class. The smaller budgets train narrower networks with less dropout.
+11 frames of 26 features, five layers of 2048 units, 39 phones, Adam, batches of 64 sentences, 30 epochs, keep
+probability 0.5, incoming weights of norm 1, learning rates 1e-3, 1e-4, 1e-5, medians of five runs; 3696 / 1152 / 192
+sentences. The authors' code drops incomplete batches of validation and test; here all sentences count. How the authors
+computed the 26 features is not published, see lab.data.audio.mfcc. Digits are predicted from log-mel spectra, with one
+class per recording. The smaller budgets train narrower networks with less dropout.
 """
 
 from collections.abc import Mapping
@@ -53,28 +53,28 @@ SEEDS = {"smoke": (0, 1), "short": (0, 1, 2), "full": (0, 1, 2, 3, 4)}
 
 @dataclass(frozen=True)
 class Frames:
-    """Figure 4. Raises ValueError for choices about TIMIT without it, and for a folder that is not that of TIMIT."""
+    """Figure 4. Raises ValueError for TIMIT options without its folder, and for a folder that is not that of TIMIT."""
 
     timit: str = ""
-    """The folder of TIMIT (LDC93S1) that has TRAIN and TEST; without it, spoken digits stand in."""
+    """The TIMIT folder (LDC93S1) with TRAIN and TEST; without it, spoken digits are used."""
     softmax: Literal[39, 2048] = 39
-    """Outputs of the network: 39 as the paper says, or 2048, of which 39 are used, as the authors' code has them."""
+    """Outputs of the network: 39 as in the paper, or 2048, of which 39 are used, as in the authors' code."""
     mean_subtractions: Literal[1, 2] = 1
-    """Times that the mean of train is subtracted from validation and test: 2 in the authors' code."""
+    """How often the mean of train is subtracted from validation and test; 2 in the authors' code."""
 
     def __post_init__(self) -> None:
         if not self.timit and (self.softmax, self.mean_subtractions) != (39, 1):
-            raise ValueError("softmax and mean_subtractions are choices about TIMIT: give its folder as timit")
+            raise ValueError("softmax and mean_subtractions apply to TIMIT: pass its folder as timit")
         if self.timit and not all((Path(self.timit) / part).is_dir() for part in ("TRAIN", "TEST")):
-            raise ValueError(f"frames.timit is '{self.timit}': it must be the folder of TIMIT that has TRAIN and TEST")
+            raise ValueError(f"frames.timit is '{self.timit}': it must be the TIMIT folder with TRAIN and TEST")
 
     @property
     def name(self) -> str:
-        """The experiment: it has the name of its data."""
+        """The name of the experiment, which is that of its data."""
         return TIMIT if self.timit else DIGITS
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
-        """One experiment: a cell an activation, of all learning rates and seeds."""
+        """One experiment: one cell per activation, with all learning rates and seeds."""
         task: Task = SpokenDigits()
         if self.timit:
             task = Phones(folder=self.timit, softmax=self.softmax, mean_subtractions=self.mean_subtractions)
@@ -100,15 +100,15 @@ class Frames:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the rows that it is drawn from."""
+        """Names of the rows that the figure needs."""
         return (self.name,)
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """Nothing beside the curves."""
+        """Nothing except the curves."""
         return {}
 
     def reproduction(self, excerpts: Mapping[str, Excerpt]) -> Reproduction:
-        """Log loss of a frame against epochs, training and validation; beside the paper's where the data are TIMIT."""
+        """Log loss per frame against epochs, training and validation; with the paper's curves for TIMIT."""
         chosen = tuned(excerpts[self.name].rows, "best")
         ours = epochs(chosen, EPOCH[self.name])
         notes = [f"learning rates {rates(chosen)}, lowest median validation loss (best epoch)"]
@@ -119,13 +119,13 @@ class Frames:
             return Reproduction("Frames of TIMIT", draw([panel]), table, (verdict(table, "TIMIT"),), (*notes, choices))
         last = round(ours["epoch"].max())
         panel = Panel("spoken digits", curves("timit").head(0), ours, (1, 2, 4, last), unit="log loss")
-        notes.append("spoken digits stand in for TIMIT, which is licensed: --frames.timit FOLDER takes one's own")
+        notes.append("spoken digits replace TIMIT, which is licensed: use --frames.timit FOLDER if you have it")
         return Reproduction(
             "Frames of spoken digits", draw([panel]), compared(panel), digits(panel, last), tuple(notes)
         )
 
 
 def digits(panel: Panel, last: int) -> tuple[Verdict, ...]:
-    """The paper's order on TIMIT, as far as spoken digits tell of it."""
+    """The paper's order on TIMIT, tested on spoken digits."""
     reading = "as on TIMIT, GELU trains faster"
     return tuple(lead(reading, panel, "train", "gelu", other, 1, last) for other in ("relu", "elu"))

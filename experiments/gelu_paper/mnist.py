@@ -6,9 +6,9 @@ Cost:    90 runs; on 2 CPU cores 50 minutes (short, 20 epochs) and, computed fro
 Paper:   log loss at epoch 20: training without dropout gelu 0.0157, relu 0.0178, elu 0.0237; validation with keep
          probability 0.5 gelu 0.135, elu 0.183, relu above 0.5. All values: curves.csv
 
-Eight layers of 128 units, Adam, batches of 128, 55,000 / 5,000 / 10,000 images, weights of norm 1 into every unit,
-learning rates 1e-3, 1e-4, 1e-5, medians of five runs. The training loss is that of each batch before its update,
-without dropout. The published training curves are smoothed in a way that is not told; ours are means over an epoch.
+Eight layers of 128 units, Adam, batches of 128, 55,000 / 5,000 / 10,000 images, incoming weights of norm 1, learning
+rates 1e-3, 1e-4, 1e-5, medians of five runs. The training loss is that of each batch before its update, without
+dropout. The published training curves are smoothed in an unspecified way; ours are means over an epoch.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ EPOCH = 430  # steps: 55,000 images in batches of 128
 EPOCHS = {"smoke": 0.2, "short": 20, "full": 50}
 AT = (2, 5, 10, 20, 30, 40, 50)
 KEPT = {1.0: 0.15, 0.5: 0.5}
-"""Keep probability -> where the axes of its panel end."""
+"""Keep probability -> upper limit of the axes of its panel."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class Mnist:
     """Figure 2."""
 
     tuned_by: Literal["last", "best"] = "last"
-    """Which median validation loss chooses the learning rate of a curve, which the paper does not tell."""
+    """The median validation loss by which learning rates are chosen, which the paper does not state."""
     common_rate: float = 1e-3
-    """A learning rate of all activations, shown beside the tuned ones where these differ."""
+    """A common learning rate for all activations, shown beside the tuned ones if these differ."""
 
     needs = (NAME,)
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
-        """One experiment: a cell an activation and keep probability, of all learning rates and seeds."""
+        """One experiment: one cell per activation and keep probability, with all learning rates and seeds."""
         return (
             Experiment(
                 name=NAME,
@@ -73,7 +73,7 @@ class Mnist:
         )
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """Nothing beside the curves."""
+        """Nothing except the curves."""
         return {}
 
     def reproduction(self, excerpts: Mapping[str, Excerpt]) -> Reproduction:
@@ -96,10 +96,10 @@ class Mnist:
             verdicts=(*verdicts, *(found for panel in without for found in readings(panel))),
             notes=(
                 *(f"keep {keep:g}, {rate}: learning rates {rates(rows)}" for (keep, rate), rows in chosen.items()),
-                f"tuned is the lowest median validation loss at the {self.tuned_by} epoch; the paper does not tell the "
-                "learning rates behind its curves",
-                f"{self.common_rate:g} for all, where the tuned ones differ, was put beside them after seeing the runs",
-                "gelu is its tanh approximation, as the authors ran it",
+                f"tuned is the lowest median validation loss at the {self.tuned_by} epoch; the paper does not state "
+                "the learning rates behind its curves",
+                f"{self.common_rate:g} for all, where the tuned ones differ, was added after seeing the runs",
+                "gelu is its tanh approximation, as in the authors' code",
             ),
         )
 
@@ -115,7 +115,7 @@ def with_dropout(rows: pd.DataFrame, rate: float) -> pd.DataFrame:
 
 
 def readings(panel: Panel) -> list[Any]:
-    """What the paper reads off its curves without dropout."""
+    """The paper's claims about its curves without dropout."""
     last = round(panel.ours["epoch"].max())
     early = "GELU trains faster early"
     end = "at the end its lead is inconclusive"

@@ -1,4 +1,4 @@
-"""What the figures of the GELU paper have in common: budgets, settings, and the paper's own curves."""
+"""Shared by the figures of the GELU paper: budgets, settings, and the paper's curves."""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -17,32 +17,32 @@ from lab.training.settings import Hyperparameters, Run, Settings
 Where = Callable[[Cell, Run], bool]
 Function = Callable[[Cell, Run, Any, Mapping[str, np.ndarray]], list[dict[str, Any]]]
 Evaluate = Callable[[Experiment, Where, Function], pd.DataFrame]
-"""Of an experiment that is trained: what a function of cell, run, variables and the test split's arrays says of every
-network that a condition names, as rows with the network's activation, axes, seed and learning rate."""
+"""Evaluates the networks of a trained experiment: applies a function of cell, run, variables and test arrays to every
+network that meets a condition, and returns rows with the network's activation, axes, seed and learning rate."""
 
 ACTIVATIONS = ("gelu_tanh", "relu", "elu")
-"""The paper's three; its GELU is the tanh approximation in every experiment."""
+"""The paper's three activations; its GELU is the tanh approximation in every experiment."""
 LEARNING_RATES = (1e-3, 1e-4, 1e-5)
 ADAM = Hyperparameters(b1=0.9, b2=0.999, eps=1e-8, clip_norm=float("inf"))  # TensorFlow's defaults
 CURVES = Path(__file__).parent / "curves.csv"
 
 
 class Figure(Protocol):
-    """A figure of the paper: what has to be trained for it, and what is drawn of that."""
+    """A figure of the paper: its experiments, and how it is drawn."""
 
     needs: tuple[str, ...]
-    """Names of the rows that it is drawn from."""
+    """Names of the rows that the figure needs."""
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
-        """What is trained; nothing where the budget is too small for it."""
+        """The experiments; none if the budget is too small."""
         ...
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """What is measured on the trained networks: rows by name."""
+        """Measurements of the trained networks: name -> rows."""
         ...
 
     def reproduction(self, excerpts: Mapping[str, Excerpt]) -> Reproduction:
-        """The figure, its table and its verdicts, of the rows by name: of experiments, and of measurements."""
+        """The figure, its table and its verdicts, from the rows of experiments and measurements by name."""
         ...
 
 
@@ -70,9 +70,9 @@ def _curves() -> pd.DataFrame:
 
 
 def curves(experiment: str, condition: str = "", evaluated: str = "validation") -> pd.DataFrame:
-    """The paper's curves of a panel: activation, split, epoch, value. What the figure calls evaluation is `evaluated`.
+    """The paper's curves in a panel: activation, split, epoch, value. The figure's evaluation split is `evaluated`.
 
-    Raises ValueError when there is no such panel.
+    Raises ValueError if there is no such panel.
     """
     known = _curves()
     chosen = known[(known["experiment"] == experiment) & (known["condition"] == condition)]
@@ -83,9 +83,9 @@ def curves(experiment: str, condition: str = "", evaluated: str = "validation") 
 
 
 def epochs(rows: pd.DataFrame, epoch: int, metric: str = "loss") -> pd.DataFrame:
-    """Our rows of a metric as the paper's: activation, seed, split, epoch, value.
+    """Our rows of a metric in the form of the paper's: activation, seed, split, epoch, value.
 
-    The training loss is a mean over the steps since the evaluation before: it stands in the middle of them.
+    The training loss is a mean over the steps since the previous evaluation, and is placed in their middle.
     """
     measured = rows[(rows["metric"] == metric) & np.isfinite(rows["value"])].sort_values("step")
     run = ["activation", "seed", "split"]
@@ -98,7 +98,7 @@ def epochs(rows: pd.DataFrame, epoch: int, metric: str = "loss") -> pd.DataFrame
 def tuned(rows: pd.DataFrame, by: Literal["last", "best"] = "last", metric: str = "loss") -> pd.DataFrame:
     """The rows of each activation at its learning rate: the one whose median over the seeds is lowest on validation.
 
-    Compared are the medians at the last epoch, or each at its best one.
+    Medians are compared at the last epoch, or at the best epoch of each.
     """
     validation = rows[(rows["split"] == "validation") & (rows["metric"] == metric) & (rows["step"] > 0)]
     medians = validation.groupby(["activation", "learning_rate", "step"])["value"].median()

@@ -1,12 +1,12 @@
 """Noise robustness (figure 3 of later versions): MNIST classifiers on test images with uniform noise.
 
 Command: ablations study gelu_paper --only robustness --budget short
-Cost:    that of the networks of `mnist`, which it needs, and a minute
-Paper:   accuracy and log loss for noise from 0 to 3, without numbers; the digitised version lacks the figure. Its
-         claim is that the robustness of GELU networks matches or exceeds that of ELU and ReLU networks
+Cost:    that of the networks of `mnist`, which it needs, plus one minute
+Paper:   accuracy and log loss for noise from 0 to 3, without numbers; the digitized version lacks the figure. It claims
+         that the robustness of GELU networks matches or exceeds that of ELU and ReLU networks
 
-Unif[-a, a] is added to every pixel of the test images, and not clipped; the networks are those trained without dropout.
-All networks of a seed see the same noise.
+Unif[-a, a] is added to every pixel of the test images without clipping; the networks are those trained without dropout.
+All networks with the same seed see the same noise.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class Robustness:
     """Accuracy and log loss of classifiers against the strength of the noise."""
 
     tuned_by: Literal["last", "best"] = "last"
-    """Which median validation loss chooses the learning rate of an activation, as in figure 2."""
+    """The median validation loss by which learning rates are chosen, as in figure 2."""
 
     needs = (NETWORKS, NAME)
 
@@ -53,11 +53,11 @@ class Robustness:
         return Mnist().experiments(budget)
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """Accuracy and loss of every network without dropout, at every strength: the columns of curves, and `noise`."""
+        """Accuracy and loss of every network without dropout at every strength: the columns of curves, and `noise`."""
         return {NAME: evaluate(self.experiments(budget)[0], without_dropout, under_noise)}
 
     def reproduction(self, excerpts: Mapping[str, Excerpt]) -> Reproduction:
-        """Accuracy and log loss against the strength of the noise; the claim, at every strength but none."""
+        """Accuracy and log loss against the strength of the noise, and the claim at every nonzero strength."""
         chosen = tuned(excerpts[NETWORKS].rows.query("dropout == 0"), self.tuned_by)
         kept = chosen[["activation", "learning_rate"]].drop_duplicates()
         rows = excerpts[NAME].rows.merge(kept, on=["activation", "learning_rate"])
@@ -69,14 +69,14 @@ class Robustness:
             verdicts=tuple(matching(rows, metric, other) for metric in METRICS for other in ("relu", "elu")),
             notes=(
                 f"networks of figure 2 without dropout, learning rates {rates(chosen)}",
-                "the paper gives no numbers for this figure: nothing is drawn under ours",
-                "noise is not clipped, which the paper does not mention",
+                "the paper has no numbers for this figure, so only ours are drawn",
+                "noise is not clipped; the paper does not mention clipping",
             ),
         )
 
 
 def without_dropout(cell: Cell, run: Run) -> bool:
-    """Whether the figure is about this network."""
+    """Whether the figure includes this network."""
     return cell.model.dropout == 0
 
 
@@ -93,12 +93,12 @@ def under_noise(cell: Cell, run: Run, variables: Any, test: Mapping[str, np.ndar
 def noised(
     images: Float[Array, "n height width 1"], strength: Float[Array, ""], seed: Any
 ) -> Float[Array, "n height width 1"]:
-    """The images with noise from Unif[-strength, strength]; stronger noise is the same noise, stretched."""
+    """The images with noise from Unif[-strength, strength]; stronger noise is the same noise, scaled."""
     return images + strength * jax.random.uniform(jax.random.key(seed), images.shape, minval=-1.0, maxval=1.0)
 
 
 def tabulated(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a metric, strength and activation: the median over n networks, from `low` to `high`."""
+    """One row per metric, strength and activation: the median over n networks, from `low` to `high`."""
     chosen = rows[rows["noise"].isin(AT)]
     by = chosen.groupby(["metric", "noise", "activation"], sort=False)["value"]
     return by.agg(ours="median", low="min", high="max", n="count").reset_index()
@@ -107,8 +107,8 @@ def tabulated(rows: pd.DataFrame) -> pd.DataFrame:
 def matching(rows: pd.DataFrame, metric: str, other: str) -> Verdict:
     """Whether GELU matches or exceeds another activation, paired over seeds.
 
-    Compared at every strength but none, at a family-wise level of 0.95 (Bonferroni): no, where it is worse at some
-    strength; yes, where it is better at some and worse at none; else the networks do not tell.
+    Compared at every nonzero strength, at a family-wise level of 0.95 (Bonferroni): no, if it is worse at some
+    strength; yes, if it is better at some and worse at none; otherwise inconclusive.
     """
     values = rows[(rows["metric"] == metric) & (rows["noise"] > 0)]
     table = values.pivot_table(index="seed", columns=["activation", "noise"], values="value")

@@ -1,13 +1,13 @@
-"""Section 3.3: parts of speech of tweets, a tagger of two layers; and section 4: the same without dropout.
+"""Section 3.3: part-of-speech tagging of tweets with two layers; section 4: the same without dropout.
 
 Command: ablations study gelu_paper --only tweets --budget short
 Cost:    60 runs of 30 epochs, short as full; on 2 CPU cores 24 minutes (from the processor time of all runs)
 Paper:   test error, median of 5: gelu 12.57 %, relu 12.67 %, elu 12.91 % with keep probability 0.8; section 4: relu
          without dropout has 11.9 %, less than with it
 
-25 tags, a word with its two neighbours, 256-256, Adam, batches of 16, 30 epochs, weights of norm 1 into every unit,
-learning rates 1e-3, 1e-4, 1e-5. The paper's word vectors, learned from 56 million tweets and held fixed, are not to be
-had: here 50 numbers a word are learned from the 14,619 words of the training split, so that the errors are larger.
+25 tags, a word with its two neighbours, 256-256, Adam, batches of 16, 30 epochs, incoming weights of norm 1, learning
+rates 1e-3, 1e-4, 1e-5. The paper's word vectors, learned from 56 million tweets and kept fixed, are no longer
+available: here 50 numbers per word are learned from the 14,619 words of the training split, so errors are larger.
 """
 
 from collections.abc import Mapping
@@ -40,18 +40,18 @@ PAPER = {(0.8, "gelu"): 12.57, (0.8, "relu"): 12.67, (0.8, "elu"): 12.91, (1.0, 
 
 @dataclass(frozen=True)
 class Tweets:
-    """The test errors of sections 3.3 and 4, at the last epoch; the paper does not tell which epoch its own are of."""
+    """The test errors of sections 3.3 and 4, at the last epoch; the paper does not state its epoch."""
 
     tuned_by: Literal["last", "best"] = "last"
-    """Which median validation error chooses the learning rate of an activation."""
+    """The median validation error by which learning rates are chosen."""
 
     needs = tuple(NAMES.values())
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
-        """Two: all activations with dropout, a cell each, and ReLU without, as in section 4."""
+        """Two: all activations with dropout, one cell each, and ReLU without, as in section 4."""
         with_dropout = Experiment(
             name=NAMES[0.8],
-            question="Which activation should a tagger of parts of speech use?",
+            question="Which activation should a part-of-speech tagger use?",
             task=TASK,
             model=replace(MODEL, dropout=0.2),
             activations=ACTIVATIONS,
@@ -66,11 +66,11 @@ class Tweets:
         return (with_dropout, without)
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """Nothing beside the curves."""
+        """Nothing except the curves."""
         return {}
 
     def reproduction(self, excerpts: Mapping[str, Excerpt]) -> Reproduction:
-        """Validation errors against epochs, test errors beside the paper's; its differences, paired over seeds."""
+        """Validation errors against epochs, test errors beside the paper's, and differences paired by seed."""
         chosen = {keep: tuned(excerpts[name].rows, self.tuned_by, "token_error") for keep, name in NAMES.items()}
         errors = pd.concat([_errors(found).assign(keep=keep) for keep, found in chosen.items()], ignore_index=True)
         test = errors[errors["split"] == "test"]
@@ -84,10 +84,10 @@ class Tweets:
                 difference("without dropout ReLU has the lower test error", test, (1.0, "relu"), (0.8, "relu")),
             ),
             notes=(
-                "word vectors are learned here, from the training tweets alone; the paper's, learned from 56 million "
-                "tweets and held fixed, are not to be had: errors are not comparable in size",
+                "word vectors are learned here, from the training tweets only; the paper's, learned from 56 million "
+                "tweets and kept fixed, are not available: errors are not comparable in size",
                 *(f"keep {keep:g}: learning rates {rates(found)}" for keep, found in chosen.items()),
-                "test errors at the last epoch; the paper does not tell which",
+                "test errors at the last epoch; the paper does not say which",
             ),
         )
 
@@ -103,7 +103,7 @@ def _errors(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def tabulated(test: pd.DataFrame) -> pd.DataFrame:
-    """A row a keep probability and activation: the paper's test error in percent, and the median of our n runs."""
+    """One row per keep probability and activation: the paper's test error in percent, and the median of our n runs."""
     by = test.groupby(["keep", "activation"], sort=False)["value"]
     table = by.agg(ours="median", low="min", high="max", n="count").reset_index()
     published = [PAPER.get((keep, name), np.nan) for keep, name in zip(table["keep"], table["activation"], strict=True)]
@@ -126,7 +126,7 @@ def difference(reading: str, test: pd.DataFrame, one: tuple[float, str], other: 
 
 
 def drawn(errors: pd.DataFrame) -> Figure:
-    """Validation errors with bands over all runs; right the test errors, a dot a run, beside the paper's."""
+    """Validation errors with bands over all runs; right the test errors, one dot per run, beside the paper's."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.3), layout="constrained")
         *panels, right = figure.subplots(1, len(NAMES) + 1)

@@ -1,1 +1,1 @@
-"""Studies: questions that take several experiments, one file each."""
+"""Studies: questions that need several experiments, one file each."""

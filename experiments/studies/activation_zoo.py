@@ -1,23 +1,23 @@
-"""Which of the differences between 30 activations that were published from one run each are real?
+"""Which of the published differences between 30 activations, with one run each, are real?
 
 Command:  ablations study activation_zoo --budget short
 Cost:     1,521 s of processor time (short) on an AMD EPYC, 14 minutes of 2 cores; about 40 on a Xeon of 2.5 GHz (34
           arms took 15 there): 850 runs of 153,600 tokens and 170 programs. Full: 1,870 runs, computed 8e18 FLOPs, a
-          day on a GPU that sustains 1e14 a second (not measured)
-Expected: most differences inconclusive: 29 activations lie within 0.006 bits/byte of GELU in the table. What is far
-          from a gate (softmax along the hidden units) or has no odd part (abs) may fall behind, and gated units and
-          squared ReLU come out ahead, as elsewhere in the literature
+          day on a GPU that sustains 1e14 FLOP/s (not measured)
+Expected: most differences inconclusive, as 29 activations lie within 0.006 bits/byte of GELU in the table. Activations
+          unlike a gate (softmax along the hidden units) or without odd part (abs) may be worse, and gated units and
+          squared ReLU better, as elsewhere in the literature
 
 EleutherAI's "Activation Function Ablation" (L. Gao, 2021) trained GPT-like models of about 100 million parameters on
-the Pile for 10,000 steps, once with each of 30 activations; its author says that many more runs would be needed for
-the variance. `activation_zoo_published.csv` is its table. Its GELU is the tanh approximation (EleutherAI/gpt-neo,
-models/activations.py), which is therefore the baseline here.
+the Pile for 10,000 steps, once with each of 30 activations; the author notes that many more runs would be needed to
+estimate estimate the variance. `activation_zoo_published.csv` is its table. Its GELU is the tanh approximation
+(EleutherAI/gpt-neo, models/activations.py), which is therefore the baseline here.
 
-Every activation there is here is trained, plain and gated, and the published ones are compared among themselves too.
+All built-in activations are trained, plain and gated, and the published ones are also compared among themselves.
 Smoke: three of them. Short: seeds 0 to 4; two sizes (32 wide and 1 layer; 64 wide and 2 layers); WikiText-2 in bytes,
-300 steps of 8 windows of 64: 153,600 tokens a run; learning rate 3e-3 for all. Full: each at the best of three rates
-by two seeds of its own; two sizes (256 wide and 4 layers; 512 and 8), English novels, 4,000 steps of 64 windows of
-256: 65.5 million tokens a run.
+300 steps of 8 windows of 64: 153,600 tokens per run; learning rate 3e-3 for all. Full: each at the best of three rates
+by two separate seeds; two sizes (256 wide and 4 layers; 512 and 8), English novels, 4,000 steps of 64 windows of
+256: 65.5 million tokens per run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,12 +80,12 @@ SETTINGS: dict[Budget, Settings] = {
     "full": Settings(steps=4000, batch_size=64),
 }
 SHOWN = 0.9
-"""Share of the values that the axes are made for, with half as much again; what is beyond is marked at the edge."""
+"""Fraction of the values that determines the axes, plus a half; values beyond are marked at the edge."""
 
 
 @dataclass(frozen=True)
 class ActivationZoo:
-    """One experiment a size: every activation against the GELU of the table, in bits per byte."""
+    """One experiment per size: every activation compared with the GELU of the table, in bits per byte."""
 
     name: str = "activation_zoo"
     question: str = "Which of the published differences between 30 activations, one run each, are real?"
@@ -110,11 +110,11 @@ class ActivationZoo:
         )
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """Nothing beside the curves."""
+        """Nothing except the curves."""
         return {}
 
     def findings(self, results: Mapping[str, Results], measured: Mapping[str, pd.DataFrame]) -> Findings:
-        """What the seeds resolve at each size, and whether it is what was published."""
+        """Differences at each size, and whether they agree with the published ones."""
         by_size = {name.removeprefix(f"{self.name}_"): found for name, found in results.items()}
         compared = {size: compare(found) for size, found in by_size.items()}
         of_table = {size: compare(published_only(found)) for size, found in by_size.items()}
@@ -136,17 +136,17 @@ class ActivationZoo:
                     forest(compared, list(both["activation"])),
                     both,
                     notes=(
-                        "in order of both sizes together: ratio is the interquartile mean, over sizes and seeds, of "
-                        f"the ratio of bits per byte to those of {GELU}, with a stratified bootstrap interval",
+                        "sorted by both sizes together: ratio is the interquartile mean, over sizes and seeds, of the "
+                        f"ratio of bits per byte to those of {GELU}, with a stratified bootstrap interval",
                         "bars are paired t intervals, uncorrected; a filled mark is resolved after Holm's correction "
                         "over the arms of the size; a triangle is off the axis",
-                        f"the band is the whole published range, {RANGE:.4f} bits/byte, set out from {GELU}",
+                        f"the band is the whole published range, {RANGE:.4f} bits/byte, starting at {GELU}",
                     ),
                 ),
                 "published": Section(
                     "Published against ours",
                     scatter(values),
-                    notes=("bars: the sd over our seeds; published are single runs without one",),
+                    notes=("bars: the sd over our seeds; published values are single runs",),
                 ),
                 **{
                     f"ranking_{size}": Section(f"Ranking, {size}", table=ranking(compared[size], by_size[size]))
@@ -157,20 +157,20 @@ class ActivationZoo:
 
 
 def published_only(found: Results) -> Results:
-    """The arms that were published: a family of their own, as the question about them is."""
+    """The published arms, which form a separate family of tests."""
     return replace(found, rows=found.rows[found.rows["activation"].isin(PUBLISHED.index)])
 
 
 def bits(found: Results, compared: Comparison) -> pd.DataFrame:
-    """Bits per byte at the step of the comparison: a row an activation, a column a seed that all have."""
+    """Bits per byte at the step of the comparison: one row per activation, and one column per seed that all have."""
     ends = outcomes(found.rows, compared.metric, compared.split, compared.step)
     return ends.pivot_table(index="activation", columns="seed", values="value").dropna(axis="columns")
 
 
 def over_sizes(values: Mapping[str, pd.DataFrame], level: float) -> pd.DataFrame:
-    """A row an activation, best first: ratio to GELU over all sizes and seeds, with low and high."""
+    """One row per activation, best first: ratio to GELU over all sizes and seeds, with low and high."""
     names = next(iter(values.values())).index
-    seeds = pd.concat(values.values()).dropna(axis="columns").columns  # a seed is resampled at all sizes at once
+    seeds = pd.concat(values.values()).dropna(axis="columns").columns  # seeds are resampled jointly at all sizes
     ratios_of = [(table / table.loc[GELU]).loc[names, seeds].to_numpy() for table in values.values()]
     found = interquartile_mean(np.log(np.stack(ratios_of, axis=1)), level)
     ratios = {"ratio": np.exp(found.value), "low": np.exp(found.low), "high": np.exp(found.high)}
@@ -178,7 +178,7 @@ def over_sizes(values: Mapping[str, pd.DataFrame], level: float) -> pd.DataFrame
 
 
 def correlation(ours: pd.DataFrame, theirs: pd.DataFrame) -> RankCorrelation | None:
-    """Of two tables, a row an activation and a column a run, over what both have; None of fewer than 3 activations."""
+    """Of two tables (one row per activation, one column per run), over the activations in both; None if < 3."""
     names = ours.index.intersection(theirs.index)
     if len(names) < 3:
         return None
@@ -186,13 +186,13 @@ def correlation(ours: pd.DataFrame, theirs: pd.DataFrame) -> RankCorrelation | N
 
 
 def typical_sd(compared: Comparison) -> float:
-    """Seed-to-seed sd of bits per byte: the median of the arms, which no unstable one moves."""
+    """Seed-to-seed sd of bits per byte: the median over arms, which is robust to unstable ones."""
     return float(np.median([group.sd for group in (*compared.baselines, *compared.arms)]))
 
 
 def readings(size: str, compared: Comparison, of_table: Comparison) -> list[Verdict]:
-    """Of one size: whether anything differs; of the published arms, compared among themselves, whether the published
-    range is more than noise, whether GELU leads."""
+    """For one size: whether anything differs, and for the published arms, compared among themselves, whether the
+    published range exceeds noise and whether GELU leads."""
     groups = (*compared.baselines, *compared.arms)
     spread = f"sd over {groups[0].n} seeds {typical_sd(compared):.4f} (median of arms)"
     differ = Verdict(
@@ -206,13 +206,13 @@ def readings(size: str, compared: Comparison, of_table: Comparison) -> list[Verd
 
 
 def detectable(compared: Comparison) -> float:
-    """The difference that pairs of so many seeds find with probability 0.8: the median of the arms."""
+    """The minimum detectable effect at this number of seeds, with power 0.8: the median over arms."""
     return float(np.median([arm.minimum_detectable_effect for arm in compared.arms]))
 
 
 def _noise(size: str, of_table: Comparison) -> Verdict:
-    """Whether so many equal networks, of our noise and one run each, would span less than the published range."""
-    claim = f"{size}: the published range of {RANGE:.4f} bits/byte is more than our noise"
+    """Whether that many equal networks, with our noise and one run each, would span less than the published range."""
+    claim = f"{size}: the published range of {RANGE:.4f} bits/byte exceeds our noise"
     sd = typical_sd(of_table)
     if not np.isfinite(sd):
         return Verdict(claim, "no verdict", "one seed has no sd")
@@ -226,7 +226,7 @@ def _noise(size: str, of_table: Comparison) -> Verdict:
 
 
 def _lead(size: str, of_table: Comparison) -> Verdict:
-    """Whether every published activation is behind GELU here too."""
+    """Whether every published activation is worse than GELU here too."""
     verdicts = {arm.verdict for arm in of_table.arms}
     outcome = "no" if "better" in verdicts else "yes" if verdicts == {"worse"} else "inconclusive"
     ahead = [f"{arm.activation} {interval(arm)}" for arm in of_table.arms if arm.verdict == "better"]
@@ -234,14 +234,14 @@ def _lead(size: str, of_table: Comparison) -> Verdict:
     return Verdict(
         f"{size}: GELU is ahead of all others published",
         outcome,
-        f"of {len(of_table.arms)} published behind it, {counted(of_table.arms)}{named} (Holm over these alone, n = "
+        f"of {len(of_table.arms)} others, {counted(of_table.arms)}{named} (Holm over these alone, n = "
         f"{of_table.baselines[0].n})",
     )
 
 
 def gating(size: str, table: pd.DataFrame, level: float) -> list[Verdict]:
-    """Whether the gated linear unit of a function is ahead of the function itself, on the mean of all that are there
-    both ways; nothing where there is none."""
+    """Whether the gated linear unit of a function is better than the function itself, on average over all functions
+    with both forms; empty if there is none."""
     gated = {name: glu_of(name).name for name in map(str, table.index) if not activation(name).gated}
     both = {name: glu for name, glu in gated.items() if glu in table.index}
     if not both:
@@ -258,7 +258,7 @@ def gating(size: str, table: pd.DataFrame, level: float) -> list[Verdict]:
 
 
 def counted(arms: Sequence[Arm]) -> str:
-    """How many of the arms are what, in words."""
+    """The number of arms with each verdict, in words."""
     return ", ".join(
         f"{sum(arm.verdict == outcome for arm in arms)} {outcome}" for outcome in ("better", "worse", "inconclusive")
     )
@@ -270,7 +270,7 @@ def interval(arm: Arm) -> str:
 
 
 def agreements(correlations: Mapping[str, RankCorrelation | None]) -> list[Verdict]:
-    """Whether rankings agree, two each, by more than chance among so many arms, with Holm's correction over them."""
+    """Whether pairs of rankings agree by more than chance, with Holm's correction over the pairs."""
     adjusted = iter(holm([found.p_value for found in correlations.values() if found]))
     return [_agreement(between, found, next(adjusted) if found else 1) for between, found in correlations.items()]
 
@@ -280,12 +280,12 @@ def _agreement(between: str, found: RankCorrelation | None, p: float) -> Verdict
     if found is None:
         return Verdict(claim, "no verdict", "fewer than 3 activations in common")
     outcome = "inconclusive" if p >= 0.05 else "yes" if found.value > 0 else "no"
-    reason = f"Spearman {found.value:+.2f} (p {found.p_value:.2g} if the ranks had nothing in common, {p:.2g} by Holm)"
+    reason = f"Spearman {found.value:+.2f} (p {found.p_value:.2g} if the rankings were unrelated, {p:.2g} by Holm)"
     return Verdict(claim, outcome, reason)
 
 
 def leaders(both: pd.DataFrame, compared: Mapping[str, Comparison]) -> Verdict:
-    """Whether anything is ahead of GELU at every size, and the five best over all sizes together."""
+    """Whether anything is better than GELU at every size, and the five best over all sizes."""
     better = [{arm.activation for arm in found.arms if arm.verdict == "better"} for found in compared.values()]
     ahead = [name for name in both["activation"] if all(name in found for found in better)]
     words = [
@@ -301,7 +301,7 @@ def leaders(both: pd.DataFrame, compared: Mapping[str, Comparison]) -> Verdict:
 
 
 def ranking(compared: Comparison, found: Results) -> pd.DataFrame:
-    """A row an activation, best first: what was published of it and what was found, with ranks (1 is best)."""
+    """One row per activation, best first: what was published of it and what was found, with ranks (1 is best)."""
     ends = outcomes(found.rows, "loss", compared.split, compared.step)
     loss = ends.groupby("activation")["value"].mean()
     groups = sorted((*compared.baselines, *compared.arms), key=lambda group: group.mean)
@@ -327,7 +327,7 @@ def ranking(compared: Comparison, found: Results) -> pd.DataFrame:
 
 
 def forest(compared: Mapping[str, Comparison], order: Sequence[str]) -> Figure:
-    """A pair of axes a size, a row an activation, in the order given: difference to GELU and its interval."""
+    """One pair of axes per size, one row per activation in the given order: difference to GELU and its interval."""
     names = [name for name in order if name != GELU]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 1.2 + 0.2 * len(names)), layout="constrained")
@@ -342,7 +342,7 @@ def forest(compared: Mapping[str, Comparison], order: Sequence[str]) -> Figure:
 
 
 def _rows(axes: Axes, arms: Sequence[Arm]) -> None:
-    """One row an arm, within axes that fit all that are better and most that are worse."""
+    """One row per arm, within axes that fit all that are better and most that are worse."""
     ends = [end for arm in arms for end in (arm.low, arm.difference, arm.high) if np.isfinite(end)]
     left = 1.1 * min(*(arm.difference for arm in arms), np.quantile(ends, 1 - SHOWN), -RANGE)
     right = 1.5 * max(np.quantile(ends, SHOWN), RANGE)
@@ -359,7 +359,7 @@ def _rows(axes: Axes, arms: Sequence[Arm]) -> None:
 
 
 def scatter(values: Mapping[str, pd.DataFrame]) -> Figure:
-    """A pair of axes a size: bits per byte of the table, and ours with the sd over seeds; the outermost are named."""
+    """One pair of axes per size: bits per byte of the table, and ours with the sd over seeds; outliers are named."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.2), layout="constrained")
         for axes, (size, table) in zip(figure.subplots(1, len(values), squeeze=False)[0], values.items(), strict=True):

@@ -2,27 +2,28 @@
 
 Command:  ablations study glu_variants --budget short
 Cost:     302 s of processor time (short) on an AMD EPYC, 3 minutes of 2 cores; about 12 on a Xeon of 2.5 GHz: 256 runs
-          and 32 programs. Full: computed 2e20 FLOPs, three weeks on a GPU that sustains 1e14 a second (not measured)
-Expected: gated layers ahead of plain ones as a group, SwiGLU and GEGLU ahead of GLU; of the plain ones, ReLU, GELU and
-          Swish too near each other to be told apart. After 524,288 steps the paper has one run each
+          and 32 programs. Full: computed 2e20 FLOPs, three weeks on a GPU that sustains 1e14 FLOP/s (not measured)
+Expected: gated layers better than plain ones as a group, SwiGLU and GEGLU better than GLU; the plain ReLU, GELU and
+          Swish too close to distinguish. After 524,288 steps the paper has one run each
 
-Table 1 of "GLU Variants Improve Transformer" (arXiv:2002.05202): T5-base with eight feed-forward layers of as many
-parameters (3072 wide, gated ones 2048), no biases, no dropout, log-perplexity on the span-filling objective. The
+Table 1 of "GLU Variants Improve Transformer" (arXiv:2002.05202): T5-base with eight feed-forward layers of equal
+parameter count (3072 wide, gated ones 2048), no biases, no dropout, log-perplexity on the span-filling objective. The
 paper's GELU is the tanh approximation (mtf.gelu), and so is the gate of its GEGLU: gelu_tanh and gelu_tanh_glu here.
-Beside its encoder-decoder with Adafactor stands a decoder of the same conventions (relative positions, RMSNorm, no
-biases) with AdamW.
+Besides its encoder-decoder with Adafactor, a decoder with the same conventions (relative positions, RMSNorm, no
+biases) is trained with AdamW.
 
-The rate rises linearly, falls with the inverse square root of the step, and over the last tenth of the steps linearly
-to zero besides. The warmup's share is that of 10,000 of 65,536 steps, over which the paper's rate is constant. That of
-Adafactor is relative to the size of each parameter, 0.01 in the paper; it clips its own updates and decays nothing.
-Each arm has the rate of the grid that is best on seeds of their own. The grids of the short budget grew after it had
-run, since all arms had chosen the largest rate: Adafactor's had ended at 0.1, AdamW's at 0.03 and then at 0.1.
+The rate rises linearly, then decays with the inverse square root of the step, and is also multiplied by a linear decay
+to zero over the last tenth of the steps. The warmup is the same fraction as the paper's 10,000 of 65,536 steps with
+constant rate. Adafactor's rate is relative to the size of each parameter, 0.01 in the paper; it clips its own updates
+and uses no weight decay. Each arm has the rate of the grid that is best on separate seeds. The grids of the short
+budget were extended after a first run in which all arms had chosen the largest rate: Adafactor's had ended at 0.1,
+AdamW's at 0.03 and then at 0.1.
 
 Smoke: relu, gelu_tanh and swiglu in the encoder-decoder, 16 wide, 1 layer, 2 seeds, one rate. Short: all eight, 32
 wide, 1 layer (encoder and decoder each), seeds 0 to 7, four rates by two seeds, 320 steps of 16 windows of 64 bytes of
 Python's library. Full: T5-base's shape, both optimizers with both architectures, seeds 0 to 3, four rates by one seed,
-16,384 steps of 128 examples of 512 + 114 tokens (the decoder 512) of 32,000 kinds: a quarter of the paper's shorter
-training, for the text is 1 GiB of books and is read five times even so.
+16,384 steps of 128 examples of 512 + 114 tokens (the decoder 512) with a vocabulary of 32,000: a quarter of the paper's
+shorter training, since the text is 1 GiB of books and is read five times even so.
 """
 
 import itertools
@@ -67,7 +68,7 @@ PAPER = pd.DataFrame(
     ],
     columns=["activation", "paper's name", "65,536 steps", "sd", "524,288 steps"],
 ).set_index("activation")
-"""Table 1: log-perplexity on held-out text, of the shorter training the mean and sd of four runs."""
+"""Table 1: log-perplexity on held-out text; for the shorter training, the mean and sd of four runs."""
 RUNS = 4
 BASELINE = "relu"
 LEVEL = 0.95
@@ -98,7 +99,7 @@ BATCH: dict[Budget, int] = {"smoke": 8, "short": 16, "full": 128}
 SEEDS: dict[Budget, int] = {"smoke": 2, "short": 8, "full": RUNS}
 TUNING_SEEDS: dict[Budget, tuple[int, ...]] = {"short": (1000, 1001), "full": (1000,)}
 WARMUP = 10_000 / 65_536
-SMALL = (1e-2, 3e-2, 1e-1, 3e-1)  # networks 32 wide and 320 steps ask for large ones
+SMALL = (1e-2, 3e-2, 1e-1, 3e-1)  # networks 32 wide trained for 320 steps need large ones
 RATES: dict[Budget, dict[Optimizer, tuple[float, ...]]] = {
     "smoke": {},
     "short": {"adafactor": SMALL, "adamw": SMALL},
@@ -112,21 +113,21 @@ HYPERPARAMETERS = {
 
 @dataclass(frozen=True)
 class GluVariants:
-    """An experiment an architecture and optimizer, with the eight feed-forward layers of the paper."""
+    """One experiment per architecture and optimizer, with the eight feed-forward layers of the paper."""
 
     name: str = "glu_variants"
-    question: str = "Do gated feed-forward layers beat plain ones of as many parameters, and in the paper's order?"
+    question: str = "Do gated feed-forward layers beat plain ones of equal size, and in the paper's order?"
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
         """The combinations of the budget."""
         return tuple(self._experiment(budget, *combination) for combination in COMBINATIONS[budget])
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """Nothing beside the curves."""
+        """Nothing except the curves."""
         return {}
 
     def findings(self, results: Mapping[str, Results], measured: Mapping[str, pd.DataFrame]) -> Findings:
-        """The paper's table beside ours, and how far order and differences agree."""
+        """The paper's table beside ours, and whether order and differences agree."""
         losses = {words(name): last_losses(found) for name, found in results.items()}
         pairs = {name: pairwise(table) for name, table in losses.items()}
         return Findings(
@@ -141,9 +142,9 @@ class GluVariants:
                     scatter(losses),
                     beside(losses),
                     (
-                        "bars: paired 95 % intervals of ours; of the paper 2 standard errors of a difference of means "
-                        f"of {RUNS} runs, from its sd",
-                        "losses are nats a token of each task's own: compare orders and differences, not levels",
+                        "bars: paired 95 % intervals for ours; for the paper 2 standard errors of a difference of "
+                        f"means of {RUNS} runs, from its sd",
+                        "losses are nats per token of different tasks: compare orders and differences, not levels",
                         *rates(results),
                     ),
                 ),
@@ -194,7 +195,7 @@ def words(name: str) -> str:
 
 
 def last_losses(found: Results) -> pd.DataFrame:
-    """Validation loss at the last step: a row an activation, in the paper's order, a column a seed that all have."""
+    """Validation loss at the last step: one row per activation, in the paper's order, one column per common seed."""
     ends = outcomes(found.rows, "loss", "validation", int(found.experiment["steps"]))
     table = ends.pivot_table(index="activation", columns="seed", values="value").dropna(axis="columns")
     return table.loc[[name for name in PAPER.index if name in table.index]]
@@ -255,10 +256,10 @@ def order(name: str, ours: pd.DataFrame) -> Verdict:
 
 
 def pairwise(ours: pd.DataFrame) -> pd.DataFrame:
-    """A row a pair of arms: the paper's difference and whether it is resolved, ours with interval, p and verdict.
+    """One row per pair of arms: the paper's difference and whether it is resolved, ours with interval, p and verdict.
 
-    The paper's difference is resolved where it exceeds 2 standard errors, ours where Holm's p over all pairs is below
-    0.05. A difference is first minus second.
+    The paper's difference is resolved if it exceeds 2 standard errors, ours if Holm's p over all pairs is below 0.05.
+    Differences are first minus second.
     """
     first, second = map(list, zip(*itertools.combinations(ours.index, 2), strict=True))
     found = paired_t(ours.loc[first].to_numpy() - ours.loc[second].to_numpy(), LEVEL)
@@ -291,7 +292,7 @@ def published_difference(
 
 
 def resolved(name: str, pairs: pd.DataFrame) -> Verdict:
-    """How many of the paper's resolved differences ours resolve, and in which direction."""
+    """How many of the paper's resolved differences our runs resolve, and in which direction."""
     known = pairs[pairs["resolved in the paper"]]
     counts = {outcome: int((known["outcome"] == outcome).sum()) for outcome in ("same", "opposite", "inconclusive")}
     of = len(known)
@@ -310,7 +311,7 @@ def resolved(name: str, pairs: pd.DataFrame) -> Verdict:
 
 
 def rates(results: Mapping[str, Results]) -> list[str]:
-    """What learning rate each arm was given, and where a better one may lie beyond the grid."""
+    """The learning rate of each arm, and whether a better one may lie beyond the grid."""
     notes = []
     for name, found in results.items():
         chosen = found.rows.groupby("activation", sort=False)["learning_rate"].first()
@@ -322,7 +323,7 @@ def rates(results: Mapping[str, Results]) -> list[str]:
 
 
 def scatter(losses: Mapping[str, pd.DataFrame]) -> Figure:
-    """A pair of axes an experiment: differences to ReLU, the paper's across and ours upwards, with their intervals."""
+    """One pair of axes per experiment: differences to ReLU, the paper's on x and ours on y, with their intervals."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.0 * -(-len(losses) // 2)), layout="constrained")
         grid = figure.subplots(-(-len(losses) // 2), 2, squeeze=False).flat

@@ -1,26 +1,26 @@
 """Learning-rate sensitivity: how much does the wrong learning rate cost with each activation, and what lowers that?
 
 Command:  ablations study lr_sensitivity --budget short
-Cost:     2,085 s of processor time (short), 17 minutes of 2 CPU cores that do nothing else: 896 runs in 32 cells. Full:
-          computed 3e18 FLOPs, 8 hours of a GPU that sustains 1e14 a second (not measured)
+Cost:     2,085 s of processor time (short), 17 minutes of 2 otherwise idle CPU cores: 896 runs in 32 cells. Full:
+          computed 3e18 FLOPs, 8 hours on a GPU that sustains 1e14 FLOP/s (not measured)
 Expected: qk-norm and z-loss lower the sensitivity, and wider networks are more sensitive (Wortsman et al. 2023,
-          arXiv:2309.14322). All networks there had gelu: what other activations do is not known
+          arXiv:2309.14322). All networks there used gelu; the effect of other activations is unknown
 
-The sensitivity is S = mean over learning rates of min(loss, loss at init) - the lowest loss (their section 2.2), of one
-seed, over seven rates from 3e-4 to 3e-1, which are runs of one program; a run that diverged counts as the network at
-init. S is blind to what the best loss is, so that the curves stand beside it.
+The sensitivity is S = mean over learning rates of min(loss, loss at init) - the lowest loss (their section 2.2), for
+one seed, over seven rates from 3e-4 to 3e-1, which are runs of one program; a diverged run counts as the network at
+init. S does not depend on the best loss, so the curves are shown beside it.
 
 Short: gelu, relu, swiglu and relu2; widths 16 and 48 with heads of 16 features and 2 layers; with and without qk-norm
-and z-loss (weight 1e-4); four seeds; the standard library's source in bytes; 240 steps of 8 windows of 64 tokens, which
-is 122,880 tokens a run.
+and z-loss (weight 1e-4); four seeds; the standard library's source in bytes; 240 steps of 8 windows of 64 tokens
+(122,880 tokens per run).
 Full: the same arms at widths 128, 256 and 384 with heads of 64 features and 2, 4 and 6 layers; three seeds; English
-novels (eltec_eng) in bytes; 5,000 steps of 32 windows of 512 tokens, which is 82 million tokens a run.
+novels (eltec_eng) in bytes; 5,000 steps of 32 windows of 512 tokens (82 million tokens per run).
 
-The recipe is theirs on a smaller scale: AdamW with b2 0.95, eps 1e-8, clipping at 1, warmup over a twentieth of the
-steps and a cosine to zero (theirs ends at 1e-5), LayerNorm before each layer without biases and eps 1e-6, rotary
-positions, an untied output layer, embeddings of variance 1/d, other weights of variance 1/fan-in. Their weight decay is
-independent of the learning rate; ours is times the rate, so that the largest rate would decay a thousand times as fast
-as the smallest: here it is off.
+The recipe is theirs on a smaller scale: AdamW with b2 0.95, eps 1e-8, clipping at 1, warmup over 5 % of the steps and a
+cosine to zero (theirs ends at 1e-5), pre-LayerNorm without biases and eps 1e-6, rotary positions, an untied output
+layer, embeddings of variance 1/d, other weights of variance 1/fan-in. Their weight decay is independent of the learning
+rate; ours is multiplied by it, so that the largest rate would decay a thousand times as fast as the smallest. It is
+therefore off.
 """
 
 import math
@@ -61,19 +61,19 @@ class LearningRateSensitivity:
     """Activations, widths, qk-norm and z-loss, each at seven learning rates."""
 
     name = "lr_sensitivity"
-    question = "How sensitive to the learning rate is training with each activation, at which width, and what helps?"
+    question = "How sensitive to the learning rate is training with each activation and width, and what helps?"
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
-        """One of each width."""
+        """One experiment per width."""
         widths = {"smoke": (16,), "short": (16, 48), "full": (128, 256, 384)}[budget]
         return tuple(_of_width(width, budget) for width in widths)
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """Nothing beside the curves."""
+        """Nothing except the curves."""
         return {}
 
     def findings(self, results: Mapping[str, Results], measured: Mapping[str, pd.DataFrame]) -> Findings:
-        """The sensitivities, what moves them, and the curves they are taken from."""
+        """The sensitivities, what influences them, and the curves they are computed from."""
         runs = pd.concat([bounded(one) for one in results.values()], ignore_index=True)
         found = sensitivities(runs)
         return Findings(
@@ -84,8 +84,8 @@ class LearningRateSensitivity:
                     draw_sensitivities(found),
                     compared(found),
                     (
-                        "S, in nats: the mean over the learning rates of min(loss, loss at init) less the lowest "
-                        "loss, of each seed; the dots are means, the bars reach from the lowest seed to the highest",
+                        "S, in nats: the mean over the learning rates of min(loss, loss at init) minus the lowest "
+                        "loss, per seed; dots are means, bars extend from the lowest to the highest seed",
                         f"differences to gelu are paired by seed, with intervals of level {LEVEL:g}; p and verdicts "
                         "after Holm's correction over the table; better is less sensitive",
                     ),
@@ -134,8 +134,8 @@ def _of_width(width: int, budget: Budget) -> Experiment:
 
 
 def bounded(results: Results) -> pd.DataFrame:
-    """A row a run: activation, width, qk_norm, z_loss, learning_rate, seed, diverged, and `loss`, at most that at init,
-    which a diverged run is given."""
+    """One row per run: activation, width, qk_norm, z_loss, learning_rate, seed, diverged, and `loss`, at most
+    that at init, which diverged runs get."""
     rows, axes = results.rows, [*SETTING, "learning_rate"]
     runs = outcomes(rows, "loss", "validation", results.experiment["steps"], axes)
     at_init = rows[(rows["metric"] == "loss") & (rows["split"] == "validation") & (rows["step"] == 0)]
@@ -147,13 +147,13 @@ def bounded(results: Results) -> pd.DataFrame:
 
 
 def sensitivities(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row an arm and seed: activation, width, qk_norm, z_loss, seed, sensitivity."""
+    """One row per arm and seed: activation, width, qk_norm, z_loss, seed, sensitivity."""
     losses = runs.groupby([*ARM, "seed"], sort=False)["loss"]
     return (losses.mean() - losses.min()).rename("sensitivity").reset_index()
 
 
 def compared(found: pd.DataFrame) -> pd.DataFrame:
-    """A row an arm: activation, width, qk_norm, z_loss, n, sensitivity; difference to gelu, low, high, p_adjusted,
+    """One row per arm: activation, width, qk_norm, z_loss, n, sensitivity; difference to gelu, low, high, p_adjusted,
     verdict."""
     gelu = found[found["activation"] == "gelu"].drop(columns="activation")
     paired = found.merge(gelu, on=["width", *SETTING, "seed"], suffixes=("", "_of_gelu"))
@@ -172,8 +172,8 @@ def compared(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def effects(found: pd.DataFrame) -> tuple[Verdict, ...]:
-    """Whether each other activation is less sensitive than gelu, each stabilizer than without it, each width than the
-    largest: on the mean over all that is varied beside it, paired by seed, with Holm's p over what is varied."""
+    """Whether each other activation is less sensitive than gelu, training with each stabilizer than without, and each
+    width than the largest: averaged over all other factors, paired by seed, with Holm's p per factor."""
     references = {"activation": "gelu", "qk_norm": False, "z_loss": 0.0, "width": found["width"].max()}
     made = []
     for field, reference in references.items():
@@ -199,14 +199,14 @@ def _verdict(claim: str, levels: str, test: PairedDifference, p: float) -> Verdi
 
 
 def _words(field: str, value: Any) -> str:
-    """A value of what is varied, in words."""
+    """A value of a factor, in words."""
     if field in SETTING:
         return f"{'with' if value else 'without'} {field.replace('_', '-')}"
     return f"width {value}" if field == "width" else str(value)
 
 
 def draw_sensitivities(found: pd.DataFrame) -> Figure:
-    """S against width, a panel a pair of stabilizers: means, and bars from the lowest seed to the highest."""
+    """S against width, one panel per pair of stabilizers: means, and bars from the lowest seed to the highest."""
     panels, widths = list(found.groupby(SETTING, sort=False)), list(found["width"].unique())
     styles = line_styles(list(found["activation"].unique()))
     with mpl.rc_context(STYLE):
@@ -229,7 +229,7 @@ def draw_sensitivities(found: pd.DataFrame) -> Figure:
 
 
 def draw_curves(runs: pd.DataFrame) -> Figure:
-    """Loss against learning rate, a row a pair of stabilizers and a column a width."""
+    """Loss against learning rate, one row per pair of stabilizers and one column per width."""
     rows, widths = list(runs.groupby(SETTING, sort=False)), list(runs["width"].unique())
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(max(6.4, 3.2 * len(widths)), 0.5 + 2.4 * len(rows)), layout="constrained")

@@ -1,18 +1,18 @@
-"""How much does chance alone move the final loss and the predictions of one network trained again and again?
+"""How much does chance alone change the final loss and the predictions of a network trained repeatedly?
 
 Command:  ablations study noise_floor --budget short
-Cost:     1,216 s of processor time (short), 10 minutes of 2 CPU cores that do nothing else: 280 runs of 153,600 tokens
+Cost:     1,216 s of processor time (short), 10 minutes of 2 otherwise idle CPU cores: 280 runs of 153,600 tokens
           and 13 programs. Full: 2,600 runs of 1.5 million tokens, an hour or two on a GPU (not measured)
-Expected: initial weights and the order of the batches move the loss about as much as each other (Bouthillier et al.
-          2021 found neither to be negligible); the machine alone moves nothing on one CPU, and little on a GPU; smooth
+Expected: initial weights and the order of the batches change the loss about equally (Bouthillier et al. 2021 found
+          neither to be negligible); the machine alone changes nothing on one CPU, and little on a GPU; smooth
           activations predict more alike between seeds than ReLU (Shamir, Lin and Coviello 2020); a network compared
-          with itself differs by nothing, and by nothing resolved where the seeds are others
+          with itself does not differ with equal seeds, and is inconclusive with different seeds
 
-The task and network of `quickstart`. Sources of variance are taken away one by one: `init_seed` 0 gives all runs the
-same initial weights, `order_seed` 0 the same batches in the same order; there is no dropout. Both together leave the
-machine alone: all runs are then one computation. Short: gelu, relu, swiglu with seeds 0 to 19 in the four combinations,
-and once more gelu under another name with seeds 0 to 39; 300 steps of 8 windows of 64. Full: also silu, geglu and
-relu2, seeds 0 to 99 and 0 to 199, 3,000 steps.
+The task and network are those of `quickstart`. Sources of variance are removed one by one: with `init_seed` 0 all runs
+have the same initial weights, with `order_seed` 0 the same batches in the same order; there is no dropout. With both,
+only the machine remains: all runs are the same computation. Short: gelu, relu, swiglu with seeds 0 to 19 in the four
+combinations, and gelu again under another name with seeds 0 to 39; 300 steps of 8 windows of 64. Full: also silu, geglu
+and and relu2, seeds 0 to 99 and 0 to 199, 3,000 steps.
 """
 
 from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ SOURCES = {
     "initial weights": (None, 0),
     "machine": (0, 0),
 }
-"""What is left to vary: the values of init_seed and order_seed."""
+"""What varies: the values of init_seed and order_seed."""
 AGAIN = "gelu_again"
 ARMS: dict[Budget, tuple[str, ...]] = {
     "smoke": ("gelu", "relu"),
@@ -60,7 +60,7 @@ ARMS: dict[Budget, tuple[str, ...]] = {
 SEEDS: dict[Budget, int] = {"smoke": 3, "short": 20, "full": 100}
 STEPS: dict[Budget, int] = {"smoke": 20, "short": 300, "full": 3000}
 WINDOWS = 32
-"""Test windows on which predictions are held against each other."""
+"""Test windows on which predictions are compared."""
 METRICS = {
     "total_variation": "total variation",
     "relative_difference": "relative difference at the next token",
@@ -75,13 +75,13 @@ def again(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """The sources of variance apart, the predictions of networks that differ by their seed, and A against A."""
+    """Sources of variance one by one, predictions of networks that differ in their seed, and A compared with A."""
 
     name: str = "noise_floor"
-    question: str = "How much does chance alone move the final loss and the predictions?"
+    question: str = "How much does chance alone change the final loss and the predictions?"
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
-        """Every source of variance for every activation; and gelu again, with as many seeds more."""
+        """Every source of variance for every activation; and gelu again, with twice the number of seeds."""
         count, model = SEEDS[budget], quickstart.model
         smaller = replace(model, d_model=16, n_layers=1, n_heads=2) if budget == "smoke" else model
         sources = replace(
@@ -106,13 +106,13 @@ class NoiseFloor:
         return sources, repeated
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """How far the test predictions of networks of one activation lie apart, everything varying: see `apart`."""
+        """The distance of test predictions between networks of one activation, with everything varying; see `apart`."""
         sources, _ = self.experiments(budget)
         arms = [activation(name).name for name in sources.activations]
         return {"predictions": pd.concat([apart(sources, name, evaluate) for name in arms], ignore_index=True)}
 
     def findings(self, results: Mapping[str, Results], measured: Mapping[str, pd.DataFrame]) -> Findings:
-        """What each source contributes, whose predictions are the most alike, and whether the rule cries wolf."""
+        """The contribution of each source, the most reproducible predictions, and false alarms of the rule."""
         sources, repeated = results["noise_floor_sources"], results["noise_floor_again"]
         ends = final(sources)
         spread, count = spreads(ends), ends["seed"].nunique()
@@ -134,8 +134,8 @@ class NoiseFloor:
                     notes=(
                         "sd of the final validation loss over the seeds, with a chi-square interval (normal theory); "
                         "share is the variance over that of everything",
-                        "with initial weights or batches fixed, their interaction with what still varies stays in: "
-                        "where there is one, the shares add up to more than 1",
+                        "with initial weights or batches fixed, their interaction with what still varies is included: "
+                        "if there is one, the shares add up to more than 1",
                         "the ratios of variances above are the jackknife's over seeds, each at level 0.95",
                     ),
                 ),
@@ -146,9 +146,9 @@ class NoiseFloor:
                     notes=(
                         f"{WINDOWS} test windows; mean over positions and pairs of networks of one activation. Total "
                         "variation: half the sum over the vocabulary of |p - q|. Relative difference: |p - q| over the "
-                        "mean of p and q, of the token that comes next",
+                        "mean of p and q, for the token that comes next",
                         "intervals are the jackknife's over networks, paired by seed with relu; a dot is a "
-                        "pseudo-value: what a network contributes to the mean",
+                        "pseudo-value: the contribution of a network to the mean",
                     ),
                 ),
                 "again": Section(
@@ -158,16 +158,16 @@ class NoiseFloor:
                         [tabulated(same).assign(seeds="the same"), tabulated(other).assign(seeds="others")],
                         ignore_index=True,
                     ),
-                    notes=(f"{AGAIN} is the same function under another name, compiled as a program of its own",),
+                    notes=(f"{AGAIN} is the same function under another name, compiled as a separate program",),
                 ),
             },
         )
 
 
 def apart(sources: Experiment, name: str, evaluate: Evaluate) -> pd.DataFrame:
-    """Jackknife pseudo-values of the two measures of `METRICS`, one a network, in rows as those of curves.
+    """Jackknife pseudo-values of the two measures of `METRICS`, one per network, as rows like those of curves.
 
-    The networks of one activation are held in memory together, 2 MB each; diverged ones have no predictions.
+    The networks of one activation are in memory together, 2 MB each; diverged ones have no predictions.
     """
     kept: dict[int, Float[np.ndarray, "positions vocab"]] = {}
     tokens: list[Int[np.ndarray, " positions"]] = []
@@ -203,16 +203,16 @@ def _probabilities(model: Any, task: Any, variables: Any, batch: Any) -> Float[A
 def pairwise(
     predictions: Predictions, tokens: Int[np.ndarray, " positions"]
 ) -> dict[str, Float[np.ndarray, "networks networks"]]:
-    """Of every pair of networks the mean distance of their predictions, by the names of `METRICS`.
+    """The mean distance of predictions for every pair of networks, by the names of `METRICS`.
 
     For two models the total variation is the prediction difference of Shamir, Lin and Coviello (2020), "Smooth
-    activations and reproducibility in deep networks"; theirs relative to the mean is taken at the token that comes.
+    activations and reproducibility in deep networks"; their relative difference is taken at the token that comes next.
     """
     n = len(predictions)
     found = {metric: np.zeros((n, n)) for metric in METRICS}
-    told = np.take_along_axis(predictions, tokens[None, :, None], axis=2)[..., 0]
+    next_token = np.take_along_axis(predictions, tokens[None, :, None], axis=2)[..., 0]
     for i, j in combinations(range(n), 2):
-        p, q = told[i], told[j]
+        p, q = next_token[i], next_token[j]
         variation = np.abs(predictions[i] - predictions[j]).sum(axis=1).mean() / 2
         relative = (2 * np.abs(p - q) / (p + q)).mean()
         for metric, value in zip(METRICS, (variation, relative), strict=True):
@@ -221,7 +221,7 @@ def pairwise(
 
 
 def contributions(distances: Float[np.ndarray, "networks networks"]) -> Float[np.ndarray, " networks"]:
-    """The jackknife pseudo-values of the mean over pairs, leaving out a network with all its pairs."""
+    """The jackknife pseudo-values of the mean over pairs; each leaves out a network with all its pairs."""
     return pseudo_values(lambda kept: _mean_of_pairs(distances[np.ix_(kept, kept)]), len(distances))
 
 
@@ -250,7 +250,7 @@ def by_source(ends: pd.DataFrame, name: str) -> dict[str, Float[np.ndarray, " n"
 
 
 def spreads(ends: pd.DataFrame) -> pd.DataFrame:
-    """A row an activation and source: n, mean, sd with low and high, and the share of the variance of everything."""
+    """One row per activation and source: n, mean, sd with low and high, and the share of the variance of everything."""
     rows = []
     for name in dict.fromkeys(ends["activation"]):
         losses = by_source(ends, name)
@@ -264,19 +264,19 @@ def spreads(ends: pd.DataFrame) -> pd.DataFrame:
 
 
 def machine(ends: pd.DataFrame) -> Verdict:
-    """Whether runs that are one computation end with one number."""
-    claim = "The machine alone moves nothing: the same computation ends with the same loss"
+    """Whether repetitions of the same computation end with the same number."""
+    claim = "The machine alone changes nothing: the same computation ends with the same loss"
     losses = {str(name): by_source(ends, str(name))["machine"] for name in dict.fromkeys(ends["activation"])}
     words = [f"{name} {len(np.unique(values))} of {len(values)}" for name, values in losses.items()]
     sds = [float(values.std(ddof=1)) for values in losses.values() if len(values) > 1]
     if not sds:
-        return Verdict(claim, "no verdict", "one run an activation")
+        return Verdict(claim, "no verdict", "one run per activation")
     reason = f"different values: {', '.join(words)}; largest sd {max(sds):.2g}"
     return Verdict(claim, "yes" if all(np.ptp(values) == 0 for values in losses.values()) else "no", reason)
 
 
 def parts(ends: pd.DataFrame, name: str) -> list[Verdict]:
-    """Of one activation: whether batches or initial weights move the loss more, and whether their variances add up."""
+    """For one activation: whether batches or initial weights change the loss more, and whether variances add up."""
     losses = by_source(ends, name)
 
     def variance(source: str, kept: Any) -> float:
@@ -291,13 +291,13 @@ def parts(ends: pd.DataFrame, name: str) -> list[Verdict]:
 
     n = len(losses["everything"])
     return [
-        ratio(f"{name}: batches move the final loss more than initial weights do", more, n, "yes", "no"),
+        ratio(f"{name}: batches change the final loss more than initial weights do", more, n, "yes", "no"),
         ratio(f"{name}: variances of batches and initial weights add up to the whole", sum_of_parts, n, "no", "no"),
     ]
 
 
 def ratio(claim: str, logarithm: Callable[[Any], float], n: int, above: str, below: str) -> Verdict:
-    """What it is called if a ratio of variances of the same n seeds is above or below 1, by the jackknife of its
+    """The verdict on whether a ratio of variances of the same n seeds is above or below 1, by the jackknife of its
     logarithm."""
     if n < 3:
         return Verdict(claim, "no verdict", f"n = {n}; a jackknife needs 3 seeds")
@@ -308,7 +308,7 @@ def ratio(claim: str, logarithm: Callable[[Any], float], n: int, above: str, bel
 
 
 def more_alike(arm: Arm, metric: str) -> Verdict:
-    """Whether two seeds of this activation predict more alike than two of relu."""
+    """Whether two seeds of this activation have more similar predictions than two seeds of relu."""
     outcome = {"better": "yes", "worse": "no"}.get(arm.verdict, arm.verdict)
     reason = (
         f"{arm.mean:.4f}, difference to relu {arm.difference:+.4f} (95 % interval {arm.low:+.4f} to {arm.high:+.4f}, "
@@ -318,7 +318,7 @@ def more_alike(arm: Arm, metric: str) -> Verdict:
 
 
 def against_itself(sources: pd.DataFrame, repeated: pd.DataFrame, shift: int) -> Comparison:
-    """gelu again against gelu: a run with the run whose seed is lower by `shift`."""
+    """Compare gelu with gelu: each run with the run whose seed is lower by `shift`."""
     plain = sources[(sources["activation"] == "gelu") & sources["init_seed"].isna() & sources["order_seed"].isna()]
     shifted = repeated.assign(seed=repeated["seed"] - shift)
     partners = shifted[shifted["seed"].isin(plain["seed"])]
@@ -326,7 +326,7 @@ def against_itself(sources: pd.DataFrame, repeated: pd.DataFrame, shift: int) ->
 
 
 def identical(same: Comparison) -> Verdict:
-    """Whether equal seeds give equal losses under another name."""
+    """Whether equal seeds have equal losses under another name."""
     (arm,) = same.arms
     other = int(np.count_nonzero(arm.differences))
     size = max(abs(difference) for difference in arm.differences)
@@ -335,7 +335,7 @@ def identical(same: Comparison) -> Verdict:
 
 
 def resolves_nothing(other: Comparison) -> Verdict:
-    """Whether the rule of comparison finds nothing where there is nothing."""
+    """Whether the rule of comparison finds no difference where there is none."""
     (arm,) = other.arms
     claim = "A against A with other seeds: nothing is resolved"
     if arm.n < 2:
@@ -348,7 +348,7 @@ def resolves_nothing(other: Comparison) -> Verdict:
 
 
 def tabulated(compared: Comparison) -> pd.DataFrame:
-    """A row the baseline and every arm: metric, n, mean, sd, difference with its interval, p and verdict."""
+    """One row for the baseline and per arm: metric, n, mean, sd, difference with its interval, p and verdict."""
     rows = []
     for group in (*compared.baselines, *compared.arms):
         about = {"metric": compared.metric, "activation": group.activation, "n": group.n}
@@ -361,7 +361,7 @@ def tabulated(compared: Comparison) -> pd.DataFrame:
 
 
 def drawn_spreads(spread: pd.DataFrame) -> Figure:
-    """For every source the sd of every activation with its interval."""
+    """The sd of every activation with its interval, for every source."""
     names = list(dict.fromkeys(spread["activation"]))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.2), layout="constrained")
@@ -378,7 +378,7 @@ def drawn_spreads(spread: pd.DataFrame) -> Figure:
 
 
 def drawn_predictions(alike: Mapping[str, Comparison]) -> Figure:
-    """A pair of axes a measure: every activation's pseudo-values, their mean as a diamond, and its interval."""
+    """One pair of axes per measure: every activation's pseudo-values, their mean as a diamond, and its interval."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 2.8), layout="constrained")
         for axes, (metric, found) in zip(figure.subplots(1, len(alike)), alike.items(), strict=True):

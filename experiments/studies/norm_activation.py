@@ -1,25 +1,25 @@
-"""Norm and activation: what becomes unstable when both change, and is ReLU better than GELU where nothing normalizes?
+"""Norm and activation: what becomes unstable when both change, and is ReLU better than GELU without norms?
 
 Command:  ablations study norm_activation --budget short
-Cost:     2,356 s of processor time (short), 20 minutes of 2 CPU cores that do nothing else: 875 runs in 35 cells. Full:
-          computed 3e18 FLOPs, 8 hours of a GPU that sustains 1e14 a second (not measured)
-Expected: every norm and placement trains at rates where the network without norms no longer does; post-norm, whose
-          gradients are largest at the start, stands less than pre-norm (Xiong et al. 2020, arXiv:2002.04745). Without
-          norms ReLU is said to reach a perplexity 8.2 % below GELU's ("ReLU's Revival", 2024)
+Cost:     2,356 s of processor time (short), 20 minutes of 2 otherwise idle CPU cores: 875 runs in 35 cells. Full:
+          computed 3e18 FLOPs, 8 hours on a GPU that sustains 1e14 FLOP/s (not measured)
+Expected: every norm and placement trains at rates at which the network without norms does not; post-norm, whose
+          gradients are largest at initialization, tolerates less than pre-norm (Xiong et al. 2020, arXiv:2002.04745).
+          Without norms ReLU is reported to reach a perplexity 8.2 % below GELU's ("ReLU's Revival", 2024)
 
 LayerNorm and RMSNorm, each as pre, post and sandwich, and no norm at all, times gelu, relu, swiglu, geglu and relu2:
 35 arms, each at five learning rates from 1e-3 to 1e-1, which are runs of one program, and five seeds.
 Short: Transformers of width 32 and 2 layers on the standard library's source in bytes; 300 steps of 8 windows of 64
-tokens, which is 153,600 tokens a run.
-Full: width 256 and 6 layers on English novels (eltec_eng) in bytes; 5,000 steps of 32 windows of 512 tokens, which is
-82 million tokens a run. It is no copy of the published run, whose setting the abstract does not tell.
+tokens (153,600 tokens per run).
+Full: width 256 and 6 layers on English novels (eltec_eng) in bytes; 5,000 steps of 32 windows of 512 tokens (82 million
+tokens per run). This does not replicate the published run, whose setting the abstract does not state.
 
-What is shown of an arm: its loss at the best learning rate, chosen for every seed by the mean of the *other* seeds, so
-that no run chooses itself. What is compared: the loss at the best rate by the mean of all seeds, less what such a
-choice gains by noise, with intervals that repeat the choice. A run has *failed* where a loss or gradient was not
-finite, or where it ends above the entropy of single bytes (unigram); the largest stable rate of an arm is the largest
-of the grid at which no seed has failed. A *spike* is an interval after the first, in which the warmup lies, whose
-largest loss is above its mean by more than `SPIKE`.
+Tables show each arm's loss at the best learning rate, chosen for every seed by the mean of the *other* seeds, so that
+no run chooses itself. Comparisons use the loss at the best rate by the mean of all seeds, corrected for what such a
+choice gains from noise, with intervals that repeat the choice. A run has *failed* if a loss or gradient was not finite,
+or if its final loss exceeds the entropy of single bytes (unigram); the largest stable rate of an arm is the largest one
+of the grid at which no seed has failed. A *spike* is an interval, other than the first, which contains the warmup,
+whose largest loss exceeds its mean by more than `SPIKE`.
 """
 
 import math
@@ -51,7 +51,7 @@ from lab.training.settings import Hyperparameters, Settings
 from models.transformer import Transformer
 
 SPIKE = 1.0
-"""Nats by which the largest loss of an interval exceeds its mean: batches of 512 bytes differ by half of that."""
+"""Nats by which the largest loss of an interval exceeds its mean; batches of 512 bytes differ by half of that."""
 CLAIMED = 1 - 0.082
 """Perplexity of relu over that of gelu without norms, as published."""
 REFERENCE, NO_NORM = "layernorm pre", "no norm"
@@ -68,10 +68,10 @@ class NormActivation:
     """The grid of norms, placements and activations."""
 
     name = "norm_activation"
-    question = "What becomes unstable when norm and activation change together, and does ReLU win where there is none?"
+    question = "What becomes unstable when norm and activation change together, and does ReLU win without norms?"
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
-        """The grid with norms, and that without, where a placement would change nothing."""
+        """The grid with norms, and the grid without, where placement has no effect."""
         smoke, full = budget == "smoke", budget == "full"
         task = CausalLanguage(data="stdlib", context=64)
         model = Transformer(
@@ -95,16 +95,16 @@ class NormActivation:
             settings=settings,
             hyperparameters=Hyperparameters(),
         )
-        question = "How do the activations differ where nothing normalizes?"
+        question = "How do the activations differ without norms?"
         without = replace(with_norms, name="without_norms", question=question, model=model.clone(norm="none"), axes=())
         return with_norms, without
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """Nothing beside the curves."""
+        """Nothing except the curves."""
         return {}
 
     def findings(self, results: Mapping[str, Results], measured: Mapping[str, pd.DataFrame]) -> Findings:
-        """The claim, the least stable arms, and how far two changes are more than their sum."""
+        """The claim, the least stable arms, and the interactions of two changes."""
         rows = pd.concat([_with_setting(one.rows) for one in results.values()], ignore_index=True)
         first = next(iter(results.values()))
         unigram = levels(first, first.rows, "loss", "validation").get("unigram", math.inf)
@@ -121,8 +121,8 @@ class NormActivation:
                     heat_map(table, "loss", [_loss_words(row) for row in table.to_dict("records")]),
                     table,
                     (
-                        "Validation loss in nats a token; † and how many runs of the arm diverged at that rate, "
-                        "which count as the worst loss there is. The shade is that of the rank: the darker, the lower",
+                        "Validation loss in nats per token; † and the number of runs of the arm that diverged at that "
+                        "rate, which count as the worst loss. Shades show ranks: darker is lower",
                         f"failed: diverged, or ended above the unigram's {unigram:.3f} nats; spiking: the largest loss "
                         f"of a later interval was over {SPIKE:g} nat above its mean; both of the runs at all rates",
                         "gradient growth: the last interval's mean gradient norm over that of the second; "
@@ -134,7 +134,7 @@ class NormActivation:
                     heat_map(table, "largest_stable", [_rate(rate) for rate in table["largest_stable"]]),
                     notes=(
                         f"Of the rates {_listed(sorted(runs['learning_rate'].unique()))}: the largest at which no "
-                        "seed failed. The darker, the lower",
+                        "seed failed. Darker is lower",
                     ),
                 ),
                 "together": Section(
@@ -142,7 +142,7 @@ class NormActivation:
                     table=together,
                     notes=(
                         f"Differences in loss to gelu, {REFERENCE}, at the best rate of each arm: of the norm alone, "
-                        "of the activation alone, and of both; the interaction is what both have beyond the sum, "
+                        "of the activation alone, and of both; the interaction is the difference of both from the sum, "
                         f"paired by seed, with its interval of level {LEVEL:g}, which repeats the choice of the "
                         "rates, and Holm's p over the table",
                     ),
@@ -159,14 +159,14 @@ def _with_setting(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _order(names: pd.Series) -> pd.Series:
-    """Where settings and activations stand in tables and figures."""
+    """The order of settings and activations in tables and figures."""
     return names.map({name: place for place, name in enumerate((*SETTINGS, *ACTIVATIONS))})
 
 
 def signs(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of every run: `spiking`, `gradient_growth` and `log_normalizer`, as the module defines them.
+    """`spiking`, `gradient_growth` and `log_normalizer` of every run, as defined in the module's docstring.
 
-    They are nan, and no spike, from where on a run is not finite.
+    Values that are not finite are nan and count as no spike.
     """
     train = rows[(rows["split"] == "train") & (rows["step"] > rows.loc[rows["split"] == "train", "step"].min())]
     wide = train.pivot_table("value", [*RUN, "step"], "metric", dropna=False, sort=False).reset_index("step")
@@ -179,9 +179,9 @@ def signs(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_best_rates(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row an arm and seed: its run at the learning rate whose mean over the arm's other seeds is lowest.
+    """One row per arm and seed: its run at the learning rate whose mean over the arm's other seeds is lowest.
 
-    A single seed has no others and is shown at its own best.
+    A single seed is shown at its own best rate.
     """
     chosen = []
     for _, arm in runs.groupby(ARM, sort=False):
@@ -193,13 +193,13 @@ def at_best_rates(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def largest_stable(runs: pd.DataFrame) -> pd.Series:
-    """By arm the largest rate at which no seed failed; nan where there is none."""
+    """The largest rate of each arm at which no seed failed; nan if there is none."""
     failed = runs.groupby([*ARM, "learning_rate"])["failed"].any().reset_index()
     return failed.assign(rate=failed["learning_rate"].where(~failed["failed"])).groupby(ARM)["rate"].max()
 
 
 def summary(runs: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
-    """A row an arm: setting, activation, n, loss, best_rate, diverged, largest_stable, runs, failed, spiking,
+    """One row per arm: setting, activation, n, loss, best_rate, diverged, largest_stable, runs, failed, spiking,
     gradient_growth, log_normalizer."""
     every, chosen = runs.groupby(ARM), best.groupby(ARM)
     table = pd.DataFrame(
@@ -220,14 +220,14 @@ def summary(runs: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
 
 
 def losses(runs: pd.DataFrame, arms: Sequence[tuple[str, str]]) -> Float[np.ndarray, "arms rates seeds"]:
-    """The final losses of arms, (setting, activation), of the seeds that all of them have."""
+    """The final losses of arms, (setting, activation), for the seeds that all of them have."""
     seeds = runs.pivot_table("value", RUN[:-1], "seed").dropna(axis="columns")
     return np.stack([seeds.xs(arm, level=ARM).to_numpy() for arm in arms])
 
 
 def claim(runs: pd.DataFrame) -> Verdict:
-    """Whether relu's perplexity without norms is below gelu's, and by what was published: "yes" if the interval of the
-    ratio lies below 1 and holds the published one, "partly" if it lies below 1, "no" if it holds neither."""
+    """Whether relu's perplexity without norms is below gelu's by the published amount: "yes" if the interval of the
+    ratio lies below 1 and contains the published one, "partly" if it only lies below 1, otherwise "no"."""
     words = f"Without norms ReLU's perplexity is {1 - CLAIMED:.1%} below GELU's"
     pairs = losses(runs, [(NO_NORM, "relu"), (NO_NORM, "gelu")])
     found, n = best_rate_contrast(pairs, level=LEVEL), pairs.shape[-1]
@@ -246,19 +246,19 @@ def least_stable(table: pd.DataFrame) -> Verdict:
     words = "The least stable of all arms"
     reached = table["largest_stable"].fillna(0)
     last = table[reached == reached.min()]
-    told = [f"{row['activation']}, {row['setting']}" for row in last.to_dict("records")]
+    names = [f"{row['activation']}, {row['setting']}" for row in last.to_dict("records")]
     lowest, highest = (_rate(one) for one in (reached.min(), reached.max()))
     seeds = f"n = {table['n'].min()} seeds each"
     if len(last) == len(table):
-        return Verdict(words, "inconclusive", f"the largest stable rate of all is {highest}; {seeds}")
+        return Verdict(words, "inconclusive", f"the largest stable rate is {highest} for all; {seeds}")
     reason = f"largest stable rate {lowest}, of the most stable {highest}; {seeds}"
     if table["n"].min() == 1:
         return Verdict(words, "no verdict", reason)
-    return Verdict(words, "; ".join(told) if len(told) < 4 else f"{len(told)} of {len(table)}", reason)
+    return Verdict(words, "; ".join(names) if len(names) < 4 else f"{len(names)} of {len(table)}", reason)
 
 
 def interactions(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a setting and activation, neither that of the reference: setting, activation, of_norm, of_activation,
+    """One row per setting and activation, neither that of the reference: setting, activation, of_norm, of_activation,
     of_both, interaction, low, high, n, p_adjusted, verdict."""
     rows = []
     for setting, name in runs[ARM].drop_duplicates().itertuples(index=False):
@@ -278,9 +278,9 @@ def interactions(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def additive(table: pd.DataFrame) -> Verdict:
-    """Whether changing norm and activation together does what the two changes do alone: it is "no" where an interaction
-    is resolved; that none is does not show that there is none."""
-    words = "Changing norm and activation together does what both do alone"
+    """Whether the effect of changing norm and activation together is the sum of both effects: "no" if an interaction is
+    resolved; if none is, that does not show that there is none."""
+    words = "The effects of changing norm and activation add up"
     resolved = table[table["verdict"] != "inconclusive"]
     shown = resolved if len(resolved) else table
     row = shown.iloc[shown["interaction"].abs().argmax()]
@@ -294,7 +294,7 @@ def additive(table: pd.DataFrame) -> Verdict:
 
 
 def heat_map(table: pd.DataFrame, column: str, words: list[str]) -> Figure:
-    """Settings by activations, shaded by the rank of a column, in each field the words of its row of the table."""
+    """Settings by activations, shaded by the rank of a column, labelled with the words of each row."""
     settings, names = (list(dict.fromkeys(table[axis])) for axis in ARM)
     ranks = table[column].rank(method="dense", na_option="top") - 1
     shades = ranks / max(1, ranks.max())
@@ -320,7 +320,7 @@ def _loss_words(row: Mapping[Hashable, Any]) -> str:
 
 
 def _rate(rate: float) -> str:
-    """A largest stable rate in words; where there is none it is 0 or nan."""
+    """A largest stable rate in words; 0 or nan if there is none."""
     return f"{rate:g}" if rate > 0 else "none"
 
 

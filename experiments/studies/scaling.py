@@ -2,31 +2,31 @@
 
 Command:  ablations study scaling --budget short
 Cost:     683 s of processor time (short) on an AMD EPYC, 7 minutes of 2 cores; about 20 on a Xeon of 2.5 GHz: 65 runs
-          of 307,200 tokens a size and 50 programs. Full: 275 runs, computed 1.2e19 FLOPs, a day and a half on a GPU
-          that sustains 1e14 a second (not measured)
+          of 307,200 tokens per size and 50 programs. Full: 275 runs, computed 1.2e19 FLOPs, a day and a half on a GPU
+          that sustains 1e14 FLOP/s (not measured)
 Expected: gated units and squared ReLU need less compute than GELU, ReLU more (Shazeer 2020, So et al. 2021), by factors
-          between 0.8 and 1.5; whether a factor changes with size is what studies of one size leave open. Narang et al.
-          (2021) found that few changes to the Transformer keep their gain elsewhere
+          between 0.8 and 1.5; studies of one size leave open whether a factor changes with size. Narang et al. (2021)
+          found that few changes to the Transformer keep their gain in other settings
 
 Loss against parameters and FLOPs of one decoder in several sizes, and for each activation a power law
 
     loss = a + b x^-c,    x: parameters without embeddings, or the FLOPs of training
 
-with a limit `a` that all activations share: five sizes do not tell limit from exponent, and what remains in a network
-of any size is the text's. The compute-equivalent gain of an activation at a size is how many times the FLOPs GELU needs
-to reach its loss, by GELU's law: the FLOPs at which the law has that loss, over those at which it has GELU's own loss
-there, over the ratio of the FLOPs spent. Where that is beyond GELU's largest network, the law extrapolates.
+with a limit `a` shared by all activations, since five sizes cannot separate limit and exponent, and the irreducible
+loss belongs to the text. The compute-equivalent gain of an activation at a size is the factor of FLOPs that GELU needs
+to reach its loss, by GELU's law: the FLOPs at which the law has that loss, divided by those at which it has GELU's loss
+at this size, divided by the ratio of the FLOPs spent. Beyond GELU's largest network, the law extrapolates.
 
-Intervals are t intervals over seeds, of jackknife pseudo-values of the logarithm; percentiles of so few resampled seeds
-would cover too little. They include the choice of the learning rates, which is repeated, and hold what seeds and choice
-leave open, not whether a power law is right; exponents have none, for it would cover too little.
+Intervals are t intervals over seeds, of jackknife pseudo-values of the logarithm; percentiles of a few resampled seeds
+would cover too little. They include the choice of the learning rates, which is repeated; they cover the uncertainty
+from seeds and choice, not whether a power law is right. Exponents have no interval, as it would cover too little.
 
 Every activation has at every size the best of three learning rates (short: four, of which the largest was added after
-the small networks had chosen the largest of three) by two seeds of their own. Smoke: gelu and swiglu, 3 sizes, 3 seeds,
+the small networks had chosen the largest of three) by two separate seeds. Smoke: gelu and swiglu, 3 sizes, 3 seeds,
 one rate. Short: relu, gelu, swiglu, geglu and relu2; seeds 0 to 4; five sizes of 3,000 to 98,000 parameters, 600 steps
-of 8 windows of 64 bytes: every size sees the same 307,200 tokens, so that the law is one of size alone. Full: five
-sizes of 0.8 to 38 million parameters, 20 tokens (bytes of books) a parameter, which Hoffmann et al. (2022) found best,
-so that x goes along the frontier of compute.
+of 8 windows of 64 bytes: every size reads the same 307,200 tokens, so the law is one of size alone. Full: five sizes of
+0.8 to 38 million parameters, 20 tokens (bytes of books) per parameter, which Hoffmann et al. (2022) found optimal, so
+that x follows the compute frontier.
 """
 
 import itertools
@@ -65,11 +65,11 @@ LEVEL = 0.95
 CHOICES = 100  # draws of a repeated choice of the learning rates
 ACTIVATIONS = ("relu", "gelu", "swiglu", "geglu", "relu2")
 TRAINING = 3
-"""FLOPs of a training step in those of its forward pass: the backward pass makes two products for each one."""
+"""FLOPs of a training step relative to its forward pass: the backward pass has two products for each one."""
 
 
 class Size(NamedTuple):
-    """A network, and how long it is trained."""
+    """A network and the length of its training."""
 
     d_model: int
     n_layers: int
@@ -99,17 +99,17 @@ RATES: dict[Budget, tuple[float, ...]] = {"smoke": (), "short": (2e-3, 6e-3, 2e-
 
 @dataclass(frozen=True)
 class Scaling:
-    """One experiment a size: the activations at equal parameters."""
+    """One experiment per size: the activations at equal parameter count."""
 
     name: str = "scaling"
     question: str = "How many times the compute does GELU need to be as good, and does that change with size?"
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
-        """The sizes, the smallest first."""
+        """The sizes, smallest first."""
         return tuple(self._experiment(budget, size) for size in SIZES[budget])
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """Nothing beside the curves."""
+        """Nothing except the curves."""
         return {}
 
     def findings(self, results: Mapping[str, Results], measured: Mapping[str, pd.DataFrame]) -> Findings:
@@ -134,7 +134,7 @@ class Scaling:
                 "laws": Section(
                     "Power laws",
                     table=table_of_laws(grid),
-                    notes=("one limit for all activations, in nats a byte", *edges(sized)),
+                    notes=("one limit for all activations, in nats per byte", *edges(sized)),
                 ),
             },
         )
@@ -157,9 +157,9 @@ class Scaling:
 
 
 class Grid(NamedTuple):
-    """What was measured: losses of all seeds, parameters without embeddings, and FLOPs of training a network.
+    """Measurements: losses of all seeds, parameters without embeddings, and training FLOPs of a network.
 
-    `excess` is what the chosen learning rates may cost, in draws of a repeated choice; without tuning there are none.
+    `excess` is the possible cost of the chosen learning rates, in draws of a repeated choice; empty without tuning.
     """
 
     activations: tuple[str, ...]
@@ -171,12 +171,12 @@ class Grid(NamedTuple):
 
     @property
     def seeds(self) -> int:
-        """How many seeds every size has."""
+        """Number of seeds per size."""
         return self.losses.shape[2]
 
     @property
     def baseline(self) -> int:
-        """Which of the activations is the baseline."""
+        """Index of the baseline among the activations."""
         return self.activations.index(BASELINE)
 
     @property
@@ -186,7 +186,7 @@ class Grid(NamedTuple):
 
 
 def measure(results: Mapping[str, Results]) -> Grid:
-    """The grid of the results of every size, over the seeds that all of them have."""
+    """The grid of the results of all sizes, over the seeds that all of them have."""
     losses, parameters, flops = [], [], []
     for found in results.values():
         ends = outcomes(found.rows, "loss", "validation", int(found.experiment["steps"]))
@@ -209,7 +209,7 @@ def measure(results: Mapping[str, Results]) -> Grid:
 
 
 def _excess(found: Results, names: list[str]) -> Float[np.ndarray, "draws activations"]:
-    """Of one size's tuning runs."""
+    """The excess for one size, from its tuning runs."""
     ends = outcomes(found.rows, "loss", "validation", int(found.experiment["steps"]), ["learning_rate"])
     ends.loc[ends["diverged"], "value"] = np.nan
     losses = ends.pivot_table("value", ["activation", "learning_rate"], "seed", dropna=False)
@@ -217,14 +217,14 @@ def _excess(found: Results, names: list[str]) -> Float[np.ndarray, "draws activa
 
 
 def tokens(cell: Mapping) -> int:
-    """Tokens that a run of a cell was trained on."""
+    """Number of training tokens per run of a cell."""
     return cell["settings"]["steps"] * cell["settings"]["batch_size"] * cell["task"]["context"]
 
 
 def log_gains(grid: Grid) -> Float[np.ndarray, "activations sizes"]:
     """Logarithm of the compute-equivalent gain, by the mean losses; that of the baseline is 0.
 
-    Nan where the baseline's loss does not fall with size, for no size is as good then.
+    nan if the baseline's loss does not decrease with size, as no size is then as good.
     """
     means, base = grid.losses.mean(axis=2), grid.baseline
     laws = power_laws(grid.flops, means)
@@ -235,12 +235,12 @@ def log_gains(grid: Grid) -> Float[np.ndarray, "activations sizes"]:
 
 
 def log_gain(grid: Grid, arm: int, size: int) -> float:
-    """Of an arm at a size."""
+    """The log gain of an arm at a size."""
     return float(log_gains(grid)[arm, size])
 
 
 def mean_log_gain(grid: Grid, arm: int) -> float:
-    """Of an arm, over sizes."""
+    """The mean log gain of an arm over sizes."""
     return float(log_gains(grid)[arm].mean())
 
 
@@ -254,8 +254,8 @@ def log_gain_a_decade(grid: Grid, arm: int) -> float:
 def over_seeds(grid: Grid, statistic: Callable[..., float], *which: Any) -> tuple[Estimate, float]:
     """statistic(grid, *which) with its t interval, that of its pseudo-values over seeds, and p of it being 0.
 
-    Both include the choice of the learning rates: by how much the statistic changes when the losses are lower by what a
-    repeated choice costs. With fewer than 3 seeds, or where it is no number, the interval is infinite and p is nan.
+    Both include the choice of the learning rates: the change of the statistic when the cost of a repeated choice is
+    subtracted from the losses. With fewer than 3 seeds, or if it is nan, the interval is infinite and p is nan.
     """
 
     def of_seeds(kept: Int[np.ndarray, " seeds"]) -> float:
@@ -272,7 +272,7 @@ def over_seeds(grid: Grid, statistic: Callable[..., float], *which: Any) -> tupl
 
 
 def table_of_gains(grid: Grid) -> pd.DataFrame:
-    """A row an activation and size: n, parameters, FLOPs, loss, sd, gain with low and high, extrapolated."""
+    """One row per activation and size: n, parameters, FLOPs, loss, sd, gain with low and high, extrapolated."""
     rows = []
     for (k, name), (s, size) in itertools.product(enumerate(grid.activations), enumerate(grid.sizes)):
         found, _ = over_seeds(grid, log_gain, k, s)
@@ -290,7 +290,7 @@ def table_of_gains(grid: Grid) -> pd.DataFrame:
 
 
 def table_of_laws(grid: Grid) -> pd.DataFrame:
-    """A row an activation and x: limit, factor and exponent, without an interval: one over seeds covers too little."""
+    """One row per activation and x: limit, factor and exponent, without intervals, which cover too little."""
     rows = []
     for x, (k, name) in itertools.product(("parameters", "flops"), enumerate(grid.activations)):
         laws = power_laws(getattr(grid, x), grid.losses.mean(axis=2))
@@ -300,11 +300,11 @@ def table_of_laws(grid: Grid) -> pd.DataFrame:
 
 
 def savings(grid: Grid) -> list[Verdict]:
-    """Of every activation, whether it saves compute: the geometric mean of its gain over sizes."""
+    """Whether each activation saves compute, by the geometric mean of its gain over sizes."""
     per_size = dict(zip(grid.activations, np.exp(log_gains(grid)), strict=True))
     return [
         Verdict(
-            f"{name} saves compute against {BASELINE}",
+            f"{name} saves compute compared with {BASELINE}",
             outcome(found, p, "yes", "no"),
             f"gain {factor(found)}, geometric mean of {len(grid.sizes)} sizes, n = {grid.seeds}; "
             + ", ".join(f"{size} ×{gain:.2f}" for size, gain in zip(grid.sizes, per_size[name], strict=True)),
@@ -314,7 +314,7 @@ def savings(grid: Grid) -> list[Verdict]:
 
 
 def trends(grid: Grid) -> list[Verdict]:
-    """Of every activation, whether its gain changes with size."""
+    """Whether the gain of each activation changes with size."""
     span = np.ptp(np.log10(grid.flops[grid.baseline]))
     return [
         Verdict(
@@ -334,7 +334,7 @@ def by_arm(grid: Grid, statistic: Callable[[Grid, int], float]) -> dict[str, tup
 
 
 def outcome(found: Estimate, p: float, above: str, below: str) -> str:
-    """What a logarithm and its adjusted p say."""
+    """The verdict for a logarithm and its adjusted p."""
     if np.isnan(p):
         return "no verdict"
     if p >= 1 - LEVEL:
@@ -350,7 +350,7 @@ def factor(found: Estimate) -> str:
 
 
 def edges(results: Mapping[str, Results]) -> list[str]:
-    """Where a better learning rate may lie beyond the grid."""
+    """Notes on arms whose best learning rate may lie beyond the grid."""
     return [
         f"{size}, {warning}"
         for size, found in results.items()
@@ -373,7 +373,7 @@ def draw(grid: Grid, gains: pd.DataFrame) -> Figure:
         for axes in panels.values():
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axes.xaxis.set_minor_formatter(NullFormatter())  # so short an axis has room for few
+            axes.xaxis.set_minor_formatter(NullFormatter())  # a short axis has room for few
         figure.legend(*panels["flops"].get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return figure
 
@@ -388,7 +388,7 @@ def _laws(axes: Axes, grid: Grid, x: Float[np.ndarray, "activations sizes"]) -> 
 
 
 def _gains(axes: Axes, grid: Grid, gains: pd.DataFrame) -> None:
-    """The gains side by side at the FLOPs of the size, so that their intervals do not cover each other."""
+    """The gains side by side at the FLOPs of the size, so that their intervals do not overlap."""
     axes.axhline(1, color=INK, linewidth=1)
     for k, name in enumerate(grid.others):
         rows, style = gains[gains["activation"] == name], line_styles(list(grid.activations))[name]

@@ -1,17 +1,18 @@
 """What happens when a network trained with one form of GELU is served with another?
 
 Command:  ablations study swap_gelu --budget short
-Cost:     831 s of processor time (short), 7 minutes of 2 CPU cores that do nothing else: 60 runs and 12 programs. Full:
+Cost:     831 s of processor time (short), 7 minutes of 2 otherwise idle CPU cores: 60 runs and 12 programs. Full:
           30 runs of 65 million tokens and 30 of 6.5 million, hours on a GPU (not measured)
-Expected: erf and tanh differ by less than 0.0005 everywhere (Hendrycks and Gimpel 2016, section 2, give the tanh form
-          as an approximation), so the loss by far less than two seeds do; QuickGELU, x sigmoid(1.702 x), differs by up
-          to 0.0203, which shows in the predictions and is soon mended by training on
+Expected: erf and tanh differ by less than 0.0005 everywhere (Hendrycks and Gimpel 2016, section 2, propose the tanh
+form
+          as an approximation), so the losses differ by far less than those of two seeds; QuickGELU, x sigmoid(1.702 x),
+          differs by up to 0.0203, which is visible in the predictions and soon recovered by further training
 
-A decoder in the manner of GPT-2 and an encoder in that of BERT are trained with each of the three forms; then every
-network computes with each of the other two, with the same weights. The networks trained with the exact form are also
-trained on, with each form, at a tenth of their learning rate. Short: d_model 64, 2 layers, seeds 0 to 4, 500 steps of
-16 windows of 64, and 50 steps more (an encoder of 4 layers is still at the unigram's loss then). Full: d_model 512, 8
-layers, 4,000 steps of 64 windows of 256, and 400 more.
+A GPT-2-style decoder and a BERT-style encoder are trained with each of the three forms; then every network is evaluated
+with each of the other two, with the same weights. The networks trained with the exact form are also trained further
+with each form, at a tenth of their learning rate. Short: d_model 64, 2 layers, seeds 0 to 4, 500 steps of 16 windows of
+64, and 50 steps more (an encoder of 4 layers is still at the unigram's loss then). Full: d_model 512, 8 layers, 4,000
+steps of 64 windows of 256, and 400 more.
 """
 
 from collections.abc import Mapping
@@ -43,35 +44,38 @@ SHAPES = ("decoder", "encoder")
 
 @dataclass(frozen=True)
 class SwapGelu:
-    """Every form of GELU in place of every other, in networks of two shapes trained here."""
+    """Every form of GELU swapped for every other, in networks of two shapes trained here."""
 
     name: str = "swap_gelu"
     question: str = "What happens when a network trained with one form of GELU is served with another?"
 
     def experiments(self, budget: Budget) -> tuple[Experiment, ...]:
-        """Both shapes trained with every form; and those of the exact form trained on with each."""
+        """Both shapes trained with every form; and those of the exact form trained further with each."""
         forms, size = FORMS[budget], SIZES[budget]
         trained = [pretraining(f"{self.name}_{shape}", shape, forms, size) for shape in SHAPES]
         return tuple(one for each in trained for one in (each, going_on(each, forms[1:], None, size)))
 
     def measurements(self, budget: Budget, evaluate: Evaluate) -> dict[str, pd.DataFrame]:
-        """What the other two forms do to every trained network, by the name of its experiment."""
+        """The effect of the other two forms on every trained network, by the name of its experiment."""
         trained = [one for one in self.experiments(budget) if one.init_from is None]
         other_forms = partial(in_other_forms, FORMS[budget])
         return {one.name: evaluate(one, lambda cell, run: True, other_forms) for one in trained}
 
     def findings(self, results: Mapping[str, Results], measured: Mapping[str, pd.DataFrame]) -> Findings:
-        """How far each form drifts from each, against the spread of seeds, and whether training on mends it."""
+        """The drift between forms, compared with the spread of seeds, and recovery by further training."""
         verdicts: list[Verdict] = []
         sections: dict[str, Section] = {}
         for name, rows in measured.items():
             shape = name.removeprefix(f"{self.name}_")
             spread = of_seeds(results[name])
             verdicts += [within(shape, row, spread) for row in drift.attributed(rows).to_dict(orient="records")]
-            found = drift.sections(rows, f"{shape.capitalize()}: one form in place of another")
-            found["attribution"] = replace(found["attribution"], verdicts=())  # told above, against the spread of seeds
+            found = drift.sections(rows, f"{shape.capitalize()}: one form swapped for another")
+            # Its verdicts are given above, relative to the spread of seeds.
+            found["attribution"] = replace(found["attribution"], verdicts=())
             apart = recovery.differences(results[f"{name}_on"], "gelu")
-            found["recovery"] = recovery.section(apart, f"{shape.capitalize()}: networks of the exact form, trained on")
+            found["recovery"] = recovery.section(
+                apart, f"{shape.capitalize()}: networks of the exact form, trained further"
+            )
             sections |= {f"{shape}_{part}": section for part, section in found.items()}
         return Findings(tuple(verdicts), sections)
 
@@ -79,22 +83,22 @@ class SwapGelu:
 def in_other_forms(
     forms: tuple[str, ...], cell: Cell, run: Run, variables: Mapping[str, Any], test: Mapping[str, np.ndarray]
 ) -> list[dict[str, Any]]:
-    """What every other form does to one network: see `lab.surgery.attribution.attribution`."""
+    """The effect of every other form on one network: see `lab.surgery.attribution.attribution`."""
     own = cell.activation.name
     changes = {f"{own} -> {form}": {"activation": form} for form in forms if form != own}
     return attribution(cell.task, cell.model, variables["params"], changes, cell.task.evaluation_batches(test, BATCH))
 
 
 def of_seeds(results: Results) -> float:
-    """The standard deviation of the final test loss over the seeds, that of all activations together."""
+    """The standard deviation of the final test loss over seeds, pooled over activations."""
     rows = results.rows
     ends = outcomes(rows, "loss", "test", int(rows["step"].max()))
     return float(np.sqrt(ends.groupby("activation")["value"].var(ddof=1).mean()))
 
 
 def within(shape: str, row: Mapping[Any, Any], spread: float) -> Verdict:
-    """Whether a change moves the loss by less than another seed would."""
-    claim = f"{shape}, {row['change']}: moves the loss by less than a seed does"
+    """Whether a change affects the loss by less than another seed would."""
+    claim = f"{shape}, {row['change']}: changes the loss by less than a seed does"
     reason = (
         f"{row['loss_difference']:+.2g} nats (95 % interval {row['low']:+.2g} to {row['high']:+.2g}, n = {row['n']}), "
         f"KL {row['kl']:.2g}, agreement {row['agreement']:.4f}; the standard deviation over seeds is {spread:.2g}"

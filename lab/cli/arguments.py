@@ -1,11 +1,12 @@
 """What each command takes: a dataclass a command, whose fields are its options. Nothing heavy is imported here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from lab.cli.options import positional
 from lab.experiment.budget import Budget
+from lab.experiment.duration import Duration
 from lab.runner.mode import Mode
 
 
@@ -41,7 +42,7 @@ class RunArguments(StoredArguments):
 
     mode: Mode = Mode()  # noqa: RUF009  (frozen)
     sequential: bool = False
-    """Add seeds until every arm is decided, at most those asked for; the error rate is that of all looks together."""
+    """Add seeds until every arm is decided, at most the requested ones; the error rate holds over all looks."""
     plan: Path | None = None
     """A plan file (JSON or TOML), hashed into the results before the runs; see docs/how-to/plan-and-gate.md."""
 
@@ -76,6 +77,30 @@ class GateArguments:
     """Results of the same experiment made later: whether any arm became worse."""
     plan: Path | None = None
     """A plan file (JSON or TOML) whose rules must hold; see docs/how-to/plan-and-gate.md."""
+
+
+@dataclass(frozen=True)
+class NoiseArguments:
+    """Options of `ablations noise`."""
+
+    directory: Path = positional()  # noqa: RUF009
+    """Folder of the results."""
+    json: bool = False
+    """Print JSON in place of the table."""
+
+
+@dataclass(frozen=True)
+class PlanArguments(ExperimentArguments):
+    """Those of an experiment, and what it may take to find what."""
+
+    budget: Duration = field(kw_only=True)
+    """Time for all runs, such as 90s, 30m or 2h."""
+    effect: float = field(kw_only=True)
+    """The difference of the metric that is to be found."""
+    pilot: Path | None = None
+    """Results to tell noise and cost from; unless given, a few seeds are trained into results/NAME-pilot."""
+    json: bool = False
+    """Print JSON in place of the table."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class Command:
     arguments: type
     """What it takes: see `lab.cli.arguments`."""
     function: Callable[[Any], int | None]
-    """What carries it out; may give the exit code."""
+    """The function that executes it; may return the exit code."""
     subject: str = ""
     """What its first word names, whose fields are options too: an experiment or a study."""
     hidden: bool = False
@@ -107,6 +107,30 @@ def gate(asked: takes.GateArguments) -> int:
     decision = interface.gate(asked.directory, asked.other, asked.plan)
     print(json.dumps(decision.to_dict(), indent=2))
     return decision.exit_code
+
+
+def noise(asked: takes.NoiseArguments) -> None:
+    """The variance components of every arm's difference to the baseline."""
+    from lab.cli import terminal
+    from lab.runner import interface
+
+    settings = interface.noise(asked.directory)
+    if asked.json:
+        print(json.dumps([setting.to_dict() for setting in settings], indent=2, allow_nan=False))
+        return
+    terminal.show_noise(settings)
+
+
+def plan(asked: takes.PlanArguments) -> None:
+    """The designs that fit into a time, and which one to choose."""
+    from lab.cli import terminal
+    from lab.runner import interface
+
+    found = interface.plan(asked.experiment, asked.budget, asked.effect, asked.pilot, quiet=asked.json)
+    if asked.json:
+        print(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+        return
+    terminal.show_plan(found)
 
 
 def report(asked: takes.ReportArguments) -> None:
@@ -222,6 +246,13 @@ COMMANDS: Mapping[str, Command] = {
     "compare": Command("Compare every activation with the baseline.", takes.CompareArguments, compare),
     "gate": Command(
         "Hold results to the rules of a plan: exit code 0 pass, 1 fail, 3 inconclusive.", takes.GateArguments, gate
+    ),
+    "noise": Command("Show the sources of noise of every difference: seeds, text, both.", takes.NoiseArguments, noise),
+    "plan": Command(
+        "Say which design finds an effect with the highest probability in a given time; train a pilot if need be.",
+        takes.PlanArguments,
+        plan,
+        "experiment",
     ),
     "report": Command("Write the report again; of two folders, what differs.", takes.ReportArguments, report),
     "swap": Command(

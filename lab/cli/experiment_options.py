@@ -77,6 +77,6 @@ def _check_not_varied(experiment: Experiment, given: Iterable[str]) -> None:
 
 
 def _own_activations(experiment: Experiment, asked: Experiment) -> tuple[Named, ...]:
-    """The activations asked for, where names of the experiment's own ones mean those."""
+    """The requested activations; names of the experiment's activations refer to those."""
     own = {value.name: value for value in experiment.activations if isinstance(value, Activation)}
     return tuple(own.get(value, value) if isinstance(value, str) else value for value in asked.activations)

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _carry_out(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # whoever reads has enough: `ablations list | head`
+    except BrokenPipeError:  # the reader has closed the pipe: `ablations list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in the buffer goes nowhere
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:

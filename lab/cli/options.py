@@ -16,6 +16,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from lab.experiment.duration import Duration
 from lab.experiment.fields import Field, fields_of, with_fields
 from lab.files.choices import check_choice, nearest
 
@@ -27,6 +28,7 @@ READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
     bool: ({"True": True, "False": False}.__getitem__, "True or False"),
     str: (str, "a word"),
     Path: (Path, "a path"),
+    Duration: (Duration.read, "a positive number with s, m or h, such as 90s, 30m or 2h"),
 }
 """Type -> what reads a word of the command line, and what such a word must be."""
 ALIASES = {"--begin-with": "--init-from", "--until-resolved": "--sequential"}
@@ -119,7 +121,7 @@ def values(known: Sequence[Option], words: Sequence[str], program: str) -> dict[
 
 
 def split(words: Sequence[str]) -> Iterator[tuple[str | None, list[str]]]:
-    """Every option with the words behind it, first the words before any option as (None, words).
+    """Every option with the words after it, starting with the words before any option as (None, words).
 
     --seeds=0 is --seeds 0, and underscores are dashes.
     """
@@ -133,7 +135,7 @@ def split(words: Sequence[str]) -> Iterator[tuple[str | None, list[str]]]:
 
 
 def value(name: str, declared: Any, words: Sequence[str]) -> Any:
-    """The words behind an option as a value of the field's declared type. Raises ValueError if they are none."""
+    """The words after an option as a value of the field's declared type. Raises ValueError if they are invalid."""
     if element(declared) is bool and not words:
         return True
     if not words:

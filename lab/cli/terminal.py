@@ -12,19 +12,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lab.comparison.comparison import Comparison
+    from lab.comparison.noise import Setting
     from lab.experiment.experiment import Experiment
     from lab.results.results import Results
+    from lab.runner.planning import Plan
+    from lab.statistics.noise import Noise
 
 
 def show_names(kinds: Mapping[str, Mapping[str, str]]) -> None:
-    """What can be asked for: of each kind its names, a line each with what it is about."""
+    """The available names of each kind, one line each with a summary."""
     width = max(len(name) for names in kinds.values() for name in names)
     for kind, names in kinds.items():
         print("\n".join([f"{kind}:", *(f"  {name:{width}}  {text}" for name, text in names.items()), ""]))
 
 
 def show_cells(experiment: Experiment, rows: pd.DataFrame) -> None:
-    """The cells of an experiment with what each takes, a row each as `lab.runner.estimate` gives them, and the sums."""
+    """The cells of an experiment with their costs, one row each as returned by `lab.runner.estimate`, and the sums."""
     from rich.console import Console
     from rich.table import Table
 
@@ -52,10 +55,10 @@ def show_tuning(found: pd.DataFrame) -> None:
 
 
 def show_matched(arms: Sequence[Mapping[str, Any]]) -> None:
-    """The time of a step and the number of steps of each arm, as `lab.runner.matching.match` gives them."""
+    """The time per step and the number of steps of each arm, as returned by `lab.runner.matching.match`."""
     for arm in arms:
         words = " ".join(f"{name}={value}" for name, value in arm["arm"].items())
-        print(f"{words}: {1e3 * arm['seconds_per_step']:.3g} ms a step, {arm['fields']['settings.steps']} steps")
+        print(f"{words}: {1e3 * arm['seconds_per_step']:.3g} ms per step, {arm['fields']['settings.steps']} steps")
 
 
 def show_comparison(found: Results, compared: Comparison) -> None:
@@ -88,13 +91,72 @@ def show_speed(found: Results, limit: float) -> None:
     )
 
 
+def show_noise(settings: Sequence[Setting]) -> None:
+    """The standard deviations of the variance components of each arm's difference, a row an arm."""
+    import pandas as pd
+
+    print("standard deviations of the difference to the baseline, in the unit of the metric\n")
+    for setting in settings:
+        rows = [_noise(arm.label, arm.noise, arm.pairing, arm.unpaired) for arm in setting.arms]
+        print(pd.DataFrame(rows).to_string(index=False))
+        noise, between = setting.arms[0].noise, setting.between_arms**0.5
+        print(
+            f"\n{noise.examples} examples of {noise.documents} documents; between arms {between:.4f}; "
+            "unpaired: how many times the seeds a comparison without pairs needs\n"
+        )
+
+
+def _noise(label: str, noise: Noise, pairing: float, unpaired: float) -> dict[str, Any]:
+    variances: dict[str, Any] = {
+        "a seed": noise.of_seed,
+        "seed": noise.components.seed,
+        "text": noise.components.text,
+        "seed x text": noise.components.residual,
+        "seed x example": noise.of_seed_by_example * noise.examples,
+    }
+    deviations = {name: f"{variance**0.5:.4f}" for name, variance in variances.items()}
+    return {
+        "arm": label,
+        "pairs": noise.pairs,
+        **deviations,
+        "pairing": f"{pairing:.2f}",
+        "unpaired": f"x{unpaired:.1f}",
+    }
+
+
+def show_plan(found: Plan) -> None:
+    """The designs, what the pilot does not tell, the recommendation, and the command that carries it out."""
+    import pandas as pd
+
+    from lab.experiment.duration import Duration
+
+    rows = [
+        {
+            **option.axes,
+            "seeds": one.seeds,
+            "examples": one.examples,
+            "time": str(Duration(one.seconds)),
+            "power": f"{one.power:.2f}",
+            "at least": f"{one.assured:.2f}",
+            "seeds and text": f"{one.power_over_text:.2f}",
+        }
+        for option, one in found.designs
+    ]
+    if rows:
+        print(f"power for a difference of {found.effect:g} in at most {found.budget}, after Holm's correction\n")
+        print(pd.DataFrame(rows).to_string(index=False))
+    print("\n" + "\n".join([*found.notes, found.sentence]))
+    if found.command:
+        print(f"\n{found.command}")
+
+
 def show_calibration(rates: pd.DataFrame) -> None:
     """The rates of error and power of `lab.report.calibration.calibrate`, or the table of `lab.report.promises`."""
     print(rates.to_string(index=False, float_format="{:.4f}".format, na_rep="-"))
 
 
 def show_sets(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The data sets, a row each as `lab.data.catalogue.listed` gives them."""
+    """The data sets, one row each, as returned by `lab.data.catalogue.listed`."""
     import pandas as pd
 
     readable = [{column: _readable(value) for column, value in row.items()} for row in rows]

@@ -1,4 +1,4 @@
-"""What weakens the verdicts of a comparison, in sentences that stand beside them."""
+"""Reasons to doubt the verdicts of a comparison, in sentences shown beside them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FEW = 5  # pairs: with fewer, the t test's critical values are so large that onl
 
 
 def cautions(results: Results, comparison: Comparison, choice: Sequence[str]) -> Iterator[str]:
-    """The sentences, the gravest first; `choice` says why the uncertainty of the tuning is not in the intervals."""
+    """The sentences, most serious first; `choice` says why intervals exclude the uncertainty of the tuning."""
     arms, record = comparison.arms, results.experiment
     if comparison.direction is None:
         yield (
@@ -23,7 +23,7 @@ def cautions(results: Results, comparison: Comparison, choice: Sequence[str]) ->
             f"name it in the task's directions, or ask for {comparison.metric}:max or {comparison.metric}:min"
         )
     if absent := len(comparison.missing):
-        yield f"{absent} of the things asked for {'is' if absent == 1 else 'are'} absent (see missing)"
+        yield f"{absent} of the requested items {'is' if absent == 1 else 'are'} absent (see missing)"
     yield from results.ignored
     if record.get("budget") == "smoke":
         yield "the budget is smoke, which shows that everything runs: the numbers mean nothing"

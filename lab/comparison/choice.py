@@ -36,7 +36,7 @@ class Search:
 
 
 def searched(results: Results, question: Question) -> Search | None:
-    """What was searched to give the arms their rates; None where nothing was tuned, or nothing of it is there."""
+    """The search that chose the rates of the arms; None if nothing was tuned, or if the tuning is not available."""
     found = results.tuning
     overridden = {path for one in results.experiment.get("overrides", []) for path in one["fields"]}
     if found is None or "hyperparameters.learning_rate" not in overridden:

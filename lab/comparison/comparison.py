@@ -16,6 +16,7 @@ from lab.comparison import cautions, choice, effects, family, looks
 from lab.comparison.outcomes import axis_columns, ends, label, plain
 from lab.comparison.question import Question, last_common_step, question, recorded_step
 from lab.comparison.stability import StabilityVerdict, stability_verdicts
+from lab.comparison.text_error import text_error
 from lab.comparison.verdict import Finding, Pairs, findings
 from lab.results.directions import Direction
 from lab.results.looks import number
@@ -60,7 +61,9 @@ class Arm(Group):
     strictest level, (1 - level) / number of arms; `pairs_needed` is the number of pairs that would find the observed
     one there. `equivalence_p` is the adjusted p of equivalence, where the experiment gives a margin; `improvement` is
     how often the arm wins a pair, with its interval. `looks` are the numbers of pairs at which somebody has looked, the
-    last one now. Where arm and baseline are `tuned`, interval and p include that their rates were chosen (`se_choice`).
+    last one now. `se_seeds` is the standard error of the mean over seeds on this text, `se_seeds_and_text` over seeds
+    and documents like these, None where single examples are not known. Where arm and baseline are `tuned`, interval and
+    p include that their rates were chosen (`se_choice`).
     """
 
     seeds: tuple[int, ...]
@@ -77,6 +80,8 @@ class Arm(Group):
     equivalence_p: float | None
     improvement: tuple[float, float, float] | None
     looks: tuple[int, ...]
+    se_seeds: float
+    se_seeds_and_text: float | None
     tuned: bool
     se_choice: float
     stability: StabilityVerdict
@@ -121,7 +126,7 @@ class Comparison:
 
     @property
     def direction(self) -> Direction | None:
-        """Whether less or more of the metric is better; None where nobody has declared it."""
+        """Whether a lower or higher metric is better; None if this is not declared."""
         return self.question.direction
 
     @property
@@ -137,7 +142,15 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON: what is unknown or unbounded (one pair has no interval) is None."""
         shown = ("n", "mean", "difference", "low", "high", "p", "p_adjusted", "verdict", "tuned")
-        beside = ("sign_flip_p", "minimum_detectable_effect", "pairs_needed", "equivalence_p", "n_diverged")
+        beside = (
+            "se_seeds",
+            "se_seeds_and_text",
+            "sign_flip_p",
+            "minimum_detectable_effect",
+            "pairs_needed",
+            "equivalence_p",
+            "n_diverged",
+        )
         arms = []
         for arm in self.arms:
             fields = {JSON_KEYS.get(name, name): _json(getattr(arm, name)) for name in (*shown, *beside)}
@@ -201,7 +214,7 @@ def compare(
         why = absent[0] if absent else f"there is no activation but {asked.baseline}"
         raise ValueError(f"nothing can be paired with {asked.baseline} at step {last}: {why}")
     size = family.size(known, len(paired))
-    found, unknown = _arms(results, asked, paired, axes, size)
+    found, unknown = _arms(results, asked, paired, axes, size, None if own else last)
     of_axis = effects.effects(runs, axis, axes, asked) if axis is not None else ()
     compared = Comparison(
         asked, last, bool(own), found, tuple(baselines), tuple(absent), size, (1, 1), of_axis
@@ -211,7 +224,7 @@ def compare(
 
 
 def missing(results: Results) -> list[str]:
-    """What was asked for and is absent, by the experiment's own question; also while nothing can be compared yet."""
+    """What was requested but is absent, by the experiment's question; also while nothing can be compared yet."""
     record = results.experiment
     known = family.asked_for(results, record.get("baseline", ""))
     return family.missing(results, known, record.get("metric", "loss"), record.get("split", "validation"), None)
@@ -244,7 +257,12 @@ def _group(arm: pd.DataFrame, axes: list[str]) -> Group:
 
 
 def _arms(
-    results: Results, asked: Question, paired: list[tuple[pd.DataFrame, pd.DataFrame]], axes: list[str], size: int
+    results: Results,
+    asked: Question,
+    paired: list[tuple[pd.DataFrame, pd.DataFrame]],
+    axes: list[str],
+    size: int,
+    step: int | None,
 ) -> tuple[tuple[Arm, ...], list[str]]:
     """The arms, and why the uncertainty of their tuning is not known, where it is not."""
     earlier, search = results.looks, choice.searched(results, asked)
@@ -259,7 +277,8 @@ def _arms(
             search, group.activation, asked.baseline, group.axes, differences.dropna().to_numpy()
         )
         groups.append(group)
-        pairs.append(Pairs(tuple(order), differences.loc[order].to_numpy(), counts, se))
+        error = text_error(results, arm, reference, asked.split, asked.metric, step)
+        pairs.append(Pairs(tuple(order), differences.loc[order].to_numpy(), counts, se, error))
         tuned.append(is_tuned)
         why += [unknown] if unknown is not None else []
     of_stability = stability_verdicts(
@@ -299,6 +318,8 @@ def _arm(
         equivalence_p=found.equivalence_p,
         improvement=_improvement(asked.sign * trained, asked.level) if n and asked.direction else None,
         looks=pairs.looks,
+        se_seeds=evidence.sd / math.sqrt(n) if n > 1 else math.nan,
+        se_seeds_and_text=pairs.se_seeds_and_text,
         tuned=tuned,
         se_choice=pairs.se_choice,
         stability=stability,

@@ -1,4 +1,4 @@
-"""What experiment.json asked for: how many arms share the error rate, and which arms or seeds are absent."""
+"""The requests of experiment.json: how many arms share the error rate, and which arms or seeds are absent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """A cell that was asked for: its label, whether it is the baseline's, how many runs, arms and which seeds."""
+    """A requested cell: its label, whether it is the baseline's, how many runs and arms, and which seeds."""
 
     label: str
     is_baseline: bool
@@ -39,14 +39,14 @@ def asked_for(results: Results, baseline: str) -> dict[str, Asked]:
 
 
 def size(asked: Mapping[str, Asked], found: int) -> int:
-    """How many arms the verdicts are corrected for: all that were asked for, or those found if these are more."""
+    """The number of arms for which verdicts are corrected: all requested ones, or those found if there are more."""
     return max(found, sum(one.arms for one in asked.values() if not one.is_baseline))
 
 
 def missing(
     results: Results, asked: Mapping[str, Asked], metric: str, split: str, runs: pd.DataFrame | None
 ) -> list[str]:
-    """A sentence for every arm, metric and seed that was asked for and is absent where arms are compared.
+    """A sentence for every requested arm, metric and seed that is absent where arms are compared.
 
     `runs` is the table of `lab.comparison.outcomes.ends`; without one, runs of which anything was measured count.
     """
@@ -60,7 +60,7 @@ def missing(
     found = []
     for cell, one in asked.items():
         if cell not in reached.index:
-            found.append(f"{one.label} is absent: {_count(one.runs, 'run')} asked for, none found")
+            found.append(f"{one.label} is absent: {_count(one.runs, 'run')} requested, none found")
         elif cell not in of_metric:
             found.append(f"{one.label} has no {split} {metric}")
         else:
@@ -71,7 +71,7 @@ def missing(
 
 
 def unpaired(arm: pd.DataFrame, partner: pd.DataFrame) -> list[str]:
-    """Which seeds of its partner an arm lacks, for rows of which nobody knows what was asked for."""
+    """Which seeds of its partner an arm lacks, for rows without a record of what was requested."""
     lacked = partner.index.difference(arm.index)
     return [f"{_label(arm)} lacks {_seeds(lacked)} of {_label(partner)}"] if len(lacked) else []
 

@@ -20,7 +20,7 @@ def seen(comparison: Comparison) -> Look:
 
 
 def record(results: Results, comparison: Comparison) -> str | None:
-    """Writes down that a comparison was seen; gives a sentence where that cannot be, as in a read-only folder."""
+    """Record that a comparison was seen; returns a sentence if that is impossible, as in a read-only folder."""
     if not (results.directory / FILE).is_file():  # rows alone, or results that are in no folder
         return None
     try:

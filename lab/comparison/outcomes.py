@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lab.results.directions import OURS, Direction
+from lab.results.examples import CURVE
 
 # What every row has; any further column is an axis of the experiment.
 COLUMNS = (
@@ -46,7 +47,7 @@ def outcomes(
 def ends(
     rows: pd.DataFrame, metric: str, split: str, step: int | Mapping[str, int], axes: list[str] | None = None
 ) -> pd.DataFrame:
-    """One row a run: activation, axes, seed, cell, task, value, diverged, label, and first, its value at step 0.
+    """One row per run: activation, axes, seed, cell, task, value, diverged, label, and first, its value at step 0.
 
     `step` is one of all runs, or the step of each cell. The value of a diverged run is nan. Raises ValueError where a
     run has two values.
@@ -77,6 +78,15 @@ def axis_columns(rows: pd.DataFrame) -> list[str]:
         if rows.groupby(["activation", *axes], dropna=False)[column].nunique(dropna=False).max() > 1:
             axes.append(column)
     return axes
+
+
+def of_curves(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of learning curves: at a last step that was evaluated on more examples than the others, the value on the
+    same examples as theirs."""
+    last = rows["split"] == CURVE
+    at = pd.MultiIndex.from_frame(rows[["cell", "step"]])
+    larger = (rows["split"] == "validation") & at.isin(at[last])
+    return rows[~larger].assign(split=rows.loc[~larger, "split"].mask(last[~larger], "validation"))
 
 
 def run_columns(rows: pd.DataFrame) -> list[str]:

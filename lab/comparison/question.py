@@ -34,7 +34,7 @@ class Question:
 
     @property
     def sign(self) -> float:
-        """What turns a value into a loss: of which less is better."""
+        """Turns a value into a loss, of which less is better."""
         return -1.0 if self.direction == "max" else 1.0
 
 

@@ -1,4 +1,4 @@
-"""Reference predictors: the scores of predictors that are no networks, beside those of the baseline activation."""
+"""Reference predictors: the scores of predictors that are not networks, beside those of the baseline activation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def beside(results: Results, activation: str) -> pd.DataFrame:
 
 
 def best(table: pd.DataFrame, activation: str) -> list[str]:
-    """A sentence a task on the hardest of its predictors, from the table that `beside` gives."""
+    """One sentence per task on its strongest predictor, from the table that `beside` returns."""
     sentences = []
     for _, row in table.drop_duplicates("task").iterrows():
         metric = row["metric"].replace("_", " ")
@@ -62,7 +62,7 @@ def levels(results: Results, rows: pd.DataFrame, metric: str, split: str) -> dic
 
 
 def bits_per_loss(rows: pd.DataFrame, split: str) -> float:
-    """How many bits per byte one nat a token is, a constant of the split's text: 1 / ln 2 over the bytes of a token.
+    """The bits per byte of one nat per token, a constant of the split's text: 1 / ln 2 over the bytes of a token.
 
     It is nan where bits per byte were not measured.
     """

@@ -14,7 +14,7 @@ SHARE = 0.1  # of the intervals that were timed, left out at either end: the mac
 
 
 class RelativeTime(NamedTuple):
-    """The ratio of the times a token, and between which ratios the middle four fifths of the timings lie.
+    """The ratio of the times per token, and the range of the middle 80 % of the timings.
 
     The ends set the arm's fast intervals against the baseline's slow ones, and the other way round: cells are trained
     one after another, so that whatever else the machine did may have hit one of them alone. They are nan where fewer

@@ -18,7 +18,7 @@ class Speed:
     """Seconds spent on all cells together, and the rates over the seconds of training alone."""
 
     seconds: dict[str, float]
-    """By kind: compile, train, evaluate, checkpoint."""
+    """By kind: compile, train, evaluate, final_evaluation, checkpoint."""
     tokens_per_second: float
     """Over all runs together."""
     flops_per_second: float
@@ -26,7 +26,7 @@ class Speed:
 
 
 def by_cell(results: Results) -> pd.DataFrame:
-    """The speed of training of every cell, a row each in their order, with the columns cell, tokens_per_second,
+    """The training speed of every cell, one row each in their order, with the columns cell, tokens_per_second,
     flops_per_second (matrix products alone) and device_bytes (what a device needs; nan where it was not recorded).
     """
     timing = results.timing

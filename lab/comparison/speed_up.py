@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lab.comparison.comparison import Comparison, Group
+from lab.comparison.outcomes import of_curves
 from lab.comparison.targets import BUDGETS, speed_up, targets, time_to_target
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def speed_ups(results: Results, comparison: Comparison) -> pd.DataFrame:
     if comparison.direction is None:  # nobody knows which way is better
         return pd.DataFrame()
     sign = comparison.question.sign
-    measured = results.rows
+    measured = of_curves(results.rows)
     measured = measured[(measured["metric"] == comparison.metric) & (measured["split"] == comparison.split)]
     shown = {group.cell for group in (*comparison.baselines, *comparison.arms)}
     measured = measured[measured["cell"].isin(shown)]

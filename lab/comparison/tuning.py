@@ -41,7 +41,7 @@ def tuned(results: Results) -> pd.DataFrame:
 
 
 def static_axes(table: pd.DataFrame) -> list[str]:
-    """The columns of a tuning table that, with the activation, tell the arms."""
+    """The columns of a tuning table that, with the activation, identify the arms."""
     own = ("activation", *SEARCHED, "mean", "low", "high", "n", "n_diverged", "chosen", "edge")
     return [column for column in table.columns if column not in own]
 

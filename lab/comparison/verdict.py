@@ -29,6 +29,8 @@ class Pairs:
     """The numbers of pairs in which both trained at which somebody has looked, the last one now."""
     se_choice: float = 0.0
     """The standard error that the choice of the rates adds to their mean."""
+    se_seeds_and_text: float | None = None
+    """The standard error of their mean over seeds and text, where that is known."""
 
     @property
     def trained(self) -> Float[np.ndarray, " trained"]:

@@ -1,1 +1,1 @@
-"""Data sets and tokenizers, read, prepared and checked on the host, and the order of examples."""
+"""Data sets and tokenizers, which are prepared, read and checked on the host, and the order of examples."""

@@ -1,4 +1,4 @@
-"""The data sets by name, whatever their kind: what they are, and whether they are what they should be."""
+"""Data sets by name, of any kind: descriptions, checks and reference predictors."""
 
 import json
 from collections.abc import Callable
@@ -23,14 +23,14 @@ PREDICTORS: dict[str, Callable[[Dataset, str], dict[str, float]]] = {
     "labelled text": predictors.label_predictors,
 }
 METRICS = {"text": "bits_per_byte", "image": "accuracy", "tags": "token_error", "labelled text": "accuracy"}
-"""What a task measures of the same kind of data."""
+"""The metric that tasks report for each kind of data."""
 MAX_SCORED_BYTES = 2**27
-"""Bytes of arrays: the 62 MB of ELTeC are read and scored in 10 seconds of a slow core, xz taking a third of them."""
+"""Bytes of arrays; the 62 MB of ELTeC are read and scored in 10 seconds on a slow core, a third of which is xz."""
 
 
 def listed(data_dir: Path | None = None) -> list[dict[str, Any]]:
-    """A row a set of ours: `name`, `kind`, `licence`, `download` (bytes), `train`, `validation`, `test` (sizes, None
-    when they depend on the machine), their `unit`, and `prepared`: whether it lies under `data_dir`."""
+    """One row per built-in set: `name`, `kind`, `licence`, `download` (bytes), `train`, `validation`, `test` (sizes;
+    None if they depend on the machine), their `unit`, and `prepared`: whether it is in `data_dir`."""
     rows = []
     for name, entry in SETS.items():
         builder = _builder(name, data_dir)
@@ -49,7 +49,7 @@ def listed(data_dir: Path | None = None) -> list[dict[str, Any]]:
 
 
 def kind(name: str, data_dir: Path | None = None) -> str:
-    """text, image, tags or speech. Raises ValueError, naming the nearest set, when there is none of this name."""
+    """text, image, tags or speech. Raises ValueError, naming the nearest set, for an unknown name."""
     if name in SETS:
         return SETS[name].kind
     if name.startswith(OWN_FILES):
@@ -61,8 +61,8 @@ def kind(name: str, data_dir: Path | None = None) -> str:
 
 
 def load(name: str, data_dir: Path | None = None) -> Dataset:
-    """Any set, prepared first if it is not on disk; the arrays are those of its kind. Raises ValueError for an unknown
-    name, naming the nearest, and what the set's own function raises."""
+    """Load any set, preparing it first if necessary; the arrays are those of its kind. Raises ValueError for an unknown
+    name, naming the nearest, and whatever the set's loader raises."""
     loaders: dict[str, Callable[[], Dataset]] = {
         "text": lambda: corpus(name, data_dir),
         "image": lambda: images(name, data_dir),
@@ -73,9 +73,9 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
 
 
 def check(name: str, data_dir: Path | None = None) -> tuple[dict[Path, str], Dataset]:
-    """The files a set was made of that are on this machine, with their sha256, and the set: both as registered.
+    """Verify a set; returns its source files on this machine with their sha256, and the set.
 
-    Raises ValueError when a file or the set has another sha256, FileNotFoundError when the set is not prepared.
+    Raises ValueError if a file or the set has another sha256, FileNotFoundError if the set is not prepared.
     """
     kind(name, data_dir)
     if name.startswith(OWN_FILES):
@@ -85,17 +85,17 @@ def check(name: str, data_dir: Path | None = None) -> tuple[dict[Path, str], Dat
     builder = _builder(name, data_dir)
     files = prepared.checked(builder, kept.data_directory(data_dir) / "downloads")
     if not builder.data_path.exists():
-        raise FileNotFoundError(f"{name} is not prepared in {builder.data_path}: ablations data prepare {name}")
+        raise FileNotFoundError(f"{name} is not prepared in {builder.data_path}: run `ablations data prepare {name}`")
     return files, load(name, data_dir)
 
 
 def scores(dataset: Dataset, split: str = "validation", data_dir: Path | None = None) -> dict[str, float]:
-    """The reference predictors of a set on a split (`lab.data.reference_predictors`): bits per byte of a text,
-    accuracies of images, tags and labels of texts, nothing of speech. `dataset` is the set in any form: its provenance
-    names it.
+    """The reference predictors of a set on a split (`lab.data.reference_predictors`): bits per byte for text,
+    accuracy for images, tags and labels of texts, none for speech. `dataset` is the set in any form; it is identified
+    by its provenance.
 
-    They are computed once for each content, from the set as `load` gives it, but of labelled texts from the examples,
-    and kept in `<data_dir>/reference_predictors/`. Raises what `kind` and `load` raise, and ValueError for an unknown
+    They are computed once per content, from the set as returned by `load` (for labelled texts, from the examples), and
+    cached in `<data_dir>/reference_predictors/`. Raises what `kind` and `load` raise, and ValueError for an unknown
     split.
     """
     found = _kind(dataset, data_dir)
@@ -110,20 +110,20 @@ def scores(dataset: Dataset, split: str = "validation", data_dir: Path | None = 
 
 
 def reference_predictors(dataset: Dataset, split: str, data_dir: Path | None = None) -> dict[str, dict[str, Any]]:
-    """The same as what a network is measured by: predictor -> its `metric`, `split` and `value`; of tags the error.
+    """The scores in the metric of the task: predictor -> its `metric`, `split` and `value`; for tags the error.
 
-    Nothing of a set that is none of ours or TFDS's. Raises what `scores` raises, and ValueError for a set larger than
-    `MAX_SCORED_BYTES` whose predictors are not kept yet: a run would wait for them.
+    Empty for sets that are neither built in nor from TFDS. Raises what `scores` raises, and ValueError for a set larger
+    than `MAX_SCORED_BYTES` whose predictors are not cached yet, since a run would have to wait for them.
     """
     name = dataset.provenance.get("name", "")
     try:
         found = _kind(dataset, data_dir)
-    except ValueError:  # a task of the user's own, with its own data
+    except ValueError:  # a user-defined task with its own data
         return {}
     size = sum(array.nbytes for fields in dataset.arrays.values() for array in fields.values())
     if found != "labelled text" and size > MAX_SCORED_BYTES and not _kept(dataset, split, data_dir).exists():
         raise ValueError(
-            f"{name} has {size:,} bytes, more than {MAX_SCORED_BYTES:,}: ablations data check {name} makes them"
+            f"{name} has {size:,} bytes, more than {MAX_SCORED_BYTES:,}: run `ablations data check {name}` first"
         )
     return {
         predictor: {"metric": METRICS[found], "split": split, "value": 1 - score if found == "tags" else score}
@@ -132,18 +132,18 @@ def reference_predictors(dataset: Dataset, split: str, data_dir: Path | None = N
 
 
 def _kind(dataset: Dataset, data_dir: Path | None) -> str:
-    """What its task says it is, else what its name does."""
+    """The kind stated by its task, else the kind of its name."""
     return dataset.provenance.get("kind") or kind(dataset.provenance.get("name", ""), data_dir)
 
 
 def _kept(dataset: Dataset, split: str, data_dir: Path | None) -> Path:
-    """Where the reference predictors of a content are kept."""
+    """The cache file of the reference predictors of a content."""
     content = json.dumps(dataset.provenance["splits"], sort_keys=True).encode()
     return kept.data_directory(data_dir) / "reference_predictors" / f"{checksums.of_bytes(content)[:16]}-{split}.json"
 
 
 def described(name: str, data_dir: Path | None = None) -> list[str]:
-    """Lines on a set: version, licence, files, splits and reference predictors. Raises what `check` raises."""
+    """Lines that describe a set: version, licence, files, splits and reference predictors. Raises as `check` does."""
     files, dataset = check(name, data_dir)
     facts = dataset.provenance
     licence = f", licence {SETS[name].licence}" if name in SETS else ""

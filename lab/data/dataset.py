@@ -1,4 +1,4 @@
-"""What every data set becomes: arrays in three splits, and where they came from."""
+"""The common form of all data sets: arrays in three splits, with provenance."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +10,9 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The examples of a task on the host, and where they came from.
+    """The examples of a task on the host, with their provenance.
 
-    `arrays` maps split (of `SPLITS`) -> field -> array, whose meaning is the task's. `provenance` is a JSON object:
+    `arrays` maps split (of `SPLITS`) -> field -> array, whose meaning the task defines. `provenance` is a JSON object:
     name, version, sha256 and sizes.
     """
 

@@ -1,4 +1,4 @@
-"""Labelled images by name: arrays in three splits, with a checksum of what was read."""
+"""Labelled images by name: arrays in three splits, with a checksum."""
 
 import io
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ from lab.data import kept, registry
 from lab.data.dataset import SPLITS, Dataset
 from lab.files import checksums
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow, by the number of channels
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's mode by the number of channels
 
 
 def check_images(name: str) -> None:
-    """Raises ValueError, naming the nearest set, when there is none of this name."""
+    """Raises ValueError, naming the nearest set, for an unknown name."""
     if name not in registry.names("image"):
-        # Imported when needed: TensorFlow Datasets takes 1 s to import.
+        # Imported lazily: TensorFlow Datasets takes 1 s to import.
         from lab.data import stock
 
         stock.check(name, registry.names("image"), "image")
@@ -27,13 +27,14 @@ def check_images(name: str) -> None:
 def images(name: str, data_dir: Path | None = None) -> Dataset:
     """Labelled images: each split has `image`, uint8 [n, height, width, channels], and `label`, int32 [n].
 
-    `mnist` and `fashion_mnist` are prepared without TensorFlow; any other image set of TFDS goes by its name
-    (`cifar10`, `cifar100`, ...) through its own builder (`lab.data.stock`). Examples are in TFDS's order. A split
-    that is not published is cut from the end of train, and the provenance says so in `taken`: validation is the last
-    5000 of train in both sets of ours, test is as published. Decoded once, the arrays are kept beside the prepared set.
+    `mnist` and `fashion_mnist` are prepared without TensorFlow; any other image set of TFDS (`cifar10`, `cifar100`,
+    ...) through its own builder (`lab.data.stock`). Examples are in TFDS's order. A split that is not published is
+    taken from the end of train, and recorded as `taken` in the provenance: for both built-in sets, validation is the
+    last 5000 of train and test is as published. Images are decoded once, and the arrays are cached beside the prepared
+    set.
 
-    Raises ValueError for an unknown name, images of several sizes, a label out of range, and a set of another sha256;
-    FileNotFoundError when the files are neither on this machine nor to be downloaded.
+    Raises ValueError for an unknown name, images of different sizes, a label out of range, and a set with another
+    sha256; FileNotFoundError if the files are not on this machine and cannot be downloaded.
     """
     check_images(name)
     from lab.data import stock
@@ -81,7 +82,7 @@ def _decoded(builder: Any, taken: dict[str, str]) -> dict[str, np.ndarray]:
             f"{np.dtype(feature.np_dtype)} with {channels}"
         )
     n_classes = builder.info.features[label].num_classes
-    # TFDS decodes with OpenCV where it is installed, else with Pillow: here it is always Pillow.
+    # TFDS decodes with OpenCV if it is installed, else with Pillow; this code always uses Pillow.
     sources = prepared.examples(builder, taken, decoders={image: tfds.decode.SkipDecoding()})
     arrays = {}
     for split, rows in sources.items():
@@ -102,22 +103,20 @@ def _pixels(encoded: bytes, channels: int) -> np.ndarray:
 
 
 def stacked(rows: list[UInt8[np.ndarray, "_ _ _"]], where: str) -> UInt8[np.ndarray, "n height width channels"]:
-    """Images of one size as one array. Raises ValueError, naming the first that differs, when they are not."""
+    """Stack images of one size. Raises ValueError, naming the first that differs, if their sizes differ."""
     for index, row in enumerate(rows):
         if row.shape != rows[0].shape:
             raise ValueError(
-                f"{where}: images must all have one size, but number {index} has {row.shape} and the first "
+                f"{where}: all images must have the same size, but number {index} has {row.shape} and the first "
                 f"{rows[0].shape}"
             )
     return np.stack(rows)
 
 
 def in_range(labels: Iterable[int], n_classes: int, where: str) -> Int32[np.ndarray, " n"]:
-    """Labels as int32 [n]. Raises ValueError, naming the first that is not one of 0 to `n_classes` - 1."""
+    """Labels as int32 [n]. Raises ValueError, naming the first that is not within 0 to `n_classes` - 1."""
     array = np.asarray(list(labels), np.int32)
     wrong = np.flatnonzero((array < 0) | (array >= n_classes))
     if wrong.size:
-        raise ValueError(
-            f"{where}: labels must be 0 to {n_classes - 1}, but that of number {wrong[0]} is {array[wrong[0]]}"
-        )
+        raise ValueError(f"{where}: labels must be 0 to {n_classes - 1}, but label {wrong[0]} is {array[wrong[0]]}")
     return array

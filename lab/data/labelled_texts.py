@@ -1,4 +1,4 @@
-"""Labelled texts: modules of the standard library, and one's own folders of files, in three splits."""
+"""Labelled texts in three splits: modules of the standard library, and your own folders of files."""
 
 import hashlib
 import math
@@ -16,9 +16,9 @@ from lab.files.choices import nearest
 
 MODULES = "stdlib"
 FOLDER = "folder:"
-"""Before a path, it names one's own folder: `folder:reviews`."""
+"""Prefix of your own folder: `folder:reviews`."""
 HELD_OUT = 10
-"""One text of so many is for test, and one for validation."""
+"""One text in this number is for test, and one for validation."""
 FILES = ("*.txt", "*.txt.gz", "*.txt.xz")
 
 Labelled = dict[str, list[tuple[bytes, str]]]
@@ -26,25 +26,25 @@ Labelled = dict[str, list[tuple[bytes, str]]]
 
 
 def check_labelled(name: str) -> None:
-    """Raises ValueError, naming the nearest, when these are no labelled texts."""
+    """Raises ValueError, naming the nearest match, if the name is not a set of labelled texts."""
     if name == MODULES or (name.startswith(FOLDER) and name != FOLDER):
         return
     hint = nearest(name, (MODULES, f"{FOLDER}DIR"))
-    raise ValueError(f"data is '{name}': allowed are {MODULES} and {FOLDER}DIR (DIR/LABEL/*.txt){hint}")
+    raise ValueError(f"data is '{name}': allowed values are {MODULES} and {FOLDER}DIR (DIR/LABEL/*.txt){hint}")
 
 
 def labelled_texts(name: str, classes: int, data_dir: Path | None = None) -> Dataset:
     """Texts as bytes: every split has `tokens`, uint8 [n], `ends`, int64 [texts], and `label`, int32 [texts].
 
-    - `stdlib`: the so many largest modules of the running interpreter's standard library, which are its top-level
-      packages and files. Each of their files is three texts: the first eight tenths of its lines are for training, the
-      next tenth for validation, the last for test.
-    - `folder:DIR`: the UTF-8 files DIR/LABEL/*.txt, or DIR/{train,validation,test}/LABEL/*.txt, also compressed as
-      .txt.gz or .txt.xz. Validation and test are taken from train where they are not given: of each label one file of
-      `HELD_OUT`, at least one, those whose names have the lowest sha256 for test and the next for validation.
+    - `stdlib`: the `classes` largest modules (top-level packages and files) of the running interpreter's standard
+      library. Each of their files becomes three texts: the first 80 % of its lines for training, the next 10 % for
+      validation, the last 10 % for test.
+    - `folder:DIR`: the UTF-8 files DIR/LABEL/*.txt, or DIR/{train,validation,test}/LABEL/*.txt, optionally compressed
+      as .txt.gz or .txt.xz. Missing validation and test splits are taken from train: for each label one file in
+      `HELD_OUT`, at least one; those whose names have the lowest sha256 for test and the next for validation.
 
-    The provenance has the names of the `labels` in their order. Raises FileNotFoundError when there is no such folder,
-    and ValueError when it holds anything else, or a number of labels other than `classes`; what `stdlib.files` raises.
+    The provenance lists the names of the `labels` in order. Raises FileNotFoundError if there is no such folder,
+    ValueError if it contains anything else or if the number of labels is not `classes`, and what `stdlib.files` raises.
     """
     check_labelled(name)
     if name == MODULES:
@@ -91,25 +91,25 @@ def _module(path: str) -> str:
 
 
 def _parts(text: bytes) -> tuple[bytes, bytes, bytes]:
-    """The first eight tenths of the lines, the next tenth, the last."""
+    """The first 80 % of the lines, the next 10 % and the last 10 %."""
     lines = text.splitlines(keepends=True)
     first, second = len(lines) * 8 // 10, len(lines) * 9 // 10
     return b"".join(lines[:first]), b"".join(lines[first:second]), b"".join(lines[second:])
 
 
 def _folder(folder: Path) -> Labelled:
-    """The texts of a folder with labels, or with splits that have labels."""
+    """The texts of a folder of labels, or of a folder of splits with labels."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}: give one with DIR/LABEL/*.txt")
+        raise FileNotFoundError(f"there is no folder {folder}: it must have files DIR/LABEL/*.txt")
     found = [path.name for path in _folders(folder)]
     given = [name for name in found if name in SPLITS]
     if given and (others := sorted(set(found) - set(given))):
-        raise ValueError(f"{folder} has the folders {', '.join(given)} and {others[0]}: give splits, or labels")
+        raise ValueError(f"{folder} has the folders {', '.join(given)} and {others[0]}: use either splits or labels")
     if given and "train" not in given:
-        raise ValueError(f"{folder} has the folder {given[0]}, but no train")
+        raise ValueError(f"{folder} has a folder {given[0]}, but no folder train")
     files = {split: _labels(folder / split) for split in given} or {"train": _labels(folder)}
     if len(files["train"]) == 1:
-        raise ValueError(f"{folder} has one label, {min(files['train'])!r}: at least 2 are needed")
+        raise ValueError(f"{folder} has one label, {min(files['train'])!r}: it must have at least 2")
     for split, labels in files.items():
         if lacking := sorted(labels.keys() - files["train"].keys()):
             raise ValueError(f"{folder / split} has the label {lacking[0]!r}, which train lacks")
@@ -124,14 +124,14 @@ def _labels(folder: Path) -> dict[str, list[Path]]:
     """Label -> its files in order."""
     files = {path.name: sorted(found for name in FILES for found in path.glob(name)) for path in _folders(folder)}
     if not files:
-        raise ValueError(f"{folder} has no labels: give each a folder with its .txt files")
+        raise ValueError(f"{folder} has no labels: each label needs a folder with its .txt files")
     if empty := [label for label, paths in files.items() if not paths]:
         raise ValueError(f"{folder / empty[0]} has no .txt file")
     return files
 
 
 def _with_held_out(files: dict[str, dict[str, list[Path]]]) -> dict[str, dict[str, list[Path]]]:
-    """The splits, those that are not given taken from train."""
+    """All three splits; missing ones are taken from train."""
     missing = [split for split in ("test", "validation") if split not in files]
     taken: dict[str, dict[str, list[Path]]] = {split: {} for split in missing}
     train = {}
@@ -139,7 +139,7 @@ def _with_held_out(files: dict[str, dict[str, list[Path]]]) -> dict[str, dict[st
         share = math.ceil(len(paths) / HELD_OUT)
         if len(paths) <= share * len(missing):
             raise ValueError(
-                f"label {label!r} has {len(paths)} files: {len(missing) + 1} are needed, one for each of train, "
+                f"label {label!r} has {len(paths)} files: it needs {len(missing) + 1}, one for each of train, "
                 f"{' and '.join(missing)}"
             )
         order = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).hexdigest())

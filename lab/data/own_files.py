@@ -1,4 +1,4 @@
-"""One's own text files as a corpus."""
+"""Your own text files as a corpus."""
 
 import glob
 import gzip
@@ -26,21 +26,20 @@ ELSEWHERE = {
     b"%PDF-": "a PDF document",
     b"PAR1": "a Parquet table",
 }
-"""What the first bytes of a file tell of it when it is no UTF-8 text."""
+"""File types by their first bytes, for files that are not UTF-8 text."""
 
 
 def read(pattern: str) -> tuple[dict[str, list[bytes]], dict[str, Any]]:
-    """The texts of every split, of a file, of all files in a folder, or of those that a glob matches.
+    """The texts of every split, from a file, all files in a folder, or all files that match a glob.
 
-    The glob may have `**`; files are taken in the order of their paths. From 20 files on, the split is by file: of
-    every 20 the 10th is for validation and the 20th for test. Of fewer, the joined text is cut by position into 90, 5
-    and 5 parts of 100. Raises FileNotFoundError when nothing matches, ValueError when all files are empty, and what
-    `text_of` raises.
+    The glob may contain `**`; files are sorted by path. With at least 20 files the split is by file: of every 20, the
+    10th is for validation and the 20th for test. With fewer, the joined text is split by position into 90, 5 and 5 %.
+    Raises FileNotFoundError if nothing matches, ValueError if all files are empty, and what `text_of` raises.
     """
     paths = sorted(path for path in set(_matching(Path(os.path.expanduser(pattern)))) if path.is_file())
     if not paths:
         raise FileNotFoundError(
-            f"data 'text:{pattern}' matches no file; give a file, a folder or a glob of UTF-8 text files"
+            f"data 'text:{pattern}' matches no file; it must be a file, folder or glob of UTF-8 text files"
         )
     texts = [text_of(path) for path in paths]
     if not any(texts):
@@ -50,10 +49,9 @@ def read(pattern: str) -> tuple[dict[str, list[bytes]], dict[str, Any]]:
 
 
 def text_of(path: Path) -> bytes:
-    """The text of a file in UTF-8, compressed by gzip or xz or not, without a byte-order mark.
+    """The UTF-8 text of a file, optionally compressed with gzip or xz, without byte-order mark.
 
-    Raises ValueError, naming the file, when it is not UTF-8 or cannot be uncompressed, and OSError when it cannot be
-    read.
+    Raises ValueError, naming the file, if it is not UTF-8 or cannot be decompressed, and OSError if it cannot be read.
     """
     content = _uncompressed(path, path.read_bytes())
     try:
@@ -68,22 +66,22 @@ def text_of(path: Path) -> bytes:
 
 
 def _uncompressed(path: Path, content: bytes) -> bytes:
-    """Known by its first bytes, which no UTF-8 text has, and not by its name."""
+    """Decompress; the format is recognized by the first bytes, which are never UTF-8 text, not by the name."""
     try:
         if content.startswith(b"\x1f\x8b"):
             return gzip.decompress(content)
         if content.startswith(b"\xfd7zXZ\0"):
             return lzma.decompress(content)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise ValueError(f"{path} cannot be uncompressed ({error}): it is damaged or not complete") from None
+        raise ValueError(f"{path} cannot be decompressed ({error}): it is damaged or incomplete") from None
     return content
 
 
 def _is_wide(content: bytes) -> bool:
-    """Whether these are 16 or 32 bits a character: most bytes at odd, or at even, places are below 9.
+    """Whether the text has 16 or 32 bits per character: most bytes at odd, or at even, places are below 9.
 
-    They are the upper halves of characters below U+0900, which are the alphabets of Europe and the Middle East. Larger
-    ones are seldom valid as UTF-8. Text with a NUL here and there, or after each line, is none.
+    They are the upper halves of characters below U+0900, which include the alphabets of Europe and the Middle East.
+    Text with larger characters is rarely valid UTF-8. Text with a few NULs, or one after each line, does not count.
     """
     low = np.frombuffer(content, np.uint8) < 9
     even, odd = (low[start::2] for start in (0, 1))
@@ -91,8 +89,8 @@ def _is_wide(content: bytes) -> bool:
 
 
 def _matching(pattern: Path) -> Iterator[Path]:
-    """What a glob matches. As much of it as there is on disk by this very name, brackets and all, is no glob; a folder
-    stands for all that is in it."""
+    """The matches of a glob. Leading parts that exist on disk are taken literally, including brackets; a folder stands
+    for everything in it."""
     parts = pattern.parts
     there = next((n for n in range(len(parts), 0, -1) if os.path.exists(Path(*parts[:n]))), 0)
     within = ("**",) if there == len(parts) and pattern.is_dir() else parts[there:]
@@ -100,7 +98,7 @@ def _matching(pattern: Path) -> Iterator[Path]:
 
 
 def _globbed(pattern: Path) -> Iterator[Path]:
-    """What a glob matches; a folder that several symbolic links lead to, or that has one to itself, comes up once."""
+    """The matches of a glob; a folder reached by several symbolic links, or by one inside itself, is visited once."""
     parts = pattern.parts
     if "**" not in parts:
         yield from map(Path, glob.glob(str(pattern)))
@@ -112,8 +110,7 @@ def _globbed(pattern: Path) -> Iterator[Path]:
 
 
 def _folders(top: str) -> Iterator[str]:
-    """A folder and all within it that are not hidden, each by the first of its names; one that cannot be read raises
-    OSError."""
+    """A folder and its visible subfolders, each by the first of its names. Raises OSError if one cannot be read."""
     seen = set()
     for folder, inner, _ in os.walk(top, followlinks=True, onerror=_raise):
         inner[:] = sorted(name for name in inner if not name.startswith("."))

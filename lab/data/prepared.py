@@ -22,23 +22,22 @@ from lab.files import checksums
 from lab.files.locks import lock
 
 UrlInfo = tfds.core.download.checksums.UrlInfo
-"""What a builder registers of a url in `url_infos`: size in bytes, sha256, name of the file."""
+"""An entry of a builder's `url_infos`: size in bytes, sha256, file name."""
 PROBE_SECONDS = 3.0
 
 tfds.disable_progress_bar()
-# For every set that is not prepared, TFDS makes a folder in the temporary directory to hold what a bucket knows of the
-# set. The bucket is closed for good (`gcs_utils._is_gcs_disabled`), and the empty folder would stay.
+# For every set that is not prepared, TFDS creates a temporary folder for metadata from a bucket. The bucket is closed
+# permanently (`gcs_utils._is_gcs_disabled`), and the empty folder would remain.
 tfds.core.DatasetInfo.initialize_from_bucket = lambda self: None
 
 
 def prepare(builder: Callable[..., Any], data_dir: Path | None, **options: Any) -> Any:
-    """The builder of a set that is on disk: prepared now if it was not.
+    """The builder of a set, prepared first if it is not on disk.
 
-    `builder` is a `tfds.core.GeneratorBasedBuilder` that needs no TensorFlow, or another function that makes a builder
-    of `options` and `data_dir`. Downloads are looked for and kept in `<data_dir>/downloads`; what lies there is checked
-    before it is used. TFDS writes to a folder beside the set and renames it at the end, so that a set is whole or
-    absent. Raises OSError when the disk is full, ValueError when a download has not the registered sha256, and whatever
-    the builder raises.
+    `builder` is a `tfds.core.GeneratorBasedBuilder` that needs no TensorFlow, or a function that creates a builder from
+    `options` and `data_dir`. Downloads are cached in `<data_dir>/downloads` and checked before use. TFDS writes to a
+    folder beside the set and renames it at the end, so that a set is complete or absent. Raises OSError if the disk is
+    full, ValueError if a download does not have the registered sha256, and whatever the builder raises.
     """
     directory = kept.data_directory(data_dir)
     build = functools.partial(builder, data_dir=directory, **options)
@@ -48,17 +47,16 @@ def prepare(builder: Callable[..., Any], data_dir: Path | None, **options: Any) 
             return found
         alone = lock(kept.folder(directory) / f".{found.name}.lock", wait=True)
         with alone, _full_disk(directory), _one_sentence():
-            # Built again because a builder looks at the disk only here: another process may have prepared the set.
+            # Created again, because a builder checks the disk only here and another process may have prepared the set.
             build().download_and_prepare(download_dir=directory / "downloads", file_format="array_record")
         return build()
 
 
 def examples(builder: Any, splits: Mapping[str, str] | None = None, **options: Any) -> dict[str, Any]:
-    """The examples of a prepared set, name -> sequence of examples in the prepared order.
+    """The examples of a prepared set: name -> sequence of examples in the prepared order.
 
-    `splits` gives each name a split or a slice of one ("train[:100]"), None: the published splits by their own names.
-    `options` are those of TFDS's `as_data_source`. Raises ValueError when the set was prepared by other means in a
-    format that only TensorFlow reads.
+    `splits` maps names to splits or slices such as "train[:100]"; None: the published splits. `options` are passed to
+    TFDS's `as_data_source`. Raises ValueError if the set was prepared in a format that only TensorFlow reads.
     """
     asked = dict(splits) if splits else {split: split for split in builder.info.splits}
     try:
@@ -66,15 +64,15 @@ def examples(builder: Any, splits: Mapping[str, str] | None = None, **options: A
             return {name: builder.as_data_source(split, **options) for name, split in asked.items()}
     except NotImplementedError:
         raise ValueError(
-            f"{builder.data_path} was prepared in a format that only TensorFlow reads; remove it, or set "
+            f"{builder.data_path} was prepared in a format that only TensorFlow can read; remove it, or set "
             f"TFDS_DATA_DIR to another folder"
         ) from None
 
 
 def dataset(builder: Any, splits: dict[str, dict[str, np.ndarray]], registered: str, **facts: Any) -> Dataset:
-    """The arrays made of a prepared set. The provenance has name, version, their `sha256`, the `splits`, and `facts`.
+    """A data set of these arrays; its provenance has name, version, their `sha256`, the `splits`, and `facts`.
 
-    Raises ValueError when the arrays have not the registered sha256 (see `checksums.of_splits`).
+    Raises ValueError if the arrays do not have the registered sha256 (see `checksums.of_splits`).
     """
     sha256 = checksums.of_splits(splits)
     if sha256 != registered:
@@ -84,10 +82,10 @@ def dataset(builder: Any, splits: dict[str, dict[str, np.ndarray]], registered: 
 
 
 def downloaded(builder: Any, dl_manager: Any, url: str) -> Path:
-    """A file that the builder registers in `url_infos`: from the download cache if it is there, else from the network.
+    """A file registered in the builder's `url_infos`, from the download cache if present, else from the network.
 
-    Raises FileNotFoundError at once when there is neither (TFDS would retry for 205 s), and ValueError when the file's
-    sha256 is neither the registered one nor one of the builder's `ALSO` (TFDS trusts a cached file by its name).
+    Raises FileNotFoundError at once if neither has it (TFDS would retry for 205 s), and ValueError if the file's sha256
+    is neither the registered one nor in the builder's `ALSO` (TFDS trusts cached files by name).
     """
     downloads = Path(dl_manager.download_dir)
     path = cache_path(builder, url, downloads)
@@ -99,25 +97,25 @@ def downloaded(builder: Any, dl_manager: Any, url: str) -> Path:
 
 
 def manual(builder: Any, dl_manager: Any, name: str) -> bytes | None:
-    """The content of a file of the builder's `MANUAL` (name -> sha256) that was put by hand into
-    `<data_dir>/downloads/manual/<set>/`, as it is or with `.xz`; None when it is not there.
+    """The content of a file of the builder's `MANUAL` (name -> sha256) that was manually placed in
+    `<data_dir>/downloads/manual/<set>/`, uncompressed or as `.xz`; None if it is not there.
 
-    Raises ValueError when its content, uncompressed, has another sha256, or cannot be uncompressed.
+    Raises ValueError if it cannot be decompressed, or if its content has another sha256.
     """
     path = _manual_path(builder, Path(dl_manager.download_dir), name)
     return None if path is None else _manual_content(path, builder.MANUAL[name])
 
 
 def manual_or_downloaded(builder: Any, dl_manager: Any, url: str) -> bytes:
-    """The content of a registered file: one put by hand where `manual` looks, by its own name, else `downloaded`."""
+    """The content of a registered file: the manually placed one (see `manual`), else `downloaded`."""
     content = manual(builder, dl_manager, builder.url_infos[url].filename)
     return content or downloaded(builder, dl_manager, url).read_bytes()
 
 
 def checked(builder: Any, downloads: Path) -> dict[Path, str]:
-    """The files of a builder, cached or put by hand, that are on this machine, with the sha256 of their contents.
+    """The builder's files on this machine, cached or manually placed, with the sha256 of their contents.
 
-    Raises ValueError, naming the file, when one has not the registered sha256.
+    Raises ValueError, naming the file, if one does not have the registered sha256.
     """
     found = {}
     for url in builder.url_infos or {}:
@@ -133,23 +131,23 @@ def checked(builder: Any, downloads: Path) -> dict[Path, str]:
 
 
 def cache_path(builder: Any, url: str, downloads: Path) -> Path:
-    """Where TFDS caches a registered download."""
+    """The path where TFDS caches a registered download."""
     file_name = tfds.core.download.resource.get_dl_fname(url, builder.url_infos[url].checksum)
     return downloads / builder.name / file_name
 
 
 def probe(builder: Any, url: str, downloads: Path) -> None:
-    """Raises FileNotFoundError, saying where the file may be put by hand, when the url does not answer."""
+    """Raises FileNotFoundError, saying where to place the file manually, if the URL does not respond."""
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS).close()
     except OSError as error:
         if isinstance(error, urllib.error.HTTPError) and error.code not in (404, 410):
-            return  # the host is there, and may refuse no more than the question
+            return  # the host responds, and may refuse only this request
         name = builder.url_infos[url].filename
         by_hand = downloads / "manual" / builder.name / name
         place = by_hand if name in getattr(builder, "MANUAL", {}) else cache_path(builder, url, downloads)
         raise FileNotFoundError(
-            f"{builder.name} is not in the download cache and its host does not answer ({error}): save {url} as "
+            f"{builder.name} is not in the download cache and its host does not respond ({error}): save {url} as "
             f"{place}, or set TFDS_DATA_DIR to a folder whose downloads/ holds it"
         ) from error
 
@@ -169,7 +167,7 @@ def _manual_content(path: Path, sha256: str) -> bytes:
         try:
             content = lzma.decompress(content)
         except lzma.LZMAError as error:
-            raise ValueError(f"{path} cannot be uncompressed ({error}); remove the file") from None
+            raise ValueError(f"{path} cannot be decompressed ({error}); remove the file") from None
     found = checksums.of_bytes(content)
     if found != sha256:
         raise ValueError(f"the content of {path} has sha256 {found}, but {sha256} is registered; remove the file")
@@ -178,7 +176,7 @@ def _manual_content(path: Path, sha256: str) -> bytes:
 
 @contextlib.contextmanager
 def _full_disk(path: Path) -> Iterator[None]:
-    """A full disk is an OSError that names the path: ArrayRecord's is a RuntimeError, and NumPy's names nothing."""
+    """Raise OSError, naming the path, if the disk is full: ArrayRecord raises RuntimeError, NumPy names no path."""
     sentence = os.strerror(errno.ENOSPC)
     try:
         yield
@@ -190,7 +188,7 @@ def _full_disk(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_sentence() -> Iterator[None]:
-    """TFDS says in four lines that a download has another sha256; it does not use it."""
+    """Shorten TFDS's four-line error about a download with another sha256."""
     try:
         yield
     except tfds.core.download.download_manager.NonMatchingChecksumError as error:
@@ -199,7 +197,7 @@ def _one_sentence() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """TFDS prints when it prepares, and warns through absl about every configuration it does not know by name."""
+    """Silence TFDS, which prints during preparation and warns through absl about unknown configurations."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)

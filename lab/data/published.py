@@ -1,4 +1,4 @@
-"""A published text as a set of TFDS: one example a split, whose sha256 is known beforehand."""
+"""A published text as a set of TFDS: one example per split, with a known sha256."""
 
 from abc import abstractmethod
 from pathlib import Path
@@ -12,14 +12,14 @@ from lab.files import checksums
 
 
 class PublishedText(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """What such sets have in common; they differ in `texts`, which gets the text of every split."""
+    """Base class of such sets; they differ in `texts`, which returns the text of every split."""
 
     SHA256: ClassVar[dict[str, str]]
     """Split -> sha256 of its text."""
 
     @abstractmethod
     def texts(self, dl_manager: Any) -> dict[str, bytes]:
-        """Split -> text, of checked files."""
+        """Split -> text, from checked files."""
 
     def _info(self) -> Any:
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({"text": tfds.features.Text()}))
@@ -32,10 +32,10 @@ class PublishedText(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
 
     @classmethod
     def documents(cls, data_dir: Path | None) -> tuple[dict[str, list[bytes]], dict[str, Any]]:
-        """The text of every split, prepared first if it is not on disk, and the version.
+        """The text of every split, prepared first if necessary, and the version.
 
-        Raises FileNotFoundError when the text is neither on this machine nor to be downloaded, and ValueError when a
-        file it is made of, or the prepared set, has not the registered sha256.
+        Raises FileNotFoundError if the text is not on this machine and cannot be downloaded, and ValueError if a
+        source file or the prepared set does not have the registered sha256.
         """
         builder = prepared.prepare(cls, data_dir)
         sources = prepared.examples(builder)

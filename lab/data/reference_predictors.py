@@ -1,4 +1,4 @@
-"""Reference predictors: what is predicted without a network, of texts, images, tags and labels of texts."""
+"""Reference predictors, which are not networks, for text, images, tags and labels of texts."""
 
 import gzip
 import lzma
@@ -8,8 +8,8 @@ import numpy as np
 from lab.data.dataset import SPLITS, Dataset
 from lab.files.choices import check_choice
 
-RIDGE = 1.0  # on pixels from 0 to 1
-MOST_FEATURES = 4096  # 32 x 32 x 3 is 3072; the normal equations of more take gigabytes
+RIDGE = 1.0  # for pixels from 0 to 1
+MOST_FEATURES = 4096  # 32 x 32 x 3 is 3072; the normal equations of more need gigabytes
 
 Scores = dict[str, float]
 
@@ -17,23 +17,22 @@ Scores = dict[str, float]
 def text_predictors(dataset: Dataset, split: str = "validation") -> Scores:
     """Bits per byte of a corpus (`tokens`, uint8 [n]) on a split.
 
-    - `unigram`: bytes counted on train, one added to each of the 256 counts.
-    - `bigram`: pairs counted on train, the unigram's probability added to each count: p(b | a) = (n(a, b) + p(b)) /
-      (n(a) + 1).
-    - `gzip`, `xz`: the split compressed alone at level 9, nothing being learned from train.
+    - `unigram`: byte counts of train, with add-one smoothing over the 256 bytes.
+    - `bigram`: pair counts of train, smoothed with the unigram: p(b | a) = (n(a, b) + p(b)) / (n(a) + 1).
+    - `gzip`, `xz`: the split alone, compressed at level 9, without using train.
 
     Raises ValueError for an unknown split, or one with fewer than two bytes.
     """
     train, held_out = (dataset.arrays[name]["tokens"] for name in ("train", check_split(split)))
     if min(train.size, held_out.size) < 2:
         raise ValueError(
-            f"reference predictors need 2 bytes of train and {split} each, not {train.size} and {held_out.size}"
+            f"reference predictors need at least 2 bytes of train and {split}, not {train.size} and {held_out.size}"
         )
     counts, pairs = _counts(train)
     unigram = (counts + 1) / (train.size + 256)
     bigram = (pairs + unigram) / (pairs.sum(axis=1, keepdims=True) + 1)
     tested, tested_pairs = _counts(held_out)
-    first = np.log2(unigram[held_out[0]])  # has no byte before it
+    first = np.log2(unigram[held_out[0]])  # has no preceding byte
     content = held_out.tobytes()
     return {
         "unigram": float(-(tested * np.log2(unigram)).sum() / held_out.size),
@@ -44,11 +43,11 @@ def text_predictors(dataset: Dataset, split: str = "validation") -> Scores:
 
 
 def image_predictors(dataset: Dataset, split: str = "validation") -> Scores:
-    """The accuracy, 0 to 1, of linear classifiers of labelled images, learned on train, on a split.
+    """The accuracy, 0 to 1, of linear image classifiers fitted on train, evaluated on a split.
 
     - `nearest_mean`: the class whose mean image on train is nearest.
     - `ridge`: least squares from pixels (0 to 1) and a constant to one-hot labels, with penalty `RIDGE` on all weights
-      but the constant's (Hastie et al. 2009, section 3.4.1); left out for more than `MOST_FEATURES` values an image.
+      but the constant's (Hastie et al. 2009, section 3.4.1); omitted above `MOST_FEATURES` values per image.
 
     Raises ValueError for an unknown split.
     """
@@ -70,10 +69,10 @@ def image_predictors(dataset: Dataset, split: str = "validation") -> Scores:
 
 
 def tag_predictors(dataset: Dataset, split: str = "validation") -> Scores:
-    """The accuracy, 0 to 1, of tags (`word`, `tag`, int32 [n]) counted on train, on a split.
+    """The accuracy, 0 to 1, of taggers (`word`, `tag`, int32 [n]) counted on train, evaluated on a split.
 
-    - `most_frequent`: the most frequent tag of all.
-    - `most_frequent_of_word`: that of the word on train, and for an unknown word the most frequent of all.
+    - `most_frequent`: the overall most frequent tag.
+    - `most_frequent_of_word`: the most frequent tag of the word on train; for unknown words, the overall one.
 
     Raises ValueError for an unknown split.
     """
@@ -90,18 +89,18 @@ def tag_predictors(dataset: Dataset, split: str = "validation") -> Scores:
 
 
 def label_predictors(dataset: Dataset, split: str = "validation") -> Scores:
-    """The accuracy, 0 to 1, of labels of texts (`tokens` and `mask` [n, context], `label` [n]) on a split.
+    """The accuracy, 0 to 1, of text classifiers (`tokens` and `mask` [n, context], `label` [n]) on a split.
 
     - `most_frequent`: the most frequent label of train.
     - `naive_bayes`: the multinomial classifier (McCallum and Nigam 1998, "A comparison of event models for naive Bayes
-      text classification"): the tokens of every label counted on train, one added to each count.
+      text classification"): token counts per label on train, with add-one smoothing.
 
     Raises ValueError for an unknown split.
     """
     train, held_out = dataset.arrays["train"], dataset.arrays[check_split(split)]
     frequencies, vocabulary = np.bincount(train["label"]), dataset.provenance["vocabulary"]
     evidence = []
-    with np.errstate(divide="ignore"):  # a label that train lacks has the evidence -inf
+    with np.errstate(divide="ignore"):  # a label missing in train has log probability -inf
         priors = np.log(frequencies / frequencies.sum())
     for label, prior in enumerate(priors):
         own = train["label"] == label
@@ -115,14 +114,13 @@ def label_predictors(dataset: Dataset, split: str = "validation") -> Scores:
 
 
 def check_split(split: str) -> str:
-    """The split's name. Raises ValueError, naming the nearest, when there is none of this name."""
+    """Return the split's name. Raises ValueError, naming the nearest, for an unknown one."""
     check_choice("split", split, SPLITS)
     return split
 
 
 def _counts(tokens: np.ndarray, block: int = 2**24) -> tuple[np.ndarray, np.ndarray]:
-    """How often every byte is there, [256], and every byte after every other, [256, 256]: in blocks, since NumPy counts
-    in 64-bit integers."""
+    """Counts of bytes, [256], and of pairs of bytes, [256, 256]; in blocks, since NumPy counts in 64-bit integers."""
     pairs = np.zeros(2**16, np.int64)
     for start in range(0, tokens.size - 1, block):
         part = tokens[start : start + block + 1].astype(np.int32)

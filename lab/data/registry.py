@@ -1,4 +1,4 @@
-"""The sets of ours by name: a new one needs its file in `lab.data.sets` and its line here."""
+"""The built-in sets by name: a new one needs a file in `lab.data.sets` and a line here."""
 
 import importlib
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Entry:
-    """A set of ours: kind (text, image, tags, speech), licence, builder (`module.Class` in `lab.data.sets`) and
-    the sizes of train, validation and test (bytes of text, else examples; none when they depend on the machine)."""
+    """A built-in set: kind (text, image, tags, speech), licence, builder (`module.Class` in `lab.data.sets`) and the
+    sizes of train, validation and test (bytes of text, else examples; empty if they depend on the machine)."""
 
     kind: str
     licence: str
@@ -26,8 +26,8 @@ SETS = {
     "tweet_pos": Entry("tags", "CC BY 3.0", "tweet_pos.TweetPos", (14_619, 4823, 7152)),
     "wikitext2": Entry("text", "CC BY-SA 3.0", "wikitext2.WikiText2", (10_797_148, 1_121_681, 1_256_449)),
 }
-"""A text is a `lab.data.published.PublishedText`, or another builder with its method `documents`; the arrays of images
-are compared to the builder's `ARRAYS_SHA256`."""
+"""The builder of a text is a `lab.data.published.PublishedText`, or another one with a method `documents`; image arrays
+are compared with the builder's `ARRAYS_SHA256`."""
 
 
 def names(kind: str) -> tuple[str, ...]:
@@ -36,6 +36,6 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def builder(name: str) -> Any:
-    """The builder class of a set; importing TensorFlow Datasets, it takes a second."""
+    """The builder class of a set; takes a second, as it imports TensorFlow Datasets."""
     module, attribute = SETS[name].builder.split(".")
     return getattr(importlib.import_module(f"lab.data.sets.{module}"), attribute)

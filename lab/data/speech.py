@@ -1,4 +1,4 @@
-"""Spoken digits: waveforms with their digit and speaker."""
+"""Spoken digits: waveforms with digit and speaker."""
 
 from pathlib import Path
 
@@ -7,24 +7,24 @@ import numpy as np
 from lab.data.dataset import SPLITS, Dataset
 
 RATE = 8000
-"""Samples a second."""
+"""Samples per second."""
 SHA256 = "0113b50ecbb1745c3e4269dead077ec7b0d8adcc11ec9b7b07c202ea046d91f2"
 """`checksums.of_splits` of the arrays."""
 
 
 def spoken_digits(data_dir: Path | None = None) -> Dataset:
-    """2000, 250 and 250 recordings of ten digits by five speakers, all of whom are in every split. Each split has
+    """2000, 250 and 250 recordings of ten digits by five speakers, who all occur in every split. Each split has
 
-    - `audio`: int16 [n, 18262], mono at `RATE`, followed by zeros up to the longest recording of all;
+    - `audio`: int16 [n, 18262], mono at `RATE`, zero-padded to the longest recording;
     - `length`: int32 [n], the number of samples;
-    - `label`: int32 [n], the digit; `speaker`: int32 [n], the place in `spoken_digit.SPEAKERS`.
+    - `label`: int32 [n], the digit; `speaker`: int32 [n], the index in `spoken_digit.SPEAKERS`.
 
-    The splits go by the number of the recording (`spoken_digit.split_of`). The provenance has `archive_sha256`: that
-    of the archive which TFDS registers, or of the one with nothing but the recordings. Raises FileNotFoundError when
-    there is neither on this machine and none to be downloaded, and ValueError when the archive or the prepared set has
+    The split depends on the number of the recording (`spoken_digit.split_of`). The provenance has `archive_sha256`,
+    that of the archive registered by TFDS or of the one with only the recordings. Raises FileNotFoundError if neither
+    is on this machine and the archive cannot be downloaded, and ValueError if the archive or the prepared set has
     another sha256.
     """
-    # Imported when needed: TensorFlow Datasets takes 1 s to import.
+    # Imported lazily: TensorFlow Datasets takes 1 s to import.
     from lab.data import prepared
     from lab.data.sets import spoken_digit
 

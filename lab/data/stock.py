@@ -1,4 +1,4 @@
-"""Any text or image set of TFDS by its name, prepared by its own builder: only that needs TensorFlow."""
+"""Any text or image set of TFDS by name, prepared by its TFDS builder; only the preparation needs TensorFlow."""
 
 import functools
 import importlib.util
@@ -14,34 +14,34 @@ from lab.data.dataset import SPLITS
 from lab.files.choices import nearest
 
 PREFIX = "tfds:"
-"""Before a name, it asks for TFDS's own builder where there is one of ours too: `tfds:mnist`."""
-HELD_OUT = 5000  # examples, as is usual for MNIST and CIFAR-10
-MAX_TEXT_BYTES = 2**30  # bytes of text taken from a split: arrays of a corpus lie in memory
+"""Prefix that selects the TFDS builder for a set that is also built in: `tfds:mnist`."""
+HELD_OUT = 5000  # examples, as is common for MNIST and CIFAR-10
+MAX_TEXT_BYTES = 2**30  # bytes of text taken from a split, since corpora are held in memory
 
 
 def check(name: str, ours: Sequence[str], kind: str) -> None:
-    """Raises ValueError, naming the nearest, when `name` is no set that TFDS can find.
+    """Raises ValueError, naming the nearest, if TFDS cannot find a set called `name`.
 
-    `ours` are the sets that need no builder of TFDS, `kind` is what is looked for, text or image. Without TensorFlow,
-    TFDS knows only a part of its names: others count when they are prepared.
+    `ours` are the built-in sets, `kind` is text or image. Without TensorFlow, TFDS knows only some of its names; others
+    count if they are prepared.
     """
     base = _base(name)
     registered = tfds.list_builders(with_community_datasets=False)
     if base and (base in registered or any((kept.data_directory(None) / base).rglob("dataset_info.json"))):
         return
-    more = "" if has_tensorflow() else " (most of which it knows only where TensorFlow is installed)"
+    more = "" if has_tensorflow() else " (most of which need TensorFlow to be found)"
     allowed = f"{', '.join(ours)} and other {kind} sets of TFDS{more}"
-    raise ValueError(f"data is '{name}': allowed are {allowed}{nearest(base, [*ours, *registered])}")
+    raise ValueError(f"data is '{name}': allowed values are {allowed}{nearest(base, [*ours, *registered])}")
 
 
 def has_tensorflow() -> bool:
-    """Whether stock sets can be prepared here; it is not imported."""
+    """Whether TensorFlow is installed; it is not imported."""
     return importlib.util.find_spec("tensorflow") is not None
 
 
 def find(name: str, data_dir: Path | None) -> Any:
-    """The builder of a set; its `data_path` exists when the set is prepared. Raises ValueError when TFDS has the set,
-    but not in the configuration or version asked for."""
+    """The builder of a set; its `data_path` exists if the set is prepared. Raises ValueError if TFDS has the set, but
+    not the requested configuration or version."""
     try:
         return tfds.builder(name.removeprefix(PREFIX), data_dir=kept.data_directory(data_dir))
     except (AssertionError, ValueError):
@@ -54,11 +54,11 @@ def find(name: str, data_dir: Path | None) -> Any:
 
 
 def prepare(name: str, data_dir: Path | None) -> Any:
-    """The builder of a set that is on disk: prepared now, if TensorFlow is there.
+    """The builder of a set, prepared first if it is not on disk, which needs TensorFlow.
 
-    Cached downloads are checked first, which TFDS does not do. Raises ValueError without TensorFlow or another library
-    that the builder needs, or when a cached file has not the registered sha256, and FileNotFoundError when the files
-    are not to be had.
+    Cached downloads are checked first, which TFDS does not do. Raises ValueError if TensorFlow or another library that
+    the builder needs is missing, or if a cached file does not have the registered sha256, and FileNotFoundError if the
+    files cannot be obtained.
     """
     directory = kept.data_directory(data_dir)
     found = find(name, directory)
@@ -83,7 +83,7 @@ def _check_downloads(builder: Any, downloads: Path) -> None:
 
 
 def kind(name: str, data_dir: Path | None) -> str:
-    """`image` when a set has labelled images, else `text` when it has text. Raises ValueError when it has neither."""
+    """`image` if a set has labelled images, else `text` if it has text. Raises ValueError if it has neither."""
     features = find(name, data_dir).info.features
     kinds = [type(feature) for feature in features.values()]
     if {tfds.features.Image, tfds.features.ClassLabel} <= set(kinds):
@@ -94,16 +94,16 @@ def kind(name: str, data_dir: Path | None) -> str:
 
 
 def _base(name: str) -> str:
-    """The set's name without configuration and version: `wiki40b` of `wiki40b/en:1.3.0`."""
+    """The set's name without configuration and version: `wiki40b` for `wiki40b/en:1.3.0`."""
     return re.split("[/:]", name.removeprefix(PREFIX))[0]
 
 
 def taken(builder: Any) -> dict[str, str]:
-    """Where each of the three splits comes from, as slices in TFDS's notation.
+    """The source of each of the three splits, as slices in TFDS's notation.
 
-    A validation or test split that is not published is cut from the end of train, test last: `HELD_OUT` examples, or a
-    tenth of train if that is less. Raises ValueError when there is no train split, or one of fewer than 10 examples to
-    be cut.
+    A validation or test split that is not published is taken from the end of train, test last: `HELD_OUT` examples, or
+    10 % of train if that is less. Raises ValueError if there is no train split, or if one with fewer than 10 examples
+    would have to be cut.
     """
     sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
     if "train" not in sizes:
@@ -116,19 +116,19 @@ def taken(builder: Any) -> dict[str, str]:
             stop -= held_out
             slices["train"] = f"train[:{stop}]"
     if held_out == 0 and slices["train"] != "train":
-        raise ValueError(f"data {builder.name!r} has {stop} training examples, too few to cut other splits from")
+        raise ValueError(f"data {builder.name!r} has {stop} training examples, too few to take other splits from")
     return slices
 
 
 def texts(name: str, data_dir: Path | None) -> tuple[dict[str, list[bytes]], dict[str, Any]]:
-    """The documents of every split, joined by line feeds, and version and origin of the splits.
+    """The documents of every split, and the version and origin of the splits.
 
-    A document is the feature `text`, or all texts of an example, a line each, in the order of their names. Of longer
-    splits, the documents that fit into the first 2^30 bytes are taken. Raises ValueError when the set has no text, and
-    what `prepare` raises.
+    A document is the feature `text`, or all texts of an example, one per line, in the order of their names. Longer
+    splits are truncated to the documents that fit into 2^30 bytes. Raises ValueError if the set has no text, and what
+    `prepare` raises.
     """
     builder = prepare(name, data_dir)
-    features = sorted(builder.info.features.items())  # their own order differs between processes
+    features = sorted(builder.info.features.items())  # the original order differs between processes
     fields = [key for key, feature in features if isinstance(feature, tfds.features.Text)]
     if not fields:
         raise ValueError(f"data {name!r} has no text, only {', '.join(sorted(builder.info.features))}")
@@ -143,7 +143,7 @@ def texts(name: str, data_dir: Path | None) -> tuple[dict[str, list[bytes]], dic
 
 
 def _first(documents: Iterable[bytes]) -> Iterator[bytes]:
-    """The documents from the first on that fit into `MAX_TEXT_BYTES` bytes."""
+    """The first documents, as long as they fit into `MAX_TEXT_BYTES` bytes."""
     size = 0
     for document in documents:
         size += len(document) + 1
@@ -155,7 +155,7 @@ def _first(documents: Iterable[bytes]) -> Iterator[bytes]:
 def image_and_label(builder: Any) -> tuple[str, str]:
     """The names of the features: `image` and `label`, or else the only image and the only class label.
 
-    Raises ValueError when there are none, or several of other names.
+    Raises ValueError if there are none, or several with other names.
     """
     classes = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
     names = []
@@ -163,8 +163,8 @@ def image_and_label(builder: Any) -> tuple[str, str]:
         found = [key for key, feature in builder.info.features.items() if isinstance(feature, feature_class)]
         if wanted not in found and len(found) != 1:
             raise ValueError(
-                f"data {builder.name!r} must have one {wanted} an example to be a set of labelled images; its features "
-                f"are {', '.join(sorted(builder.info.features))}"
+                f"data {builder.name!r} must have one {wanted} per example to be a set of labelled images; its "
+                f"features are {', '.join(sorted(builder.info.features))}"
             )
         names.append(wanted if wanted in found else found[0])
     return names[0], names[1]

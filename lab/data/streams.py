@@ -1,4 +1,4 @@
-"""Token files: an array on disk that is written piece by piece, once, and memory-mapped ever after."""
+"""Token files: arrays on disk that are written once, piece by piece, and then memory-mapped."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,9 +12,9 @@ from lab.files import atomic
 
 
 def write(path: Path, pieces: Iterable[Integer[np.ndarray, " _"]], dtype: np.dtype) -> dict[str, int | str]:
-    """Writes the pieces one after another as one .npy file of a type; gives their number (`tokens`) and sha256.
+    """Write the pieces to one .npy file of this type; returns their number (`tokens`) and sha256.
 
-    Only one piece is in memory at a time, and the file appears when it is whole. Raises OSError when the disk is full.
+    Only one piece is in memory at a time, and the file appears once it is complete. Raises OSError if the disk is full.
     """
     digest, size = hashlib.sha256(), 0
     with atomic.writing(path) as file:
@@ -30,7 +30,7 @@ def write(path: Path, pieces: Iterable[Integer[np.ndarray, " _"]], dtype: np.dty
 
 
 def read(path: Path) -> Integer[np.ndarray, " n"]:
-    """The array of a file, memory-mapped. Raises ValueError, naming the file, when it is damaged."""
+    """The array of a file, memory-mapped. Raises ValueError, naming the file, if it is damaged."""
     try:
         return np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
@@ -38,5 +38,5 @@ def read(path: Path) -> Integer[np.ndarray, " n"]:
 
 
 def _write_header(file, dtype: np.dtype, size: int) -> None:
-    """The header of a vector; NumPy leaves room in it for a size that is known only at the end."""
+    """Write the header of a vector; NumPy leaves room in it for a size that is known only at the end."""
     npy.write_array_header_1_0(file, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (size,)})

@@ -1,4 +1,4 @@
-"""A `tokenizer.json` of the `tokenizers` library: read, and refused in one sentence where it cannot encode a text."""
+"""Reads a `tokenizer.json` of the `tokenizers` library, with a one-sentence error if it cannot encode every text."""
 
 import json
 import os
@@ -10,17 +10,16 @@ from typing import Any
 from tokenizers import Tokenizer, models
 
 PROBE = "a A 0 .,_\n\t\u00e9\u044f\u4e2d\U0001f600\ufffd"
-"""What every tokenizer must encode: Latin and other letters, a digit, punctuation, white space, an emoji."""
+"""Text that every tokenizer must encode: Latin and other letters, a digit, punctuation, white space, an emoji."""
 LARGEST = 2**31
 """Tokens are stored as 32-bit integers."""
 
 
 def read(path: str) -> Tokenizer:
-    """The tokenizer of a file, without truncation, padding and dropout; a text that spells a special token stays text.
+    """The tokenizer of a file, without truncation, padding and dropout; the text of a special token stays text.
 
-    Raises FileNotFoundError when the file cannot be read, and ValueError when the library cannot build a tokenizer of
-    it or that tokenizer cannot encode every text: an empty vocabulary, a merge of tokens that it lacks, no token for
-    what is unknown.
+    Raises FileNotFoundError if the file cannot be read, and ValueError if the library cannot build a tokenizer from it
+    or if that tokenizer cannot encode every text: an empty vocabulary, a merge of missing tokens, no unknown token.
     """
     try:
         return _parsed(path, Path(os.path.expanduser(path)).read_bytes())
@@ -29,7 +28,7 @@ def read(path: str) -> Tokenizer:
 
 
 def as_text(tokenizer: Tokenizer) -> Tokenizer:
-    """Lets a text that spells a special token stay text: the boundaries are where documents end and nowhere else."""
+    """Treat the text of a special token as text, so that boundaries occur only at the ends of documents."""
     tokenizer.encode_special_tokens = True
     return tokenizer
 
@@ -37,7 +36,7 @@ def as_text(tokenizer: Tokenizer) -> Tokenizer:
 @lru_cache(maxsize=4)
 def _parsed(path: str, content: bytes) -> Tokenizer:
     try:
-        # Before the library sees them: what is wrong in these ways makes it panic, with a trace on standard error.
+        # Checked before the library, which panics on such errors with a trace on standard error.
         if problem := next(_problems(json.loads(content)), None):
             raise ValueError(problem)
         tokenizer = _built(content)
@@ -55,21 +54,21 @@ def _built(content: bytes) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     if isinstance(tokenizer.model, models.BPE):
-        tokenizer.model.dropout = None  # a text is encoded once, and always as the same tokens
+        tokenizer.model.dropout = None  # a text is encoded once, always as the same tokens
     return as_text(tokenizer)
 
 
 def _try(tokenizer: Tokenizer) -> None:
-    """Encodes a text. Raises ValueError when a token is outside the vocabulary, and whatever the library raises."""
+    """Encode a text. Raises ValueError if a token is outside the vocabulary, and whatever the library raises."""
     largest = max(tokenizer.get_vocab().values())
     if largest >= LARGEST:
-        raise ValueError(f"its largest token is {largest}: below {LARGEST} is allowed")
+        raise ValueError(f"its largest token is {largest}: it must be below {LARGEST}")
     if (found := max(tokenizer.encode(PROBE).ids, default=0)) > largest:
         raise ValueError(f"it encodes a text with token {found}, but the largest of its vocabulary is {largest}")
 
 
 def _problems(definition: Any) -> Iterator[str]:
-    """What is wrong with the content of a file; what has another form is left to the library to refuse."""
+    """Problems of the content of a file; malformed content is left to the library."""
     model = definition.get("model") if isinstance(definition, dict) else None
     if not isinstance(model, dict):
         yield 'it has no object "model"'
@@ -84,8 +83,8 @@ def _problems(definition: Any) -> Iterator[str]:
 
 
 def _unknown(model: dict[str, Any], vocabulary: dict[str, Any]) -> Iterator[str]:
-    """Models of whole words have nothing else for what is not in their vocabulary; that of byte pairs may do without.
-    Files of old versions do not name the model's type."""
+    """Word-level models need an unknown token; byte-pair models may do without. Files of old versions do not name the
+    model's type."""
     words = model.get("type") in ("WordLevel", "WordPiece") or ("type" not in model and "merges" not in model)
     unknown = model.get("unk_token")
     if words and unknown not in vocabulary:
@@ -108,7 +107,7 @@ def _merges(model: dict[str, Any], vocabulary: dict[str, Any]) -> Iterator[str]:
 
 
 def _template(processor: Any) -> Iterator[str]:
-    """The special tokens that a template puts around a text are described in it."""
+    """A template must define the special tokens that it adds to a text."""
     if not isinstance(processor, dict):
         return
     for inner in processor.get("processors") or ():

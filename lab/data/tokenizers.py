@@ -1,4 +1,4 @@
-"""Tokenizers: a corpus of bytes as a corpus of tokens, and the bytes that each token stands for."""
+"""Tokenizers: turns a corpus of bytes into tokens, and counts the bytes that each token stands for."""
 
 import json
 import re
@@ -22,33 +22,33 @@ from lab.files.choices import nearest
 
 NAMES = ("bytes", "characters", "bpe")
 TRAINED = {"characters": 3, "bpe": 257}
-"""And their smallest vocabulary: the unknown one, the boundary and a character; the boundary and the 256 bytes."""
+"""Their smallest vocabulary: unknown token, boundary and one character; boundary and the 256 bytes."""
 BOUNDARY = "<|endoftext|>"
 BOUNDARIES = (BOUNDARY, "<|end_of_text|>", "<|begin_of_text|>", "</s>", "<s>", "<eos>", "<bos>", "[SEP]", "[CLS]")
-"""What tokenizer files call the token between two documents; the first that a file has is taken."""
+"""Names of the token between two documents in tokenizer files; the first that a file has is used."""
 UNKNOWN = "<unk>"
 PIECE = 2**18
-"""Bytes that are encoded at once by one core, and up to twice as many where no line ends."""
+"""Bytes that one core encodes at once, up to twice as many if there is no line break."""
 WORD = 1000
-"""Characters of a word that byte pairs are learned from at once: 3 MB of DNA in one line train in 3 seconds."""
+"""Characters of a word from which byte pairs are learned at once: 3 MB of DNA in one line train in 3 seconds."""
 LONG = re.compile("|".join(rf"{kind}{{{WORD}}}" for kind in (r"[^\W\d_]", r"\d", r"(?:[^\w\s]|_)", r"\s")))
-"""Letters, digits, punctuation or white space: a word is a run of one of them."""
+"""A word is a run of letters, digits, punctuation or white space."""
 LONG_WAIT = 2**24
-"""Bytes from which on progress is shown on a terminal: some seconds of a core."""
+"""Bytes above which progress is shown on a terminal: a few seconds on one core."""
 PIECES = 16
-"""Pieces in memory; an encoded byte takes up to 100 bytes there."""
+"""Pieces in memory; an encoded byte takes up to 100 bytes."""
 
 
 def check_tokenizer(name: str, vocabulary: int, boundaries: bool) -> None:
-    """Raises ValueError or FileNotFoundError when there is no such tokenizer, or it has no boundary when one is needed.
+    """Raises ValueError or FileNotFoundError if there is no such tokenizer, or if it lacks a required boundary.
 
-    `name` is one of NAMES or the path of a `tokenizer.json`; see `tokenized` for the rest.
+    `name` is one of NAMES or the path of a `tokenizer.json`; see `tokenized` for the other arguments.
     """
     if name not in NAMES and not name.endswith(".json"):
         known = f"{', '.join(NAMES)} and the path of a tokenizer.json"
-        raise ValueError(f"tokenizer is '{name}': allowed are {known}{nearest(name, NAMES)}")
+        raise ValueError(f"tokenizer is '{name}': allowed values are {known}{nearest(name, NAMES)}")
     if name not in TRAINED and vocabulary:
-        raise ValueError(f"vocabulary is {vocabulary}, but tokenizer {name!r} has its own: leave it 0")
+        raise ValueError(f"vocabulary is {vocabulary}, but tokenizer {name!r} has its own: leave it at 0")
     if vocabulary < TRAINED.get(name, 0):
         raise ValueError(f"vocabulary is {vocabulary}: tokenizer {name!r} needs at least {TRAINED[name]} tokens")
     if name.endswith(".json") and _boundary(tokenizer_file.read(name)) is None and boundaries:
@@ -56,26 +56,26 @@ def check_tokenizer(name: str, vocabulary: int, boundaries: bool) -> None:
 
 
 def vocabulary_size(name: str, vocabulary: int, boundaries: bool) -> int:
-    """The number of values of a token, known before anything is read but the `tokenizer.json`."""
+    """The vocabulary size, which needs no file but the `tokenizer.json`."""
     if name == "bytes":
         return 256 + boundaries
     return vocabulary or max(tokenizer_file.read(name).get_vocab().values()) + 1
 
 
 def token_type(vocabulary: int) -> np.dtype:
-    """The smallest type that so many tokens fit in."""
+    """The smallest integer type for a vocabulary of this size."""
     return np.dtype(np.uint8 if vocabulary <= 2**8 else np.uint16 if vocabulary <= 2**16 else np.int32)
 
 
 def boundary_token(name: str) -> int | None:
-    """The token that stands between two documents; None where a `tokenizer.json` has none."""
+    """The token between two documents; None if a `tokenizer.json` has none."""
     if name == "bytes":
         return 256
     return {"characters": 1, "bpe": 0}[name] if name in TRAINED else _boundary(tokenizer_file.read(name))
 
 
 def special_token(name: str, *spellings: str) -> int | None:
-    """The token that a `tokenizer.json` has under the first of these spellings; None for any other tokenizer."""
+    """The token of a `tokenizer.json` for the first of these spellings that it has; None for any other tokenizer."""
     if name == "bytes" or name in TRAINED:
         return None
     found = (tokenizer_file.read(name).token_to_id(spelling) for spelling in spellings)
@@ -83,50 +83,53 @@ def special_token(name: str, *spellings: str) -> int | None:
 
 
 def added_tokens(name: str) -> tuple[list[int], list[int]]:
-    """The tokens that a `tokenizer.json` adds before and behind a text, such as [CLS] and [SEP]; none for any other
-    tokenizer. Raises ValueError where it adds some and their place cannot be told, for it has no token for a letter."""
+    """The tokens that a `tokenizer.json` adds before and after a text, such as [CLS] and [SEP]; none for any other
+    tokenizer. Raises ValueError if their positions cannot be determined because it has no token for a letter."""
     if name == "bytes" or name in TRAINED or not tokenizer_file.read(name).num_special_tokens_to_add(False):
         return [], []
     found = tokenizer_file.read(name).encode("a")
     if 0 not in found.special_tokens_mask:
-        raise ValueError(f"tokenizer {name!r} has no token for the letter a, nor one for what is unknown")
+        raise ValueError(f"tokenizer {name!r} has neither a token for the letter a nor an unknown token")
     added = [token for token, own in zip(found.ids, found.special_tokens_mask, strict=True) if own]
     before = found.special_tokens_mask.index(0)
     return added[:before], added[before:]
 
 
 def tokenized(text: Dataset, name: str, vocabulary: int, boundaries: bool, data_dir: Path | None) -> Dataset:
-    """A corpus of bytes (fields `tokens` and `ends`, the end of every document) as one of tokens.
+    """Tokenize a corpus of bytes (fields `tokens` and `ends`, the end of every document).
 
     - `bytes`: a token is a byte.
-    - `characters`: the most frequent characters of the training split; the others are one unknown token.
+    - `characters`: the most frequent characters of the training split; all others are one unknown token.
     - `bpe`: byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019), trained on the training split.
     - a path: a `tokenizer.json` of the `tokenizers` library.
 
-    `vocabulary` is the number of tokens of the second and third. With `boundaries` a token of no bytes stands before
-    each document. What is not UTF-8 is encoded as U+FFFD, except as bytes.
+    `vocabulary` is the number of tokens of `characters` and `bpe`. With `boundaries`, a token of zero bytes precedes
+    each document. Except with `bytes`, invalid UTF-8 is encoded as U+FFFD.
 
     Every split has `tokens` [n], of the smallest of uint8, uint16 and int32. Validation and test also have `bytes` [n]:
     the bytes between the end of the token before and its own, so that they add up to those of the text (but for a text
-    that is encoded as no token at all). It is prepared once under `data_dir`, in a folder named by the content of text
-    and tokenizer, and memory-mapped; bytes without boundaries are the text as it is. Raises ValueError when a prepared
-    file is damaged, and OSError when the disk is full.
+    that is encoded as no token at all), and `ends`, the byte at which every document ends. It is prepared once under
+    `data_dir`, in a folder named by the content of text and tokenizer, and memory-mapped; bytes without
+    boundaries are the text as it is. Raises ValueError when a prepared file is damaged, and OSError when the disk is
+    full.
     """
     if name == "bytes" and not boundaries:
         plain = {split: {"tokens": fields["tokens"]} for split, fields in text.arrays.items()}
         for split in plain.keys() - {"train"}:
-            plain[split]["bytes"] = np.ones_like(plain[split]["tokens"])
+            plain[split] |= {"bytes": np.ones_like(plain[split]["tokens"]), "ends": text.arrays[split]["ends"]}
         return Dataset(plain, {**text.provenance, "tokenizer": {"name": name, "vocabulary": 256}})
     folder, facts = _prepared(text, name, vocabulary, boundaries, data_dir)
     arrays = {
         split: {field: streams.read(folder / f"{split}.{field}.npy") for field in _fields(split)}
         for split in text.arrays
     }
+    for split in arrays.keys() - {"train"}:
+        arrays[split]["ends"] = text.arrays[split]["ends"]
     return Dataset(arrays, {**text.provenance, "tokenizer": facts})
 
 
 def tokenizer_of(text: Dataset, name: str, vocabulary: int, data_dir: Path | None) -> Tokenizer | None:
-    """The tokenizer that `tokenized` encodes a corpus with, trained on it where it is to be; None for bytes.
+    """The tokenizer with which `tokenized` encodes a corpus, trained on it if necessary; None for bytes.
 
     Raises what `tokenized` raises.
     """
@@ -137,14 +140,16 @@ def tokenizer_of(text: Dataset, name: str, vocabulary: int, data_dir: Path | Non
 
 
 def cut(texts: Iterable[bytes], tokenizer: Tokenizer | None, length: int) -> Iterator[list[Integer[np.ndarray, " _"]]]:
-    """The tokens of every text in pieces of at most `length`, each with what a `tokenizer.json` adds to a text, such as
-    [CLS] and [SEP]. None: the bytes. Raises ValueError when there is no room for more than that."""
+    """The tokens of every text in pieces of at most `length`, including what a `tokenizer.json` adds to each,
+    such as [CLS] and [SEP]. None: the bytes. Raises ValueError if there is no room for other tokens."""
     if tokenizer is None:
         for text in texts:
             yield [np.frombuffer(text[start : start + length], np.uint8) for start in range(0, len(text), length)]
         return
     if (added := tokenizer.num_special_tokens_to_add(False)) >= length:
-        raise ValueError(f"a text of {length} tokens has no room beside the {added} that the tokenizer adds to it")
+        raise ValueError(
+            f"a text of {length} tokens has no room for more than the {added} that the tokenizer adds to it"
+        )
     own = tokenizer_file.as_text(
         Tokenizer.from_str(tokenizer.to_str())
     )  # a copy: truncation is a state of the tokenizer
@@ -158,7 +163,7 @@ def cut(texts: Iterable[bytes], tokenizer: Tokenizer | None, length: int) -> Ite
 def _prepared(
     text: Dataset, name: str, vocabulary: int, boundaries: bool, data_dir: Path | None
 ) -> tuple[Path, dict[str, Any]]:
-    """The folder of a corpus in tokens, prepared if it is not there yet, and its facts."""
+    """The folder of a tokenized corpus, prepared if necessary, and its facts."""
     own = tokenizer_file.read(name).to_str() if name.endswith(".json") else None
     size = vocabulary_size(name, vocabulary, boundaries)
     identity = json.dumps([checksums.of_splits(text.arrays), own or name, size, boundaries])
@@ -177,7 +182,7 @@ def _fields(split: str) -> tuple[str, ...]:
 
 
 def _prepare(folder: Path, text: Dataset, name: str, size: int, boundaries: bool) -> dict[str, Any]:
-    """Writes the files of a folder and gives its facts, which are written last: with them the folder is complete."""
+    """Write the files of a folder and return its facts, which are written last and mark the folder as complete."""
     kept.folder(folder)
     tokenizer = _tokenizer(name, size, _documents(text, "train"), _is_shown(text.arrays["train"]["tokens"].size))
     definition = (tokenizer.to_str(pretty=True) if tokenizer else name).encode()
@@ -197,12 +202,12 @@ def _prepare(folder: Path, text: Dataset, name: str, size: int, boundaries: bool
 
 
 def _is_shown(size: int) -> bool:
-    """Whether somebody waits for so many bytes and looks on."""
+    """Whether this many bytes take noticeable time and output goes to a terminal."""
     return size >= LONG_WAIT and sys.stderr.isatty()
 
 
 def _documents(text: Dataset, split: str) -> Iterator[bytes]:
-    """The documents of a split that are not empty."""
+    """The nonempty documents of a split."""
     fields = text.arrays[split]
     for document in np.split(fields["tokens"], fields["ends"][:-1]):
         if document.size:
@@ -210,8 +215,8 @@ def _documents(text: Dataset, split: str) -> Iterator[bytes]:
 
 
 def _pieces(document: bytes) -> Iterator[bytes]:
-    """A document cut after a newline here and there, or between characters where there is none, so that neither its
-    size nor that of its lines matters."""
+    """A document cut after newlines, or between characters if there are none, so that neither its size nor that of its
+    lines matters."""
     start = 0
     while start < len(document):
         end = document.find(b"\n", start + PIECE, start + 2 * PIECE) + 1 or _between(document, start + 2 * PIECE)
@@ -220,15 +225,15 @@ def _pieces(document: bytes) -> Iterator[bytes]:
 
 
 def _between(document: bytes, end: int) -> int:
-    """The place between two characters at `end` or up to 3 bytes before it; the end of a shorter document."""
+    """The boundary between two characters at `end` or up to 3 bytes before it; the end of a shorter document."""
     if end >= len(document):
         return len(document)
     return next((place for place in range(end, end - 4, -1) if document[place] & 0xC0 != 0x80), end)
 
 
 def _words(text: str) -> Iterator[str]:
-    """A text cut within its longest words: the trainer of byte pairs takes time quadratic in the length of a word, and
-    in DNA, minified code or logs a word may be the whole file. A text without such words is left as it is."""
+    """A text with its longest words cut: the time to train byte pairs is quadratic in the length of a word, and in DNA,
+    minified code or logs a word may be the whole file. A text without such words is unchanged."""
     start = 0
     for long in LONG.finditer(text):
         yield text[start : long.end()]
@@ -243,9 +248,9 @@ def _encoded(
     field: str,
     advance: Callable[[int], None] = lambda size: None,
 ) -> Iterator[Integer[np.ndarray, " _"]]:
-    """A field of the tokens of all documents, piece by piece; a boundary is an empty piece until it is encoded.
+    """A field of the tokens of all documents, piece by piece; a boundary is an empty piece before encoding.
 
-    `advance` is called with the bytes that were encoded.
+    `advance` is called with the number of bytes that were encoded.
     """
     begin = [b""] if boundary is not None else []
     pieces = (piece for document in documents for piece in (*begin, *_pieces(document)))
@@ -256,7 +261,7 @@ def _encoded(
 
 
 def _encode(tokenizer: Tokenizer | None, pieces: list[bytes], field: str) -> list[Integer[np.ndarray, " _"]]:
-    """A field of the tokens of each piece; the pieces go over all cores."""
+    """A field of the tokens of each piece; pieces are encoded on all cores."""
     if tokenizer is None:
         arrays = [np.frombuffer(piece, np.uint8) for piece in pieces]
         return arrays if field == "tokens" else [np.ones_like(array) for array in arrays]
@@ -270,9 +275,9 @@ def _encode(tokenizer: Tokenizer | None, pieces: list[bytes], field: str) -> lis
 
 
 def _lengths(piece: bytes, offsets: Int[np.ndarray, "tokens 2"]) -> Int[np.ndarray, " tokens"]:
-    """The bytes between the end of the token before and a token's own end; the last one has what is left.
+    """The bytes from the end of the previous token to the end of each token; the last token gets the remainder.
 
-    Offsets are characters. Of a character that is cut into several tokens, the first has the bytes.
+    Offsets are in characters. If a character is split into several tokens, the first one gets its bytes.
     """
     codes = np.frombuffer(_characters(piece).encode("utf-32-le", "surrogatepass"), np.uint32)
     escaped = (codes >= 0xDC80) & (codes <= 0xDCFF)
@@ -283,17 +288,17 @@ def _lengths(piece: bytes, offsets: Int[np.ndarray, "tokens 2"]) -> Int[np.ndarr
 
 
 def _characters(piece: bytes) -> str:
-    """UTF-8 text in which every byte that is none is a surrogate of its own."""
+    """UTF-8 text in which every invalid byte is a surrogate."""
     return piece.decode(errors="surrogateescape")
 
 
 def _text(piece: bytes) -> str:
-    """The same characters, fit for the library, which has no surrogates."""
+    """The same characters without surrogates, which the library does not accept."""
     return re.sub("[\udc80-\udcff]", "\ufffd", _characters(piece))
 
 
 def _tokenizer(name: str, size: int, documents: Iterable[bytes], shown: bool = False) -> Tokenizer | None:
-    """The tokenizer, trained on documents where it is to be trained, with its progress if `shown`; None for bytes."""
+    """The tokenizer, trained on the documents if necessary, with progress if `shown`; None for bytes."""
     if name == "bytes":
         return None
     if name not in TRAINED:

@@ -1,4 +1,4 @@
-"""Tweets with the part of speech of every word (Gimpel et al. 2011; Owoputi et al. 2012), as in the GELU paper."""
+"""Tweets with part-of-speech tags (Gimpel et al. 2011; Owoputi et al. 2012), as in the GELU paper."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from lab.data.dataset import SPLITS, Dataset
 
 UNKNOWN = 0
-"""The id of a word that train does not have."""
+"""The id of words that do not occur in train."""
 SHA256 = "fffa22f995120d3656a8f0ab59e3e7901a84307edb922026c8a153dcb4d77b15"
 """`checksums.of_splits` of the arrays."""
 
@@ -18,13 +18,13 @@ SHA256 = "fffa22f995120d3656a8f0ab59e3e7901a84307edb922026c8a153dcb4d77b15"
 def tweets(data_dir: Path | None = None) -> Dataset:
     """1000, 327 and 500 tweets of 14 619, 4823 and 7152 words. Every field of a split is int32 [words]:
 
-    - `word`: its place in `vocabulary(data_dir)`, `UNKNOWN` for a word that train does not have;
-    - `tag`: its place in `tweet_pos.TAGS`;
-    - `tweet`: the number of the tweet it is in, from 0; words keep their order.
+    - `word`: the index in `vocabulary(data_dir)`, `UNKNOWN` for words that do not occur in train;
+    - `tag`: the index in `tweet_pos.TAGS`;
+    - `tweet`: the index of the tweet; words keep their order.
 
-    The validation split is the authors' dev, the test split their devtest. The provenance has `vocabulary`, the number
-    of word ids, and `tags`. Raises FileNotFoundError when the files are neither on this machine nor to be downloaded,
-    and ValueError when a file or the prepared set has not the registered sha256.
+    Validation is the authors' dev split, test their devtest split. The provenance has `vocabulary`, the number of word
+    ids, and `tags`. Raises FileNotFoundError if the files are not on this machine and cannot be downloaded, and
+    ValueError if a file or the prepared set does not have the registered sha256.
     """
     from lab.data import prepared
 
@@ -37,13 +37,13 @@ def tweets(data_dir: Path | None = None) -> Dataset:
 
 
 def vocabulary(data_dir: Path | None = None) -> tuple[str, ...]:
-    """The words by id: `<unknown>`, then those of train by falling frequency, equal ones by alphabet."""
+    """The words by id: `<unknown>`, then those of train by decreasing frequency, ties in alphabetical order."""
     return _vocabulary(_read(data_dir)[1]["train"])
 
 
 def _read(data_dir: Path | None) -> tuple[Any, dict[str, Sequence[Any]]]:
     """The builder, and split -> examples."""
-    # Imported when needed: TensorFlow Datasets takes 1 s to import.
+    # Imported lazily: TensorFlow Datasets takes 1 s to import.
     from lab.data import prepared
     from lab.data.sets import tweet_pos
 

@@ -48,7 +48,7 @@ class ArmOverride:
     """Fields that are set for one arm alone, such as its tuned learning rate or its number of steps."""
 
     arm: tuple[tuple[str, Any], ...]
-    """The activation and static axes that tell the arm, by the names of their columns."""
+    """The activation and static axes that identify the arm, by the names of their columns."""
     fields: tuple[tuple[str, Any], ...]
     """Dotted path and value of each field: of hyperparameters, of settings, or init_from."""
 
@@ -90,7 +90,7 @@ class Experiment:
     split: str = "validation"
     """On which split."""
     published: tuple[tuple[str, float], ...] = ()
-    """What others published for that metric and split: whose, and the value; drawn beside the curves."""
+    """Published values of that metric and split: source and value; drawn beside the curves."""
     level: float = 0.95
     """Confidence level of the intervals and family-wise level of the verdicts."""
     margin: float | None = None
@@ -98,14 +98,14 @@ class Experiment:
     intervals: Hold = "each"
     """Whether intervals hold for each arm, for all at once, or for those selected: better, worse or equivalent."""
     target: float | None = None
-    """A value of the metric, of which is reported when each arm reaches it; the baseline's own values unless given."""
+    """Target value of the metric; the time at which each arm reaches it is reported; default: the baseline's values."""
     settings: Settings = field(default_factory=Settings)
     """How it is trained: the static part."""
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     """How it is trained: the traced part."""
 
     def check(self, load: Callable[[Any], Dataset] | None = None) -> None:
-        """Raises ValueError, in one sentence, where the grid or a field of it is not allowed.
+        """Raises ValueError, in one sentence, if the grid or one of its fields is invalid.
 
         Given `load`, which reads the data of a task, also where the data does not fit or the metric is not measured.
         """
@@ -187,7 +187,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Readable, and one name a cell: the values of the axes and the hash of the canonical form without the runs."""
+        """A readable, unique name: the values of the axes and the hash of the canonical form without the runs."""
         words = [self.activation.name, *(re.sub(r"[^A-Za-z0-9.+-]+", "_", str(value))[:40] for _, value in self.axes)]
         return "-".join([*words, self.digest])
 
@@ -240,7 +240,7 @@ class Cell:
             raise ValueError(f"model.vocab_size is {vocabulary}: it must be at least {needed}, the task's")
 
     def metrics(self, dataset: Dataset, split: str) -> list[str]:
-        """Names of what is measured on a split, found without measuring."""
+        """Names of the metrics on a split, found without measuring."""
         if split == "train":
             return [*self.task.summary({"loss": 0.0}), "gradient_norm", "largest_loss", "largest_gradient_norm"]
         batches = self.task.evaluation_batches(dataset.arrays[split], 1)
@@ -352,7 +352,7 @@ def _check_axes(experiment: Experiment) -> None:
         if path in OWN_FIELD:
             raise ValueError(f"axis {path} has a field of its own: use {OWN_FIELD[path]}")
         if path not in fields:
-            hint = nearest(path, fields) or ": allowed are those of task, model, settings, hyperparameters"
+            hint = nearest(path, fields) or ": allowed fields are those of task, model, settings, hyperparameters"
             raise ValueError(f"axis {path} is no field of the experiment{hint}")
         _check_values(f"axis {path}", list(values))
     paths = [path for path, _ in experiment.axes]

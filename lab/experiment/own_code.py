@@ -18,7 +18,7 @@ from models.identity import Identity, array_hash, traced
 
 @dataclasses.dataclass(frozen=True)
 class OwnTask:
-    """What a task of one's own computes, and the data that it does so with."""
+    """What a user-defined task computes, and with which data."""
 
     identity: Identity
     dataset: Dataset
@@ -52,7 +52,7 @@ OwnCode = dict[str, Identity | OwnTask]
 
 
 def own_code(model: Any, task: Any, batch_size: int, dataset: Dataset) -> OwnCode:
-    """Of "activation", "model" and "task" those that are a user's own; of what is built in nothing is traced.
+    """Those of "activation", "model" and "task" that are user-defined; built-in ones are not traced.
 
     Raises ValueError, in one sentence, for code that JAX cannot trace or that is not pure.
     """
@@ -104,7 +104,7 @@ def _called(model: Any, variables: Any, inputs: Any, dropout: Any = None) -> Any
 
 
 def _task_identity(task: Any, batch_size: int, dataset: Dataset, outputs: Any) -> OwnTask:
-    """Of a batch the model's inputs, loss and its slopes in the model's outputs; metrics and their summary."""
+    """For a batch: the model's inputs, the loss and its gradient in the outputs; metrics and their summary."""
 
     def batches(split: str) -> Mapping[str, np.ndarray]:
         return task.evaluation_batches(dataset.arrays[split], batch_size)

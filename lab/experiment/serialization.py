@@ -36,20 +36,21 @@ KNOWN: dict[str, type] = {
         *(Settings, InitFrom),
     )
 }
-"""The types that are made again from their JSON, by name: nothing else that a file names is ever called."""
+"""The types that are restored from JSON, by name: nothing else that a file names is ever called."""
 
 
 def canonical(value: Any) -> Any:
     """A value as JSON: a dataclass or a Flax module becomes its type's name and its fields, an activation its name.
 
     Fields that two equal values may differ in are left out, and those that came after version 0.1.0 (their metadata
-    say `since`) where they are as by default: what was made before keeps its name. Of a user's own code only the name
-    is here: what it computes is told by `lab.experiment.own_code`. Raises TypeError for what has no such form.
+    say `since`) where they are as before there were any: what was made before keeps its name. That is as by default,
+    unless the metadata have another value (`before`). Of a user's own code only the name is here: what it computes is
+    told by `lab.experiment.own_code`. Raises TypeError for what has no such form.
     """
     if isinstance(value, Activation):
         return value.name if value.built_in else {"name": value.name}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        newer = {item.name: item.default for item in dataclasses.fields(value) if "since" in item.metadata}
+        newer = _before(type(value))
         names = [name for name in field_names(value) if name not in newer or getattr(value, name) != newer[name]]
         fields = {name: canonical(getattr(value, name)) for name in names}
         return {"type": type(value).__name__, **fields}
@@ -76,7 +77,8 @@ def ours(value: Any) -> bool:
 
 
 def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
-    """The value that has this canonical form; fields that it lacks, since they are newer, are as by default.
+    """The value that has this canonical form; fields that it lacks, since they are newer, are as before there were
+    any, else as by default.
 
     `ignore` are keys beside the fields. Raises ValueError, naming it, for a type or field that is not known here, and
     for an activation that is a user's own: its function is not in the file.
@@ -89,10 +91,17 @@ def restored(form: Any, ignore: tuple[str, ...] = ()) -> Any:
         raise ValueError(f"activation '{form['name']}' is one of your own: only built-in ones are made from a file")
     kind = KNOWN.get(str(form.get("type")))
     if kind is None:
-        raise ValueError(f"type '{form.get('type')}' is not known: known are {', '.join(KNOWN)}")
+        raise ValueError(f"type '{form.get('type')}' is not known: known types are {', '.join(KNOWN)}")
     known = inspect.signature(kind).parameters
     fields = {name: value for name, value in form.items() if name not in ("type", *ignore)}
     for name in fields:
         if name not in known:
             raise ValueError(f"{kind.__name__} has no field '{name}'{nearest(name, known)}")
-    return kind(**{name: restored(value) for name, value in fields.items()})
+    return kind(**{**_before(kind), **{name: restored(value) for name, value in fields.items()}})
+
+
+def _before(kind: type) -> dict[str, Any]:
+    """The fields that came after version 0.1.0, with the value that stands for how it was without them."""
+    plain = [item for item in dataclasses.fields(kind) if item.default_factory is dataclasses.MISSING]
+    newer = [item for item in plain if "since" in item.metadata]
+    return {item.name: item.metadata.get("before", item.default) for item in newer}

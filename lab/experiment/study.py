@@ -65,7 +65,7 @@ class Paper(Protocol):
 
 
 def chosen_figures(paper: Any, only: Sequence[str] = ()) -> list[str]:
-    """The figures of a paper that are asked for; all unless any is named. Raises ValueError for an unknown one."""
+    """The requested figures of a paper; all by default. Raises ValueError for an unknown one."""
     names = [field.name for field in fields(paper)]
     for one in only:
         check_choice("--only", one, names)
@@ -73,9 +73,9 @@ def chosen_figures(paper: Any, only: Sequence[str] = ()) -> list[str]:
 
 
 def check(study: Any, budget: Budget) -> None:
-    """Raises ValueError where an experiment of the study is not allowed, or two have one name."""
+    """Raises ValueError if an experiment of the study is invalid, or if two have the same name."""
     names = [one.name for one in study.experiments(budget)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{study.name} has two experiments called {', '.join(twice)}: give each a name of its own")
+        raise ValueError(f"{study.name} has two experiments called {', '.join(twice)}: give each a unique name")
     for one in study.experiments(budget):
         one.check()

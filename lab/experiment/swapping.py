@@ -1,4 +1,4 @@
-"""Networks whose norm or activation is changed: on which text they are held against each other, and trained on how."""
+"""Networks with a swapped norm or activation: the text on which they are compared, and their further training."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from models.transformer import EncoderDecoder, Transformer
 BATCH = 8
 """Windows on which two networks are compared at once."""
 LONGEST = 128
-"""Tokens of a window of text, if the model can take so many: of a batch all values of all layers are in memory."""
+"""Maximum tokens of a window of text, since the values of all layers for a batch are in memory."""
 
 
 def text_task(model: Any, data: str, tokenizer: str) -> Any:
@@ -76,7 +76,7 @@ def recovery(
 
 @dataclass(frozen=True)
 class Size:
-    """How large the networks of a study are, how long they are trained and then trained on, and with how many seeds."""
+    """The size of a study's networks, the length of training and of further training, and the number of seeds."""
 
     d_model: int
     n_layers: int

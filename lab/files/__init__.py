@@ -1,1 +1,1 @@
-"""The ground floor, standard library only: atomic writes, locks, checksums, and the refusal of a value."""
+"""Utilities that need only the standard library: atomic writes, locks, checksums, and errors for invalid values."""

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new one, never half of either."""
+"""Atomic file writes: a reader sees either the old content or the new one."""
 
 import json
 import os
@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
-LEFTOVERS = ".*.tmp"  # half-written files and half-deleted folders, which no reader looks at
+LEFTOVERS = ".*.tmp"  # partially written files and partially deleted folders, which readers ignore
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """An open file that replaces `path` in one step when the block ends well; the folder is made if it is missing.
+    """An open file that atomically replaces `path` when the block succeeds; the folder is created if it is missing.
 
-    The content is on the disk (fsync) before the name points to it, so neither a kill nor a power cut leaves a
-    truncated file. Raises OSError (disk full, read-only folder), naming the file; the old one is then still there.
+    The content is flushed to disk (fsync) before the rename, so neither a kill nor a power cut leaves a truncated file.
+    Raises OSError (disk full, read-only folder), naming the file; the old file then remains.
     """
     temporary = None
     try:
@@ -28,7 +28,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files for the owner alone
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp creates files that only the owner can read
         os.replace(temporary, path)
     except OSError as error:
         if error.errno is None or _is_of_another(error, path, temporary):
@@ -40,13 +40,13 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _is_of_another(error: OSError, path: Path, temporary: str | None) -> bool:
-    """Whether an error is of a file that the block reads: that of a full disk names none, others what is written."""
+    """Whether an error concerns a file that the block reads; a full disk names none, other errors the file written."""
     named = error.filename
     return named is not None and named != temporary and not Path(named).is_relative_to(path.parent)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replaces `path` by `content` in one step, as `writing` does."""
+    """Atomically replace the content of `path`, as `writing` does."""
     with writing(path) as file:
         file.write(content)
 
@@ -57,21 +57,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON value, readable and in the order given."""
+    """Write a JSON value, indented and in the given order."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def remove(folder: Path) -> None:
-    """Deletes a folder in one step for its readers; what a kill leaves of it is a leftover."""
+    """Delete a folder atomically for its readers; an interruption leaves a path that matches `LEFTOVERS`."""
     hidden = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.tmp")
     folder.rename(hidden)
     sweep([hidden])
 
 
 def sweep(leftovers: Iterable[Path]) -> None:
-    """Deletes what killed processes left: paths that match `LEFTOVERS`, in a folder whose lock the caller holds.
+    """Delete the leftovers of killed processes (paths that match `LEFTOVERS`), while the caller holds the lock.
 
-    What cannot be deleted yet stays for the next time: on NFS a file that somebody has open leaves `.nfs...` behind.
+    What cannot be deleted yet stays for the next time: on NFS, a file that is still open leaves `.nfs...` behind.
     """
     for path in list(leftovers):
         if path.is_dir() and not path.is_symlink():
@@ -82,17 +82,17 @@ def sweep(leftovers: Iterable[Path]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON value.
+    """Read a JSON value.
 
-    Raises ValueError, naming the file, if it is not JSON (cut off by another program, say) or nested too deeply;
+    Raises ValueError, naming the file, if it is not JSON (for example truncated) or nested too deeply,
     FileNotFoundError if it is missing.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it to have it made again") from None
+        raise ValueError(f"{path} is damaged ({error}): delete it to recompute it") from None
     except RecursionError:
-        raise ValueError(f"{path} is damaged (nested too deeply): delete it to have it made again") from None
+        raise ValueError(f"{path} is damaged (nested too deeply): delete it to recompute it") from None
 
 
 def _umask() -> int:

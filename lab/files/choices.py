@@ -1,4 +1,4 @@
-"""How a value that is not allowed is refused: in one sentence, with what is allowed and the nearest of it."""
+"""One-sentence errors for values that are not allowed, with the allowed values and the nearest match."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,13 +6,14 @@ from typing import Any
 
 
 def check_choice(field: str, value: Any, allowed: Iterable[Any]) -> None:
-    """Raises ValueError, naming field, value, what is allowed and the nearest of it, where the value is not allowed."""
+    """Raises ValueError if a value is not allowed, naming the field, the value, the allowed ones and the nearest."""
     allowed = list(allowed)
     if value not in allowed:
-        raise ValueError(f"{field} is '{value}': allowed are {', '.join(map(str, allowed))}{nearest(value, allowed)}")
+        known = ", ".join(map(str, allowed))
+        raise ValueError(f"{field} is '{value}': allowed values are {known}{nearest(value, allowed)}")
 
 
 def nearest(value: Any, allowed: Iterable[Any]) -> str:
-    """The end of a sentence that refuses a value, `; did you mean 'gelu'?`; nothing where nothing allowed is near."""
+    """The end of an error, such as `; did you mean 'gelu'?`; empty if no allowed value is close."""
     near = difflib.get_close_matches(str(value), map(str, allowed), n=1)
     return f"; did you mean '{near[0]}'?" if near else ""

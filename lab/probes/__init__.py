@@ -1,1 +1,1 @@
-"""What is inside a network and what it costs: drift between networks, parameters, FLOPs, machine rates."""
+"""Measurements of networks: drift between networks, parameters, FLOPs, machine rates."""

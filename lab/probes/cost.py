@@ -1,4 +1,4 @@
-"""What a model costs, counted from its trace before any compile: parameters, matrix-product FLOPs and bytes."""
+"""The cost of a model, counted from its trace without compiling: parameters, matrix-product FLOPs and bytes."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from jax.extend import core
 
 
 def variables(model: Any, *inputs: Any) -> Any:
-    """Shapes and dtypes of the variables that `model.init` would make for these inputs (arrays or their shapes)."""
+    """Shapes and dtypes of the variables that `model.init` would create for these inputs (arrays or their shapes)."""
     return jax.eval_shape(lambda *arrays: model.init(jax.random.key(0), *arrays), *inputs)
 
 
@@ -20,15 +20,15 @@ def parameters(model: Any, *inputs: Any) -> int:
 
 
 def embedding_parameters(model: Any, *inputs: Any) -> int:
-    """Number of parameters in embedding tables, of tokens and of positions; an untied output layer is not one."""
+    """Number of parameters in token and position embeddings; an untied output layer does not count."""
     return _embedding_size(variables(model, *inputs))
 
 
 def flops(function: Callable[..., Any], *arguments: Any) -> float:
-    """FLOPs of the matrix products and convolutions of `function(*arguments)`: two a multiply-add, all else free.
+    """FLOPs of the matrix products and convolutions of `function(*arguments)`: two per multiply-add; the rest is free.
 
-    Arguments are arrays or their shapes. A loop counts once an iteration, a branch as the dearest one, work computed
-    again by a checkpoint each time it is computed. Raises ValueError if a loop of unknown length holds such a product.
+    Arguments are arrays or their shapes. A loop body counts once per iteration, a conditional as its most expensive
+    branch, and rematerialized work each time. Raises ValueError if a loop of unknown length contains such a product.
     """
     return _flops(jax.make_jaxpr(function)(*arguments).jaxpr)
 
@@ -58,16 +58,16 @@ def _equation_flops(equation: Any) -> float:
         case "cond":
             return max(inner)
         case "while" if any(inner):
-            raise ValueError("matrix products in a while loop cannot be counted, use a loop of fixed length")
+            raise ValueError("matrix products in a while loop cannot be counted: use a loop of fixed length")
         case _:
             return sum(inner, 0.0)
 
 
 def activation_bytes(model: Any, *inputs: Any) -> int:
-    """Bytes that the backward pass keeps of the forward pass, besides the variables and inputs themselves.
+    """Bytes saved for the backward pass, excluding the variables and inputs themselves.
 
-    Counted in the program as written: the compiler may keep less, computing cheap values again. With `inputs` of one
-    example this is the memory that one more example in the batch takes, but for what depends on no example.
+    Counted in the program as written; the compiler may save less and recompute cheap values. With `inputs` of one
+    example, this is the memory of one more example in the batch, plus values that do not depend on examples.
     """
     return _residual_bytes(model, variables(model, *inputs), *inputs)
 
@@ -75,9 +75,9 @@ def activation_bytes(model: Any, *inputs: Any) -> int:
 def cost(model: Any, inputs: tuple[Any, ...], tokens_per_example: int | None = None) -> dict[str, Any]:
     """Costs of a model whose `inputs` (arrays or their shapes) have the batch as their first axis.
 
-    `flops_per_token` are those of the forward pass; an example has `tokens_per_example` tokens, or as many as its first
-    input has elements. `d_ff` is the hidden width of the feed-forward layers, None if the model has none. `state_bytes`
-    are parameters and Adam's two moments, `activation_bytes` one example's.
+    `flops_per_token` counts the forward pass; `tokens_per_example` defaults to the number of elements of an example's
+    first input. `d_ff` is the hidden width of the feed-forward layers, None if there are none. `state_bytes` counts
+    parameters and Adam's two moments, `activation_bytes` one example.
     """
     example = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), inputs)
     given = variables(model, *example)

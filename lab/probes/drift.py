@@ -1,4 +1,4 @@
-"""How far networks of one shape are apart on the same examples: layer by layer, and in what they say."""
+"""The distance between networks of the same shape on the same examples: by layer, and of their outputs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SHAPE = ("vocab_size", "classes", "d_model", "n_layers", "n_encoder_layers", "ar
 
 
 class Mean(NamedTuple):
-    """A mean that is added up over batches."""
+    """A mean that is accumulated over batches."""
 
     total: Array
     weight: Array
@@ -24,15 +24,15 @@ class Mean(NamedTuple):
 
 @dataclass(frozen=True)
 class Drift:
-    """Another network held against a reference; means are over the places that the task asks for.
+    """A network compared with a reference; means are over the positions that the task predicts.
 
-    layers: a row a layer: its `stack`, encoder or decoder, its number `layer` from 0 on, and of the feed-forward
-    layer's `hidden` values, of its `output` and of the `residual` stream behind it `<site>_error`, the mean of
-    ||other - reference|| / ||reference||, and `<site>_cosine`, the mean cosine, over all places of an example but its
-    padding. Hidden values of different widths have neither (nan); a place where the reference alone is zero, as where
-    all units of a ReLU are silent, has no relative error, and is left out of its mean.
-    kl: mean KL divergence of the other's distribution from the reference's, KL(reference || other), in nats.
-    agreement: share of the places at which both find the same class or token likeliest.
+    layers: one row per layer: its `stack` (encoder or decoder), its index `layer`, and for the feed-forward layer's
+    `hidden` values, its `output` and the `residual` stream after it `<site>_error`, the mean of
+    ||other - reference|| / ||reference||, and `<site>_cosine`, the mean cosine, over all positions but padding. Hidden
+    values of different widths have neither (nan); positions where only the reference is zero, for example if all units
+    of a ReLU are inactive, have no relative error and are left out of its mean.
+    kl: mean KL divergence, KL(reference || other), in nats.
+    agreement: fraction of positions at which both predict the same class or token.
     loss, other_loss: the task's loss, in nats.
     """
 
@@ -50,29 +50,29 @@ def drift(
     others: Sequence[tuple[Any, Mapping[str, Any]]],
     batches: Mapping[str, Shaped[Any, "batches batch_size *_"]],
 ) -> list[Drift]:
-    """How far other networks, models with their parameters, are from (model, params) on a task's evaluation batches.
+    """Compare other networks (models with parameters) with (model, params) on a task's evaluation batches.
 
-    `task` is a `lab.tasks.task.Task` that tells classes or tokens, and `batches` are as its `evaluation_batches` gives
-    them. The networks compute in their own dtypes, float32 in full precision, and are compared in float32, batch by
-    batch: in memory are all values of the reference for one batch, and those of one other network.
+    `task` is a `lab.tasks.task.Task` that predicts classes or tokens, and `batches` come from its `evaluation_batches`.
+    The networks compute in their own dtypes (float32 in full precision) and are compared in float32, batch by batch;
+    memory holds the values of the reference and of one other network for one batch.
 
-    Raises ValueError, naming the field, for what is no Transformer and for networks of different shapes.
+    Raises ValueError, naming the field, for models that are not Transformers and for networks of different shapes.
     """
     for other, _ in others:
         _check(model, other)
     with jax.default_matmul_precision("float32"):
         found = [_compared(task, model, params, others, batch) for batch in _each(batches)]
     sums = reduce(partial(jax.tree.map, jnp.add), found)
-    return [_told(model, one) for one in jax.tree.map(_divided, sums, is_leaf=lambda node: isinstance(node, Mean))]
+    return [_to_drift(model, one) for one in jax.tree.map(_divided, sums, is_leaf=lambda node: isinstance(node, Mean))]
 
 
 def _check(model: Any, other: Any) -> None:
     for network in (model, other):
         if not isinstance(network, Stack):
-            raise ValueError(f"the drift of a {type(network).__name__} cannot be measured, only that of a Transformer")
+            raise ValueError(f"drift can be measured for a Transformer, not for a {type(network).__name__}")
     for field in SHAPE:
         if (own := getattr(model, field, None)) != (its := getattr(other, field, None)):
-            raise ValueError(f"{field} is {own!r} in one network and {its!r} in the other, it must be the same")
+            raise ValueError(f"{field} is {own!r} in one network and {its!r} in the other: it must be the same")
 
 
 def _each(batches: Mapping[str, Shaped[Any, "batches batch_size *_"]]) -> Iterator[dict[str, Any]]:
@@ -84,7 +84,7 @@ def _divided(mean: Mean) -> float:
     return float(mean.total / mean.weight)
 
 
-def _told(model: Any, found: list[dict[str, float]]) -> Drift:
+def _to_drift(model: Any, found: list[dict[str, float]]) -> Drift:
     said, *layers = found
     places = [{"stack": stack, "layer": layer} for stack, layer, _ in _layers(model)]
     return Drift(tuple({**place, **row} for place, row in zip(places, layers, strict=True)), **said)
@@ -102,19 +102,19 @@ def _layers(model: Any) -> list[tuple[str, int, str]]:
 def _compared(
     task: Any, model: Any, params: Any, others: Sequence[tuple[Any, Any]], batch: dict[str, Array]
 ) -> list[list[dict[str, Mean]]]:
-    """Of one batch and each other network what both say, and of every layer how far apart its sites are."""
+    """Compare outputs and all sites of every layer with each other network, on one batch."""
     loss, *reference = _seen(task, model, params, batch)
     found = []
     for other, other_params in others:
         other_loss, *seen = _seen(task, other, other_params, batch)
-        said, *layers = _held_together(batch, reference, seen)
+        said, *layers = _compare(batch, reference, seen)
         found.append([{**said, "loss": loss, "other_loss": other_loss}, *layers])
     return found
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _seen(task: Any, model: Any, params: Any, batch: dict[str, Array]) -> tuple[Mean, Array, list[dict[str, Array]]]:
-    """Loss, outputs, and of every layer hidden values, output and residual stream, in float32."""
+    """Loss, outputs, and the hidden values, output and residual stream of every layer, in float32."""
     outputs, sown = model.apply({"params": params}, *task.inputs(batch), capture_intermediates=_is_site)
     kept = jax.tree.map(lambda x: x.astype(jnp.float32), sown["intermediates"])
     named = unstacked(kept) if model.scan else kept
@@ -130,12 +130,12 @@ def _seen(task: Any, model: Any, params: Any, batch: dict[str, Array]) -> tuple[
 
 
 @jax.jit
-def _held_together(batch: dict[str, Array], reference: Any, other: Any) -> list[dict[str, Mean]]:
-    """What is said, and every layer."""
+def _compare(batch: dict[str, Array], reference: Any, other: Any) -> list[dict[str, Mean]]:
+    """Compare outputs and every layer."""
     (outputs, sites), (other_outputs, other_sites) = reference, other
     pairs = zip(sites, other_sites, strict=True)
     return [
-        _said(outputs, other_outputs, batch["weight"]),
+        _outputs_compared(outputs, other_outputs, batch["weight"]),
         *(_apart(x, y, _real(batch, x["output"].shape[1])) for x, y in pairs),
     ]
 
@@ -145,7 +145,7 @@ def _is_site(module: Any, method: str) -> bool:
 
 
 def _real(batch: dict[str, Array], length: int) -> Float[Array, "batch_size length"]:
-    """1 at the places of examples that are looked at; 0 at their padding, and in examples that fill the last batch."""
+    """1 at real positions of real examples; 0 at padding, and in examples that pad the last batch."""
     weight = batch["weight"]
     example = (weight.reshape(len(weight), -1) > 0).any(axis=1, keepdims=True)
     places = batch["mask"] != 0 if "mask" in batch else jnp.ones((1, length), bool)
@@ -155,7 +155,7 @@ def _real(batch: dict[str, Array], length: int) -> Float[Array, "batch_size leng
 def _apart(
     reference: dict[str, Array], other: dict[str, Array], real: Float[Array, "batch_size length"]
 ) -> dict[str, Mean]:
-    """Relative error and cosine of every site; nan where the widths differ."""
+    """Relative error and cosine of every site; nan if the widths differ."""
     row: dict[str, Mean] = {}
     for site, x in reference.items():
         y = other[site]
@@ -168,15 +168,15 @@ def _apart(
 def _distance(
     x: Float[Array, "batch_size length features"], y: Float[Array, "batch_size length features"]
 ) -> tuple[Float[Array, "batch_size length"], Float[Array, "batch_size length"]]:
-    """||y - x|| / ||x|| and the cosine of each two vectors: 0 and 1 of equal ones, also of zeros; infinite and 0 where
-    x alone is zero."""
+    """||y - x|| / ||x|| and the cosine for pairs of vectors: 0 and 1 if equal (also for zeros); infinite and 0 if only
+    x is zero."""
     norm = partial(jnp.linalg.norm, axis=-1)
     equal, product = (x == y).all(axis=-1), norm(x) * norm(y)
     cosine = jnp.where(product > 0, (x * y).sum(axis=-1) / product, 0.0)
     return jnp.where(equal, 0.0, norm(y - x) / norm(x)), jnp.where(equal, 1.0, cosine)
 
 
-def _said(
+def _outputs_compared(
     reference: Float[Array, "*places classes"], other: Float[Array, "*places classes"], weight: Float[Array, "*places"]
 ) -> dict[str, Mean]:
     """KL divergence and agreement of two networks' outputs."""
@@ -186,10 +186,10 @@ def _said(
 
 
 def _divergence(p: Float[Array, "*places classes"], q: Float[Array, "*places classes"]) -> Float[Array, "*places"]:
-    """KL divergence of the distribution with logarithms q from that with logarithms p.
+    """KL divergence KL(p || q), from log probabilities.
 
-    The terms e^p (p - q) are summed as e^p (e^d - 1 - d), d = q - p, which adds up to the same and is never negative:
-    where the two are close the former cancel, to 1e-7 in float32, when their sum may be 1e-10.
+    The terms e^p (p - q) are summed as e^p (e^d - 1 - d), d = q - p, which has the same sum and is never negative: if p
+    and q are close, the former cancel, with errors of 1e-7 in float32 for a sum of 1e-10.
     """
     d = q - p
     far = jnp.exp(q) - jnp.exp(p) * (1 + d)  # where e^d might overflow
@@ -197,5 +197,5 @@ def _divergence(p: Float[Array, "*places classes"], q: Float[Array, "*places cla
 
 
 def _mean(values: Float[Array, "*places"], weight: Float[Array, "*places"]) -> Mean:
-    """Where the weight is 0 the value may be anything."""
+    """The weighted mean; values of weight 0 may be anything, even nan."""
     return Mean(jnp.where(weight > 0, weight * values, 0.0).sum(), weight.sum())

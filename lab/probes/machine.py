@@ -1,4 +1,4 @@
-"""What this machine can do, to hold a measured speed against."""
+"""The speed of this machine, for comparison with measured speeds."""
 
 import timeit
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ import numpy as np
 Shape = tuple[int, int, int]  # m, k, n of [m, k] @ [k, n]
 
 CPU_SHAPES: tuple[Shape, ...] = ((1024, 1024, 1024), (2048, 512, 512), (4096, 256, 256))
-ACCELERATOR_SHAPES: tuple[Shape, ...] = ((4096, 4096, 4096),)  # 137 GFLOP: smaller ones time their launch
+ACCELERATOR_SHAPES: tuple[Shape, ...] = ((4096, 4096, 4096),)  # 137 GFLOP: smaller ones measure the launch
 
 
 def matmul_rate(shapes: Sequence[Shape] = (), dtype: str = "float32", numpy: Any = None) -> float:
     """FLOP/s of matrix products on the default device: the best of several shapes, each the best of three times.
 
-    `numpy` is NumPy or its JAX counterpart. Without it a CPU is measured by NumPy's BLAS on all cores, which nothing
-    has to be compiled for, and other devices by JAX, at its default matmul precision. Without `shapes`, those that the
-    device is fast at.
+    `numpy` is NumPy or its JAX counterpart. By default, a CPU is measured with NumPy's BLAS on all cores, which needs
+    no compilation, and other devices with JAX at its default matmul precision. `shapes` default to some at which the
+    device is fast.
     """
     on_cpu = jax.default_backend() == "cpu"
     library = numpy or (np if on_cpu else jnp)

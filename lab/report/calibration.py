@@ -60,7 +60,7 @@ def calibrate(experiments: int = 20_000, seed: int = 0) -> pd.DataFrame:
     Raises ValueError if there is no experiment.
     """
     if experiments < 1:
-        raise ValueError(f"experiments is {experiments}, but there must be at least one")
+        raise ValueError(f"experiments is {experiments}: it must be at least 1")
     rows = []
     for number, distribution in enumerate(DISTRIBUTIONS):
         for n in PAIRS:

@@ -39,7 +39,7 @@ def write(a: Results, b: Results, path: Path) -> Path:
     if b.experiment["name"] != name:
         raise ValueError(
             f"{a.directory} holds the experiment {name!r}, but {b.directory} holds {b.experiment['name']!r}: "
-            "only results of one experiment can be held against each other"
+            "only results of one experiment can be compared"
         )
     arm = _arm_columns(a, b)
     both = _both(a, b, arm)
@@ -232,7 +232,7 @@ def _numbers(a: Results, table: pd.DataFrame) -> list[page.Part]:
     ]
     caption = (
         "Differences are paired by seed, at the last step that all runs of the arm have in both. Verdicts are those of "
-        "each one's own report. Time is training time a token."
+        "each one's own report. Time is training time per token."
     )
     return [page.heading("Numbers"), page.Table("contrast", table, shown, caption)]
 

@@ -16,12 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lab.comparison.comparison import Comparison
+from lab.comparison.outcomes import of_curves
 from lab.comparison.reference_predictors import bits_per_loss
 from lab.report.table import best_first, decimals, number
 from lab.results.directions import Direction
 
 # Hues that stay apart for colour-blind readers (Paul Tol, "Colour schemes", 2021, vibrant and muted) and are neither
-# lost on white nor on black. A gated unit has the hue of its gate's function and is told apart by its dashes.
+# lost on white nor on black. A gated unit has the hue of its gate's function and is distinguished by its dashes.
 BLUE, ORANGE, TEAL, MAGENTA, CYAN, RED, PURPLE, OLIVE, GREY, ROSE = (
     "#0077BB", "#EE7733", "#009988", "#EE3377", "#33BBEE", "#CC3311", "#AA4499", "#999933", "#888888", "#CC6677",
 )  # fmt: skip
@@ -86,6 +87,7 @@ def curves(
     values by name, drawn as lines across where the curves come near them. `rows` belong to one setting of every axis
     but the activation. `direction` is that of the metric.
     """
+    rows = of_curves(rows)
     measured = _before_divergence(rows)
     measured = measured[measured["metric"] == metric]
     evaluated = measured[measured["split"] == split]
@@ -115,7 +117,7 @@ def curves(
 
 
 def differences(comparison: Comparison) -> Figure:
-    """Paired differences to the baseline, best arm first: a dot a seed, a diamond the mean, a bar its interval.
+    """Paired differences to the baseline, best arm first: dots are seeds, the diamond their mean, the bar its interval.
 
     Pairs in which a run diverged have no dot.
     """

@@ -46,7 +46,7 @@ class Table:
     columns: Sequence[Column]
     caption: str = ""
     summary: str = ""
-    """A line behind which the page folds the table, where one is given."""
+    """A summary line under which the page folds the table, if given."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _flat(value: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def _files(part: Part) -> Iterator[tuple[str, str]]:
-    """Names and contents of what is written beside the page."""
+    """Names and contents of the files written beside the page."""
     if isinstance(part, Table):
         yield f"{part.name}.csv", escaped(part.values).to_csv(index=False)
         yield f"{part.name}.tex", _latex(part)

@@ -1,4 +1,4 @@
-"""The table of what the statistics promise and keep: an audit's numbers then, simulated experiments now."""
+"""The table of nominal and simulated error rates: an audit's numbers then, simulated experiments now."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""The ranked table of a report: one verdict a row, and the other tests behind a line for whoever asks."""
+"""The ranked table of a report: one verdict per row, with the other tests folded."""
 
 from __future__ import annotations
 

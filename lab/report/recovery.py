@@ -51,7 +51,7 @@ def _named(ends: pd.DataFrame, activation: str, norm: str | None) -> np.ndarray:
 
 
 def table(rows: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """A row a change: n seeds, the mean difference at the start and at the end of training on, the latter with its
+    """One row per change: n seeds, the mean difference at the start and at the end of training on, the latter with its
     paired t interval, Holm's p over the changes and a verdict; and the share of the difference that is gone."""
     first, last = rows["step"].min(), rows["step"].max()
     found: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""The report: one HTML file that gives the answer first, and then everything a reviewer would ask for."""
+"""The report: one HTML file with the answer first, and then everything that a reviewer needs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def write(
     """Writes the report, and its tables and figures beside it; gives the report's path, DIR/report.html unless given.
 
     `comparison` is another one than the experiment's own question. Who reads the report has looked at it: it is written
-    down (`lab.results.looks`). Speeds are held against `peak`, the FLOP/s of matrix products that this machine can do,
+    down (`lab.results.looks`). Speeds are compared with `peak`, the FLOP/s of matrix products that this machine can do,
     where it is known. The file needs nothing else, neither network nor other files. While there is nothing to compare
     yet, the curves so far are worth a page all the same, and it says why. Raises OSError if it cannot be written.
     """
@@ -150,7 +150,7 @@ def _differences(comparison: Comparison) -> list[page.Part]:
 
 
 def _effects(comparison: Comparison) -> list[page.Part]:
-    """What the axis does that was asked for."""
+    """The effect of the requested axis."""
     if not comparison.effects:
         return []
     table = pd.DataFrame([{"effect": effect.label, **vars(effect)} for effect in comparison.effects])
@@ -226,7 +226,7 @@ def _tuning(results: Results) -> list[page.Part]:
         ),
         *_by_rate(found),
         page.Table("tuning", table, shown, caption + "Low and high are the best and worst seed.", "Values"),
-        page.Table("budget", expected, page.columns(expected), BUDGET, "Expected best of so many points"),
+        page.Table("budget", expected, page.columns(expected), BUDGET, "Expected best of N points"),
     ]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HOLDS = {
     "each": "The interval of each arm is for a claim about that arm, named beforehand.",
     "all": "Intervals hold for all arms at once.",
-    "selected": "Intervals are of the arms with a verdict: of these, so many miss as the level says.",
+    "selected": "Intervals are of the arms with a verdict; their false coverage rate is 1 - level.",
 }
 
 
@@ -37,7 +37,7 @@ def _tests(comparison: Comparison) -> list[str]:
         "and batches), among the pairs in which both runs trained; whether an arm diverges more often is a question of "
         "its own, by McNemar's exact test.",
         f"A difference is resolved if its paired t test, corrected by Holm's method over {arms}, has p below {level}; "
-        "arms that were asked for and are absent count.",
+        "requested arms that are absent count.",
     ]
     if asked.margin is not None:
         sentences[1] = (

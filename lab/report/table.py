@@ -134,7 +134,7 @@ def decimals(comparison: Comparison) -> int:
 
 def number(value: float | None, digits: int, sign: bool = False) -> str:
     """A number with a true minus sign; nothing where there is none (the baseline's difference to itself). Losses of
-    networks that burst have too many digits to be read, of which three remain."""
+    diverged networks have too many digits to be read, of which three remain."""
     if value is None or math.isnan(value):
         return ""
     size = abs(value)

@@ -1,4 +1,4 @@
-"""The directory of a cell: what was asked, and its waves of runs, each with its rows, checkpoints and environment."""
+"""The directory of a cell: its description and its waves of runs, each with rows, checkpoints and environment."""
 
 import hashlib
 import json
@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from lab.files.atomic import LEFTOVERS, remove, sweep, write_json
+from lab.files.atomic import LEFTOVERS, read_json, remove, sweep, write_bytes, write_json
 from lab.results import shape
+from lab.results.examples import Examples, Measured, decoded, joined
 from lab.results.shape import read_shaped
 from lab.results.tables import Columns, read_table, write_table
 
@@ -25,8 +26,12 @@ TIMING: Columns = {
     "kind": "text",
     **dict.fromkeys(("start_step", "step", "seconds", "processor_seconds?", "tokens"), "number"),
 }
+MEASURED: Columns = {"split?": "text", "metric?": "text", "document?": "number", "weight?": "number"}
 WAVE = re.compile("runs-[0-9a-f]{8}")
 Identity = dict[str, int | float | str]  # a run as JSON: its seed and its hyperparameters
+
+FILES = ("environment.json", "metrics.parquet", "timing.parquet")  # that a finished wave has
+EXAMPLES = "examples.parquet"  # which waves of earlier versions have not
 
 
 class Code(Protocol):
@@ -43,10 +48,11 @@ class Code(Protocol):
 
 @dataclass(frozen=True)
 class Wave:
-    """Runs of a cell that were trained together, in a directory of their own.
+    """Runs of a cell that were trained together, in one directory.
 
     `runs.json` says which; `metrics.parquet` has their curves up to the last checkpoint, `timing.parquet` what depends
-    on the machine's speed, `checkpoints/` the weights, `environment.json` what they were made with; `done` comes last.
+    on the machine's speed, `examples.parquet` the last evaluation example by example, `checkpoints/` the weights,
+    `environment.json` what they were made with; `done`, a list of these files, comes last.
     """
 
     path: Path
@@ -54,16 +60,19 @@ class Wave:
 
     @property
     def done(self) -> bool:
-        """Whether all runs of the wave have reached the last step, and all files are there.
+        """Whether all runs of the wave have reached the last step and all files exist.
 
-        One that somebody deleted, since it was damaged, is made again from the last checkpoint.
+        A missing file, for example a damaged one that a user deleted, is recomputed from the last checkpoint.
         """
-        files = ("done", "environment.json", "metrics.parquet", "timing.parquet")
-        return all((self.path / name).exists() for name in files)
+        if not (self.path / "done").exists():
+            return False
+        files = read_json(self.path / "done")
+        expected = FILES if files is True else read_shaped(self.path / "done", [str])
+        return all((self.path / name).exists() for name in expected)
 
     @property
     def started(self) -> bool:
-        """Whether its runs have been written down: from then on they stay together."""
+        """Whether its runs have been recorded; from then on they stay together."""
         return (self.path / "runs.json").exists()
 
     @property
@@ -72,24 +81,27 @@ class Wave:
         return self.path / "checkpoints"
 
     def start(self, environment: dict[str, Any]) -> None:
-        """Makes the directory; keeps the first environment and adds this one where it differs (a resumed wave)."""
+        """Create the directory; keep the first environment, and add this one if it differs (a resumed wave)."""
         known = self.environments
         if environment not in known:
             write_json(self.path / "environment.json", [*known, environment])
-        write_json(self.path / "runs.json", list(self.runs))  # last: only a wave that has it is seen
+        write_json(self.path / "runs.json", list(self.runs))  # last, as waves without this file are ignored
 
     def finish(self) -> None:
-        """Marks the wave as done; the very last thing that is written."""
-        write_json(self.path / "done", True)
+        """Mark the wave as done; must be written last."""
+        write_json(self.path / "done", [*FILES, *([EXAMPLES] if (self.path / EXAMPLES).exists() else [])])
 
     @property
     def environments(self) -> list[dict[str, Any]]:
-        """What the wave was made with; more than one if it was resumed under another."""
+        """The environment in which the wave ran; several if it was resumed in another."""
         path = self.path / "environment.json"
         return read_shaped(path, shape.ENVIRONMENTS) if path.exists() else []
 
-    def write(self, metrics: pd.DataFrame, timing: pd.DataFrame) -> None:
-        """Replaces curves and timing."""
+    def write(self, metrics: pd.DataFrame, timing: pd.DataFrame, examples: bytes | None = None) -> None:
+        """Replaces curves and timing, and the last evaluation example by example (`lab.results.examples.encoded`),
+        where there is one yet."""
+        if examples is not None:
+            write_bytes(self.path / EXAMPLES, examples)
         write_table(self.path / "metrics.parquet", metrics)
         write_table(self.path / "timing.parquet", timing)
 
@@ -101,6 +113,18 @@ class Wave:
     def metrics(self) -> pd.DataFrame:
         """Curves: seed, hyperparameters, step, split, metric, value. Raises ValueError if the file is damaged."""
         return read_table(self.path / "metrics.parquet", METRICS)
+
+    def examples(self, split: str, metric: str) -> Measured | None:
+        """What the examples of a split were measured at in the last evaluation; None where that was not kept. Raises
+        ValueError if the file is damaged."""
+        path = self.path / EXAMPLES
+        if not path.exists():
+            return None
+        table = read_table(path, MEASURED)
+        try:
+            return decoded(table, split, metric)
+        except (ValueError, TypeError) as error:  # a run's values that are no numbers
+            raise ValueError(f"{path} is damaged ({error}): delete it to recompute it") from None
 
     def timing(self) -> pd.DataFrame:
         """Seconds: kind, runs, start_step, step, seconds, tokens; empty if there is none yet."""
@@ -116,7 +140,7 @@ class CellDirectory:
 
     @property
     def lock(self) -> Path:
-        """The file to hold while training here."""
+        """The lock file to hold while training."""
         return self.path / "lock"
 
     def describe(self, description: dict[str, Any], own_code: Mapping[str, Code] = NOTHING) -> None:
@@ -133,10 +157,10 @@ class CellDirectory:
         code = changed_code(known, own_code)
         known.pop("own_code", None)
         if difference := code or first_difference(known, json.loads(json.dumps(description))):
-            raise ValueError(f"{self.path} was made with {difference}: choose another --out, or delete it")
+            raise ValueError(f"{self.path} was created with {difference}: choose another --out, or delete it")
 
     def description(self) -> dict[str, Any]:
-        """What `describe` wrote. Raises ValueError, naming the file, if it is damaged."""
+        """The description written by `describe`. Raises ValueError, naming the file, if it is damaged."""
         return read_shaped(self.path / "cell.json", shape.CELL)
 
     def waves(self) -> list[Wave]:
@@ -164,13 +188,18 @@ class CellDirectory:
     def _folders(self) -> list[Path]:
         return [file.parent for file in sorted(self.path.glob("runs-*/runs.json"))]
 
+    def examples(self, split: str, metric: str) -> Examples | None:
+        """What the examples of a split were measured at in the last evaluation of the finished runs: see
+        `lab.results.examples.joined`. Raises ValueError if a file is damaged."""
+        return joined([(wave.runs, wave.examples(split, metric)) for wave in self.waves() if wave.done])
+
     def wave(self, runs: Sequence[Identity]) -> Wave:
         """The wave of exactly these runs."""
         digest = hashlib.sha256(json.dumps(list(runs), sort_keys=True).encode()).hexdigest()[:8]
         return Wave(self.path / f"runs-{digest}", tuple(runs))
 
     def missing(self, runs: Sequence[Identity]) -> list[Wave]:
-        """The waves still to be trained so that all `runs` are there: unfinished ones first, then a new one."""
+        """The waves that remain to be trained for these `runs`: unfinished ones first, then a new one."""
         waves = self.waves()
         pending = [run for run in runs if not any(run in wave.runs for wave in waves if wave.done)]
         unfinished = [wave for wave in waves if not wave.done and any(run in pending for run in wave.runs)]
@@ -178,13 +207,26 @@ class CellDirectory:
         return unfinished + ([self.wave(fresh)] if fresh else [])
 
     def clear(self) -> None:
-        """Deletes every wave, so that all runs are trained again."""
+        """Delete every wave, so that all runs are retrained."""
         for wave in self.waves():
             remove(wave.path)
 
     def sweep(self) -> None:
-        """Deletes what killed runners left here; the caller holds the lock."""
+        """Delete leftovers of killed runners; the caller holds the lock."""
         sweep(self.path.rglob(LEFTOVERS))
+
+
+def cell_directories(directory: Path) -> tuple[list[CellDirectory], list[str]]:
+    """The cells of a results directory, and a sentence for every folder that is a copy of one: its name is not that of
+    the cell it describes."""
+    cells, ignored = [], []
+    for path in sorted(directory.glob("cells/*/cell.json")):
+        folder = CellDirectory(path.parent)
+        if (name := folder.description()["cell"]) == path.parent.name:
+            cells.append(folder)
+        else:
+            ignored.append(f"cells/{path.parent.name} is ignored: it is a copy of the cell {name}")
+    return cells, ignored
 
 
 def changed_code(known: Mapping[str, Any], own_code: Mapping[str, Code], parts: Sequence[str] = PARTS) -> str | None:
@@ -204,19 +246,6 @@ def changed_code(known: Mapping[str, Any], own_code: Mapping[str, Code], parts: 
         if part in own_code and (difference := own_code[part].difference(then[part])) is not None:
             return f"another {part} '{name}' ({difference})"
     return None
-
-
-def cell_directories(directory: Path) -> tuple[list[CellDirectory], list[str]]:
-    """The cells of a results directory, and a sentence for every folder that is a copy of one: its name is not that of
-    the cell it describes."""
-    cells, ignored = [], []
-    for path in sorted(directory.glob("cells/*/cell.json")):
-        folder = CellDirectory(path.parent)
-        if (name := folder.description()["cell"]) == path.parent.name:
-            cells.append(folder)
-        else:
-            ignored.append(f"cells/{path.parent.name} is ignored: it is a copy of the cell {name}")
-    return cells, ignored
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str | None:

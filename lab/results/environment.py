@@ -1,4 +1,4 @@
-"""What a result was made with: commit, versions, machine."""
+"""The environment of a result: commit, versions, machine."""
 
 import platform
 import subprocess
@@ -27,9 +27,9 @@ def environment(device: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of this code, with `+changes` where files differ from it; `unknown` outside a checkout."""
+    """The commit of this code, with `+changes` if files differ from it; `unknown` outside a checkout."""
     source = Path(__file__).parents[2]
-    if not (source / ".git").exists():  # installed as a package: a checkout around it is somebody else's
+    if not (source / ".git").exists():  # installed as a package: a surrounding checkout is unrelated
         return "unknown"
     try:
         git = ["git", "-C", str(source)]
@@ -50,7 +50,7 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
-    """The processor's name; Python's own answer is empty on Linux."""
+    """The processor's name, for which Python returns an empty string on Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

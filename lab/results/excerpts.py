@@ -1,4 +1,4 @@
-"""Excerpts of results: the rows that a figure needs with what they were made with, in two small files."""
+"""Excerpts of results: the rows of a figure and their provenance, in two small files."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ MADE_WITH = ("commit", "python", "versions", "platform", "processor", "device", 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Tidy rows, and in `made` what made them: command, and commit, versions and device of every environment."""
+    """Tidy rows, and their provenance in `made`: command, and commit, versions and device of every environment."""
 
     rows: pd.DataFrame
     made: dict[str, Any]
 
     def write(self, folder: Path, name: str) -> None:
-        """Writes FOLDER/NAME.parquet and FOLDER/NAME.json."""
+        """Write FOLDER/NAME.parquet and FOLDER/NAME.json."""
         narrow = self.rows.astype(dict.fromkeys(self.rows.select_dtypes("float64"), "float32"))
         write_table(folder / f"{name}.parquet", narrow)
         write_json(folder / f"{name}.json", self.made)
 
 
 def read(folder: Path) -> dict[str, Excerpt]:
-    """Every excerpt in a folder by its name. Raises ValueError, naming the file, where one is damaged."""
+    """Every excerpt in a folder, by name. Raises ValueError, naming the file, if one is damaged."""
     names = [path.stem for path in sorted(folder.glob("*.parquet"))]
     return {name: Excerpt(read_table(folder / f"{name}.parquet"), read_json(folder / f"{name}.json")) for name in names}
 
 
 def of_results(results: Results) -> Excerpt:
-    """The rows without what no figure shows, and the seconds that everything took."""
+    """The rows that figures show, and the total seconds."""
     rows = results.rows[~results.rows["metric"].isin(NOT_DRAWN)]
     rows = rows.drop(columns=["experiment", "cell", "task", "model"])
     environments = [{name: cell["environment"].get(name) for name in MADE_WITH} for cell in results.cells]

@@ -1,4 +1,4 @@
-"""experiment.json: what was asked for in a results directory, also where an older version wrote it."""
+"""Reads experiment.json, the record of a results directory, including those of older versions."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from lab.results.shape import RECORD, difference
 
 FILE = "experiment.json"
 RENAMED = {"own": "overrides", "baselines": "reference_predictors"}
-"""Old key -> the key that it has now."""
+"""Old key -> current key."""
 
 
 def read_record(directory: Path) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def read_record(directory: Path) -> dict[str, Any]:
     Raises FileNotFoundError if the directory has none, ValueError if the file is damaged.
     """
     if not (directory / FILE).exists():
-        raise FileNotFoundError(f"{directory} holds no results: there is no {FILE} in it")
+        raise FileNotFoundError(f"{directory} is not a results directory: it has no {FILE}")
     record: Any = read_json(directory / FILE)
     if isinstance(record, dict):
         record = {RENAMED.get(key, key): value for key, value in record.items()}

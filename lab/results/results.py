@@ -1,4 +1,4 @@
-"""Reading the results of an experiment: one tidy table of all curves, with what they were made from."""
+"""Reads the results of an experiment: one tidy table of all curves, with descriptions of the cells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ import pandas as pd
 
 from lab.files.links import check_links
 from lab.results import looks
-from lab.results.cells import Wave, cell_directories
+from lab.results.cells import CellDirectory, Wave, cell_directories
+from lab.results.examples import Examples
 from lab.results.looks import Look
 from lab.results.record import FILE, read_record
 
@@ -20,9 +21,9 @@ MEASURED = ["step", "split", "metric", "value"]
 
 @dataclass(frozen=True)
 class Results:
-    """What a results directory holds.
+    """The contents of a results directory.
 
-    `rows` is tidy: experiment, cell, task, model, activation, one column an axis, seed, learning_rate, step, split,
+    `rows` is tidy: experiment, cell, task, model, activation, one column per axis, seed, learning_rate, step, split,
     metric, value. `timing` has cell, kind, runs, start_step, step, seconds, tokens. `experiment` is experiment.json,
     `cells` the cells' descriptions, each with its `environment` and how many of its runs are `done`. `ignored` names,
     in sentences, folders that are copies.
@@ -42,13 +43,21 @@ class Results:
 
     @property
     def tuning(self) -> "Results | None":
-        """The runs that chose the hyperparameters of every arm, which lie in a directory below; None without any."""
+        """The runs that selected the hyperparameters of every arm, in a subdirectory; None if there are none."""
         folder = self.directory / "tuning"
         return read(folder) if (folder / FILE).exists() else None
 
+    def examples(self, cell: str, split: str = "validation", metric: str = "loss") -> Examples | None:
+        """What the last evaluation measured of single examples (windows, images, recordings) in all runs of a cell:
+        values [runs, examples], with the weight and the document of each example; None where that was not kept.
+
+        Cells with the same task and settings have the same examples. Raises ValueError if a file is damaged.
+        """
+        return CellDirectory(self.directory / "cells" / cell).examples(split, metric)
+
     @property
     def reference_predictors(self) -> pd.DataFrame:
-        """Predictions without a network: task, predictor, metric, split, value; no rows where none is recorded."""
+        """Reference predictors: task, predictor, metric, split, value; empty if none is recorded."""
         recorded = [
             {"task": task, "predictor": name, **score}
             for task, scores in self.experiment.get("reference_predictors", {}).items()
@@ -58,9 +67,9 @@ class Results:
 
 
 def read(directory: Path) -> Results:
-    """Reads a results directory, finished or not.
+    """Read a results directory, finished or not.
 
-    Raises FileNotFoundError if it is none, ValueError if a file in it is damaged, a symbolic link leads out of it or
+    Raises FileNotFoundError if it is not one, ValueError if a file is damaged, a symbolic link leads out of it or
     nothing has been measured yet.
     """
     check_links(directory, DEEP)
@@ -70,7 +79,7 @@ def read(directory: Path) -> Results:
     cells = tuple(_cell(description, waves) for description, waves in read)
     measured = [(cell, wave) for cell, waves in read for wave in waves if wave.has_metrics]
     if not measured:
-        raise ValueError(f"{directory} holds no measurements yet: run the experiment first")
+        raise ValueError(f"{directory} has no measurements yet: run the experiment first")
     rows = [_rows(experiment, cell, wave) for cell, wave in measured]
     timing = [wave.timing().assign(cell=cell["cell"]) for cell, wave in measured]
     ignored += [sentence for folder in folders for sentence in folder.ignored()]

@@ -36,7 +36,7 @@ def dispatch(
 
     `profile` traces a few steps of each cell that is trained into DIRECTORY/profile/CELL.
 
-    No run is trained twice: whoever waited finds it done. Raises what `lab.training.train.train` and
+    No run is trained twice: a runner that waited finds it done. Raises what `lab.training.train.train` and
     `lab.runner.sources.initializers` raise.
     """
     lacking = distributed.on_process_zero(

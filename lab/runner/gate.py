@@ -58,7 +58,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a rule is held against: the pairs of an arm, and whether it diverges more often than its baseline."""
+    """The evidence for a rule: the pairs of an arm, and whether it diverges more often than its baseline."""
 
     pairs: Pairs
     less_stable: bool
@@ -176,7 +176,7 @@ def _outcome(rule: Rule, subject: Subject | None, asked: Question) -> Outcome:
     if subject.less_stable and rule.verdict != "worse":
         return Outcome(rule, "fail", "it diverges more often than its baseline", n, difference, None)
     if n < rule.pairs:
-        return Outcome(rule, "inconclusive", f"{n} pairs trained, and {rule.pairs} are asked for", n, difference, None)
+        return Outcome(rule, "inconclusive", f"{n} pairs trained, but {rule.pairs} are required", n, difference, None)
     # Each claim is that the difference in loss lies below an edge, or above it.
     edges = {"better": [(-by, -1)], "worse": [(by, 1)], "not worse": [(by, -1)], "equivalent": [(by, -1), (-by, 1)]}
     tails = 1 if rule.verdict in ("not worse", "equivalent") else 2

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lab.comparison.comparison import Comparison
+    from lab.comparison.noise import Setting
     from lab.experiment.budget import Budget
     from lab.experiment.experiment import Cell, Experiment, Named
     from lab.results.results import Results
     from lab.runner.gate import Decision
     from lab.runner.mode import Mode
+    from lab.runner.planning import Plan
     from lab.runner.session import Session
     from lab.training.settings import Run
     from models.pretrained import Inspection
@@ -154,6 +156,40 @@ def gate(directory: str | Path, other: str | Path | None = None, plan: str | Pat
     from lab.runner import gate as gates
 
     return gates.gate(Path(directory), None if other is None else Path(other), None if plan is None else Path(plan))
+
+
+def noise(directory: str | Path) -> tuple[Setting, ...]:
+    """What the noise of every arm's difference to the baseline is made of: see `lab.comparison.noise.measure`."""
+    from lab.comparison import noise as found
+    from lab.results import results
+
+    return found.measure(results.read(Path(directory)))
+
+
+def plan(
+    experiment: Experiment | str,
+    budget: float | str,
+    effect: float,
+    pilot: str | Path | None = None,
+    quiet: bool = False,
+) -> Plan:
+    """Which design of an experiment finds a difference `effect` of its metric with the highest probability in a time:
+    seconds, or words such as "30m".
+
+    Noise and cost are those of the results in `pilot`; unless given, a few seeds of every arm are trained into
+    results/NAME-pilot, or found there. Raises what `lab.runner.planning.plan` and `run` raise.
+    """
+    from lab.experiment.duration import Duration
+    from lab.results import results
+    from lab.runner import planning
+
+    asked = _found(experiment)
+    asked.check()
+    seconds = Duration.read(budget) if isinstance(budget, str) else Duration(budget)
+    if pilot is not None:
+        return planning.plan(asked, seconds, effect, results.read(Path(pilot)))
+    made = run(planning.pilot_of(asked), Path("results") / f"{asked.name}-pilot", quiet=quiet)
+    return planning.plan(asked, seconds, effect, made)
 
 
 def study(

@@ -67,7 +67,7 @@ def _seconds_per_step(cells: list[Cell], placement: Placement) -> list[float]:
 
 
 def _started(cell: Cell, placement: Placement) -> tuple[Program, int]:
-    """The compiled program of a cell, and how many of its steps make a round."""
+    """The compiled program of a cell, and its number of steps per round."""
     dataset = dispatch.load(cell.task)
     execution = Execution.choose(placement.execution, len(cell.runs), shards=placement.shards)
     execution = execution.with_parts(cell.model, cell.task, cell.settings, dataset.arrays["train"])
@@ -77,7 +77,7 @@ def _started(cell: Cell, placement: Placement) -> tuple[Program, int]:
 
 
 def _time(program: Program, steps: int) -> float:
-    """Seconds of so many steps, without what comes before and after."""
+    """Seconds of this number of steps, without what comes before and after."""
     state = jax.block_until_ready(program.init())
     begin = time.perf_counter()
     program.train_interval(state, 0, steps)  # its metrics are on the host when it returns

@@ -36,7 +36,7 @@ class Pace:
         self._seconds, self._made = 0.0, 0
 
     def add(self, cell: Cell, step: int, runs: int, now: float) -> None:
-        """Takes note that so many runs of a cell have reached a step. A smaller step is the start of further runs."""
+        """Record that a number of runs of a cell have reached a step. A smaller step is the start of further runs."""
         if cell.name == self._name and step > self._step:
             self._seconds += now - self._now
             self._made += runs * (step - self._step)

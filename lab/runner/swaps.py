@@ -29,7 +29,7 @@ from lab.training.train import Dataset
 Train = Callable[[Experiment, Path], Results]  # trains what is missing of an experiment in a directory
 SWAP_FILES = ("drift.json", "recovery", "folded")  # any of them tells a folder of a swap
 RATE = 2e-5
-"""Peak of training a Hugging Face network on: the smallest of the three that Devlin et al. 2018 fine-tune with."""
+"""Peak learning rate for further training of Hugging Face networks: the smallest of Devlin et al. 2018."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
 
 
 def _sound(source: Source, directory: Path) -> tuple[Source, dict[str, str]]:
-    """The networks that can be held against others, and why the rest cannot. Raises ValueError where none can."""
+    """The networks that can be compared, and why others cannot. Raises ValueError if none can."""
     sound = {seed: params for seed, params in source.parameters.items() if _finite(params)}
     if not sound:
         raise ValueError(f"{directory} holds no network whose parameters are all finite: they diverged in training")
@@ -132,7 +132,7 @@ def _defined(model: Any, todo: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
 
 
 def _own(model: Any) -> dict[str, str]:
-    """The names of what a swap may change."""
+    """The names of the fields that a swap may change."""
     return {"activation": model.activation.name, "norm": model.norm}
 
 

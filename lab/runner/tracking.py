@@ -58,7 +58,7 @@ def write(found: Results) -> Path:
     for (cell, *values), rows in found.rows.groupby(["cell", "seed", *varied]):
         run = "_".join(f"{name}-{value}" for name, value in zip(["seed", *varied], values, strict=True))
         content = _events(rows, begin, timing[timing["cell"] == cell])
-        # A newer file sorts behind: TensorBoard reads the files of a folder in the order of their names.
+        # Newer files sort last, as TensorBoard reads the files of a folder in the order of their names.
         digest = hashlib.sha256(content).hexdigest()[:8]
         path = folder / str(cell) / run / f"events.out.tfevents.{rows['step'].max():010d}.{digest}"
         if not path.exists():

@@ -1,1 +1,1 @@
-"""Statistics of paired runs in NumPy and SciPy, one method a file."""
+"""Statistics of paired runs in NumPy and SciPy, one method per file."""

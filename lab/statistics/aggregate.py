@@ -11,22 +11,21 @@ from lab.statistics.resampling import Estimate, resampled
 def interquartile_mean(
     values: Float[np.ndarray, "*arms strata n"], level: float = 0.95, rng: np.random.Generator | int = 0
 ) -> Estimate:
-    """The mean of the middle half of all values together, for each arm, with an interval over seeds.
+    """The mean of the middle half of all values, for each arm, with an interval over seeds.
 
-    A stratum is a task or a size; all have the same arms and the same n seeds in the same order. Losses of different
-    tasks have different scales: the natural value is the logarithm of the ratio of the arm's loss to the baseline's at
-    the same seed, so that exp of the result is a ratio of losses. A quarter of the values, rounded down, is left out at
-    either end: of fewer than 4 none.
-    A seed is resampled in all strata at once, for what it starts with there is alike: drawn apart, intervals cover .85
-    where differences of the sizes correlate .5. The interval is Student's, with the sd of the resampled
-    values for a standard error, its variance raised by n / (n - 1); their percentiles cover .83 with 5 seeds. One seed
-    has the interval (-inf, inf).
+    A stratum is a task or a size; all have the same arms and the same n seeds in the same order. As losses of different
+    tasks have different scales, values should be log ratios of the arm's loss to the baseline's at the same seed, so
+    that exp of the result is a ratio of losses. A quarter of the values, rounded down, is trimmed at either end.
+    Seeds are resampled jointly in all strata, because their initializations are related: resampled separately,
+    intervals cover .85 if differences correlate .5 between sizes. The interval is Student's, with the sd of the
+    resampled values as standard error, its variance multiplied by n / (n - 1); percentile intervals cover .83 with 5
+    seeds. One seed has the interval (-inf, inf).
     Agarwal et al. (2021), "Deep reinforcement learning at the edge of the statistical precipice".
-    Raises ValueError if there is no value, one is not finite, or the level is not between 0 and 1.
+    Raises ValueError if there is no value, a value is not finite, or the level is not between 0 and 1.
     """
     check_probability("level", level)
     if not values.size or not np.isfinite(values).all():
-        raise ValueError("an interquartile mean needs strata with at least one value each, and finite ones")
+        raise ValueError("an interquartile mean needs strata with at least one value each, all finite")
     n, value = values.shape[-1], _iqm(values)
     if n == 1:
         return Estimate(value, np.full_like(value, -np.inf), np.full_like(value, np.inf))

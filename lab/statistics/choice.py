@@ -1,4 +1,4 @@
-"""What choosing a learning rate from few runs adds to the uncertainty of a difference between tuned arms."""
+"""The uncertainty that choosing learning rates from few runs adds to a difference between tuned arms."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from scipy import stats
 from lab.statistics.paired import check_probability, paired_t
 
 DRAWS = 2_000
-COMPETING = 3  # rates of an arm whose runs tell the noise
+COMPETING = 3  # rates per arm whose runs are used to estimate the noise
 
 
 class TunedDifference(NamedTuple):
-    """The difference of two arms, each at the rate it was given, with an interval and p value that include the choice.
+    """The difference of two arms at their chosen rates, with an interval and p value that include the choice.
 
-    `se` is over the measured seeds, `se_choice` what the choice adds to it.
+    `se` is over the measured seeds, `se_choice` is added by the choice.
     """
 
     mean: Float[np.ndarray, "*batch"]
@@ -30,14 +30,14 @@ class TunedDifference(NamedTuple):
 def excess(
     losses: Float[np.ndarray, "*batch arms rates seeds"], draws: int = DRAWS, rng: np.random.Generator | int = 0
 ) -> Float[np.ndarray, "*batch draws arms"]:
-    """How much worse than the best rate the chosen one is, of every arm, were the tuning repeated.
+    """How much worse the chosen rate of every arm is than its best rate, for repetitions of the tuning.
 
-    `losses` are those of the tuning runs; less is better. Every draw adds noise to the mean of each rate and chooses
-    again; its excess is that of the rate it chooses over the lowest mean, by the means themselves. The noise is what
-    the runs at the three best rates leave when means of rates and of seeds are taken out, of all these arms together:
-    what a seed has in common at all rates chooses none, and a rate that is nearly unstable has noise of its own. Its sd
-    is drawn too, from so few degrees of freedom. A rate at which a run
-    diverged is never chosen. A parametric bootstrap: of 2 tuning seeds there would be but three resamples.
+    `losses` are those of the tuning runs; lower is better. Each draw adds noise to the mean of each rate and chooses
+    again; its excess is the mean at the chosen rate minus the lowest mean. The noise is estimated from the residuals of
+    the runs at the three best rates, after removing the means of rates and of seeds, for all arms together: effects of
+    a seed common to all rates do not influence the choice, and nearly unstable rates have noise of another kind. Its
+    sd is drawn as well, given the few degrees of freedom. A rate with a diverged run is never chosen. This is a
+    parametric bootstrap, since 2 tuning seeds have only three resamples.
     Raises ValueError for fewer than 2 seeds, or an arm without 2 rates at which all runs trained.
     """
     seeds = losses.shape[-1]
@@ -65,11 +65,11 @@ def tuned_difference(
     level: float = 0.95,
     draws: int = DRAWS,
 ) -> TunedDifference:
-    """The difference at each arm's best rate, from seeds that did not tune, at the rates chosen by others.
+    """The difference at each arm's best rate, measured on other seeds than those that chose the rates.
 
-    `differences` are arm minus baseline in a loss at the chosen rates, `arm` and `baseline` the losses of the tuning
-    runs at the same rates. The paired interval alone is of the difference at the rates that happened to be chosen.
-    Raises ValueError as `excess` and `paired_t` do.
+    `differences` are arm minus baseline in a loss at the chosen rates; `arm` and `baseline` are the losses of the
+    tuning runs. The paired interval alone only covers the difference at the rates that happened to be chosen. Raises
+    ValueError as `excess` and `paired_t` do.
     """
     t, n = paired_t(differences, level), differences.shape[-1]
     off = (excess(np.stack([arm, baseline], axis=-3), draws) ** 2).mean(axis=-2).sum(axis=-1)
@@ -82,15 +82,15 @@ def best_rate_contrast(
     level: float = 0.95,
     draws: int = DRAWS,
 ) -> TunedDifference:
-    """A contrast of arms at their best rates where all n seeds ran at every rate: they choose, and they measure.
+    """A contrast of arms at their best rates if all n seeds ran at every rate and are used to choose and to measure.
 
     `weights` are those of the arms: 1 and -1 for a difference to a baseline, 1, -1, -1, 1 for an interaction. The
-    lowest of several means is too low, for noise made it the lowest; the mean excess of the repeated choice is added, a
-    third of what noise gains among five equal rates, and the spread of that excess widens the interval enough for the
-    rest. A choice for each seed by all others has no such bias, but its values depend on one another, so that their t
-    test finds too much: this one keeps its level, with a shorter interval than a corrected one of theirs.
+    lowest of several means is biased downwards by noise; the mean excess of the repeated choice is added, a third of
+    the bias among five equal rates, and the spread of that excess widens the interval enough to cover the remainder.
+    Leave-one-out choices have no such bias, but their values are dependent, so that a t test on them rejects too often;
+    this method keeps its level, with a shorter interval than a corrected leave-one-out interval.
     Losses are paired by seed. One seed has the interval (-inf, inf) and p nan. Raises ValueError as `excess` does, or
-    unless there is a weight an arm.
+    if there is not one weight per arm.
     """
     if losses.shape[-3] != len(weights):
         raise ValueError(f"weights has {len(weights)} numbers, but there are {losses.shape[-3]} arms")
@@ -112,12 +112,12 @@ def with_choice(
     se_choice: Float[np.ndarray, "*batch"],
     level: float = 0.95,
 ) -> TunedDifference:
-    """An estimate whose variance se**2 has `df` degrees of freedom, with the independent variance se_choice**2 beside.
+    """An estimate whose variance se**2 has `df` degrees of freedom, plus an independent variance se_choice**2.
 
     The latter counts as known, so that Satterthwaite's degrees of freedom are df (1 + (se_choice / se)**2)**2.
     For a statistic that is not a difference of two arms, such as a gain by power laws, `se_choice` is the root mean
-    square by which it changes when draws of `excess` are taken from its losses. Raises ValueError if the level is not
-    between 0 and 1.
+    square change when draws of `excess` are subtracted from its losses. Raises ValueError if the level is not between
+    0 and 1.
     """
     check_probability("level", level)
     mean, se, se_choice = (np.asarray(part, dtype=np.float64) for part in (mean, se, se_choice))
@@ -138,7 +138,7 @@ def _at_lowest_mean(losses: Float[np.ndarray, "*batch rates n"]) -> Float[np.nda
 def _noise(
     losses: Float[np.ndarray, "*batch arms rates seeds"], means: Float[np.ndarray, "*batch arms rates"]
 ) -> tuple[Float[np.ndarray, "*batch"], Float[np.ndarray, "*batch"]]:
-    """The variance that means of rates and of seeds leave of a run, over all arms, and its degrees of freedom."""
+    """The residual variance of a run without the means of rates and of seeds, over all arms, and its df."""
     nearest = np.argsort(means, axis=-1)[..., :COMPETING]
     competes = np.isfinite(np.take_along_axis(means, nearest, axis=-1))
     known = np.where(competes[..., None], np.take_along_axis(losses, nearest[..., None], axis=-2), 0.0)

@@ -12,8 +12,8 @@ from lab.statistics.paired import check_probability
 class Components(NamedTuple):
     """The variance of a mean over S seeds and D documents is seed / S + text / D + residual / (S D).
 
-    `seed` is what seeds differ by on all text, `text` what documents (of average length) differ by for all seeds,
-    `residual` what is left, in squared units of the losses.
+    `seed` is the variance between seeds on all text, `text` that between documents (of average length) for all seeds,
+    `residual` the remainder, in squared units of the losses.
     """
 
     seed: Float[np.ndarray, "*batch"]
@@ -24,8 +24,8 @@ class Components(NamedTuple):
 class Crossed(NamedTuple):
     """The mean difference, its two standard errors, their degrees of freedom, and the variance components.
 
-    `se_seeds` is for the claim about this text, `se_seeds_and_text` for the claim about the text's population; it is
-    never the smaller one.
+    `se_seeds` is for claims about this text, `se_seeds_and_text` for claims about the population of texts; it is never
+    the smaller one.
     """
 
     mean: Float[np.ndarray, "*batch"]
@@ -53,16 +53,16 @@ def by_document(
     document: Int[np.ndarray, " windows"],
     lengths: Float[np.ndarray, " windows"],
 ) -> tuple[Float[np.ndarray, "*batch documents"], Float[np.ndarray, " documents"]]:
-    """The mean loss a token of every document, from those of its windows, and its number of tokens.
+    """The mean loss per token of every document, from its windows, and its number of tokens.
 
-    `document` is the number of each window's document, `lengths` the number of tokens that its loss is a mean of.
-    Windows of one document are not independent: the document is the unit that is drawn (Miller 2024, section 2.2).
-    Raises ValueError unless the three agree in length and every window has tokens.
+    `document` is the index of each window's document, `lengths` the number of tokens in the mean of its loss.
+    Windows of one document are not independent, so the document is the sampling unit (Miller 2024, section 2.2).
+    Raises ValueError unless all three have equal length and every window has tokens.
     """
     if not losses.shape[-1] == len(document) == len(lengths):
         raise ValueError(
-            f"losses, document and lengths are of {losses.shape[-1]}, {len(document)} and {len(lengths)} windows, "
-            "but must be of the same ones"
+            f"losses, document and lengths have {losses.shape[-1]}, {len(document)} and {len(lengths)} windows, "
+            "but must have the same number"
         )
     if not (np.asarray(lengths) > 0).all():
         raise ValueError("lengths has a window without tokens, but each needs at least 1")
@@ -77,27 +77,26 @@ def by_document(
 def crossed(
     differences: Float[np.ndarray, "*batch seeds documents"], weights: Float[np.ndarray, " documents"] | None = None
 ) -> Crossed:
-    """What differences of every seed on every document say of their mean, as crossed random effects.
+    """Mean and standard errors of differences of every seed on every document, as crossed random effects.
 
-    A difference is the mean plus an effect of the seed, one of the document, and what is left. The mean weighs
-    documents by `weights`, their tokens (None: equally), as the loss a token of the whole text does; it is then a ratio
-    of sums, whose variance is that of its linearization, weights being drawn with their documents. The mean squares
-    of rows (A), columns (B) and residual (E) give the variance A / (S D) over seeds, and A + max(B - E, 0), over S D,
-    over both; Satterthwaite's degrees of freedom, where unequal documents count as so many equal ones as have their
-    sum of squared weights. Components below 0 are 0.
-    Owen (2007), "The pigeonhole bootstrap"; Miller (2024), "Adding error bars to evals" (arXiv:2411.00640); Searle,
-    Casella and McCulloch (1992), "Variance components", section 4.3.
+    A difference is the mean plus effects of the seed and of the document, and a residual. The mean weights documents by
+    `weights`, their tokens (None: equally), like the loss per token of the whole text; it is then a ratio of sums,
+    whose variance is that of its linearization, with weights drawn together with their documents. With the mean squares
+    of rows (A), columns (B) and residual (E), the variance over seeds is A / (S D), and over both it is (A + max(B - E,
+    0)) / (S D). Degrees of freedom are Satterthwaite's, with the effective number of documents that has the same sum of
+    squared weights. Negative components are set to 0. Owen (2007), "The pigeonhole bootstrap"; Miller (2024), "Adding
+    error bars to evals" (arXiv:2411.00640); Searle, Casella and McCulloch (1992), "Variance components", section 4.3.
     Raises ValueError for fewer than 2 seeds or documents, differences that are not finite, or weights that are not one
-    positive number a document.
+    positive number per document.
     """
     seeds, documents = differences.shape[-2:]
     if seeds < 2 or documents < 2:
         raise ValueError(f"there are {seeds} seeds and {documents} documents, but both need at least 2")
     if not np.isfinite(differences).all():
-        raise ValueError("differences must be finite numbers: leave out the pairs in which a run diverged")
+        raise ValueError("differences must be finite: leave out pairs with a diverged run")
     share = np.ones(documents) if weights is None else np.asarray(weights, dtype=np.float64)
     if share.shape != (documents,) or not (np.isfinite(share).all() and (share > 0).all()):
-        raise ValueError(f"weights must be {documents} positive numbers, one a document")
+        raise ValueError(f"weights must be {documents} positive numbers, one per document")
     share = share / share.sum()
 
     of_seed = differences @ share
@@ -128,7 +127,7 @@ def crossed(
 
 
 def _equal_documents(share: Float[np.ndarray, " documents"]) -> float:
-    """How many documents of equal weight have a sum of squares that is as well known."""
+    """The effective number of documents: that of equal weights whose sum of squares is known equally well."""
     return float(max((share**2).sum() ** 2 / (share**4).sum(), 2.0))
 
 

@@ -1,4 +1,4 @@
-"""Whether two arms are the same: two one-sided tests against a margin."""
+"""Equivalence of two arms: two one-sided tests (TOST) against a margin."""
 
 from typing import NamedTuple
 
@@ -19,13 +19,13 @@ class Equivalence(NamedTuple):
 
 
 def equivalence(differences: Float[np.ndarray, "*batch n"], margin: float, level: float = 0.95) -> Equivalence:
-    """Tests for every row of n paired differences whether their true mean lies within (-margin, margin).
+    """Test for every row of n paired differences whether their true mean lies within (-margin, margin).
 
-    The margin, in the unit of the differences, is the largest one that would not matter; it is chosen before the run.
-    `p_value` is the larger of the two one-sided t tests. It is below alpha = 1 - level if and only if the interval, of
-    level 1 - 2 alpha, lies within the margin. One pair has p nan and the interval (-inf, inf); equal differences have p
-    0 or 1. Schuirmann (1987), "A comparison of the two one-sided tests procedure and the power approach".
-    Raises ValueError if the margin is not positive, the level not in (0.5, 1), or there are no differences.
+    The margin, in the unit of the differences, is the largest difference that would not matter; choose it before the
+    run. `p_value` is the larger one of the two one-sided t tests. It is below alpha = 1 - level if and only if the
+    interval, of level 1 - 2 alpha, lies within the margin. One pair has p nan and the interval (-inf, inf); equal
+    differences have p 0 or 1. Schuirmann (1987), "A comparison of the two one-sided tests procedure and the power
+    approach". Raises ValueError if the margin is not positive, the level not in (0.5, 1), or there are no differences.
     """
     if not 0 < margin < np.inf:
         raise ValueError(f"margin is {margin}, but it must be a positive number in the unit of the differences")

@@ -18,13 +18,13 @@ BLOCK = 4_000_000  # numbers drawn at once: 32 MB
 def adjusted(
     p: Float[np.ndarray, "*batch arms"], equivalence_p: Float[np.ndarray, "*batch arms"] | None = None
 ) -> tuple[Float[np.ndarray, "*batch arms"], Float[np.ndarray, "*batch arms"] | None]:
-    """p values of a difference and of equivalence, adjusted for all verdicts on all arms together.
+    """p values of difference and of equivalence, adjusted for all verdicts on all arms together.
 
-    Without equivalence they are Holm's. With it there is a third wrong verdict, but one arm cannot be open to all: at
-    no difference "better" and "worse" are wrong, beyond the margin "equivalent" and one of the two, which the same
-    one-sided test would have to reject. Each arm errs with alpha at most, and of m arms with alpha / m any (Goeman,
-    Solari and Stijnen 2010, "Three-sided hypothesis testing"). An arm that is known to differ may still lie beyond the
-    margin, so that it frees no alpha for others, as it does in Holm's rule. A nan counts as no test.
+    Without equivalence, Holm's correction is used. With equivalence, a third verdict can be wrong, but not all three at
+    once: without a difference "better" and "worse" are wrong, beyond the margin "equivalent" and one of the two, which
+    the same one-sided test would have to reject. So each arm errs with probability alpha at most, and at alpha / m any
+    of m arms does (Goeman, Solari and Stijnen 2010, "Three-sided hypothesis testing"). Unlike in Holm's procedure, an
+    arm that is known to differ frees no alpha for others, as it may still lie beyond the margin. nan means no test.
     """
     if equivalence_p is None:
         return holm(p), None
@@ -38,10 +38,10 @@ def verdicts(
     equivalence_p: Float[np.ndarray, "*batch arms"] | None = None,
     level: float = 0.95,
 ) -> np.ndarray:
-    """Of each arm better, worse, equivalent or inconclusive: that any is wrong has probability 1 - level at most.
+    """The verdict on each arm: better, worse, equivalent or inconclusive; any is wrong with probability <= 1 - level.
 
-    `means` are those of arm minus baseline in a loss; `p` two-sided and `equivalence_p`, where there is a margin, are
-    unadjusted. Where both are small enough, the difference lies within the margin: equivalent.
+    `means` are arm minus baseline in a loss; `p` (two-sided) and `equivalence_p` (if there is a margin) are unadjusted.
+    If both are small enough, the difference lies within the margin: equivalent.
     Raises ValueError if the level is not between 0 and 1.
     """
     check_probability("level", level)
@@ -58,10 +58,10 @@ def verdicts_over_looks(
     equivalence_p: Float[np.ndarray, "*batch arms looks"] | None = None,
     level: float = 0.95,
 ) -> np.ndarray:
-    """The verdict on each arm after all looks: the first that was reached stays, whatever seeds are added.
+    """The verdict on each arm after all looks: the first one reached stays, whatever seeds are added.
 
-    `p` and `equivalence_p` are those of `sequential` or `looks`, which never rise; the direction of a difference is
-    that at the look where p fell to what it is. Raises ValueError as `verdicts` does.
+    `p` and `equivalence_p` come from `sequential` or `looks` and never increase; the direction of a difference is the
+    one at the look where p reached its value. Raises ValueError as `verdicts` does.
     """
     fell = np.diff(p, axis=-1, prepend=np.inf) < 0
     since = np.maximum.accumulate(np.where(fell, np.arange(p.shape[-1]), 0), axis=-1)
@@ -81,14 +81,15 @@ def intervals(
 ) -> PairedT:
     """The paired t interval of every arm, for a claim about "each" arm, "all" at once, or those "selected".
 
-    An interval for each arm covers with its level if the arm was named before; of the arms that a test picked out it
-    covers less (with 30 arms of small effects, one in five). Those for "all" hold together with probability `level`:
-    their critical value is that of the largest t of so many arms (max-t), which the common baseline correlates; a
-    normal factor with the mean correlation observed, rounded down to a tenth, stands for it. Those for the `selected` R
-    of m arms have level 1 - R (1 - level) / m: the share of them that miss is 1 - level on the average (false coverage
-    rate; Benjamini and Yekutieli 2005), where the selection is by Holm's or a similar rule; arms not selected have the
-    interval (-inf, inf). p values are single tests'. A nan is a pair in which a run diverged, and is left out.
-    Raises ValueError for another `hold`, for "selected" without a selection, or a level not between 0 and 1.
+    An interval for "each" arm has its nominal coverage if the arm was named in advance, and less if the arm was
+    selected by a test (one in five with 30 arms of small effects). Intervals for "all" hold simultaneously with
+    probability `level`: their critical value is that of the largest t over all arms (max-t), which are correlated
+    through the baseline; this is modelled by a common normal factor with the observed mean correlation, rounded down to
+    a tenth. Intervals for the `selected` R of m arms have level 1 - R (1 - level) / m, so that on average a fraction 1
+    - level of them misses (false coverage rate; Benjamini and Yekutieli 2005), if the selection uses Holm's or a
+    similar rule; arms not selected have the interval (-inf, inf). p values are those of single tests. nan marks a pair
+    with a diverged run, which is left out. Raises ValueError for another `hold`, for "selected" without a selection, or
+    a level not between 0 and 1.
     """
     check_probability("level", level)
     if hold == "each":
@@ -96,9 +97,9 @@ def intervals(
     if hold == "all":
         return _by_row(differences, simultaneous_alpha(differences, level))
     if hold != "selected":
-        raise ValueError(f"hold is {hold!r}, but must be 'each', 'all' or 'selected'")
+        raise ValueError(f"hold is {hold!r}: it must be 'each', 'all' or 'selected'")
     if selected is None:
-        raise ValueError("hold is 'selected', but no arm is said to be")
+        raise ValueError("hold is 'selected', but selected is not given")
     share = selected.mean(axis=-1)
     t = _by_row(differences, np.where(share > 0, share * (1 - level), 1 - level))
     return t._replace(low=np.where(selected, t.low, -np.inf), high=np.where(selected, t.high, np.inf))
@@ -107,9 +108,9 @@ def intervals(
 def simultaneous_alpha(
     differences: Float[np.ndarray, "*batch arms n"], level: float = 0.95
 ) -> Float[np.ndarray, "*batch"]:
-    """The alpha of each arm's t interval with which those of all arms hold at once.
+    """The alpha of each arm's t interval at which the intervals of all arms hold simultaneously.
 
-    The arm with the fewest pairs counts for all; with fewer than 2 it is Bonferroni's.
+    The arm with the fewest pairs decides for all; with fewer than 2 pairs it is Bonferroni's.
     """
     arms, n = differences.shape[-2:]
     fewest = np.count_nonzero(~np.isnan(differences), axis=-1).min(axis=-1)
@@ -123,7 +124,7 @@ def simultaneous_alpha(
 
 @lru_cache(maxsize=256)
 def _max_t_alpha(arms: int, n: int, tenths: int, level: float) -> float:
-    """The `1 - level` quantile of the smallest p of so many correlated t tests."""
+    """The `1 - level` quantile of the smallest p of this number of correlated t tests."""
     if arms == 1:
         return 1 - level
     rng = np.random.default_rng([arms, n, tenths])
@@ -139,7 +140,7 @@ def _max_t_alpha(arms: int, n: int, tenths: int, level: float) -> float:
 
 
 def _mean_correlation(differences: Float[np.ndarray, "*batch arms n"]) -> Float[np.ndarray, "*batch"]:
-    """Over all pairs of arms, among the seeds that both have; 0 of one arm."""
+    """Over all pairs of arms, among the seeds that both have; 0 for one arm."""
     known = ~np.isnan(differences)
     counts = np.maximum(known.sum(axis=-1, keepdims=True), 1)
     filled = np.where(known, differences, 0)

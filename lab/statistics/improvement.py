@@ -10,12 +10,12 @@ from lab.statistics.resampling import Estimate
 
 
 def probability_of_improvement(differences: Float[np.ndarray, "*batch n"], level: float = 0.95) -> Estimate:
-    """The share of n pairs in which the arm is better, ties counting half, with a percentile bootstrap interval.
+    """The fraction of n pairs in which the arm is better, ties counting half, with a percentile bootstrap interval.
 
-    `differences` are arm minus baseline in a loss; where more of a metric is better, pass baseline minus arm. The share
-    of a resample is a sum of n draws from {0, 1/2, 1}, whose distribution is known: the interval is what infinitely
-    many resamples would give. With few pairs it covers less than its level; pairs that are all won have the interval
-    [1, 1], even a single one. Bouthillier et al. (2021), "Accounting for variance in machine learning benchmarks".
+    `differences` are arm minus baseline in a loss; if a higher metric is better, pass baseline minus arm. The fraction
+    in a resample is a sum of n draws from {0, 1/2, 1} with a known distribution, so the interval is that of infinitely
+    many resamples. With few pairs it covers less than its level; if all pairs are won the interval is [1, 1], even for
+    a single pair. Bouthillier et al. (2021), "Accounting for variance in machine learning benchmarks".
     Raises ValueError if there are no differences, one is nan, or the level is not between 0 and 1.
     """
     check_probability("level", level)
@@ -35,6 +35,6 @@ def _bootstrap_interval(wins: int, ties: int, n: int, level: float) -> tuple[flo
     distribution = np.ones(1)
     for _ in range(n):
         distribution = np.convolve(distribution, half_points)
-    # A sum that equals a quantile up to rounding has reached it.
+    # A sum that equals a quantile up to rounding counts as reaching it.
     low, high = np.searchsorted(np.cumsum(distribution) + 1e-12, [(1 - level) / 2, (1 + level) / 2])
     return float(low / (2 * n)), float(high / (2 * n))

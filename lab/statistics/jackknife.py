@@ -1,4 +1,4 @@
-"""Pseudo-values: what each run contributes to a statistic of all runs together, so that it can be paired by seed."""
+"""Pseudo-values: the contribution of each run to a statistic of all runs, which can be paired by seed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,13 +8,13 @@ from jaxtyping import Float
 
 
 def pseudo_values(statistic: Callable[[Any], float], n: int) -> Float[np.ndarray, " n"]:
-    """n times the statistic of all n runs, minus n - 1 times that of all but one, for each of them.
+    """For each run, n times the statistic of all n runs minus n - 1 times that of all but this run.
 
-    `statistic` is given the indices of the runs to look at, n or n - 1 of them. The mean of the pseudo-values is the
-    jackknife's estimate, and a t interval of them its interval; for the logarithm of a variance it is the one of Miller
-    (1968), "Jackknifing variances": of a ratio of variances of 3 to 40 runs it covered 0.95 with normal values and 0.92
-    with those of a t distribution of 5 degrees of freedom. Two statistics of the same seeds pair.
-    Raises ValueError for fewer than 3 runs: of one alone there is no spread, and no pair.
+    `statistic` receives the indices of the runs to use, n or n - 1 of them. The mean of the pseudo-values is the
+    jackknife estimate, and their t interval is its interval; for the logarithm of a variance it is that of Miller
+    (1968), "Jackknifing variances". For a ratio of variances of 3 to 40 runs it covered 0.95 with normal values and
+    0.92 with those of a t distribution with 5 degrees of freedom. Statistics of the same seeds can be paired. Raises
+    ValueError for fewer than 3 runs, since a single run has no spread.
     """
     if n < 3:
         raise ValueError(f"n is {n}, but a jackknife over runs needs at least 3")

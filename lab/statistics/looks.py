@@ -1,4 +1,4 @@
-"""Seeds added by hand after a report was seen: p values and intervals that hold though nobody planned the looks."""
+"""Seeds added after a report was seen: p values and intervals that hold for unplanned looks."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,9 +18,9 @@ ALPHAS = np.array([1e-300, *np.geomspace(1e-4, 1, 60)])
 
 
 def spent(looks: int) -> float:
-    """The share of alpha that so many looks have spent: 0.8 by the first, then 0.9, 0.933, ..., never all of it.
+    """The fraction of alpha spent after this number of looks: 0.8 by the first, then 0.9, 0.933, ..., never all of it.
 
-    Whoever looks once pays a quarter of the p value for the right to go on; how often, need not be known.
+    The right to add seeds later costs a quarter of the p value; the number of looks need not be known in advance.
     """
     return 1 - RESERVED / looks if looks else 0.0
 
@@ -28,10 +28,10 @@ def spent(looks: int) -> float:
 def p_after(differences: Float[np.ndarray, "*batch n"], looks: Sequence[int]) -> Float[np.ndarray, "*batch looks"]:
     """The two-sided p value after each look at paired differences in the order of their seeds.
 
-    `looks` are the numbers of pairs at which somebody has looked so far, the last one now, such as 5, 8, 12. Whoever
-    stops at any look, and goes on however it suits, finds p <= alpha with a probability of at most alpha without any
-    difference. Each look may spend what `spent` allows: its t test is held against the bound that normal differences
-    cross there, and at no earlier look, with just that probability. p never rises from look to look.
+    `looks` are the numbers of pairs at the looks so far, including the current one, such as 5, 8, 12. If there is no
+    difference, p <= alpha is found with probability alpha at most, however the looks and the stopping are chosen. Each
+    look may spend the alpha that `spent` allows: its t test is compared with the bound that normal differences cross at
+    this look, and at no earlier one, with that probability. p never increases from look to look.
     Lan and DeMets (1983), "Discrete sequential boundaries for clinical trials".
     Raises ValueError unless looks rise from at least 2 to the number of pairs.
     """
@@ -41,9 +41,9 @@ def p_after(differences: Float[np.ndarray, "*batch n"], looks: Sequence[int]) ->
 
 
 def interval_after(differences: Float[np.ndarray, "*batch n"], looks: Sequence[int], level: float = 0.95) -> PairedT:
-    """The paired t interval now, so wide that those of all looks, and of any to come, hold at once.
+    """The current paired t interval, widened so that the intervals of all looks, including later ones, hold at once.
 
-    Its p value is the t test's own, for a single look. Raises ValueError as `p_after` does, or if the level is not
+    Its p value is that of the t test for a single look. Raises ValueError as `p_after` does, or if the level is not
     between 0 and 1.
     """
     check_probability("level", level)
@@ -54,7 +54,7 @@ def interval_after(differences: Float[np.ndarray, "*batch n"], looks: Sequence[i
 def equivalence_after(
     differences: Float[np.ndarray, "*batch n"], looks: Sequence[int], margin: float
 ) -> Float[np.ndarray, "*batch looks"]:
-    """The p value of equivalence within the margin after each look; it never rises.
+    """The p value of equivalence within the margin after each look; it never increases.
 
     It is below alpha if and only if the interval of level 1 - 2 alpha of some look so far lies within the margin.
     Jennison and Turnbull (1989), "Interim analyses: the repeated confidence interval approach", section 4.
@@ -66,12 +66,12 @@ def equivalence_after(
 
 
 def bound(looks: Sequence[int], alpha: float) -> float:
-    """The t test's p that must be reached at the last of these looks, for alpha over all."""
+    """The bound on the t test's p at the last of these looks, for alpha over all looks."""
     return float(np.exp(np.interp(np.log(alpha), np.log(ALPHAS), np.log(_bounds(tuple(looks))[-1]))))
 
 
 def _adjusted(p: Float[np.ndarray, "*batch looks"], looks: tuple[int, ...]) -> Float[np.ndarray, "*batch looks"]:
-    """The alpha at which each look's p would lie on its bound."""
+    """The alpha at which each look's p equals its bound."""
     logarithm = np.log(np.maximum(p, ALPHAS[0]))
     found = [np.interp(logarithm[..., k], np.log(bounds), np.log(ALPHAS)) for k, bounds in enumerate(_bounds(looks))]
     return np.where(p > 0, np.exp(np.stack(found, axis=-1)), p)  # also nan
@@ -79,10 +79,10 @@ def _adjusted(p: Float[np.ndarray, "*batch looks"], looks: tuple[int, ...]) -> F
 
 @lru_cache(maxsize=64)
 def _bounds(looks: tuple[int, ...]) -> Float[np.ndarray, "looks alphas"]:
-    """For each look and alpha the t test's p that spends what the look may, given that none before it was reached.
+    """For each look and alpha, the t test's p that spends the look's alpha, given that no earlier bound was reached.
 
-    They are simulated, the same every time, and lie two standard errors low; Bonferroni's are a floor, for they need no
-    simulation.
+    Bounds are simulated with a fixed seed and lowered by two standard errors; Bonferroni's bounds, which need no
+    simulation, are their minimum.
     """
     null = _null_p(looks)
     order = np.argsort(null, axis=1)
@@ -96,11 +96,11 @@ def _bounds(looks: tuple[int, ...]) -> Float[np.ndarray, "looks alphas"]:
             reached = null[k, still[min(int(crossing), len(still)) - 1]] if crossing >= 1 and len(still) else 0.0
             bounds[k, column] = max(share, reached)
             going &= null[k] > bounds[k, column]
-    return np.minimum.accumulate(bounds[:, ::-1], axis=1)[:, ::-1]  # rising with alpha
+    return np.minimum.accumulate(bounds[:, ::-1], axis=1)[:, ::-1]  # increasing with alpha
 
 
 def _null_p(looks: tuple[int, ...]) -> Float[np.ndarray, "looks draws"]:
-    """The t test's p at each look of normal differences without an effect; a look to come does not change it.
+    """The t test's p at each look of normal differences without an effect, which does not depend on later looks.
 
     Of the pairs between two looks only their sum and the squares about their mean matter, a normal and a chi-square
     number.
@@ -119,4 +119,4 @@ def _null_p(looks: tuple[int, ...]) -> Float[np.ndarray, "looks draws"]:
 def _check(n: int, looks: Sequence[int]) -> None:
     rising = all(earlier < later for earlier, later in pairwise(looks))
     if not looks or looks[0] < 2 or not rising or looks[-1] != n:
-        raise ValueError(f"looks is {list(looks)}, but must rise from at least 2 to the number of pairs, {n}")
+        raise ValueError(f"looks is {list(looks)}: it must increase from at least 2 to the number of pairs, {n}")

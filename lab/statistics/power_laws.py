@@ -1,4 +1,4 @@
-"""Power laws of several arms that fall towards one limit: what a size buys, and what size a loss takes."""
+"""Power laws of several arms with a common limit: the loss at a size, and the size needed for a loss."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,11 @@ from jaxtyping import Float
 from scipy import optimize
 
 LARGEST_LIMIT = 0.99
-"""Of the lowest value: nearer to it, that one value alone would decide every exponent."""
+"""Fraction of the lowest value; closer to it, that value alone would determine every exponent."""
 
 
 class PowerLaws(NamedTuple):
-    """limit + factor * x**-exponent, for each arm its own factor and exponent."""
+    """limit + factor * x**-exponent, with a separate factor and exponent for each arm."""
 
     limit: float
     factor: Float[np.ndarray, " arms"]
@@ -22,24 +22,24 @@ class PowerLaws(NamedTuple):
         return self.limit + self.factor[:, None] * x ** -self.exponent[:, None]
 
     def size(self, arm: int, y: Float[np.ndarray, "*values"]) -> Float[np.ndarray, "*values"]:
-        """The size at which an arm has these values, which lie above the limit."""
+        """The size at which an arm has these values, which must be above the limit."""
         return ((y - self.limit) / self.factor[arm]) ** (-1 / self.exponent[arm])
 
 
 def power_laws(x: Float[np.ndarray, "arms sizes"], y: Float[np.ndarray, "arms sizes"]) -> PowerLaws:
-    """The power laws with a limit in common that are nearest to values y > 0 at sizes x > 0, by least squares.
+    """Least-squares fit of power laws with a common limit to values y > 0 at sizes x > 0.
 
-    Few sizes do not tell an arm's limit from its exponent; the limit is what is left where size no longer matters, the
-    data's own, and all arms determine it together. For a given limit each arm is a line in logarithms, with weights
-    (y - limit)**2, by which residuals count as those of y to first order; the limit is the one, from 0 to 0.99 of the
-    lowest value, that leaves the least squares of y itself. The form is that of Hoffmann et al. (2022), "Training
-    compute-optimal large language models", in one of its sizes.
+    A few sizes cannot separate an arm's limit from its exponent; the limit, the irreducible loss, belongs to the data,
+    so that all arms determine it together. For a given limit, each arm is a line in log space with weights
+    (y - limit)**2, which approximate residuals of y to first order; the limit, from 0 to 0.99 of the lowest value,
+    minimizes the squared residuals of y itself. The form is that of Hoffmann et al. (2022), "Training compute-optimal
+    large language models", in one of its sizes.
     Raises ValueError for fewer than 3 sizes or numbers that are not positive and finite.
     """
     if x.shape[-1] < 3:
         raise ValueError(f"a power law with a limit needs at least 3 sizes, not {x.shape[-1]}")
     if not (np.isfinite([x, y]).all() and (x > 0).all() and (y > 0).all()):
-        raise ValueError("sizes and values of a power law must be positive numbers")
+        raise ValueError("sizes and values of a power law must be positive and finite")
     logarithm = np.log(x)
     found = optimize.minimize_scalar(
         lambda limit: _lines(logarithm, y, limit)[2],

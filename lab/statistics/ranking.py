@@ -1,4 +1,4 @@
-"""Rankings of arms: the ranks that each may have by its seeds, and whether two rankings agree."""
+"""Rankings of arms: confidence sets of ranks, and the correlation of two rankings."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from lab.statistics.resampling import RESAMPLES
 
 
 class RankCorrelation(NamedTuple):
-    """Spearman's correlation, and the p of as much where ranks have nothing in common."""
+    """Spearman's correlation, and its p value under independent ranks."""
 
     value: float
     p_value: float
@@ -25,15 +25,15 @@ class RankSets(NamedTuple):
 
 
 def rank_sets(values: Float[np.ndarray, "*batch arms n"], level: float = 0.95) -> RankSets:
-    """Confidence sets for the ranks of all arms at once, by means over n runs that pair.
+    """Simultaneous confidence sets for the ranks of all arms, by means over n paired runs.
 
-    An arm's rank is 1 plus the number of arms with a smaller mean. Every pair of arms is compared by its paired t test,
-    with Holm's correction over all pairs: below an arm stand those that are known to be worse, above it those known to
-    be better, and the others may be either. All true ranks lie in their sets with a probability of at least `level`.
-    A bootstrap of ranks or of Spearman's correlation has no such promise: resampled means are noisier than the means.
-    Mogstad, Romano, Shaikh and Wilhelm (2024), "Inference for ranks with applications to mobility across neighbourhoods
-    and academic achievement across countries", sections 3.1 and 3.3.
-    Raises ValueError for fewer than 2 arms, or if the level is not between 0 and 1.
+    An arm's rank is 1 plus the number of arms with a smaller mean. All pairs of arms are compared by paired t tests
+    with Holm's correction: an arm ranks above those known to be worse and below those known to be better; the order is
+    open for all others. All true ranks lie in their sets with a probability of at least `level`. A bootstrap of ranks
+    or of Spearman's correlation has no such guarantee, since resampled means are noisier than the means. Mogstad,
+    Romano, Shaikh and Wilhelm (2024), "Inference for ranks with applications to mobility across neighbourhoods and
+    academic achievement across countries", sections 3.1 and 3.3. Raises ValueError for fewer than 2 arms, or if the
+    level is not between 0 and 1.
     """
     check_probability("level", level)
     arms = values.shape[-2]
@@ -53,13 +53,13 @@ def rank_correlation(
 ) -> RankCorrelation:
     """The correlation of the arms' ranks by their means over n and over m runs.
 
-    `p_value` is of the ranks alone, as if each were known: two-sided, of all permutations of up to 7 arms, of drawn
-    ones of more. What the seeds leave open of either ranking is in its `rank_sets`; an interval of the correlation by
-    resampled seeds covered .33 to .88 at level .95, for noise makes two rankings differ, and never agree, by chance.
+    `p_value` treats the ranks as known: two-sided, over all permutations for up to 7 arms and random ones for more. For
+    the uncertainty of each ranking see `rank_sets`; an interval of the correlation from resampled seeds covered .33 to
+    .88 at level .95, as noise makes two rankings differ, but never agree, by chance.
     Raises ValueError for fewer than 3 arms.
     """
     if len(ours) < 3:
-        raise ValueError(f"{len(ours)} arms have no ranking to speak of: at least 3 are needed")
+        raise ValueError(f"there are {len(ours)} arms, but a rank correlation needs at least 3")
     permuted = stats.PermutationMethod(n_resamples=RESAMPLES, rng=np.random.default_rng(rng))
     ranks = (stats.rankdata(runs.mean(axis=1)) for runs in (ours, theirs))
     found = stats.pearsonr(*ranks, method=permuted)

@@ -1,4 +1,4 @@
-"""What resampling says of paired differences: sign flips, the BCa interval, percentile intervals of replicates."""
+"""Resampling of paired differences: sign flips, the BCa interval, percentile intervals of replicates."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
-ENUMERATED_PAIRS = 20  # beyond, sign flips are drawn at random
+ENUMERATED_PAIRS = 20  # above this, sign flips are drawn at random
 RESAMPLES = 9_999  # (k + 1) / (RESAMPLES + 1) is the smallest p of drawn flips: 0.0001
 BLOCK = 8_000_000  # resampled numbers at once: 64 MB
 
@@ -21,10 +21,10 @@ class Estimate(NamedTuple):
 
 
 def sign_flip_p(differences: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch"]:
-    """Two-sided p of the mean when the sign of each difference is a coin toss: exact up to 20 pairs, then drawn."""
+    """Two-sided p of the mean under random signs of the differences: exact up to 20 pairs, then by random draws."""
     n = differences.shape[-1]
     rows = differences.reshape(-1, n)
-    # The observed sum is one of the flipped ones and must count itself, though they are added up in another order.
+    # The observed sum must count itself among the flipped sums, although they are added in another order.
     reach = np.abs(rows.sum(axis=1)) - 1e-12 * np.abs(rows).sum(axis=1)
     p_value = _exact_p if n <= ENUMERATED_PAIRS else _drawn_p
     return np.array([p_value(*row) for row in zip(rows, reach, strict=True)]).reshape(differences.shape[:-1])
@@ -33,12 +33,12 @@ def sign_flip_p(differences: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray,
 def bca(
     differences: Float[np.ndarray, "*batch n"], level: float
 ) -> tuple[Float[np.ndarray, "*batch"], Float[np.ndarray, "*batch"]]:
-    """Bias-corrected and accelerated bootstrap interval of each row's mean, the same every time; Efron (1987).
+    """Bias-corrected and accelerated bootstrap interval of each row's mean, with a fixed seed; Efron (1987).
 
-    Differences that are equal, but for rounding, have that one value as their interval.
+    If all differences are equal up to rounding, the interval is that one value.
     """
     low, high = differences[..., 0].copy(), differences[..., 0].copy()
-    # Else every resample has the same mean, and BCa divides by their spread.
+    # Otherwise every resample has the same mean, and BCa divides by their spread.
     spread = np.ptp(differences, axis=-1) > 1e-12 * np.abs(differences).max(axis=-1)
     rows = differences[spread]
     if len(rows):
@@ -55,16 +55,16 @@ def resampled(rng: np.random.Generator | int, n: int) -> Int[np.ndarray, "resamp
 def percentile_interval(
     replicates: Float[np.ndarray, "*batch resamples"], level: float
 ) -> tuple[Float[np.ndarray, "*batch"], Float[np.ndarray, "*batch"]]:
-    """The central `level` of bootstrap replicates, ends being replicates themselves, so that inf stays inf."""
+    """The central `level` of bootstrap replicates; its ends are replicates themselves, so that inf stays inf."""
     low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2], axis=-1, method="inverted_cdf")
     return low, high
 
 
 def _exact_p(row: Float[np.ndarray, " n"], reach: float) -> float:
-    """The share of the 2**n sums at least `reach` from 0, counted from the 2**(n/2) sums of either half of the row."""
+    """The fraction of the 2**n sums at least `reach` from 0, counted from the 2**(n/2) sums of each half."""
     left, right = (_flipped_sums(half) for half in np.array_split(row, 2))
     above = len(right) - np.searchsorted(np.sort(right), reach - left)  # for each sum of the left half
-    return min(2 * above.sum() / 2 ** len(row), 1.0)  # as many lie below: every pattern has its mirror image
+    return min(2 * above.sum() / 2 ** len(row), 1.0)  # the same number lies below, by symmetry
 
 
 def _flipped_sums(row: Float[np.ndarray, " n"]) -> Float[np.ndarray, " sums"]:

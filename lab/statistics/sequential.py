@@ -1,4 +1,4 @@
-"""Training seeds until a difference is resolved: p values and intervals that hold at whichever pair one stops."""
+"""Sequential testing: p values and intervals that remain valid whenever training of further seeds stops."""
 
 from functools import lru_cache
 
@@ -16,12 +16,12 @@ BLOCK = 20_000
 def repeated_p(differences: Float[np.ndarray, "*batch n"], first: int, last: int) -> Float[np.ndarray, "*batch looks"]:
     """The p value after each look at paired differences in the order of their seeds: after `first` pairs, ..., after n.
 
-    Whoever looks after every new pair, from `first` to at most `last`, and stops whenever it suits finds p <= alpha
-    with a probability of at most alpha if there is no difference. Each is the smallest t test's p so far, referred to
-    the distribution that the smallest of all looks has under normal differences; t does not depend on their spread, so
-    that it can be simulated. It never rises from look to look, and Holm over arms keeps its level.
-    Looks cost power: what 5, 8 or 20 pairs fixed beforehand find with probability 0.8 is found with 0.66, 0.62 or 0.61,
-    after 4.4, 6.6 or 15.1 pairs on the average (`ablations calibrate`).
+    If there is no difference, looking after every new pair, from `first` to at most `last`, and stopping at any time
+    finds p <= alpha with probability alpha at most. Each p is the smallest t test's p so far, compared with the null
+    distribution of the smallest over all looks; it is simulated, as t does not depend on the spread of normal
+    differences. It never increases from look to look, and Holm's correction over arms keeps its level.
+    Looks cost power: an effect that a fixed 5, 8 or 20 pairs find with probability 0.8 is found with 0.66, 0.62 or
+    0.61, after 4.4, 6.6 or 15.1 pairs on average (`ablations calibrate`).
     Jennison and Turnbull (1989), "Interim analyses: the repeated confidence interval approach".
     Raises ValueError unless 2 <= first <= n <= last.
     """
@@ -33,26 +33,26 @@ def repeated_p(differences: Float[np.ndarray, "*batch n"], first: int, last: int
 def repeated_interval(
     differences: Float[np.ndarray, "*batch n"], first: int, last: int, level: float = 0.95
 ) -> PairedT:
-    """The paired t interval after n pairs, so wide that those of all looks hold at once with probability `level`.
+    """The paired t interval after n pairs, widened so that those of all looks hold at once with probability `level`.
 
-    At whichever look one stops, it covers the true mean. Its p value is the t test's own, for a single look.
+    It is therefore valid at whichever look training stops. Its p value is that of the t test for a single look.
     Raises ValueError as `repeated_p` does, or if the level is not between 0 and 1.
     """
     check_probability("level", level)
     _check_looks(differences.shape[-1], first, last)
     rejecting = np.searchsorted(_tail(np.arange(DRAWS)), 1 - level, side="right")
     if not rejecting:
-        raise ValueError(f"level is {level}, but {DRAWS} draws tell no more than {1 - _tail(np.zeros(1))[0]:.6f}")
+        raise ValueError(f"level is {level}, but {DRAWS} draws allow at most {1 - _tail(np.zeros(1))[0]:.6f}")
     return paired_t(differences, 1 - _null_minima(first, last)[rejecting - 1])
 
 
 def repeated_equivalence(
     differences: Float[np.ndarray, "*batch n"], margin: float, first: int, last: int
 ) -> Float[np.ndarray, "*batch looks"]:
-    """The p value of equivalence within the margin after each look, of `first` pairs, ..., n; it never rises.
+    """The p value of equivalence within the margin after each look, of `first` pairs, ..., n; it never increases.
 
     It is below alpha if and only if the repeated interval of level 1 - 2 alpha lay within the margin at some look so
-    far. The two one-sided tests of each look by itself err two to four times too often.
+    far. Uncorrected, the two one-sided tests err two to four times too often.
     Jennison and Turnbull (1989), section 4. Raises ValueError as `repeated_p` and `equivalence` do.
     """
     _check_looks(differences.shape[-1], first, last)
@@ -69,16 +69,16 @@ def _p_after_each(differences: Float[np.ndarray, "*batch n"], first: int) -> Flo
 
 @lru_cache(maxsize=16)
 def _null_minima(first: int, last: int) -> Float[np.ndarray, " draws"]:
-    """The smallest p of all looks, without any difference, in rising order; the same every time."""
+    """The smallest p of all looks under no difference, sorted; simulated with a fixed seed."""
     rng = np.random.default_rng([first, last])
     blocks = (rng.standard_normal((BLOCK, last)) for _ in range(DRAWS // BLOCK))
     return np.sort(np.concatenate([_p_after_each(block, first).min(axis=-1) for block in blocks]))
 
 
 def _tail(counts: Int[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
-    """The p value of what `counts` of the draws reach: two standard errors above (k + 1) / (draws + 1).
+    """The p value if `counts` of the draws are as extreme: two standard errors above (k + 1) / (draws + 1).
 
-    That alone keeps the level on the average over simulations, but ours is the same for ever.
+    That estimate keeps the level only on average over simulations, but this simulation is fixed.
     """
     k = counts + 1
     return np.minimum((k + 2 * np.sqrt(k)) / (DRAWS + 1), 1)

@@ -1,4 +1,4 @@
-"""How much runs spread that differ by their seed alone: the interval of a sd, and the range of equal arms."""
+"""The spread of runs that differ only in their seed: the interval of a sd, and the range of equal arms."""
 
 import numpy as np
 from jaxtyping import Float
@@ -9,10 +9,9 @@ from lab.statistics.resampling import Estimate
 
 
 def sd_interval(values: Float[np.ndarray, "*batch n"], level: float = 0.95) -> Estimate:
-    """The sd of n runs with its chi-square interval, which holds for normal values.
+    """The sd of n runs with its chi-square interval, which assumes normal values.
 
-    One run has no spread: sd nan, interval (0, inf). Raises ValueError if there are none or the level is not between
-    0 and 1.
+    One run has sd nan and interval (0, inf). Raises ValueError if there are none or the level is not between 0 and 1.
     """
     check_probability("level", level)
     n = values.shape[-1]
@@ -27,9 +26,9 @@ def sd_interval(values: Float[np.ndarray, "*batch n"], level: float = 0.95) -> E
 
 
 def range_of_equals(arms: int, level: float = 0.95) -> float:
-    """From the lowest to the highest of so many normal values of one mean, in units of their sd: its `level` quantile.
+    """The `level` quantile of the range (highest minus lowest) of normal values with one mean, in units of their sd.
 
-    It is Tukey's: a table of single runs that spans less does not tell equal arms from different ones.
+    Tukey's studentized range: a table of single runs with a smaller range cannot distinguish the arms.
     Raises ValueError for fewer than two arms, or if the level is not between 0 and 1.
     """
     check_probability("level", level)

@@ -1,4 +1,4 @@
-"""Whether two arms diverge at different rates, and what the pairs say in which both trained: two verdicts."""
+"""Rates of divergence of two arms, and their difference over the pairs in which both trained: two verdicts."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from lab.statistics.paired import PairedT, check_probability, paired_t
 
 
 class Stability(NamedTuple):
-    """How many of n pairs diverged in each arm and in one arm alone, and the exact p of equal rates."""
+    """How many of n pairs diverged in each arm and in only one arm, and the exact p of equal rates."""
 
     n: int
     arm: Int[np.ndarray, "*batch"]
@@ -23,10 +23,10 @@ class Stability(NamedTuple):
 def stability(arm: Bool[np.ndarray, "*batch n"], baseline: Bool[np.ndarray, "*batch n"]) -> Stability:
     """McNemar's exact test of which of n paired runs diverged.
 
-    Of the pairs in which one run alone diverged, either arm has half, if they are equally stable: the two-sided p is
-    binomial. Without such a pair it is 1. Five pairs of an arm that always diverges have p .0625, eight .0078.
-    McNemar (1947), "Note on the sampling error of the difference between correlated proportions".
-    Raises ValueError unless both are of the same pairs, at least one.
+    If the arms are equally stable, pairs with exactly one diverged run are split evenly between them: the two-sided p
+    is binomial. Without such pairs it is 1. Five pairs of an arm that always diverges have p .0625, eight .0078.
+    McNemar (1947), "Note on the sampling error of the difference between correlated proportions". Raises ValueError
+    unless both arrays have the same pairs, at least one.
     """
     if arm.shape != baseline.shape or not arm.shape[-1]:
         raise ValueError(f"pairs need two arrays [n] of equal length, not shapes {arm.shape} and {baseline.shape}")
@@ -41,14 +41,16 @@ def stability(arm: Bool[np.ndarray, "*batch n"], baseline: Bool[np.ndarray, "*ba
 def rate_interval(
     diverged: Int[np.ndarray, "*batch"], n: int, level: float = 0.95
 ) -> tuple[Float[np.ndarray, "*batch"], Float[np.ndarray, "*batch"]]:
-    """The exact interval of a rate of divergence, of so many of n runs; Clopper and Pearson (1934).
+    """The exact interval of the rate of divergence, given the number of diverged runs; Clopper and Pearson (1934).
 
-    Raises ValueError if the level is not between 0 and 1, or there are fewer than no or more than n.
+    Raises ValueError if the level is not between 0 and 1, or the number is not between 0 and n.
     """
     check_probability("level", level)
     count = np.asarray(diverged)
     if n < 1 or (count < 0).any() or (count > n).any():
-        raise ValueError(f"diverged is {diverged} of n = {n} runs, but must lie between 0 and n, of at least one run")
+        raise ValueError(
+            f"diverged is {diverged} of n = {n} runs: it must lie between 0 and n, and n must be at least 1"
+        )
     tail = (1 - level) / 2
     low = np.where(count > 0, stats.beta.ppf(tail, np.maximum(count, 1), n - count + 1), 0.0)
     high = np.where(count < n, stats.beta.isf(tail, count + 1, np.maximum(n - count, 1)), 1.0)
@@ -58,13 +60,13 @@ def rate_interval(
 def trained_t(
     differences: Float[np.ndarray, "*batch n"], level: float = 0.95
 ) -> tuple[PairedT, Int[np.ndarray, "*batch"]]:
-    """The paired t test among the pairs in which both runs trained, and how many these are.
+    """The paired t test over the pairs in which both runs trained, and their number.
 
-    A difference of a pair with a diverged run is nan. No penalty takes its place: its size would decide, one of 8 pairs
-    hides any effect, and two arms that diverge at the same seeds would be equal. What is found is true of such pairs
-    alone: an arm that loses its worst runs to divergence looks better among the rest, so that the rates belong beside
-    it. Fewer than 2 pairs have nan as p and the interval (-inf, inf).
-    Raises ValueError if the level is not between 0 and 1.
+    The difference of a pair with a diverged run is nan. It is not replaced by a penalty: its size would determine the
+    result, one of 8 pairs would hide any effect, and two arms that diverge at the same seeds would be equal. The result
+    holds only for such pairs: an arm that loses its worst runs to divergence looks better among the others, so the
+    rates must be reported with it. Fewer than 2 pairs have p nan and the interval (-inf, inf). Raises ValueError if the
+    level is not between 0 and 1.
     """
     check_probability("level", level)
     rows = np.sort(differences.reshape(-1, differences.shape[-1]), axis=-1)  # nan last

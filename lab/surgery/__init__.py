@@ -1,1 +1,1 @@
-"""How a trained network is changed: another activation or norm on the same weights."""
+"""Model surgery: gives a trained network another activation or norm while keeping its weights."""

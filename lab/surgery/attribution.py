@@ -1,4 +1,4 @@
-"""Which of two changes moved a network: the norm's share, the activation's, and what they do only together."""
+"""Attributes drift to two changes: the norm, the activation, and their interaction."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +13,10 @@ FOLDED = ", centring folded"
 def changes(
     model: Any, activation: str | Activation | None = None, norm: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The changes that are looked at one by one, by name, as the arguments of `swapped`.
+    """The changes to examine one by one: name -> arguments of `swapped`.
 
-    They are the "norm" and the "activation" alone and "both", as far as they are asked for; where a LayerNorm becomes
-    an RMSNorm, those of the norm once more with the centring folded into the weights before it.
+    They are "norm" alone, "activation" alone and "both", as far as requested; if a LayerNorm becomes an RMSNorm, those
+    with the norm are repeated with the centring folded into the weights.
     """
     asked: dict[str, dict[str, Any]] = {}
     if norm is not None:
@@ -37,11 +37,11 @@ def attribution(
     changes: Mapping[str, Mapping[str, Any]],
     batches: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    """What each change does to a network without training, on a task's evaluation batches (see `drift`): rows of
-    `change`, `measure` and `value`, those of a layer also with its `stack` and `layer`.
+    """The effect of each change on a network before any training, on a task's evaluation batches (see `drift`), as rows
+    of `change`, `measure` and `value`; rows of layers also have `stack` and `layer`.
 
-    Measures of the whole are `kl`, `agreement`, `loss`, that of the changed network, and `loss_difference`, by how much
-    it is larger than that of the network as it was. Raises what `swapped` and `drift` raise.
+    Measures of the whole network are `kl`, `agreement`, `loss` of the changed network, and `loss_difference`, its
+    increase over the original network. Raises what `swapped` and `drift` raise.
     """
     rows: list[dict[str, Any]] = []
     others = [swapped(model, params, **asked) for asked in changes.values()]

@@ -1,4 +1,4 @@
-"""A residual stream of mean zero, in which a LayerNorm has nothing to centre."""
+"""Folds the centring of LayerNorm into the weights, so that the residual stream has mean zero."""
 
 import re
 from typing import Any
@@ -8,12 +8,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from models.layers.stack import Stack
 
 EXACT: dict[str, tuple[Any, ...]] = {
-    "norm": ("layernorm",),  # an RMSNorm sees the mean, and would miss it
-    "placement": ("pre",),  # in the others a norm's output, scaled and shifted, is part of the stream
+    "norm": ("layernorm",),  # an RMSNorm depends on the mean
+    "placement": ("pre",),  # otherwise the output of a norm, scaled and shifted, is part of the stream
     "embedding_norm": (False,),
-    "final_norm": (None, True),  # else the output layer reads the stream itself
+    "final_norm": (None, True),  # otherwise the output layer reads the stream directly
     "qk_norm": (False,),
-    "joint_qk_norm": (False,),  # norms of heads, and of the head's dense layer, are not norms of the stream
+    "joint_qk_norm": (
+        False,
+    ),  # norms of attention heads and of the output head's dense layer do not normalize the stream
     "head_activation": (None,),
     "positions": ("learned", "rotary", "alibi", "relative", "none"),  # sinusoids have a mean and no parameters
 }
@@ -22,11 +24,11 @@ OUTPUTS = r"(encoder_)?layers?(_\d+)?/((cross_)?attention/output|feedforward/dow
 
 
 def centred(model: Stack, params: dict[str, Any]) -> tuple[Stack, dict[str, Any]]:
-    """The same function of the same inputs, whose residual stream has mean zero over d_model at every token.
+    """An equivalent network whose residual stream has mean zero over d_model at every token.
 
-    LayerNorm takes that mean away, so it may be taken from all that writes to the stream instead: from the last axis of
-    embeddings and of the layers' output kernels and biases (Jiang et al. 2023, arXiv:2305.14858). A tied output layer
-    needs the embedding as it was, and gets it as a kernel of its own: `tied=False`.
+    LayerNorm subtracts this mean, so it can be subtracted instead from everything that writes to the stream: the last
+    axis of embeddings and of the layers' output kernels and biases (Jiang et al. 2023, arXiv:2305.14858). A tied output
+    layer needs the original embedding, which becomes a separate kernel: `tied=False`.
 
     Raises ValueError, naming the field, for a model in which this is not exact.
     """
@@ -42,7 +44,7 @@ def centred(model: Stack, params: dict[str, Any]) -> tuple[Stack, dict[str, Any]
 
 
 def centred_model(model: Stack) -> Stack:
-    """The model that `centred` gives, and what that raises, without any parameters."""
+    """The model that `centred` returns, with the same errors, without parameters."""
     for field, allowed in EXACT.items():
         if (value := getattr(model, field, allowed[0])) not in allowed:
             known = " or ".join(map(repr, allowed))
@@ -51,12 +53,12 @@ def centred_model(model: Stack) -> Stack:
 
 
 def _embeds(model: Stack) -> bool:
-    """Whether the token embedding is what the residual stream begins with, without a projection."""
+    """Whether the residual stream starts with the token embedding, without a projection."""
     return getattr(model, "embedding_dim", None) is None
 
 
 def _untied(params: dict[str, Any]) -> dict[str, Any]:
-    """The same network's parameters with an output layer of its own."""
+    """The parameters of the same network with a separate output layer."""
     head = {"kernel": params["token_embedding"]["embedding"].T}
     if "head_bias" in params:
         head["bias"] = params["head_bias"]

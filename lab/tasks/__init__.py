@@ -1,1 +1,1 @@
-"""What is learned: inputs, loss and metrics of every kind of training."""
+"""Tasks: the inputs, loss and metrics of training."""

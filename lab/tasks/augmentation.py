@@ -1,4 +1,4 @@
-"""Augmentation: training images mirrored and shifted, a pure function of the seed and the place in the training."""
+"""Augmentation: mirrors and shifts training images, as a pure function of the seed and the example's number."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from jaxtyping import Integer, Shaped
 from lab.data.order import drawn
 
 PADDING = 4
-"""Zeros around an image from which a crop of its size is taken (He et al. 2015, arXiv:1512.03385, section 4.2)."""
+"""Zero padding before the random crop (He et al. 2015, arXiv:1512.03385, section 4.2)."""
 
 
 def mirror_crop(
@@ -16,10 +16,10 @@ def mirror_crop(
     seed: int | Integer[Any, "..."],
     number: Integer[Any, " batch"],
 ) -> Shaped[Any, "*examples height width channels"]:
-    """Every image mirrored left to right with probability 1/2, then a random crop of it within a border of zeros.
+    """Mirror each image horizontally with probability 1/2, then crop it randomly after zero padding.
 
-    What happens to an image is drawn from the seed and from `number`, that of the example in the training, in integers:
-    the same in NumPy and inside jit. Seeds [n, 1] go with images [n, batch, ...].
+    Draws depend on the seed and on `number`, the number of the example in training, and use integers only, so that they
+    are the same in NumPy and under jit. Seeds [n, 1] go with images [n, batch, ...].
     """
     (height, width, channels), places = images.shape[-3:], 2 * PADDING + 1
     draw = drawn(2 * places**2, seed, number).reshape(-1, 1)

@@ -1,4 +1,4 @@
-"""Frames: each of a recording is told its class, from it and its neighbours, as in the GELU paper (2016)."""
+"""Frame classification from a frame and its neighbours, as in the GELU paper (2016)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from jaxtyping import Array, Float, Int
 from lab.tasks.examples import Examples, check_outputs, cross_entropy, weighted
 
 NONE = -1
-"""The label of a frame that has none: it is not counted."""
+"""The label of frames that are not counted."""
 
 
 @dataclass(frozen=True)
 class Frames(Examples, ABC):
-    """Examples that are recordings (Hendrycks and Gimpel 2016, section 3.4), with fields as `stacked` makes them.
+    """Base class of tasks whose examples are recordings (Hendrycks and Gimpel 2016, section 3.4), see `stacked`.
 
     Raises ValueError for a number out of range.
     """
@@ -25,9 +25,9 @@ class Frames(Examples, ABC):
     directions: ClassVar[Mapping[str, str]] = {"frame_error": "min"}
 
     context: int = 11
-    """Frames that a model sees, the classified one in the middle."""
+    """Frames that a model reads, with the classified one in the middle."""
     frames: int = 64
-    """Frames of a recording that are classified, at most."""
+    """Maximum number of classified frames per recording."""
 
     def __post_init__(self) -> None:
         if self.context < 1 or self.context % 2 == 0:
@@ -38,11 +38,11 @@ class Frames(Examples, ABC):
     @property
     @abstractmethod
     def classes(self) -> int:
-        """Number of outputs that a model has for a frame."""
+        """Number of outputs of a model per frame."""
 
     @property
     def tokens_per_example(self) -> int:
-        """Predictions in one example, at most."""
+        """Maximum number of predictions per example."""
         return self.frames
 
     def stacked(
@@ -54,7 +54,7 @@ class Frames(Examples, ABC):
         [n, frames].
 
         A recording is preceded by copies of its first frame and followed by copies of its last one, which have the
-        label NONE; what is beyond `frames` is cut off.
+        label NONE; frames beyond `frames` are cut off.
         """
         places = np.arange(self.frames + self.context - 1) - self.context // 2
         filled = [
@@ -66,7 +66,7 @@ class Frames(Examples, ABC):
         }
 
     def inputs(self, batch: Mapping[str, Array]) -> tuple[Float[Array, "batch frames context features"]]:
-        """Every frame with its neighbours."""
+        """Each frame with its neighbours."""
         seen = np.arange(self.frames)[:, None] + np.arange(self.context)[None, :]
         return (batch["features"][:, seen],)
 
@@ -78,10 +78,10 @@ class Frames(Examples, ABC):
     def metrics(
         self, outputs: Float[Array, "batch frames classes"], batch: Mapping[str, Array]
     ) -> dict[str, tuple[Array, Array]]:
-        """`loss`, the cross-entropy of a labelled frame in nats, and `frame_error`, the share of labelled frames that
-        are told wrong.
+        """`loss`, the cross-entropy per labelled frame in nats, and `frame_error`, the fraction of labelled frames
+        classified wrongly.
 
-        Raises ValueError when the model tells of another number of frames or classes.
+        Raises ValueError if the model has another number of frames or classes.
         """
         check_outputs(outputs, (*batch["label"].shape, self.classes))
         nats, labelled = _nats(outputs, batch["label"])
@@ -101,5 +101,5 @@ def moments(
 def _nats(
     outputs: Float[Array, "batch frames classes"], label: Int[Array, "batch frames"]
 ) -> tuple[Float[Array, "batch frames"], Float[Array, "batch frames"]]:
-    """The cross-entropy of every frame, and 1 where it has a label, else 0."""
+    """The cross-entropy of every frame, and 1 if it has a label, else 0."""
     return cross_entropy(outputs, jnp.maximum(label, 0)), (label != NONE).astype(jnp.float32)

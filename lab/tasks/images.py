@@ -1,4 +1,4 @@
-"""Images: telling their class, and making them again."""
+"""Images: classification and autoencoding."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ Augmentation = Literal["none", "mirror_crop"]
 
 @dataclass(frozen=True)
 class Images(Examples):
-    """Examples that are images, uint8 [height, width, channels]; a model reads numbers from 0 to 1.
+    """Base class of tasks on images, uint8 [height, width, channels]; a model reads numbers from 0 to 1.
 
-    They stay bytes until a model reads them: a quarter of the memory. Raises ValueError for an unknown set.
+    Images stay uint8 until a model reads them, a quarter of the memory. Raises ValueError for an unknown set.
     """
 
     data: str = "fashion_mnist"
     """Labelled images; see lab.data.images."""
     held_out: bool = True
-    """Whether validation is cut from the published training images; else training has all of them and validation is
-    the test split. Sets with a validation split of their own train on the same images either way."""
+    """Whether validation is taken from the published training images; otherwise training uses all of them and
+    validation is the test split. Sets with a published validation split train on the same images either way."""
 
     def __post_init__(self) -> None:
         check_images(self.data)
@@ -50,17 +50,17 @@ class Images(Examples):
 
 @dataclass(frozen=True)
 class ImageClassification(Images):
-    """Tell the class of an image. Raises ValueError for an unknown set, preparation or augmentation."""
+    """Predict the class of an image. Raises ValueError for an unknown set, preparation or augmentation."""
 
     directions: ClassVar[Mapping[str, str]] = {"accuracy": "max"}
 
     classes: int = 10
     """Number of classes."""
     preparation: Preparation = "none"
-    """What a model reads: pixels from 0 to 1; whitened by zca; or from 0 to 1 less the mean training image. All but
-    the first are kept as float32."""
+    """Model input: none (pixels from 0 to 1), zca (whitened), or mean (pixels minus the mean training image). The last
+    two are stored as float32."""
     augmentation: Augmentation = "none"
-    """What happens to training images: nothing, or mirror_crop, mirrored at random and shifted by up to 4 pixels."""
+    """Augmentation of training images: none, or mirror_crop (random mirroring and shifts by up to 4 pixels)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,8 +75,8 @@ class ImageClassification(Images):
     def load(self, data_dir: Path | None = None) -> Dataset:
         """Every split with `image`, [n, height, width, channels], uint8 or as prepared, and `label`, int32 [n].
 
-        What preparing takes is found from the training split. Whitening the 50,000 images of CIFAR-10 takes about a
-        minute and 4 GB of memory. Raises what `images` raises.
+        Preparation is fitted on the training split. Whitening the 50,000 images of CIFAR-10 takes about a minute and
+        4 GB of memory. Raises what `images` raises.
         """
         dataset = self._labelled(data_dir)
         if self.preparation == "none":
@@ -87,7 +87,7 @@ class ImageClassification(Images):
         return Dataset(arrays, dataset.provenance)
 
     def check(self, dataset: Dataset) -> None:
-        """Raises ValueError when a label is none of the classes."""
+        """Raises ValueError if a label is not one of the classes."""
         largest = max(int(fields["label"].max()) for fields in dataset.arrays.values())
         if largest >= self.classes:
             raise ValueError(f"classes is {self.classes}, but {self.data} has the label {largest}")
@@ -99,11 +99,11 @@ class ImageClassification(Images):
         step: int | Integer[Any, ""],
         batch_size: int,
     ) -> dict[str, Any]:
-        """The rows of a step, [batch_size, ...] a field: each of the split once an epoch, augmented."""
+        """The rows of a step, [batch_size, ...] per field, augmented; each row occurs once per epoch."""
         rows = super().batch(arrays, seed, step, batch_size)
         if self.augmentation == "none":
             return rows
-        _, number = places(step, batch_size, size=1)  # of one example an epoch: the epochs number the examples
+        _, number = places(step, batch_size, size=1)  # with one example per epoch, epochs number the examples
         return {**rows, "image": mirror_crop(rows["image"], seed, number)}
 
     def inputs(self, batch: Mapping[str, Array]) -> tuple[Float[Array, "batch height width channels"]]:
@@ -117,16 +117,16 @@ class ImageClassification(Images):
     def metrics(
         self, outputs: Float[Array, "batch classes"], batch: Mapping[str, Array]
     ) -> dict[str, tuple[Array, Array]]:
-        """`loss`, the cross-entropy in nats, and `accuracy`: the share of images whose class is the likeliest one.
+        """`loss`, the cross-entropy in nats, and `accuracy`, the fraction of images classified correctly.
 
-        Raises ValueError when the model tells of another number of classes.
+        Raises ValueError if the model has another number of classes.
         """
         return classified(outputs, batch, self.classes)
 
 
 @dataclass(frozen=True)
 class ImageAutoencoding(Images):
-    """Make an image again of what a narrow layer holds of it (Hinton and Salakhutdinov 2006)."""
+    """Reconstruct an image from a bottleneck layer (Hinton and Salakhutdinov 2006)."""
 
     directions: ClassVar[Mapping[str, str]] = {"mean_squared_error": "min"}
 
@@ -142,21 +142,21 @@ class ImageAutoencoding(Images):
         return Dataset(arrays, labelled.provenance)
 
     def check(self, dataset: Dataset) -> None:
-        """Every set of images fits."""
+        """Does nothing: every set of images fits."""
 
     def loss(self, outputs: Float[Array, "batch pixels"], batch: Mapping[str, Array]) -> Float[Array, ""]:
-        """The squared error, mean over batch and pixels, which are from 0 to 1."""
+        """The squared error, averaged over batch and pixels, which range from 0 to 1."""
         return self._squared_errors(outputs, batch).mean()
 
     def metrics(
         self, outputs: Float[Array, "batch pixels"], batch: Mapping[str, Array]
     ) -> dict[str, tuple[Array, Array]]:
-        """`loss`: the mean squared error of an image, summed. Raises ValueError when the model gives another number of
-        pixels."""
+        """`loss`: the mean squared error per image, summed. Raises ValueError if the model has another number of
+        outputs."""
         return {"loss": weighted(self._squared_errors(outputs, batch), batch["weight"])}
 
     def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
-        """The means, with the loss under its name, `mean_squared_error`."""
+        """The means, with the loss also as `mean_squared_error`."""
         return {**means, "mean_squared_error": means["loss"]}
 
     def _squared_errors(self, outputs: Array, batch: Mapping[str, Array]) -> Float[Array, " batch"]:
@@ -167,10 +167,10 @@ class ImageAutoencoding(Images):
 
 
 def _with_all(dataset: Dataset) -> Dataset:
-    """Training with what was cut from it for validation, which becomes the test split."""
+    """Return the validation images to train; validation becomes the test split."""
     train, validation, test = (dataset.arrays[split] for split in SPLITS)
     taken = dataset.provenance["taken"]
-    if taken["validation"] != "validation":  # not published, but the images behind those of train
+    if taken["validation"] != "validation":  # not published, but taken from the end of train
         train = {field: np.concatenate([train[field], validation[field]]) for field in train}
     size = len(next(iter(train.values())))
     arrays = {"train": train, "validation": test, "test": test}

@@ -1,4 +1,4 @@
-"""Language modelling: what a model of text is asked to predict."""
+"""Causal language modelling."""
 
 import math
 from collections.abc import Mapping
@@ -12,28 +12,28 @@ from jaxtyping import Array, Float, Int, Integer
 
 from lab.data.tokenizers import boundary_token
 from lab.files.choices import check_choice
-from lab.tasks.examples import cross_entropy
-from lab.tasks.task import of_each_token
-from lab.tasks.windows import Windows, framed, in_batches
+from lab.tasks.examples import cross_entropy, in_batches
+from lab.tasks.task import of_each_token, totals
+from lab.tasks.windows import Windows, framed
 
 DOCUMENTS = ("joined", "packed", "masked")
-LARGEST_LOSS = 88.0  # nats: the perplexity of more is infinite in f32, and infinite numbers mark a run as diverged
+LARGEST_LOSS = 88.0  # nats; above this the perplexity overflows in f32, and infinite numbers mark a run as diverged
 
 
 @dataclass(frozen=True)
 class CausalLanguage(Windows):
     """Predict every token of a text from the tokens before it.
 
-    Documents are `joined` as they are; or `packed`, with a token of its own before each, which ends the one before; or
-    also `masked`: batches then have `segments`, and attention is to stay within one. Joined windows begin with the
-    token that a tokenizer.json puts before a text, as for LLaMA and Gemma, which never saw a window without it. Raises
-    what `Windows` raises, and ValueError for another way.
+    Documents are `joined` without separators; or `packed`, with a boundary token before each; or also `masked`: batches
+    then have `segments`, and attention is restricted to one document. Joined windows begin with the token that a
+    tokenizer.json puts before a text, as for LLaMA and Gemma, which were never trained without it. Raises what
+    `Windows` raises, and ValueError for another value of `documents`.
     """
 
     directions: ClassVar[Mapping[str, str]] = {"perplexity": "min", "bits_per_byte": "min"}
 
     documents: str = "joined"
-    """How documents lie in a window: joined, packed (a token between two) or masked (attention stays within one)."""
+    """How documents are placed in a window: joined, packed (with separators) or masked (no attention across them)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,12 +46,12 @@ class CausalLanguage(Windows):
 
     @property
     def tokens_per_example(self) -> int:
-        """Predictions in one example."""
+        """Predictions per example."""
         return self.context
 
     @property
     def overlap(self) -> int:
-        """A window's last token is only predicted, and the first of the next, unless that begins with another."""
+        """Tokens shared by two windows: the last is only a target, and is the first input of the next window."""
         return 1 - len(self._start)
 
     @property
@@ -77,7 +77,7 @@ class CausalLanguage(Windows):
         return self._with_segments({"tokens": framed(tokens[self.positions(starts)], self._start, [])})
 
     def _with_segments(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """The fields of windows, and if masked the number of the document in its window of each input."""
+        """The fields of windows; if masked, with the index within the window of each input's document."""
         if self.documents != "masked":
             return fields
         begins = fields["tokens"][..., :-1] == boundary_token(self.tokenizer)
@@ -96,11 +96,12 @@ class CausalLanguage(Windows):
         self, arrays: Mapping[str, Integer[np.ndarray, " n"]], batch_size: int
     ) -> dict[str, np.ndarray]:
         """The windows that are evaluated: `tokens` [n_batches, batch_size, context + 1], and of each target `bytes` and
-        `weight`, f32 [n_batches, batch_size, context], 1 for a target and 0 for padding. If masked also `segments`.
+        `weight`, f32 [n_batches, batch_size, context], 1 for a target and 0 for padding. If masked also `segments`. And
+        of each window its `document`: see `Windows.documents_of`.
 
-        Windows lie end to end, the last token of one being the first of the next, and the last may be partly padding:
-        all of them together predict every token of the split exactly once, except the first, which is predicted only
-        where a token is put before it.
+        Windows are contiguous: the last token of one is the first of the next, and the last window may be padded.
+        Together they predict every token of the split exactly once, except the first token, which is predicted only if
+        a token precedes it.
         """
         last = arrays["tokens"].size - 1
         positions = self.positions(self.evaluation_starts(last + 1))
@@ -110,27 +111,35 @@ class CausalLanguage(Windows):
             "bytes": arrays["bytes"][np.minimum(targets, last)].astype(np.float32),
             "weight": (targets <= last).astype(np.float32),
         }
-        return in_batches(self._with_segments(fields), batch_size)
+        return in_batches(
+            {**self._with_segments(fields), "document": self.documents_of(arrays, targets[:, 0])}, batch_size
+        )
 
     def metrics(
         self, outputs: Float[Array, "batch context vocab"] | Any, batch: Mapping[str, Array]
     ) -> dict[str, tuple[Float[Array, ""], Float[Array, ""]]]:
         """`loss`, `bytes_per_token`, `squared_log_normalizer`: the cross-entropy of the targets in nats, their bytes,
-        and the square of log Z, the logarithm of the sum of exp(logits), all summed; and the targets' number."""
+        and the square of log Z, the logarithm of the sum of exp(logits), all summed; and the number of targets."""
+        return totals(self.example_metrics(outputs, batch))
+
+    def example_metrics(
+        self, outputs: Float[Array, "batch context vocab"] | Any, batch: Mapping[str, Array]
+    ) -> dict[str, tuple[Float[Array, " batch"], Float[Array, " batch"]]]:
+        """`metrics` of each window."""
         weight = batch["weight"]
-        count = jnp.sum(weight)
+        count = jnp.sum(weight, axis=-1)
         nats, log_normalizer = of_each_token(_nats_and_log_normalizer, outputs, _targets(batch))
         return {
-            "loss": (jnp.sum(weight * nats), count),
-            "bytes_per_token": (jnp.sum(weight * batch["bytes"]), count),
-            "squared_log_normalizer": (jnp.sum(weight * jnp.square(log_normalizer)), count),
+            "loss": (jnp.sum(weight * nats, axis=-1), count),
+            "bytes_per_token": (jnp.sum(weight * batch["bytes"], axis=-1), count),
+            "squared_log_normalizer": (jnp.sum(weight * jnp.square(log_normalizer), axis=-1), count),
         }
 
     def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
-        """The means with `perplexity`, and with `bits_per_byte`: nats over bytes of the same targets, exactly.
+        """The means with `perplexity`, and `bits_per_byte`: nats divided by bytes of the same targets.
 
-        Of training the bytes are known where a token is a byte. `log_normalizer` is the root mean square of log Z,
-        whose mean square is what a z-loss keeps small (Chowdhery et al. 2022, section 5).
+        In training the bytes are known only if tokens are bytes. `log_normalizer` is the root mean square of log Z,
+        whose mean square a z-loss keeps small (Chowdhery et al. 2022, section 5).
         """
         known = dict(means)
         known["perplexity"] = jnp.exp(jnp.minimum(means["loss"], LARGEST_LOSS))
@@ -142,12 +151,12 @@ class CausalLanguage(Windows):
 
 
 def _targets(batch: Mapping[str, Array]) -> Int[Array, "batch context"]:
-    """The token after each of the inputs."""
+    """The token after each input."""
     return batch["tokens"][:, 1:].astype(jnp.int32)
 
 
 def _nats_and_log_normalizer(
     logits: Float[Array, "*tokens vocab"], targets: Int[Array, "*tokens"]
 ) -> tuple[Float[Array, "*tokens"], Float[Array, "*tokens"]]:
-    """-log p(target) and log Z in f32; XLA computes log Z once, for the cross-entropy has it too."""
+    """-log p(target) and log Z in f32; XLA computes log Z once, as the cross-entropy shares it."""
     return cross_entropy(logits, targets), logsumexp(logits.astype(jnp.float32), axis=-1)

@@ -1,4 +1,4 @@
-"""Masked language modelling: tell the tokens that are hidden in a text (Devlin et al. 2018, arXiv:1810.04805)."""
+"""Masked language modelling (Devlin et al. 2018, arXiv:1810.04805)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,23 +13,24 @@ from lab.tasks.denoising import Denoising, derived
 from lab.tasks.windows import framed
 
 FATES = 10
-MASKED, REPLACED = 8, 9  # of ten fates the first eight are the mask and the ninth a random token; the tenth stays
+MASKED, REPLACED = 8, 9  # of ten equally likely cases, eight mask the token, the ninth replaces it, the tenth keeps it
 
 
 @dataclass(frozen=True)
 class MaskedLanguage(Denoising):
-    """Tell the tokens of a window that are chosen, of which most are hidden, from all the others (section 3.1).
+    """Predict the chosen tokens of a window, most of which are masked, from the others (section 3.1).
 
-    A share `rate` of the positions is chosen, as many in every window. Of the chosen tokens 80 % become [MASK], the
-    tokenizer's own if it has one, else one more at the end of the vocabulary; 10 % become a random token and 10 % stay.
-    The loss is of the chosen ones alone. What a tokenizer.json adds to a text, [CLS] and [SEP], say, is added to every
-    window and never chosen. Raises what `Denoising` raises, and ValueError where that leaves no room for text.
+    A fraction `rate` of the positions is chosen, the same number in every window. Of the chosen tokens, 80 % become
+    [MASK], the tokenizer's if it has one, else an additional token at the end of the vocabulary; 10 % become a random
+    token and 10 % stay. Only chosen tokens count in the loss. Tokens that a tokenizer.json adds to a text, such as
+    [CLS] and [SEP], are added to every window and never chosen. Raises what `Denoising` raises, and ValueError if they
+    leave no room for text.
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.stride < 1:
-            added = f"{self.context - self.stride}, what {self.tokenizer!r} adds to a text"
+            added = f"{self.context - self.stride}, the number of tokens that {self.tokenizer!r} adds to a text"
             raise ValueError(f"context is {self.context}: it must be above {added}")
 
     @property
@@ -39,7 +40,7 @@ class MaskedLanguage(Denoising):
 
     @property
     def vocab_size(self) -> int:
-        """The number of values of a token: the tokenizer's, and [MASK]."""
+        """The vocabulary size: the tokenizer's, and [MASK]."""
         return max(super().vocab_size, self.mask + 1)
 
     @property
@@ -50,17 +51,17 @@ class MaskedLanguage(Denoising):
 
     @property
     def stride(self) -> int:
-        """Tokens of the text in a window: what the tokenizer adds leaves room for."""
+        """Tokens of text per window, without those that the tokenizer adds."""
         return self.context - sum(map(len, self._added))
 
     @property
     def chosen(self) -> int:
-        """How many tokens of a window are chosen: at least one."""
+        """Number of chosen tokens per window, at least one."""
         return max(1, round(self.rate * self.stride))
 
     @property
     def tokens_per_example(self) -> int:
-        """Tokens that a model reads in one example, of which it is asked for few."""
+        """Tokens that a model reads per example; only some of them are predicted."""
         return self.context
 
     def noised(self, windows: Int[Any, "*rows stride"], seeds: Integer[Any, "*rows"]) -> dict[str, Any]:
@@ -77,5 +78,5 @@ class MaskedLanguage(Denoising):
         return {"tokens": framed(tokens, before, after), "labels": framed(windows, before, after), "weight": weight}
 
     def inputs(self, batch: Mapping[str, Array]) -> tuple[Int[Array, "batch context"]]:
-        """The window with its chosen tokens changed."""
+        """The window with its chosen tokens masked or replaced."""
         return (batch["tokens"],)

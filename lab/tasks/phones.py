@@ -1,4 +1,4 @@
-"""Phones: which of 39 is spoken at each moment of a sentence of TIMIT."""
+"""Phone classification: 39 phones in the sentences of TIMIT."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ from lab.tasks.frames import Frames, moments
 
 @dataclass(frozen=True)
 class Phones(Frames):
-    """Tell the phone at the middle of each frame (Hendrycks and Gimpel 2016, section 3.4). An example is a sentence.
+    """Predict the phone at the middle of each frame (Hendrycks and Gimpel 2016, section 3.4). An example is a sentence.
 
     Raises ValueError without a folder and for a number out of range.
     """
 
     folder: str = ""
-    """The folder of TIMIT that has TRAIN and TEST; see lab.data.sets.timit."""
+    """The TIMIT folder with TRAIN and TEST; see lab.data.sets.timit."""
     frames: int = 800
-    """Frames of a sentence that are classified, at most: 8 seconds, longer than the longest sentence (7.8)."""
+    """Maximum number of classified frames per sentence; 8 seconds exceed the longest sentence (7.8)."""
     softmax: int = len(CLASSES)
-    """Outputs of a model, of which the first 39 are used: the authors' code has 2048."""
+    """Number of outputs, of which the first 39 are used; the authors' code has 2048."""
     mean_subtractions: int = 1
-    """Times that the mean of train is subtracted from validation and test: 2 in the authors' code."""
+    """How often the mean of train is subtracted from validation and test; 2 in the authors' code."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.folder:
-            raise ValueError("folder is empty: it must be the folder of TIMIT that has TRAIN and TEST")
+            raise ValueError("folder is empty: it must be the TIMIT folder with TRAIN and TEST")
         if self.softmax < len(CLASSES):
             raise ValueError(f"softmax must be at least {len(CLASSES)}, the number of phones, not {self.softmax}")
         if self.mean_subtractions not in (1, 2):
@@ -45,14 +45,14 @@ class Phones(Frames):
 
     @property
     def classes(self) -> int:
-        """Outputs of a model."""
+        """Number of outputs of a model."""
         return self.softmax
 
     def load(self, data_dir: Path | None = None) -> Dataset:
-        """Every split with `features` and `label` as `stacked` makes them: the 26 numbers of `mfcc`, and the phone at
+        """Every split with `features` and `label` as returned by `stacked`: the 26 numbers of `mfcc`, and the phone at
         the middle of each window.
 
-        Features are standardized by their mean and deviation over the frames of train. Raises what `timit` raises.
+        Features are standardized by mean and standard deviation over the frames of train. Raises what `timit` raises.
         """
         dataset = timit(self.folder)
         features = {split: _features(fields) for split, fields in dataset.arrays.items()}
@@ -65,20 +65,20 @@ class Phones(Frames):
         return Dataset(arrays, dataset.provenance)
 
     def check(self, dataset: Dataset) -> None:
-        """The sentences fit whatever the fields are."""
+        """Does nothing: the sentences fit any fields."""
 
 
 def _features(fields: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """The features of all sentences, f32 [frames, 26] each."""
+    """The features of each sentence, f32 [frames, 26]."""
     return [mfcc(audio / 2**15, RATE).astype(np.float32) for audio in _each(fields, "audio")]
 
 
 def _labels(fields: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """The class at the middle of every window that lies within a sentence, [frames] each."""
+    """The class at the middle of every window within each sentence, [frames]."""
     middle, hop = round(WINDOW * RATE) // 2, round(HOP * RATE)
     return [phone[middle : len(phone) - middle + 1 : hop] for phone in _each(fields, "phone")]
 
 
 def _each(fields: Mapping[str, np.ndarray], field: str) -> list[np.ndarray]:
-    """A field, sentence by sentence."""
+    """A field, split by sentence."""
     return np.split(fields[field], np.cumsum(fields["length"])[:-1])

@@ -1,4 +1,4 @@
-"""Span corruption: write down the spans that are missing in a text (Raffel et al. 2020, arXiv:1910.10683)."""
+"""Span corruption: predict the spans that are missing in a text (Raffel et al. 2020, arXiv:1910.10683)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from lab.tasks.denoising import Denoising
 
 @dataclass(frozen=True)
 class SpanCorruption(Denoising):
-    """Write down the spans that are cut out of a window, each under the sentinel that stands in its place.
+    """Predict the spans that are removed from a window, each after the sentinel that replaces it.
 
-    As in the authors' code (section 3.1.4): a share `rate` of the tokens is cut out in spans of the mean length `span`;
-    both numbers are the same in every window, and where the spans lie is drawn from all ways to cut the two kinds of
-    token into so many parts. A window begins with a token that stays and ends with a span. An encoder reads what stays,
-    a sentinel for each span, and the end; a decoder is asked for each sentinel, its span, and the end. The ids after
-    the tokenizer's are the start, which the decoder reads first, the end, and the sentinels, of which the first span
-    has the highest; a tokenizer of T5's has all of them of its own. Raises what `Denoising` raises, and ValueError
-    where the spans do not fit.
+    As in the authors' code (section 3.1.4), a fraction `rate` of the tokens is removed in spans of mean length `span`.
+    The numbers of removed tokens and of spans are the same in every window, and the positions are drawn uniformly from
+    all partitions. A window begins with a kept token and ends with a span. The encoder reads the kept tokens, a
+    sentinel for each span, and the end token; the decoder predicts each sentinel, its span, and the end token. The ids
+    after the tokenizer's are the start token, which the decoder reads first, the end token, and the sentinels, of which
+    the first span has the highest; a T5 tokenizer has its own. Raises what `Denoising` raises, and ValueError if the
+    spans do not fit.
     """
 
     span: float = 3.0
@@ -32,13 +32,13 @@ class SpanCorruption(Denoising):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.context < 2:
-            raise ValueError(f"context must be at least 2 tokens, one of which stays, not {self.context}")
+            raise ValueError(f"context must be at least 2 tokens, one of which is kept, not {self.context}")
         if not self.span >= 1:
             raise ValueError(f"span must be at least 1 token, not {self.span}")
         if self.spans > self.context - self.removed:
             raise ValueError(
-                f"rate {self.rate} and span {self.span} make {self.spans} spans, but of {self.context} tokens only "
-                f"{self.context - self.removed} stay, and one must stand before each span"
+                f"rate {self.rate} and span {self.span} make {self.spans} spans, but only "
+                f"{self.context - self.removed} of {self.context} tokens are kept, and each span needs one before it"
             )
 
     @property
@@ -48,12 +48,12 @@ class SpanCorruption(Denoising):
 
     @property
     def removed(self) -> int:
-        """How many tokens of a window are cut out."""
+        """Number of removed tokens per window."""
         return min(max(1, round(self.rate * self.context)), self.context - 1)
 
     @property
     def spans(self) -> int:
-        """How many spans of a window are cut out."""
+        """Number of removed spans per window."""
         return max(1, round(self.removed / self.span))
 
     @property
@@ -63,32 +63,32 @@ class SpanCorruption(Denoising):
 
     @property
     def end(self) -> int:
-        """The token after the last of both texts."""
+        """The token that ends inputs and targets."""
         return self._own("</s>", super().vocab_size + 1)
 
     @property
     def sentinel(self) -> int:
-        """The sentinel of the first span; those of the next have the ids below it."""
+        """The sentinel of the first span; the following spans have the ids below it."""
         return self._own("<extra_id_0>", super().vocab_size + 1 + self.spans)
 
     @property
     def vocab_size(self) -> int:
-        """The number of values of a token: the tokenizer's, the start, the end, and a sentinel a span."""
+        """The vocabulary size: the tokenizer's, the start, the end, and one sentinel per span."""
         return max(super().vocab_size, self.sentinel + 1)
 
     @property
     def input_length(self) -> int:
-        """Tokens that the encoder reads: 512 of a context of 568."""
+        """Tokens that the encoder reads: 512 for a context of 568."""
         return self.context - self.removed + self.spans + 1
 
     @property
     def target_length(self) -> int:
-        """Tokens that the decoder is asked for: 114 of a context of 568."""
+        """Tokens that the decoder predicts: 114 for a context of 568."""
         return self.removed + self.spans + 1
 
     @property
     def tokens_per_example(self) -> int:
-        """Tokens that encoder and decoder read in one example."""
+        """Tokens that encoder and decoder read per example."""
         return self.input_length + self.target_length
 
     def noised(self, windows: Int[Any, "*rows context"], seeds: Integer[Any, "*rows"]) -> dict[str, Any]:
@@ -102,17 +102,17 @@ class SpanCorruption(Denoising):
     def inputs(
         self, batch: Mapping[str, Array]
     ) -> tuple[Int[Array, "batch input_length"], Int[Array, "batch target_length"]]:
-        """What the encoder reads, and the labels moved on by one behind the start, which the decoder reads."""
+        """The encoder's input, and the decoder's: the start token and the labels shifted by one."""
         return batch["tokens"], jnp.pad(batch["labels"], ((0, 0), (1, 0)), constant_values=self.start)[:, :-1]
 
     def _own(self, spelling: str, otherwise: int) -> int:
-        """The token that a tokenizer with sentinels of its own has under this spelling."""
+        """The token of this spelling in a tokenizer that has its own sentinels."""
         known = [special_token(self.tokenizer, name) for name in ("<pad>", "</s>", "<extra_id_0>")]
         found = special_token(self.tokenizer, spelling)
         return otherwise if found is None or None in known else found
 
     def _missing(self, xp: Any, seeds: Integer[Any, "*rows"]) -> Bool[Any, "*rows context"]:
-        """Where the spans lie: after each part of the tokens that stay comes a part of those that do not."""
+        """Whether each token is removed: kept and removed parts alternate."""
         stay, gone = self.context - self.removed, self.removed
         staying, going = self._parts(xp, stay, seeds, 0), self._parts(xp, gone, seeds, 1)
         ends = xp.cumsum(staying + going, axis=-1)[..., None, :]
@@ -120,7 +120,7 @@ class SpanCorruption(Denoising):
         return ((ends - going[..., None, :] <= places) & (places < ends)).any(axis=-1)
 
     def _parts(self, xp: Any, size: int, seeds: Integer[Any, "*rows"], use: int) -> Int[Any, "*rows spans"]:
-        """The lengths of a random partition of a number of tokens into as many parts as spans, none of them empty."""
+        """The lengths of a random partition of `size` tokens into one nonempty part per span."""
         places = np.broadcast_to(np.arange(self.spans - 1), (*seeds.shape, self.spans - 1))
         cuts = xp.sort(shuffled(places, max(size - 1, 1), seeds[..., None], use), axis=-1) + 1
         sides = [(0, 0)] * seeds.ndim
@@ -130,7 +130,7 @@ class SpanCorruption(Denoising):
     def _without(
         self, windows: Int[Any, "*rows context"], missing: Bool[Any, "*rows context"], length: int
     ) -> Int[Any, "*rows length"]:
-        """The windows with a sentinel for each run of missing tokens, and the end."""
+        """The windows with a sentinel for each run of missing tokens, and the end token."""
         xp = windows.__array_namespace__()
         sides = [(0, 0)] * (windows.ndim - 1)
         begins = missing & ~xp.pad(missing, (*sides, (1, 0)))[..., :-1]

@@ -1,4 +1,4 @@
-"""Speech: which digit is spoken, told of every frame and decided for the whole recording."""
+"""Spoken digits, predicted for every frame and for the whole recording."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ DIGITS = 10
 
 @dataclass(frozen=True)
 class SpokenDigits(Frames):
-    """Tell the digit of each frame, as frames of TIMIT are classified in the GELU paper (Hendrycks and Gimpel 2016);
-    the digit of a recording is the one with the largest mean log-probability.
+    """Predict the digit of each frame, as for TIMIT in the GELU paper (Hendrycks and Gimpel 2016); the digit of a
+    recording is the one with the largest mean log-probability.
 
-    The default of 64 frames, 0.66 seconds, is all of 97 % of the training recordings. Raises ValueError for a number
-    out of range.
+    The default of 64 frames, 0.66 seconds, covers 97 % of the training recordings completely. Raises ValueError for a
+    number out of range.
     """
 
     directions: ClassVar[Mapping[str, str]] = {"frame_error": "min", "accuracy": "max"}
 
     bands: int = 26
-    """Mel bands of a frame of 25 ms, one every 10 ms; see lab.data.audio.log_mel."""
+    """Mel bands of each 25 ms frame, one every 10 ms; see lab.data.audio.log_mel."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,10 +49,10 @@ class SpokenDigits(Frames):
         return DIGITS
 
     def load(self, data_dir: Path | None = None) -> Dataset:
-        """Every split with `features` and `label` as `stacked` makes them: log-mel spectra, and the digit of the
+        """Every split with `features` and `label` as returned by `stacked`: log-mel spectra, and the digit of the
         recording for each of its frames.
 
-        Bands are standardized by their mean and deviation over the frames of train. Raises what `spoken_digits` raises.
+        Bands are standardized by mean and standard deviation over the frames of train. Raises as `spoken_digits` does.
         """
         dataset = spoken_digits(data_dir)
         spectra = {split: self._spectra(fields) for split, fields in dataset.arrays.items()}
@@ -65,14 +65,14 @@ class SpokenDigits(Frames):
         return Dataset(arrays, dataset.provenance)
 
     def check(self, dataset: Dataset) -> None:
-        """The recordings fit whatever the fields are."""
+        """Does nothing: the recordings fit any fields."""
 
     def metrics(
         self, outputs: Float[Array, "batch frames digits"], batch: Mapping[str, Array]
     ) -> dict[str, tuple[Array, Array]]:
-        """Those of frames, and `accuracy`, the share of recordings that are told right.
+        """The metrics of frames, and `accuracy`, the fraction of recordings classified correctly.
 
-        Raises ValueError when the model tells of another number of digits.
+        Raises ValueError if the model has another number of digits.
         """
         of_frames = super().metrics(outputs, batch)
         own = (batch["label"] != NONE).astype(jnp.float32)

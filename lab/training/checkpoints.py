@@ -1,4 +1,4 @@
-"""Checkpoints of all runs of a cell, curves and weights in one step. Orbax is known to this file alone."""
+"""Checkpoints of all runs of a cell, with curves and weights together. Only this file uses Orbax."""
 
 import gc
 import json
@@ -20,17 +20,17 @@ from orbax.checkpoint import v1 as ocp
 from lab.files.atomic import remove
 from lab.training import distributed
 
-KEPT = 2  # damage to the newest still leaves one
+KEPT = 2  # if the newest is damaged, one is left
 
 
 def save(directory: Path, step: int, state: Any, record: Any) -> None:
-    """Saves the state and a JSON value of step `step`; returns when they are on the disk. Only the newest two stay.
+    """Save the state and a JSON value of a step; returns when they are on disk. Only the newest two are kept.
 
-    All processes call it with the same values; Orbax has them wait for each other and lets the first write.
-    Raises OSError (disk full, read-only folder), naming the folder; the older checkpoints are then still there.
+    All processes call it with the same values; Orbax synchronizes them and lets the first one write.
+    Raises OSError (disk full, read-only folder), naming the folder; older checkpoints then remain.
     """
     path = directory.resolve() / str(step)  # Orbax refuses relative paths
-    text = np.frombuffer(json.dumps(record).encode(), np.uint8)  # one array: as a tree each value would be a file
+    text = np.frombuffer(json.dumps(record).encode(), np.uint8)  # one array; a tree would be one file per value
     for killed in directory.glob("*.orbax-checkpoint-tmp") if distributed.first() else ():
         remove(killed)
     try:
@@ -43,15 +43,15 @@ def save(directory: Path, step: int, state: Any, record: Any) -> None:
 
 
 def steps(directory: Path) -> list[int]:
-    """The steps that have a whole checkpoint, ascending: Orbax renames the folder when everything is in it."""
+    """The steps with a complete checkpoint, ascending; Orbax renames the folder when it is complete."""
     return sorted(int(path.name) for path in directory.glob("*") if path.name.isdigit())
 
 
 def restore(directory: Path, step: int, abstract: Any) -> tuple[Any, Any]:
     """State (NumPy arrays) and JSON value of a checkpoint; `abstract` has the state's shapes and types.
 
-    Read are arrays in TensorStore's OCDBT and zarr formats and JSON, nothing that could hold code. Raises ValueError,
-    naming the folder, if it is damaged or holds other shapes.
+    Reads only arrays in TensorStore's OCDBT and zarr formats and JSON, which cannot contain code. Raises ValueError,
+    naming the folder, if it is damaged or has other shapes.
     """
     path = directory.resolve() / str(step)
     target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), abstract)
@@ -60,29 +60,28 @@ def restore(directory: Path, step: int, abstract: Any) -> tuple[Any, Any]:
             loaded = ocp.load_checkpointables(path, {"state": target, "record": None})
             _check_shapes(loaded["state"], abstract)
             return loaded["state"], json.loads(np.asarray(loaded["record"]["json"]).tobytes())
-        except Exception as error:  # Orbax, TensorStore and JSON each raise their own
+        except Exception as error:  # Orbax, TensorStore and JSON raise different ones
             kind = type(error).__name__
-        gc.collect()  # here, where the warnings of the coroutines that Orbax never awaited are not heard
-    raise ValueError(f"checkpoint {path} is damaged ({kind}): delete it to go on from the one before")
+        gc.collect()  # here, where warnings about coroutines that Orbax never awaited are suppressed
+    raise ValueError(f"checkpoint {path} is damaged ({kind}): delete it to continue from the previous one")
 
 
 def _check_shapes(state: Any, abstract: Any) -> None:
-    """Raises ValueError where a shape is not the expected one: Orbax fills a NumPy target with whatever it finds."""
+    """Raises ValueError for an unexpected shape, since Orbax fills NumPy targets with whatever it finds."""
     if jax.tree.map(np.shape, state) != jax.tree.map(np.shape, abstract):
-        raise ValueError("the shapes are others")
+        raise ValueError("the shapes differ")
 
 
 def _system_error(error: ValueError, path: Path) -> Exception:
-    """What the operating system told TensorStore, as OSError; the error itself if it told nothing."""
+    """The operating system's error as reported to TensorStore, as OSError; otherwise the original error."""
     code = re.search(r"os_error_code='(\d+)'", str(error))
     return OSError(int(code[1]), os.strerror(int(code[1])), str(path)) if code else error
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Holds Ctrl-C, SIGTERM and SIGHUP back until the block is over: stopped midway, Orbax's threads fail one after
-    another."""
-    if threading.current_thread() is not threading.main_thread():  # signals come to the main thread alone
+    """Delay Ctrl-C, SIGTERM and SIGHUP until the end of the block, as Orbax's threads fail if they are interrupted."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield
         return
     held: list[int] = []
@@ -103,7 +102,7 @@ def _uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Orbax's own account of an error that it also raises."""
+    """Suppress Orbax's log of errors that it also raises."""
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""Seconds that training takes, as rows: whatever depends on the machine's speed is kept apart from the curves."""
+"""Durations of training as rows, which depend on the machine's speed and are kept separate from the curves."""
 
 import time
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ class Clock:
         self._rows: list[dict[str, Any]] = []
 
     def add(self, kind: str, start: int, step: int, seconds: float, processor_seconds: float = 0.0) -> None:
-        """Adds a measurement; training from step `start` to `step` counts its tokens."""
+        """Add a measurement; training from step `start` to `step` counts its tokens."""
         tokens = self._runs * self._tokens * (step - start) if kind == "train" else 0
         about = {"kind": kind, "runs": self._runs, "start_step": start, "step": step}
         self._rows.append({**about, "seconds": seconds, "processor_seconds": processor_seconds, "tokens": tokens})
 
     @contextmanager
     def measure(self, kind: str, start: int, step: int) -> Iterator[None]:
-        """Adds the duration of the block, if it ends well."""
+        """Add the duration of the block, if it succeeds."""
         begin, processor = time.perf_counter(), time.process_time()
         yield
         self.add(kind, start, step, time.perf_counter() - begin, time.process_time() - processor)
 
     def resume(self, earlier: list[dict[str, Any]]) -> None:
-        """Puts the rows of an earlier process before the own ones."""
+        """Prepend the rows of an earlier process."""
         self._rows = [*earlier, *self._rows]
 
     @property

@@ -1,4 +1,4 @@
-"""Several processes, one a host or one a device, as one program: all compute, the first alone writes."""
+"""Several processes, one per host or per device, as one program: all compute, and only the first writes."""
 
 import json
 import os
@@ -11,24 +11,24 @@ from jax.experimental import multihost_utils
 
 
 def join() -> None:
-    """Makes this process one of those that its environment tells of, before JAX starts; alone if it tells of none.
+    """Join the processes described by the environment, before JAX starts; does nothing for a single process.
 
-    Recognised are, in this order:
+    In this order, it recognizes:
 
     - `JAX_COORDINATOR_ADDRESS` (host:port of the first process), `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` (from 0);
     - a Slurm step of several tasks: `srun --ntasks-per-node=8 --gpus-per-task=1 ablations run NAME`;
-    - a TPU pod, whose hosts `TPU_WORKER_HOSTNAMES` names: the same command on all of them.
+    - a TPU pod, with the hosts in `TPU_WORKER_HOSTNAMES`: the same command on all of them.
 
-    All processes see the results in the same folder. Raises ValueError if the variables are not whole numbers or the
-    others do not answer.
+    All processes must share the results folder. Raises ValueError if the variables are not whole numbers or the other
+    processes do not respond.
     """
     if jax.distributed.is_initialized() or not (_explicit() or _slurm() or _tpu_pod()):
         return
     try:
-        jax.distributed.initialize(**(_told() if _explicit() else {}))
+        jax.distributed.initialize(**(_from_environment() if _explicit() else {}))
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"this process could not join the others that its environment tells of: {reason}") from None
+        raise ValueError(f"this process could not join the others in its environment: {reason}") from None
 
 
 def _explicit() -> bool:
@@ -36,7 +36,7 @@ def _explicit() -> bool:
 
 
 def _slurm() -> bool:
-    """Whether srun started several tasks; the variables of a job, which its script sees too, do not count."""
+    """Whether srun started several tasks; the variables of a job do not count, as its script has them too."""
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1
 
 
@@ -44,24 +44,24 @@ def _tpu_pod() -> bool:
     return "," in os.environ.get("TPU_PROCESS_ADDRESSES", os.environ.get("TPU_WORKER_HOSTNAMES", ""))
 
 
-def _told() -> dict[str, Any]:
+def _from_environment() -> dict[str, Any]:
     variables = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
     for variable in variables.values():
         if not os.environ.get(variable, "").isdecimal():
-            raise ValueError(f"{variable} is '{os.environ.get(variable, '')}', it must be a whole number")
+            raise ValueError(f"{variable} is '{os.environ.get(variable, '')}': it must be a whole number")
     numbers = {name: int(os.environ[variable]) for name, variable in variables.items()}
     return {"coordinator_address": os.environ["JAX_COORDINATOR_ADDRESS"], **numbers}
 
 
 def first() -> bool:
-    """Whether this is the process that writes and speaks for all."""
+    """Whether this is the process that writes and prints."""
     return jax.process_index() == 0
 
 
 def on_process_zero(function: Callable[[], Any]) -> Any:
-    """Calls `function` on the first process; its result, a JSON value, is that of all, and all wait for it.
+    """Call `function` on the first process, and return its result (a JSON value) on all; all wait for it.
 
-    If it raises there, the others stop too, with a RuntimeError: a single one would wait for ever.
+    If it raises, the other processes stop with a RuntimeError instead of waiting forever.
     """
     if jax.process_count() == 1:
         return function()
@@ -80,7 +80,7 @@ def on_process_zero(function: Callable[[], Any]) -> Any:
 
 
 def _broadcast(value: Any) -> Any:
-    """The first process's JSON value, on all."""
+    """The first process's JSON value, on all processes."""
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
     text = text if first() else np.zeros(length, np.uint8)
@@ -88,5 +88,5 @@ def _broadcast(value: Any) -> Any:
 
 
 def gathered(array: jax.Array) -> np.ndarray:
-    """The whole of an array whose parts lie on the devices of all processes."""
+    """The full array from its parts on the devices of all processes."""
     return np.asarray(array if array.is_fully_addressable else multihost_utils.process_allgather(array, tiled=True))

@@ -1,4 +1,4 @@
-"""How the runs of a cell lie on the devices: what is chosen, given what is asked (`lab.training.placement`)."""
+"""The execution of a cell's runs on the devices, chosen according to `lab.training.placement`."""
 
 import math
 from collections.abc import Mapping
@@ -13,29 +13,29 @@ from lab.tasks.task import Task
 from lab.training.placement import Kind
 from lab.training.settings import Settings
 
-CACHE = 2**20  # bytes of a core's second-level cache
-ROWS = 256  # that a part has at least, since each part reads all parameters and adds to all gradients
+CACHE = 2**20  # bytes of a core's L2 cache
+ROWS = 256  # minimum rows per part, since each part reads all parameters and adds to all gradients
 
 
 @dataclass(frozen=True)
 class Execution:
-    """How the run axis is executed; it is recorded with the numbers."""
+    """How the run axis is executed; recorded with the results."""
 
     kind: Literal["vmap", "map"]
     devices: int
-    """Devices that share the runs; where a run is spread, groups of `shards` devices."""
+    """Devices that share the runs; groups of `shards` devices if runs are sharded."""
     chunk: int = 1
-    """Runs at once on a device where kind is map."""
+    """Runs at once per device if kind is map."""
     shards: int = 1
-    """Devices over which each run is spread."""
+    """Devices over which each run is sharded."""
     parts: int = 1
-    """Parts of a batch that a device goes through one after another."""
+    """Parts of a batch that a device processes one after another."""
 
     @classmethod
     def choose(cls, kind: Kind, runs: int, chunk: int = 1, shards: int = 1) -> "Execution":
         """The execution for this number of runs on this machine.
 
-        `auto` is vmap on an accelerator. On a CPU it is one run after another on each device (a virtual one a core):
+        `auto` is vmap on an accelerator. On a CPU, runs follow each other on each device (one virtual device per core):
         batched weight gradients and the larger working set make vmap slower there.
         """
         if kind == "auto":
@@ -43,10 +43,10 @@ class Execution:
         return cls(kind, _groups(runs, shards), chunk, shards)
 
     def with_parts(self, model: Any, task: Task, settings: Settings, arrays: Mapping[str, np.ndarray]) -> "Execution":
-        """The same with as many parts as let the hidden values of a part stay in the cache of a CPU's core.
+        """The same execution, with the batch split so that the hidden values of a part fit in the cache of a CPU core.
 
-        A step's gradient is the mean of the parts', so that nothing changes but rounding; where each part would have
-        dropout or batch statistics of its own, the batch stays whole.
+        The gradient of a step is the mean over parts, so only rounding changes; the batch is not split if parts would
+        have separate dropout or batch statistics.
         """
         if not self.one_core_each or self.kind != "map" or self.shards > 1 or getattr(model, "dropout", 0) > 0:
             return self
@@ -56,44 +56,45 @@ class Execution:
             return self
         sown = partial(model.apply, mutable=["intermediates"])
         hidden = jax.tree.leaves(jax.eval_shape(sown, variables, *inputs)[1])
-        rows = max((math.prod(leaf.shape[-3:-1]) for leaf in hidden), default=0)  # of an example; scanned layers aside
+        # Rows per example, without the axis of scanned layers.
+        rows = max((math.prod(leaf.shape[-3:-1]) for leaf in hidden), default=0)
         size = max((math.prod(leaf.shape[-3:]) * leaf.dtype.itemsize for leaf in hidden), default=0)
         return replace(self, parts=_parts(settings.batch_size // settings.accumulate, rows, size))
 
     @property
     def one_core_each(self) -> bool:
-        """Whether the devices are a CPU's cores and all at work, so that none has threads to spare for another's."""
+        """Whether the devices are CPU cores and all busy, so that each must use a single thread."""
         return jax.default_backend() == "cpu" and 1 < self.local_devices == jax.local_device_count()
 
     @property
     def local_devices(self) -> int:
-        """Devices of each host that take part."""
+        """Participating devices per host."""
         return self.devices * self.shards // jax.process_count()
 
     @property
     def layout(self) -> np.ndarray:
-        """The devices [devices, shards], as many of every host, those of a run side by side."""
+        """The devices [devices, shards], equally many per host, with those of a run adjacent."""
         ordered = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
         teams = np.array(ordered).reshape(-1, _of_host(self.shards) * self.shards)
         return teams[:, : self.devices // len(teams) * self.shards].reshape(self.devices, self.shards)
 
 
 def _parts(examples: int, rows: int, size: int) -> int:
-    """The fewest equal parts of so many examples, each of so many rows and bytes, that fit the cache."""
+    """The smallest number of equal parts of the examples, given their rows and bytes, that fit in the cache."""
     allowed = [n for n in range(1, examples + 1) if examples % n == 0 and rows * examples // n >= ROWS] or [1]
     return next((n for n in allowed if size * examples // n <= CACHE), allowed[-1])
 
 
 def _groups(runs: int, shards: int) -> int:
-    """Groups of `shards` devices that share so many runs: at most one a run, and as many on every host.
+    """Groups of `shards` devices for this number of runs: at most one per run, and equally many per host.
 
-    Each host has a part in every program, so that all of them go through the same steps; where there are fewer runs
-    than hosts, they are padded.
+    Each host takes part in every program, so that all hosts perform the same steps; if there are fewer runs than hosts,
+    runs are padded.
     """
-    hosts = jax.device_count() // shards // _of_host(shards)  # or teams of hosts, where a run is spread over several
+    hosts = jax.device_count() // shards // _of_host(shards)  # or teams of hosts, if a run spans several
     return hosts * min(_of_host(shards), -(-runs // hosts))
 
 
 def _of_host(shards: int) -> int:
-    """Groups of devices that a host has, or has a part in."""
+    """Groups of devices on a host, or that it is part of."""
     return max(1, jax.local_device_count() // shards)

@@ -1,4 +1,4 @@
-"""How many runs fit the memory of a device: asked of the compiled program, before anything is placed."""
+"""The number of runs that fit in device memory, found from the compiled program before anything is placed."""
 
 import math
 import os
@@ -8,14 +8,14 @@ from typing import Any
 
 import jax
 
-USABLE = 0.9  # of what is free: allocators round up and leave gaps
+USABLE = 0.9  # fraction of free memory, as allocators round up and leave gaps
 GROUPS = Path("/sys/fs/cgroup")
 
 
 def capacity(devices: int | None = None) -> int:
-    """Bytes that a program may take of a device's memory.
+    """Bytes of a device's memory that a program may use.
 
-    Where the device does not tell (CPUs), its part of the machine's, shared by `devices`, all local ones unless given.
+    If the device does not report them (CPUs), its share of the machine's memory among `devices` (default: all local).
     """
     statistics = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in statistics:
@@ -24,7 +24,7 @@ def capacity(devices: int | None = None) -> int:
 
 
 def _machine() -> int:
-    """Bytes of the machine's memory, or of what its control group (a container, a Slurm job) leaves of it."""
+    """Bytes of the machine's memory, or the limit of its control group (a container, a Slurm job)."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     own = Path("/proc/self/cgroup")
     if not own.exists():
@@ -32,26 +32,26 @@ def _machine() -> int:
     folder = GROUPS / own.read_text().rpartition("::/")[2].strip()
     files = [inner / "memory.max" for inner in (folder, *folder.parents) if inner.is_relative_to(GROUPS)]
     limits = [file.read_text().strip() for file in files if file.exists()]
-    return min([total, *(int(limit) for limit in limits if limit.isdigit())])  # else the word max
+    return min([total, *(int(limit) for limit in limits if limit.isdigit())])  # otherwise "max"
 
 
 def size(tree: Any) -> int:
-    """Bytes that arrays (or their shapes), each with its sharding, take on a device."""
+    """Bytes per device of arrays (or their shapes) with their shardings."""
     return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def added(compiled: Any) -> int:
-    """Bytes that a compiled program needs on a device beside its arguments."""
+    """Bytes that a compiled program needs on a device in addition to its arguments."""
     found = compiled.memory_analysis()
     return found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
 
 
 def most(wanted: int, needed: Callable[[int], int], available: int) -> int:
-    """How many of the `wanted` runs a device can hold at once, where `needed` gives the bytes that so many take.
+    """How many of the `wanted` runs a device can hold at once, given the bytes that N runs need, `needed(N)`.
 
-    `needed` compiles a program, so it is asked as little as possible: once where all fit; else of one run too, and
-    then of what the line through the smallest and the largest number promises. Raises ValueError, saying how much is
-    missing, if not even one fits.
+    `needed` compiles a program, so it is called rarely: once if all runs fit; otherwise also for one run, and then by
+    linear interpolation between the smallest and the largest number. Raises ValueError, saying how much memory is
+    missing, if not even one run fits.
     """
     taken = needed(wanted)
     if taken <= available:
@@ -66,11 +66,11 @@ def most(wanted: int, needed: Callable[[int], int], available: int) -> int:
 
 
 def check(needed: int, available: int) -> None:
-    """Raises ValueError if a device does not have the bytes that are needed."""
+    """Raises ValueError if a device has fewer bytes than needed."""
     if needed > available:
         raise ValueError(
-            f"the runs need {_readable(needed)} of a device's memory and {_readable(available)} are free, "
-            f"{_readable(needed - available)} are missing: a smaller batch_size, accumulate or more shards help"
+            f"the runs need {_readable(needed)} of device memory but {_readable(available)} are free, "
+            f"{_readable(needed - available)} are missing: use a smaller batch_size, accumulate or more shards"
         )
 
 

@@ -10,17 +10,17 @@ from jaxtyping import Array, Float, Int
 
 from lab.training.settings import Hyperparameters, Settings
 
-Rate = Callable[[Int[Array, ""]], Float[Array, ""]]  # steps already made -> learning rate
+Rate = Callable[[Int[Array, ""]], Float[Array, ""]]  # completed steps -> learning rate
 
 WEIGHTS = ("kernel", "embedding")
 PENALIZED = (*WEIGHTS, "scale")
 
 
 def optimizer(settings: Settings, hyperparameters: Hyperparameters) -> optax.GradientTransformation:
-    """The optimizer of one run, for models whose parameters are dicts; first it clips the gradient by its global norm,
-    then adds that of an L2 penalty, weight_decay / 2 times the sum of squares, if the settings ask for one.
+    """The optimizer of one run, for models whose parameters are dicts. It clips the gradient by its global norm, then
+    adds that of an L2 penalty, weight_decay / 2 times the sum of squares, if enabled in the settings.
 
-    The schedule is a unit schedule times the traced learning rate: optax's own warmup schedules reject a traced peak.
+    The schedule is a unit schedule times the traced learning rate, since optax's warmup schedules reject a traced peak.
     """
     unit = unit_schedule(settings)
 
@@ -38,16 +38,16 @@ def optimizer(settings: Settings, hyperparameters: Hyperparameters) -> optax.Gra
 
 
 def unit_schedule(settings: Settings) -> Rate:
-    """The learning rate of a step as a share of its peak, a function of the number of steps already made.
+    """The learning rate as a fraction of its peak, as a function of the number of completed steps.
 
-    The first step already moves: the warmup rises from 1/warmup to 1. `inverse_sqrt` is sqrt(warmup / step) after it,
-    and with `decay_steps` falls linearly to zero at the end besides, as Shazeer (2020) trained.
+    The warmup rises from 1/warmup to 1, so the first step is not zero. `inverse_sqrt` is sqrt(warmup / step) after it,
+    and with `decay_steps` is also multiplied by a linear decay to zero at the end, as in Shazeer (2020).
     """
     warmup, steps, final = max(settings.warmup, 1), settings.steps, settings.final_ratio
 
     def unit(count: Int[Array, ""]) -> Float[Array, ""]:
         step = jnp.asarray(count, jnp.float32) + 1
-        done = jnp.clip((step - warmup) / max(steps - warmup, 1), 0, 1)  # share of the steps after the warmup
+        done = jnp.clip((step - warmup) / max(steps - warmup, 1), 0, 1)  # fraction of the steps after the warmup
         fall = jnp.clip((steps - step) / max(settings.decay, 1), 0, 1)
         shape = {
             "cosine": final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * done)),
@@ -62,16 +62,16 @@ def unit_schedule(settings: Settings) -> Rate:
 
 
 def decayed(parameters: Any) -> Any:
-    """Which parameters weight decay falls on: kernels and embeddings, by name.
+    """Mask of the parameters with weight decay: kernels and embeddings, by name.
 
-    By name and not by rank, since scanned layers stack biases and scales to matrices; learned parameters of an
-    activation are never decayed.
+    By name and not by rank, since scanned layers stack biases and scales into matrices; learned activation parameters
+    are never decayed.
     """
     return _named(WEIGHTS, parameters)
 
 
 def penalized(parameters: Any) -> Any:
-    """Which parameters an L2 penalty falls on: those that decay, and the scales of normalizations, as in Lasagne."""
+    """Mask of the parameters with an L2 penalty: those with decay, and the scales of normalizations, as in Lasagne."""
     return _named(PENALIZED, parameters)
 
 
@@ -90,7 +90,7 @@ def _adam(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
 
 
 def _adam_of_two_halves(rate: Rate, h: Hyperparameters, late_b1: float, half: int) -> optax.GradientTransformation:
-    """Adam whose b1 changes after half of the steps, as Hendrycks and Gimpel (2016) trained on CIFAR-10."""
+    """Adam whose b1 changes after half of the steps, as in Hendrycks and Gimpel (2016) on CIFAR-10."""
 
     def b1(count: Int[Array, ""]) -> Float[Array, ""]:
         return jnp.where(count < half, h.b1, late_b1)
@@ -103,9 +103,9 @@ def _sgd(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
 
 
 def _adafactor(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
-    """Adafactor without momentum (Shazeer and Stern 2018): the rate is relative to each parameter's own scale.
+    """Adafactor without momentum (Shazeer and Stern 2018): the rate is relative to the scale of each parameter.
 
-    That scale, and the factored second moment, are of a whole array: scanned layers share them, separate ones do not.
+    Scale and factored second moment are computed per array, so scanned layers share them and separate ones do not.
     """
     return optax.chain(optax.adafactor(rate), _decay(rate, h))
 
@@ -115,9 +115,9 @@ def _lion(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
 
 
 def _muon(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
-    """Muon (Jordan 2024) on the kernels of the layers, Adam with Nesterov's momentum on the rest.
+    """Muon (Jordan 2024) on the kernels of the layers, Adam with Nesterov momentum on all other parameters.
 
-    Updates have AdamW's size, 0.2 root mean square (Liu et al. 2025), so that one learning rate serves both.
+    Updates are scaled to those of AdamW, 0.2 root mean square (Liu et al. 2025), so that one learning rate suits both.
     """
     muon = optax.contrib.muon(
         rate,
@@ -132,7 +132,7 @@ def _muon(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
 
 
 def _decay(rate: Rate, h: Hyperparameters) -> optax.GradientTransformation:
-    """Decoupled weight decay for rules whose own does not know the rate or the mask; comes after the rule."""
+    """Decoupled weight decay for rules whose built-in one does not support the rate or the mask; applied after it."""
     return optax.add_decayed_weights(lambda count: -h.weight_decay * rate(count), mask=decayed)
 
 
@@ -147,7 +147,7 @@ _RULES: dict[str, Callable[[Rate, Hyperparameters], optax.GradientTransformation
 
 
 def _matrices(parameters: Any) -> Any:
-    """Muon's matrices: kernels [..., in, out] but the head's; a leading layer axis is a batch of matrices."""
+    """Muon's matrices: kernels [..., in, out] except the head's; a leading layer axis is a batch of matrices."""
     numbers = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
 
     def choose(path: Any, _: Any) -> Any:

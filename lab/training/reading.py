@@ -1,4 +1,4 @@
-"""Batches that the host reads ahead of the device, for data that the device does not hold."""
+"""Prefetches batches on the host, for data that does not fit on the device."""
 
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,31 +10,29 @@ from lab.tasks.task import Task
 from lab.training.memory import capacity
 from lab.training.placement import Place
 
-MEMORY_PER_DATA = 4  # of the device's memory, one part may be data
-MAX_ELEMENTS = 2**31 - 2**20  # numbers in an array: beyond it, and a window further, 32 bits do not count them
-WINDOW_BYTES = 2**26  # batches on the device at once; as many more are read meanwhile
-THREADS = 8  # that read
+MEMORY_PER_DATA = 4  # data may use one part in this many of the device's memory
+MAX_ELEMENTS = 2**31 - 2**20  # numbers in an array; with one window more, indices would exceed 32 bits
+WINDOW_BYTES = 2**26  # batches on the device at once; the same amount is prefetched meanwhile
+THREADS = 8  # that prefetch
 
 
 def place(asked: Place, arrays: Mapping[str, np.ndarray]) -> Literal["device", "host"]:
-    """Where the training data lies: on the device if it fits. Raises ValueError where it cannot lie."""
+    """Where the training data is stored: on the device if it fits. Raises ValueError if the request is impossible."""
     countable = max(array.size for array in arrays.values()) <= MAX_ELEMENTS
     if asked == "device" and not countable:
-        raise ValueError(
-            f"data_on is 'device', but an array has more than {MAX_ELEMENTS} numbers: only 'host' is possible"
-        )
+        raise ValueError(f"data_on is 'device', but an array has more than {MAX_ELEMENTS} numbers: it must be 'host'")
     size = sum(array.nbytes for array in arrays.values())
     if asked == "device" or (asked == "auto" and countable and size <= capacity() // MEMORY_PER_DATA):
         return "device"
     if importlib.util.find_spec("grain") is None:
         raise ValueError(
-            f"data of {size} bytes is to be read by the host, which takes the package grain: pip install grain"
+            f"data of {size} bytes must be read by the host, which needs the package grain: pip install grain"
         )
     return "host"
 
 
 def steps_at_once(task: Task, arrays: Mapping[str, np.ndarray], batch_size: int, runs: int, interval: int) -> int:
-    """Steps whose batches of all runs are on the device together, at most an interval's."""
+    """Number of steps whose batches for all runs are on the device together, at most one interval."""
     batch = task.batch(arrays, 0, 0, batch_size)
     step_bytes = runs * sum(field.nbytes for field in batch.values())
     return min(interval, max(1, WINDOW_BYTES // step_bytes))
@@ -50,13 +48,13 @@ def windows(
     length: int,
 ) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
     """The batches of steps `begin` to `end`, `length` steps at once: first step, number of steps, and fields [seeds,
-    length, batch_size, ...], with zeros after the last step.
+    length, batch_size, ...], zero-padded after the last step.
 
-    A batch is what `task.batch` gives of the arrays on the host, memory-mapped or not, for all seeds at once (a call a
-    seed took four times as long): a function of (seed, step) alone, so that reading begins at any step, and a host
-    reads nothing but the batches of its own seeds. Threads read ahead while the device computes.
+    Batches come from `task.batch` on the host arrays, which may be memory-mapped, for all seeds at once (one call per
+    seed took four times as long). They are functions of (seed, step) only, so reading can start at any step, and a host
+    reads only the batches of its own seeds. Threads prefetch while the device computes.
     """
-    import grain  # when needed: it takes more than a second
+    import grain  # imported lazily, as it takes more than a second
 
     distinct, which = np.unique(np.asarray(seeds, np.uint32), return_inverse=True)
 

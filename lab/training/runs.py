@@ -1,8 +1,8 @@
-"""Many runs as one program: the only file of `training` with jit, vmap, mesh and sharding."""
+"""Many runs as one program; the only file of `lab.training` with jit, vmap, mesh and sharding."""
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -16,13 +16,15 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from lab.data.dataset import Dataset
+from lab.results.examples import Measured
 from lab.tasks.task import Task
 from lab.training import distributed, memory, reading, step
+from lab.training.evaluation import Batches, Evaluation, Sums, by_example, total
 from lab.training.execution import Execution
 from lab.training.settings import Hyperparameters, Run, Settings
 from lab.training.sharding import DATA, RUNS, shardings, with_split_inputs
 
-# How arrays lie on the devices, whose mesh has the axes `runs` and `data`.
+# Shardings of arrays; the mesh has the axes `runs` and `data`.
 WHOLE = PartitionSpec()
 RUN = PartitionSpec(RUNS)
 BATCHES = PartitionSpec(None, DATA)  # [n_batches, batch_size, ...]
@@ -30,10 +32,10 @@ WINDOW = PartitionSpec(RUNS, None, DATA)  # [runs, steps, batch_size, ...]
 
 
 def use_all_cores() -> None:
-    """Makes one virtual device a CPU core, so that runs go side by side.
+    """Create one virtual device per CPU core, so that runs execute in parallel.
 
-    A number that somebody has set (`JAX_NUM_CPU_DEVICES`) stands; and once JAX has started it is too late. Starts JAX:
-    raises ValueError where it has no device of the platforms that `JAX_PLATFORMS` names.
+    A number set by the user (`JAX_NUM_CPU_DEVICES`) is kept. Has no effect once JAX has started. Starts JAX: raises
+    ValueError if it has no device of the platforms in `JAX_PLATFORMS`.
     """
     if jax.config.jax_num_cpu_devices < 0:  # type: ignore[attr-defined]
         with suppress(RuntimeError):
@@ -49,12 +51,12 @@ def use_all_cores() -> None:
 
 
 def _cores() -> int:
-    """The cores this process may use; where the system cannot tell (macOS), all."""
+    """The cores available to this process; all cores if the system does not say (macOS)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def use_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache folder, so that a second run of a cell compiles nothing."""
+    """Cache compiled programs in the user's cache folder, so that a second run of a cell needs no compilation."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if home.startswith("~"):
         return  # there is no home directory
@@ -64,12 +66,12 @@ def use_compilation_cache() -> None:
 
 
 class Program:
-    """All runs of a cell as one program, compiled ahead of time (`compile_seconds`); it places nothing until it starts.
+    """All runs of a cell as one program, compiled ahead of time (`compile_seconds`); places nothing before it starts.
 
-    `device_bytes` is what it needs of each device's memory, data and all, by the analysis of its compiled parts.
-    Arrays of runs have a leading axis `runs`, padded by copies of the last run to a multiple of the devices; what
-    comes out (`metrics`, `host`) is without the padding, and whole on every host. Where a run is spread over several
-    devices, the second axis of the mesh, its batches are split over them and its state by `lab.training.sharding`.
+    `device_bytes` is the memory that it needs on each device, including data, by the analysis of its compiled parts.
+    Arrays of runs have a leading axis `runs`, padded with copies of the last run to a multiple of the devices; results
+    (`metrics`, `host`) have no padding, and are complete on every host. If a run is sharded over several devices, the
+    second axis of the mesh, its batches are split over them, and its state as in `lab.training.sharding`.
     """
 
     def __init__(
@@ -92,16 +94,13 @@ class Program:
         self._arrays = dataset.arrays["train"]
         self.data_on = reading.place(data_on, self._arrays)
         self._task, self._settings = task, settings
-        self._evaluated = {
-            split: task.evaluation_batches(dataset.arrays[split], settings.batch_size)
-            for split in ("validation", "test")
-        }
+        self.evaluation = Evaluation.of(task, settings, dataset)
         begin = time.perf_counter()
         self._compile(model)
         self.compile_seconds = time.perf_counter() - begin
 
     def _compile(self, model: Any) -> None:
-        """Traces each function once and compiles them side by side: XLA works outside Python's lock."""
+        """Trace each function once and compile them in parallel, as XLA releases the GIL."""
         task, axis = self._task, 0 if self.data_on == "host" else None
         settings = replace(self._settings, accumulate=self._settings.accumulate * self.execution.parts)
         spread = with_split_inputs(task) if self.execution.shards > 1 else task
@@ -109,33 +108,30 @@ class Program:
         train = self._jit(
             partial(step.train_interval, model, spread, settings), (0, None, None, 0, 0, axis), donate=True
         )
-        evaluate = self._jit(partial(step.evaluate, model, spread, settings), (0, None))
+        evaluate = self._jit(partial(step.evaluate, model, spread), (0, None))
         runs = self._shapes(self._numbers, RUN)
         data = self._shapes(*((self._window_like(), WINDOW) if axis == 0 else ({"train": self._arrays}, WHOLE)))
-        batches = {split: self._shapes(arrays, BATCHES) for split, arrays in self._evaluated.items()}
+        portion = self._shapes(next(self.evaluation.curve.portions(self.evaluation.length)), BATCHES)
         state = jax.eval_shape(init, *runs, data)
         state = jax.tree.map(_with, state, shardings(state, self._mesh))
         count = np.int32(0)
-        by_shape = {str(jax.tree.map(np.shape, arrays)): arrays for arrays in batches.values()}
         lowered = [
             init.lower(*runs, data),
             train.lower(state, count, count, *runs, data),
-            *(evaluate.lower(state, arrays) for arrays in by_shape.values()),
+            evaluate.lower(state, portion),
         ]
         with ThreadPoolExecutor() as pool:
             options = _compiler_options(self.execution)
-            self._init, self._train, *compiled = pool.map(lambda program: program.compile(options), lowered)
-        programs = dict(zip(by_shape, compiled, strict=True))
-        self._evaluate = {split: programs[str(jax.tree.map(np.shape, arrays))] for split, arrays in batches.items()}
+            self._init, self._train, self._evaluate = pool.map(lambda program: program.compile(options), lowered)
         self._state = state
-        self.device_bytes = self._needed(data, batches)
+        self.device_bytes = self._needed(data, portion)
 
-    def _needed(self, data: Any, batches: Any) -> int:
-        """Bytes of a device: what stays on it, and what the program that takes the most puts beside that."""
-        windows = 1 if self.data_on == "device" else 2  # the one that is trained on, and the next
-        stays = memory.size(self._state) + windows * memory.size(data) + memory.size(batches)
-        beside = [memory.added(program) for program in (self._train, *self._evaluate.values())]
-        return stays + max(memory.added(self._init) - memory.size(self._state), *beside)  # init gives the state
+    def _needed(self, data: Any, portion: Any) -> int:
+        """Bytes per device: what stays on it, and the largest additional need of any program."""
+        windows = 1 if self.data_on == "device" else 2  # the current one and the next
+        stays = memory.size(self._state) + windows * memory.size(data) + memory.size(portion)
+        beside = [memory.added(program) for program in (self._train, self._evaluate)]
+        return stays + max(memory.added(self._init) - memory.size(self._state), *beside)  # init returns the state
 
     def init(self) -> step.State:
         """The states of all runs at step 0, leading axis runs."""
@@ -143,22 +139,37 @@ class Program:
         return self._init(*self._runs, data)
 
     def train_interval(self, state: step.State, start: int, length: int) -> tuple[step.State, dict[str, np.ndarray]]:
-        """Trains all runs from step `start` on; the state given is used up. Metrics are arrays [runs]."""
+        """Train all runs from step `start` on; the given state is donated. Metrics are arrays [runs]."""
         parts: list[tuple[int, dict[str, jax.Array]]] = []
         for begin, count, data in self._portions(start, length):
             if len(parts) > 1:
-                jax.block_until_ready(parts[-2])  # else the host would put every window on the device at once
+                jax.block_until_ready(parts[-2])  # otherwise the host would put every window on the device at once
             state, metrics = self._train(state, np.int32(begin), np.int32(count), *self._runs, data)
             parts.append((count, metrics))
-        return state, _combined([(count, self._metrics(metrics)) for count, metrics in parts])
+        return state, _combined([(count, self.host(metrics)) for count, metrics in parts])
 
-    def evaluate(self, state: step.State, split: str) -> dict[str, np.ndarray]:
-        """The task's metrics of all runs on a split, arrays [runs]."""
-        return self._metrics(self._evaluate[split](state, self._batches[split]))
+    def evaluate(self, state: step.State) -> dict[str, np.ndarray]:
+        """The task's metrics of all runs on the batches of the curve, arrays [runs]."""
+        return self._summary(whole for whole, _ in self._evaluated(state, self.evaluation.curve))
 
-    def host(self, state: step.State) -> step.State:
-        """The states of the runs proper, as NumPy arrays [runs, ...], to be kept."""
-        return jax.tree.map(lambda leaf: distributed.gathered(leaf)[: self.n_runs], state)
+    def evaluate_last(self, state: step.State, split: str) -> tuple[dict[str, np.ndarray], dict[str, Measured]]:
+        """The same on the batches of a split at the last step, and the metrics of single examples."""
+        batches = self.evaluation.final[split]
+        whole, examples = zip(*self._evaluated(state, batches), strict=True)
+        return self._summary(whole), by_example(list(examples), batches)
+
+    def _evaluated(self, state: step.State, batches: Batches) -> Iterator[tuple[Sums, Sums]]:
+        """Sums and weights of each portion of the batches, and those of its examples, leading axis runs."""
+        for portion in batches.portions(self.evaluation.length):
+            yield self.host(self._evaluate(state, self._place(portion, BATCHES)))
+
+    def _summary(self, parts: Iterable[Sums]) -> dict[str, np.ndarray]:
+        means = {name: value / weight for name, (value, weight) in total(parts).items()}
+        return {name: np.asarray(value) for name, value in self._task.summary(means).items()}
+
+    def host(self, tree: Any) -> Any:
+        """A tree of arrays of all runs, a state, say, as NumPy arrays [runs, ...] of the runs proper."""
+        return jax.tree.map(lambda leaf: distributed.gathered(leaf)[: self.n_runs], tree)
 
     def restore(self, state: step.State) -> step.State:
         """The inverse of `host`, on the devices."""
@@ -168,12 +179,12 @@ class Program:
 
     @property
     def abstract(self) -> step.State:
-        """Shapes and types of what `host` gives."""
+        """Shapes and types of what `host` returns."""
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.n_runs, *leaf.shape[1:]), leaf.dtype), self._state)
 
     @property
     def description(self) -> dict[str, Any]:
-        """What the numbers were computed on, as JSON."""
+        """The execution and devices of the results, as JSON."""
         return {
             "device": self._mesh.devices.flat[0].device_kind,
             "device_count": jax.device_count(),
@@ -193,18 +204,14 @@ class Program:
     def _data(self) -> Any:
         return self._place({"train": self._arrays}, WHOLE)
 
-    @cached_property
-    def _batches(self) -> dict[str, Any]:
-        return self._place(self._evaluated, BATCHES)
-
     def _portions(self, start: int, length: int) -> Iterator[tuple[int, int, Any]]:
-        """First step, number of steps and data of each call that together train `length` steps."""
+        """First step, number of steps and data of the calls that together train `length` steps."""
         if self.data_on == "device":
             return iter([(start, length, self._data)])
         return self._windows(start, start + length)
 
     def _windows(self, begin: int, end: int) -> Iterator[tuple[int, int, Any]]:
-        """The batches of steps `begin` to `end`, window by window, on the devices; a host reads those of its runs."""
+        """The batches of steps `begin` to `end` on the devices, window by window; a host reads those of its runs."""
         seeds, sharding = self._order_seeds, NamedSharding(self._mesh, WINDOW)
         own = _own(seeds, NamedSharding(self._mesh, RUN))
         size, length = self._settings.batch_size, self._window_steps
@@ -224,7 +231,7 @@ class Program:
         )
 
     def _shapes(self, tree: Any, spec: PartitionSpec) -> Any:
-        """Shapes and types that arrays will have on the devices."""
+        """Shapes and types of arrays with their sharding on the devices."""
         shapes = jax.eval_shape(lambda leaves: leaves, tree)
         return jax.tree.map(partial(_with, sharding=NamedSharding(self._mesh, spec)), shapes)
 
@@ -237,13 +244,10 @@ class Program:
     def _place(self, tree: Any, spec: PartitionSpec) -> Any:
         return jax.tree.map(partial(_put, sharding=NamedSharding(self._mesh, spec)), tree)
 
-    def _metrics(self, metrics: dict[str, jax.Array]) -> dict[str, np.ndarray]:
-        return {name: distributed.gathered(value)[: self.n_runs] for name, value in metrics.items()}
-
     def _jit(self, function: Callable, in_axes: tuple[int | None, ...], donate: bool = False):
-        """`function` of one run as a compiled function of all: sharded over the devices, mapped or vmapped on each.
+        """Compile a function of one run for all runs: sharded over the devices, mapped or vmapped on each.
 
-        Where a run is spread, the compiler divides its work as its inputs and its state lie (GSPMD, Xu et al. 2021).
+        If a run is sharded, the compiler partitions it by the sharding of inputs and state (GSPMD, Xu et al. 2021).
         """
         many = jax.shard_map(
             _over_runs(function, in_axes, self.execution),
@@ -263,7 +267,7 @@ class Program:
 
 
 def _compiler_options(execution: Execution) -> dict[str, Any]:
-    """One thread a device where each is a core: with a pool in common they wait for each other."""
+    """One thread per device if each is a core, as devices with a shared pool wait for each other."""
     return {"xla_cpu_multi_thread_eigen": False} if execution.one_core_each else {}
 
 
@@ -272,20 +276,20 @@ def _with(shape: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
 
 
 def _own(values: np.ndarray, sharding: NamedSharding) -> np.ndarray:
-    """Those of all runs' values that belong to runs on this host's devices."""
+    """The part of all runs' values that belongs to runs on this host's devices."""
     parts = [index[0] for index in sharding.addressable_devices_indices_map(values.shape).values() if index]
     starts, ends = zip(*(part.indices(len(values))[:2] for part in parts), strict=True)
     return values[min(starts) : max(ends)]
 
 
 def _put(leaf: np.ndarray, sharding: NamedSharding, runs: int | None = None) -> jax.Array:
-    """An array on the devices; `runs` is the number of all where the leaf has only those of this host."""
+    """An array on the devices; `runs` is the total number of runs if the leaf has only those of this host."""
     shape = leaf.shape if runs is None else (runs, *leaf.shape[1:])
     return jax.make_array_from_process_local_data(sharding, leaf, shape)
 
 
 def _over_runs(function: Callable, in_axes: tuple[int | None, ...], execution: Execution) -> Callable:
-    """`function` over the leading axis of the arguments whose in_axes is 0: all at once, or chunk by chunk."""
+    """Map `function` over the leading axis of the arguments whose in_axes is 0: all at once, or in chunks."""
     if execution.kind == "vmap":
         return jax.vmap(function, in_axes)
 
@@ -302,7 +306,7 @@ def _over_runs(function: Callable, in_axes: tuple[int | None, ...], execution: E
 
 
 def _combined(parts: list[tuple[int, dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
-    """The metrics of successive parts of an interval, each with its steps, as those of the whole."""
+    """Combine the metrics of successive parts of an interval, given their numbers of steps."""
     counts = [count for count, _ in parts]
 
     def whole(name: str, values: list[np.ndarray]) -> np.ndarray:
@@ -314,5 +318,5 @@ def _combined(parts: list[tuple[int, dict[str, np.ndarray]]]) -> dict[str, np.nd
 
 
 def _stack(hyperparameters: Sequence[Hyperparameters]) -> Hyperparameters:
-    """f32 arrays [runs]: a Python float and an f32 array would be two traces."""
+    """f32 arrays [runs], as a Python float and an f32 array would need two traces."""
     return jax.tree.map(lambda *values: np.array(values, np.float32), *hyperparameters)

@@ -1,7 +1,7 @@
-"""What is fixed when a program is compiled (`Settings`) and what may differ between its runs (`Hyperparameters`)."""
+"""Static `Settings`, fixed at compilation, and traced `Hyperparameters`, which may differ between runs."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from flax import struct
@@ -21,49 +21,55 @@ CHOICES = {
     "matmul_precision": Precision,
 }
 
-Traced = float | Any  # a number in an experiment; in a program an array, or whatever JAX puts in its place
+EVALUATED = ("validation", "test")  # splits
+TRAINING_PASSES = 3  # a step costs a forward pass and a backward pass of twice its matrix products
+
+Traced = float | Any  # a number in an experiment; an array or tracer in a program
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The static part of training: two cells that differ here are two compiled programs."""
+    """Static settings of training: cells that differ here are different compiled programs."""
 
     steps: int = 1000
     """Optimizer steps."""
     batch_size: int = 16
-    """Examples a step."""
+    """Examples per step."""
     accumulate: int = 1
-    """Parts that a batch is cut into, one after another, to save memory; must divide batch_size."""
+    """Gradient accumulation: parts of a batch that are processed in sequence to save memory; must divide batch_size."""
     optimizer: Optimizer = "adamw"
     """Optimizer."""
     regularization: Regularization = "decoupled"
-    """How weight decay acts: decoupled, beside the gradient, on kernels and embeddings alone (not with adam and sgd);
-    or as l2 in the gradient, only with adam and sgd, on the scales of normalizations too."""
+    """Kind of weight decay: decoupled from the gradient, on kernels and embeddings only (not with adam and sgd);
+    or l2, in the gradient, only with adam and sgd, also on the scales of normalizations."""
     schedule: Schedule = "cosine"
-    """Learning rate after the warmup: cosine and linear fall all the way, wsd stays and then falls linearly to zero."""
+    """Learning rate after the warmup: cosine and linear decay throughout; wsd is constant, then linear to 0."""
     warmup_steps: int | None = None
-    """Steps of linear warmup; a twentieth of steps unless set."""
+    """Steps of linear warmup; default: 5 % of steps."""
     decay_steps: int | None = None
-    """Steps at the end over which wsd and inverse_sqrt fall to zero, at most all; unless set, of wsd a fifth of steps,
-    of inverse_sqrt none."""
+    """Steps at the end over which wsd and inverse_sqrt decay to zero, at most all; default: 20 % of steps for wsd, none
+    for inverse_sqrt."""
     final_ratio: float = 0.1
-    """Where cosine and linear end, as a share of the peak; a tenth as in GPT-3 and LLaMA."""
+    """Final value of cosine and linear, as a fraction of the peak; default: 10 %, as in GPT-3 and LLaMA."""
     late_b1: float | None = None
-    """What b1 is in the second half of the steps, only with adam; as in the first half unless set."""
+    """b1 in the second half of the steps, only with adam; default: the same as in the first half."""
     evaluate_every: int | None = None
-    """Steps between evaluations; a tenth of steps unless set. Evaluated at step 0 and at the last step always."""
+    """Steps between evaluations; default: 10 % of steps. Step 0 and the last step are always evaluated."""
+    final_evaluation: float = field(default=0.15, metadata={"since": "0.2.0", "before": 0.0})
+    """Share of the cost of training that the evaluation at the last step may take, of validation and test together: it
+    is on as many examples, at least those of the curve and at most all. 0 is those of the curve."""
     checkpoint_every: int = 5
-    """Evaluations between checkpoints; the last step is always kept."""
+    """Evaluations between checkpoints; the last step is always saved."""
     z_loss: float = 0.0
-    """Weight of the squared log-normaliser of the logits (PaLM's z-loss), added to the training loss."""
+    """Weight of the squared log-normalizer of the logits (PaLM's z-loss), added to the training loss."""
     training_loss: TrainingLoss = "with_dropout"
-    """The training loss that is recorded: the one descended, or that of the same batch once more without dropout."""
+    """The recorded training loss: the one being minimized, or that of the same batch without dropout."""
     init_seed: int | None = None
-    """Seed of the initial weights of all runs; each run's own unless set."""
+    """Seed of the initial weights of all runs; default: each run's own seed."""
     order_seed: int | None = None
-    """Seed of the batches of all runs and of their order; each run's own unless set."""
+    """Seed of the batches of all runs and of their order; default: each run's own seed."""
     matmul_precision: Precision = "default"
-    """Precision of f32 matrix products; GPUs and TPUs lower it silently unless it is 'highest'."""
+    """Precision of f32 matrix products; GPUs and TPUs reduce it silently unless it is 'highest'."""
 
     @property
     def warmup(self) -> int:
@@ -72,7 +78,7 @@ class Settings:
 
     @property
     def decay(self) -> float:
-        """Steps over which wsd falls, and inverse_sqrt where they are set."""
+        """Steps over which wsd decays, and inverse_sqrt if they are set."""
         return 0.2 * self.steps if self.decay_steps is None else float(self.decay_steps)
 
     @property
@@ -80,8 +86,14 @@ class Settings:
         """Steps between two evaluations."""
         return max(1, self.steps // 10) if self.evaluate_every is None else self.evaluate_every
 
+    @property
+    def final_examples(self) -> int:
+        """Examples of validation, and as many of test, that the evaluation at the last step may take: it is a forward
+        pass of each, where a step of training is as much as three."""
+        return int(self.final_evaluation * TRAINING_PASSES * self.steps * self.batch_size / len(EVALUATED))
+
     def check(self) -> None:
-        """Raises ValueError, naming field, value and what is allowed, where a field is out of range."""
+        """Raises ValueError, naming the field, its value and what is allowed, if a field is out of range."""
         for name, choices in CHOICES.items():
             check_choice(f"settings.{name}", getattr(self, name), get_args(choices))
         for name in ("steps", "batch_size", "accumulate", "decay_steps", "evaluate_every", "checkpoint_every"):
@@ -98,12 +110,14 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 2**32:
                 raise ValueError(f"settings.{name} is {value}: it must be a whole number in 0 to 2**32 - 1")
+        if not 0 <= self.final_evaluation < float("inf"):
+            raise ValueError(f"settings.final_evaluation is {self.final_evaluation}: it must be zero or positive")
         if not 0 <= self.z_loss < float("inf"):
             raise ValueError(f"settings.z_loss is {self.z_loss}: it must be zero or positive")
         self._check_rule()
 
     def _check_rule(self) -> None:
-        """Raises ValueError where regularization, final_ratio or late_b1 are out of range or need another optimizer."""
+        """Raises ValueError if regularization, final_ratio or late_b1 are out of range or need another optimizer."""
         if self.regularization == "l2" and self.optimizer not in ("adam", "sgd"):
             raise ValueError(f"settings.regularization is 'l2': it goes with adam and sgd, not with {self.optimizer}")
         if not 0 <= self.final_ratio <= 1:
@@ -116,15 +130,15 @@ class Settings:
 
 @struct.dataclass
 class Hyperparameters:
-    """The traced part: runs of one compiled program may differ in every field."""
+    """Traced hyperparameters: runs of one compiled program may differ in every field."""
 
     learning_rate: Traced = 1e-3
     """Peak of the schedule."""
     weight_decay: Traced = 0.1
-    """Decoupled, a kernel shrinks by learning_rate * weight_decay a step; as l2, its gradient has weight_decay * kernel
-    added."""
+    """Decoupled: a kernel shrinks by learning_rate * weight_decay per step; l2: weight_decay * kernel is added to its
+    gradient."""
     b1: Traced = 0.9
-    """Decay of the first moment (momentum with sgd and muon, where it is Nesterov's)."""
+    """Decay of the first moment (momentum with sgd and muon, which use Nesterov's)."""
     b2: Traced = 0.95
     """Decay of the second moment."""
     eps: Traced = 1e-8
@@ -135,7 +149,7 @@ class Hyperparameters:
     """Added to the second moment under the root, with adam and adamw."""
 
     def check(self) -> None:
-        """Raises ValueError, naming field and value, where a field is out of range."""
+        """Raises ValueError, naming the field and its value, if a field is out of range."""
         for name in ("learning_rate", "eps", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"hyperparameters.{name} is {getattr(self, name)}: it must be positive")
@@ -151,7 +165,7 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class Run:
-    """One training run of a cell: what the run axis ranges over."""
+    """One training run of a cell: an element of the run axis."""
 
     seed: int
     hyperparameters: Hyperparameters

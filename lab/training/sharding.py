@@ -1,4 +1,4 @@
-"""Which axis of each array of a run is split where a run is spread over several devices: rules on paths, not models."""
+"""How the arrays of a run are sharded over several devices: rules on paths, independent of models."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,20 +9,20 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-Rule = tuple[str, PartitionSpec]  # a pattern that is searched in the path, and how such an array is split
+Rule = tuple[str, PartitionSpec]  # a pattern to search for in the path, and how such an array is split
 
 RUNS, DATA = "runs", "data"  # axes of the mesh: the runs, and the parts of a run
 
-# The first that matches counts. What none matches is split along its longest axis (ZeRO stage 3, Rajbhandari et al.
+# The first match counts. Arrays without a match are split along their longest axis (ZeRO stage 3, Rajbhandari et al.
 # 2020, section 5.3): parameters, gradients and both moments of Adam then take 1/shards of the memory each.
-RULES: tuple[Rule, ...] = ((r"(^|/)(bias|scale)$", PartitionSpec()),)  # small, and every device needs them whole
+RULES: tuple[Rule, ...] = ((r"(^|/)(bias|scale)$", PartitionSpec()),)  # small, and every device needs them
 
 
 def shardings(tree: Any, mesh: Mesh, rules: Sequence[Rule] = RULES) -> Any:
     """The sharding of every array of `tree`, whose leading axis is the runs.
 
-    Paths are those of the tree, `parameters/layer_0/attention/query/kernel`; an optimizer's moments end as their
-    parameters do. Raises ValueError where a rule splits an axis that the devices of a run do not divide.
+    Paths are those of the tree, `parameters/layer_0/attention/query/kernel`; paths of an optimizer's moments end like
+    those of their parameters. Raises ValueError if a rule splits an axis that the devices of a run do not divide.
     """
 
     def sharding(path: Any, leaf: Any) -> NamedSharding:
@@ -33,12 +33,12 @@ def shardings(tree: Any, mesh: Mesh, rules: Sequence[Rule] = RULES) -> Any:
 
 
 def split(path: str, shape: Sequence[int], shards: int, rules: Sequence[Rule] = RULES) -> PartitionSpec:
-    """How one array of a single run is split; whole if no axis can be."""
+    """How an array of a single run is split; not at all if no axis is divisible."""
     for pattern, found in rules:
         if re.search(pattern, path):
             if any(name is not None and size % shards for name, size in zip(found, shape, strict=False)):
                 raise ValueError(
-                    f"{path} has shape {tuple(shape)}: it cannot be split {shards} times as {pattern} asks"
+                    f"{path} has shape {tuple(shape)}: it cannot be split {shards} times as {pattern} requires"
                 )
             return found
     divisible = [axis for axis, size in enumerate(shape) if size and size % shards == 0]

@@ -10,24 +10,24 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
-from lab.tasks.task import Stream, Task, of_each_token, stream_key
+from lab.tasks.task import Stream, Sums, Task, measured, of_each_token, stream_key
 from lab.training.optimizers import optimizer
 from lab.training.settings import Hyperparameters, Settings
 
 PEAK = "largest_"
-"""Before the name of a training metric: its largest value of any step of an interval."""
+"""Prefix of a training metric: its largest value over the steps of an interval."""
 
 Data = dict[str, dict[str, Array]]
-"""What there is to train on: the split `train`, field -> array; or a `window`, the batches of the coming steps that the
-host has read, field -> array [steps, batch_size, ...]."""
+"""Training data: the split `train`, field -> array; or a `window`, the next batches as read by the host, field -> array
+[steps, batch_size, ...]."""
 
 
 @struct.dataclass
 class State:
-    """What training carries from step to step.
+    """The state that training carries from step to step.
 
-    There is no key and no step counter in it: keys are made from (seed, stream, step), and the step comes from outside,
-    the same for all runs, so that nothing that depends on it is computed once a run.
+    It has no key and no step counter: keys are derived from (seed, stream, step), and the step is an argument shared by
+    all runs, so that values that depend on it are not computed per run.
     """
 
     parameters: Any
@@ -43,7 +43,7 @@ def init(
     hyperparameters: Hyperparameters,
     data: Data,
 ) -> State:
-    """The state at step 0. The seed alone decides it: equal paths and shapes get equal weights in every model."""
+    """The state at step 0, determined by the seed: equal paths and shapes have equal weights in every model."""
     batch = _batch(task, settings, data, seed, 0, 0, 1)
     own = seed if settings.init_seed is None else settings.init_seed
     variables = dict(model.init({"params": stream_key(own, Stream.INIT)}, *task.inputs(batch)))
@@ -62,10 +62,10 @@ def train_interval(
     hyperparameters: Hyperparameters,
     data: Data,
 ) -> tuple[State, dict[str, Float[Array, ""]]]:
-    """Trains `length` steps from step `start` on; a traced length, so that a shorter last interval compiles nothing.
+    """Train `length` steps from step `start` on; the length is traced, so a shorter last interval needs no compilation.
 
-    Gives the new state and, over the interval, the mean and the largest training loss (of each batch before its update;
-    with dropout or without as `settings.training_loss` says), the mean and the largest gradient norm before clipping,
+    Returns the new state and, over the interval, the mean and largest training loss (of each batch before its update,
+    with or without dropout according to `settings.training_loss`), the mean and largest gradient norm before clipping,
     and the number of steps whose loss or gradient was not finite.
     """
     update = optimizer(settings, hyperparameters).update
@@ -93,24 +93,24 @@ def train_interval(
     return state, {**means, **peaks, "not_finite": totals["not_finite"]}
 
 
-def evaluate(
-    model: Any, task: Task, settings: Settings, state: State, batches: dict[str, Array]
-) -> dict[str, Float[Array, ""]]:
-    """The task's metrics over `batches` (arrays [n_batches, batch_size, ...]), dropout off; padding weighs 0."""
+def evaluate(model: Any, task: Task, state: State, batches: dict[str, Array]) -> tuple[Sums, Sums]:
+    """The task's metrics over `batches` (arrays [n_batches, batch_size, ...]), dropout off, as sums and weights; and
+    those of each example, [n_batches, batch_size], as `lab.tasks.task.measured` has them. Padding weighs 0."""
     variables = {"params": state.parameters, **state.collections}
 
-    def body(totals, batch):
-        outputs = model.apply(variables, *task.inputs(batch))
-        return jax.tree.map(jnp.add, totals, task.metrics(outputs, batch)), None
+    def of_batch(batch):
+        return measured(task, model.apply(variables, *task.inputs(batch)), batch)
 
-    first = jax.tree.map(lambda array: array[0], batches)
-    shapes = jax.eval_shape(lambda: task.metrics(model.apply(variables, *task.inputs(first)), first))
-    totals, _ = lax.scan(body, jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes), batches)
-    return task.summary({name: total / weight for name, (total, weight) in totals.items()})
+    def body(totals, batch):
+        whole, examples = of_batch(batch)
+        return jax.tree.map(jnp.add, totals, whole), examples
+
+    shapes, _ = jax.eval_shape(of_batch, jax.tree.map(lambda array: array[0], batches))
+    return lax.scan(body, jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes), batches)
 
 
 def _batch(task, settings, data, seed, step, index, batch_size):
-    """The batch of a step: made of the data that lies on the device, or taken from the window at the step's index."""
+    """The batch of a step: from the data on the device, or from the window at the step's index."""
     if "window" not in data:
         own = seed if settings.order_seed is None else settings.order_seed
         return task.batch(data["train"], own, step, batch_size)
@@ -156,13 +156,13 @@ def _part(model, task, settings, parameters, collections, batch, step, index, se
 
 
 def _loss_without_dropout(model, task, state, batch):
-    """The loss of a training batch by the network as it is evaluated."""
+    """The loss of a training batch with the network in evaluation mode."""
     outputs = model.apply({"params": state.parameters, **state.collections}, *task.inputs(batch))
     return task.loss(outputs, batch)
 
 
 def _z_loss(logits: Any, weight: float) -> Float[Array, ""] | float:
-    """PaLM's z-loss (Chowdhery et al. 2022, section 5) keeps the log-normaliser near zero; weight 0 costs nothing."""
+    """PaLM's z-loss (Chowdhery et al. 2022, section 5) keeps the log-normalizer near zero; weight 0 costs nothing."""
     if not weight:
         return 0.0
     return weight * jnp.mean(jnp.square(of_each_token(partial(jax.nn.logsumexp, axis=-1), logits)))

@@ -1,5 +1,6 @@
 """Trains the runs of a cell: restore -> intervals -> rows -> checkpoint -> done."""
 
+import base64
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pandas as pd
 from lab.data.dataset import Dataset
 from lab.results.cells import CellDirectory, Identity, Wave
 from lab.results.environment import environment
+from lab.results.examples import CURVE, encoded
 from lab.tasks.task import Task
 from lab.training import checkpoints, distributed, memory
 from lab.training.clock import Clock
@@ -42,13 +44,13 @@ def train(
     profile: Path | None = None,
     initialize: Initialize | None = None,
 ) -> None:
-    """Trains what is missing of `runs` in the cell's directory; returns at once if nothing is.
+    """Train the missing ones of `runs` in the cell's directory; returns at once if none is missing.
 
-    A killed call is continued by the next one, from its last checkpoint, and gives the same numbers as one that was
-    never interrupted (on one CPU bit for bit). Runs that the devices cannot hold at once go through in waves.
-    `watch` is called after every evaluation with its step and its rows. `placement` says how the devices are used.
-    A few steps of the first wave are traced into the folder `profile`, if one is given. `initialize` gives the initial
-    parameters of a run, NumPy arrays, where they are not drawn from its seed.
+    After an interruption, the next call continues from the last checkpoint, with the same results as without
+    interruption (bitwise on one CPU). Runs that do not fit on the devices at once are trained in waves.
+    `watch` is called after every evaluation with its step and rows. `placement` describes the use of devices.
+    A few steps of the first wave are traced into the folder `profile`, if given. `initialize` returns the initial
+    parameters of a run, as NumPy arrays, if they are not drawn from its seed.
     Raises OSError (disk full, read-only folder) and ValueError (damaged checkpoint, too little memory for a single
     run), each naming the file or the number.
     """
@@ -81,8 +83,8 @@ def _pending(cell: CellDirectory, identities: list[Identity]) -> dict[str, Any] 
 
 
 def _largest(make: Callable[..., Program], runs: Sequence[Run], whole: Execution) -> Program:
-    """The program of as many runs as the devices can hold at once, of all if possible."""
-    share = math.ceil(len(runs) / whole.devices)  # runs that a device has
+    """The program for the largest number of runs that the devices can hold at once, all if possible."""
+    share = math.ceil(len(runs) / whole.devices)  # runs per device
     available = _available(whole)
 
     @lru_cache
@@ -92,17 +94,17 @@ def _largest(make: Callable[..., Program], runs: Sequence[Run], whole: Execution
     def needed(share: int) -> int:
         try:
             return of(share).device_bytes
-        except jax.errors.JaxRuntimeError as error:  # a TPU's compiler refuses what does not fit
+        except jax.errors.JaxRuntimeError as error:  # a TPU's compiler rejects programs that do not fit
             if share == 1 or "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            return 2 * available  # nobody knows: about half as many are tried next
+            return 2 * available  # unknown: about half as many are tried next
 
     found = memory.most(share, needed, available)
     return of(math.ceil(share / math.ceil(share / found)))  # waves of equal size
 
 
 def _available(execution: Execution) -> int:
-    """Bytes of a device, as the first host finds them: programs are the same on all."""
+    """Bytes of a device on the first host, since programs are the same on all hosts."""
     return distributed.on_process_zero(lambda: memory.capacity(execution.local_devices))
 
 
@@ -121,24 +123,28 @@ def _train_wave(
     )
     clock = Clock(program.n_runs, settings.batch_size * task.tokens_per_example)
     clock.add("compile", 0, 0, program.compile_seconds)
-    state, rows, start = _restored(program, wave, clock)
+    state, rows, start, examples = _restored(program, wave, clock)
     if state is None:
         state = _initial_state(program, wave, initialize)
-        rows = _evaluated(program, state, "validation", 0, clock)
+        rows = _curve(program, state, 0, clock)
         watch(0, rows)
     for first, end in intervals(settings, start):
-        state, fresh = _interval(program, task, state, first, end, clock)
-        if end == settings.steps:
-            fresh += _evaluated(program, state, "test", end, clock)
+        state, fresh, diverged = _interval(program, task, state, first, end, clock)
+        if end < settings.steps:
+            fresh += _curve(program, state, end, clock)
+        else:
+            last, examples = _last(program, state, end, clock)
+            fresh += last
+        fresh += _marks(fresh, diverged, end)
         watch(end, fresh)
         rows = rows + fresh
         if _due(settings, end):
-            _save(program, wave, state, rows, first, end, clock)
-    distributed.on_process_zero(lambda: _finish(wave, rows, clock))
+            _save(program, wave, state, rows, examples, first, end, clock)
+    distributed.on_process_zero(lambda: _finish(wave, rows, examples, clock))
 
 
 def _initial_state(program: Program, wave: Wave, initialize: Initialize | None) -> Any:
-    """The states at step 0, with parameters as `initialize` gives them; optimizer states do not depend on them."""
+    """The states at step 0, with parameters from `initialize`, on which optimizer states do not depend."""
     state = program.init()
     if initialize is None:
         return state
@@ -150,23 +156,34 @@ def _initial_state(program: Program, wave: Wave, initialize: Initialize | None) 
     return program.restore(replace(drawn, parameters=jax.tree.map(lambda *leaves: np.stack(leaves), *own)))
 
 
-def _save(program: Program, wave: Wave, state: Any, rows: list[Row], begin: int, end: int, clock: Clock) -> None:
-    """A checkpoint of the state, and the curves up to it."""
+def _save(
+    program: Program,
+    wave: Wave,
+    state: Any,
+    rows: list[Row],
+    examples: bytes | None,
+    begin: int,
+    end: int,
+    clock: Clock,
+) -> None:
+    """A checkpoint of the state, and the curves up to it, at the last step with the examples."""
+    text = None if examples is None else base64.b64encode(examples).decode()
     with clock.measure("checkpoint", begin, end):
-        checkpoints.save(wave.checkpoints, end, program.host(state), {"rows": rows, "timing": clock.rows})
-    distributed.on_process_zero(lambda: wave.write(_table(rows, wave), clock.table()))
+        record = {"rows": rows, "timing": clock.rows, "examples": text}
+        checkpoints.save(wave.checkpoints, end, program.host(state), record)
+    distributed.on_process_zero(lambda: wave.write(_table(rows, wave), clock.table(), examples))
 
 
-def _finish(wave: Wave, rows: list[Row], clock: Clock) -> None:
-    wave.write(_table(rows, wave), clock.table())
+def _finish(wave: Wave, rows: list[Row], examples: bytes | None, clock: Clock) -> None:
+    wave.write(_table(rows, wave), clock.table(), examples)
     wave.finish()
 
 
 def _resumed(started: dict[str, Any] | None, runs: int, placement: Placement) -> Execution:
-    """What a wave was started with, as far as the devices still suffice, whatever is asked now: other sums round
-    differently, and a resumed wave is to equal an uninterrupted one.
+    """The execution with which a wave was started, if the devices still suffice, whatever is requested now: other sums
+    round differently, and a resumed wave must equal an uninterrupted one.
     """
-    if started is None:  # somebody deleted environment.json
+    if started is None:  # environment.json was deleted
         return Execution.choose(placement.execution, runs, shards=placement.shards)
     execution = Execution(**started)
     now = Execution.choose(execution.kind, min(runs, execution.devices), shards=execution.shards)
@@ -183,31 +200,49 @@ def _due(settings: Settings, step: int) -> bool:
     return step == settings.steps or step % (settings.interval * settings.checkpoint_every) == 0
 
 
-def _restored(program: Program, wave: Wave, clock: Clock) -> tuple[Any, list[Row], int]:
-    """State, rows and step of the newest checkpoint; (None, [], 0) if there is none."""
+def _restored(program: Program, wave: Wave, clock: Clock) -> tuple[Any, list[Row], int, bytes | None]:
+    """State, rows, step and examples of the newest checkpoint; (None, [], 0, None) if there is none."""
     newest = distributed.on_process_zero(lambda: max(checkpoints.steps(wave.checkpoints), default=None))
     if newest is None:
-        return None, [], 0
+        return None, [], 0, None
     state, record = checkpoints.restore(wave.checkpoints, newest, program.abstract)
     clock.resume(record["timing"])
-    return program.restore(state), record["rows"], newest
+    text = record.get("examples")
+    return program.restore(state), record["rows"], newest, None if text is None else base64.b64decode(text)
 
 
-def _interval(program: Program, task: Task, state: Any, begin: int, end: int, clock: Clock) -> tuple[Any, list[Row]]:
+def _interval(
+    program: Program, task: Task, state: Any, begin: int, end: int, clock: Clock
+) -> tuple[Any, list[Row], np.ndarray]:
+    """The new state, the rows of training, and which runs had a step that was not finite."""
     with clock.measure("train", begin, end):
         state, metrics = program.train_interval(state, begin, end - begin)
     diverged = metrics.pop("not_finite") > 0
-    rows = _rows(end, "train", {**metrics, **task.summary({"loss": metrics["loss"]})})
-    rows += _evaluated(program, state, "validation", end, clock)
-    bad = {row["run"] for row in rows if not np.isfinite(row["value"])} | set(np.flatnonzero(diverged).tolist())
-    marks = [{"run": run, "step": end, "split": "train", "metric": "diverged", "value": 1.0} for run in sorted(bad)]
-    return state, rows + marks
+    return state, _rows(end, "train", {**metrics, **task.summary({"loss": metrics["loss"]})}), diverged
 
 
-def _evaluated(program: Program, state: Any, split: str, step: int, clock: Clock) -> list[Row]:
+def _curve(program: Program, state: Any, step: int, clock: Clock, split: str = "validation") -> list[Row]:
     with clock.measure("evaluate", step, step):
-        metrics = program.evaluate(state, split)
+        metrics = program.evaluate(state)
     return _rows(step, split, metrics)
+
+
+def _last(program: Program, state: Any, step: int, clock: Clock) -> tuple[list[Row], bytes]:
+    """The rows of the last evaluation, and what it measured of single examples; where it is on more of them than the
+    curve, the curve has its last point as a split of its own."""
+    rows = _curve(program, state, step, clock, CURVE) if program.evaluation.final_is_larger else []
+    examples = {}
+    for split in program.evaluation.final:
+        with clock.measure("final_evaluation", step, step):
+            metrics, examples[split] = program.evaluate_last(state, split)
+        rows += _rows(step, split, metrics)
+    return rows, encoded(examples)
+
+
+def _marks(rows: list[Row], diverged: np.ndarray, step: int) -> list[Row]:
+    """A row for each run that has a value that is not finite, or had a step that was not."""
+    bad = {row["run"] for row in rows if not np.isfinite(row["value"])} | set(np.flatnonzero(diverged).tolist())
+    return [{"run": run, "step": step, "split": "train", "metric": "diverged", "value": 1.0} for run in sorted(bad)]
 
 
 def _rows(step: int, split: str, metrics: dict[str, Any]) -> list[Row]:

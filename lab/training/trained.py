@@ -18,9 +18,9 @@ from lab.training.settings import Hyperparameters, Run, Settings
 def networks(
     model: Any, task: Task, settings: Settings, runs: Sequence[Run], directory: Path, dataset: Dataset
 ) -> Iterator[tuple[Run, dict[str, Any]]]:
-    """Each of `runs` with the variables of its network at the last step, NumPy arrays, as `model.apply` takes them.
+    """Each of `runs` with the variables of its network at the last step, as NumPy arrays for `model.apply`.
 
-    Raises ValueError for a run that is not trained to its end, and where a checkpoint is damaged.
+    Raises ValueError for a run that has not finished training, and for a damaged checkpoint.
     """
     waves = [wave for wave in CellDirectory(directory).waves() if wave.done]
     asked, found = [run.identity for run in runs], [identity for wave in waves for identity in wave.runs]

@@ -1,4 +1,4 @@
-"""Activation functions: named values, one registry of the built-in ones, one formula a function."""
+"""Activation functions: named values, the registry of built-in ones, and their formulas."""
 
 from models.activations.registry import ACTIVATIONS, Activation, activation, glu_of
 

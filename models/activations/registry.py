@@ -1,9 +1,9 @@
-"""The activation functions of feed-forward layers, as frozen, named values.
+"""Activation functions of feed-forward layers, as frozen, named values.
 
-A pointwise activation maps an array to an array; a gated one maps (gate, value) to an array, by the rule
-`pointwise(gate) * value` (Shazeer 2020, arXiv:2002.05202) except where its docstring says otherwise.
+A pointwise activation maps an array to an array; a gated one maps (gate, value) to `pointwise(gate) * value` (Shazeer
+2020, arXiv:2002.05202), unless its docstring says otherwise.
 
-Formulas are evaluated in float32 (or wider) and rounded once to the dtype of the input. They are right in the tails,
+Formulas are evaluated in float32 (or wider) and rounded once to the dtype of the input. They are accurate in the tails,
 where the usual forms return 0 or nan. At a kink the gradient is the left derivative: relu'(0) = 0, as in PyTorch.
 """
 
@@ -60,7 +60,7 @@ Initial = float | tuple[float, ...]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Activation:
-    """A named activation; hashable, so that equal ones share one compiled program.
+    """A named activation; hashable, so that equal activations share one compiled program.
 
     Built-in ones are equal by name, a user's by name and what they compute: values, slopes, and the initial values of
     what is learned, as `models.identity` tells them. A user's function is traced when its activation is made.
@@ -80,7 +80,7 @@ class Activation:
 
     def __post_init__(self):
         if not re.fullmatch(r"[a-z0-9_]+", self.name):
-            raise ValueError(f"activation name {self.name!r}: allowed are lower-case letters, digits and underscores")
+            raise ValueError(f"activation name {self.name!r}: it must be lower-case letters, digits and underscores")
         if not callable(self.function):
             raise ValueError(f"activation {self.name!r}: function must be callable, not {self.function!r}")
         if not isinstance(self.parameters, tuple) or not all(map(_is_parameter, self.parameters)):
@@ -88,18 +88,18 @@ class Activation:
                 f"activation {self.name!r}: parameters must be (name, float or tuple) pairs, not {self.parameters!r}"
             )
         if self.name in _ALIASES or (self.name in _BUILT_IN and self._given != _BUILT_IN[self.name]._given):
-            raise ValueError(f"activation name {self.name!r}: it is built in and cannot be given to another function")
+            raise ValueError(f"activation name {self.name!r}: it is built in and cannot name another function")
         if not self.built_in:
             _ = self.identity  # before its function can change, and refused now if it cannot be traced
 
     def __call__(self, *inputs: Values, **parameters: Any) -> Values:
-        """Evaluate `(x)`, or `(gate, value)` if gated; the result has the inputs' shape and dtype.
+        """Evaluate `(x)`, or `(gate, value)` if gated; the result has the shape and dtype of the inputs.
 
-        Raises TypeError for another number of inputs and for integers.
+        Raises TypeError for a wrong number of inputs and for integers.
         """
         expected = ("gate", "value") if self.gated else ("x",)
         if len(inputs) != len(expected):
-            raise TypeError(f"{self!r} is called with ({', '.join(expected)}), not with {len(inputs)} arrays")
+            raise TypeError(f"{self!r} takes ({', '.join(expected)}), but was called with {len(inputs)} arrays")
         dtype = jnp.result_type(*inputs)
         if not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(f"{self!r} takes floating-point arrays, not {dtype}")
@@ -149,15 +149,15 @@ class Activation:
 
 
 def activation(name: str | Activation) -> Activation:
-    """Return the built-in activation called `name` (an Activation is passed through).
+    """Return the built-in activation called `name` (an Activation is returned as it is).
 
-    Raises ValueError, naming the nearest one, if there is none.
+    Raises ValueError, naming the nearest match, for an unknown name.
     """
     if isinstance(name, Activation):
         return name
     built_in = _BUILT_IN.get(_ALIASES.get(name, name))
     if built_in is None:
-        hint = nearest(name, [*_BUILT_IN, *_ALIASES]) or f": known are {', '.join(_BUILT_IN)}"
+        hint = nearest(name, [*_BUILT_IN, *_ALIASES]) or f": known activations are {', '.join(_BUILT_IN)}"
         raise ValueError(f"activation {name!r} is unknown{hint}")
     return built_in
 
@@ -165,12 +165,12 @@ def activation(name: str | Activation) -> Activation:
 def glu_of(pointwise: str | Activation) -> Activation:
     """Return the gated linear unit of a pointwise activation, `pointwise(gate) * value` (Shazeer 2020, eq. 5).
 
-    It is called `<name>_glu`, or by its name in the paper: geglu, swiglu, reglu, glu, bilinear.
-    Raises ValueError if the activation is gated already.
+    Its name is `<name>_glu`, or that of the paper: geglu, swiglu, reglu, glu, bilinear.
+    Raises ValueError if the activation is already gated.
     """
     pointwise = activation(pointwise)
     if pointwise.gated:
-        raise ValueError(f"glu_of({pointwise.name!r}): this activation is gated already, a pointwise one is needed")
+        raise ValueError(f"glu_of({pointwise.name!r}): this activation is already gated; glu_of needs a pointwise one")
     name = _GLU_NAMES.get(pointwise.name, f"{pointwise.name}_glu")
     return Activation(name, _GLU(pointwise.function), gated=True, parameters=pointwise.parameters)
 
@@ -192,7 +192,7 @@ def swiglu_clamped(gate: Values, value: Values) -> Values:
 
 @dataclass(frozen=True)
 class _GLU:
-    """`pointwise(gate) * value`; a class because two closures of one function would not compare equal."""
+    """`pointwise(gate) * value`; a class, because two closures over one function would not compare equal."""
 
     pointwise: Callable[..., Any]
 
@@ -230,7 +230,7 @@ _POINTWISE = (
     Activation("xielu", xielu, parameters=(("alpha_p", _inverse_softplus(0.8)), ("alpha_n", _inverse_softplus(0.3)))),
     Activation("polyrelu", polyrelu, parameters=(("weight", _THIRDS), ("bias", 0.0))),
     Activation("polynorm", polynorm, parameters=(("weight", _THIRDS), ("bias", 0.0))),
-    # What EleutherAI compared besides in 2021 (EleutherAI/gpt-neo, models/activations.py).
+    # Further activations that EleutherAI compared in 2021 (EleutherAI/gpt-neo, models/activations.py).
     Activation("softsign", softsign),
     Activation("bipolar_sigmoid", bipolar_sigmoid),
     Activation("softplusmone", softplusmone),

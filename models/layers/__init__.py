@@ -1,1 +1,1 @@
-"""The layers that networks are made of."""
+"""Layers that networks are built from."""

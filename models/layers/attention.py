@@ -1,4 +1,4 @@
-"""Multi-head attention, and what its queries may see."""
+"""Multi-head attention, and which keys its queries may attend to."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,13 +13,13 @@ from models.layers.positions import rotate
 
 
 class AttentionContext(NamedTuple):
-    """What the queries of a stack of layers see of the keys, the same in every layer.
+    """How queries and keys relate: masks, biases and positions shared by all layers of a stack.
 
     distance: query minus key, int [queries, keys]; None in cross-attention.
-    allowed: which query may see which key, bool [batch or 1, 1, queries, keys]; None: all.
+    allowed: whether a query may attend to a key, bool [batch or 1, 1, queries, keys]; None: always.
     bias: added to the scores, [1, heads, queries, keys]; None: nothing.
-    rotation: cosines and sines for `rotate`, [kinds, _, 1, length, half], of which a layer has one; None: none.
-    slot: the place of the first of these tokens in the cache of keys and values; None: there is no cache.
+    rotation: cosines and sines for `rotate`, [bases, _, 1, length, half], one base per layer; None: none.
+    slot: the index of the first of these tokens in the cache of keys and values; None: there is no cache.
     """
 
     distance: Int[Array, "queries keys"] | None = None
@@ -28,16 +28,16 @@ class AttentionContext(NamedTuple):
     rotation: tuple[Array, Array] | None = None
     slot: Any = None
 
-    def turned(self, turn: Any) -> tuple[Array, Array] | None:
-        """The cosines and sines of a kind, the only one if None."""
+    def rotation_of(self, base: Any) -> tuple[Array, Array] | None:
+        """The cosines and sines of the base with this index; None: there is only one."""
         if self.rotation is None:
             return None
         cos, sin = self.rotation
-        kind = 0 if turn is None else turn
-        return cos[kind], sin[kind]
+        index = 0 if base is None else base
+        return cos[index], sin[index]
 
     def within(self, window: Any) -> Bool[Array, "_ 1 _ keys"] | None:
-        """`allowed`, and at most `window` tokens counted from the query's own; 0 or None: all."""
+        """`allowed`, restricted to `window` tokens including the query's; 0 or None: unrestricted."""
         if window is None or (isinstance(window, int) and window == 0):
             return self.allowed
         assert self.distance is not None
@@ -51,10 +51,11 @@ def allowed_pairs(
     mask: Shaped[Array, "batch keys"] | None,
     own: Shaped[Array, "batch queries"] | None = None,
 ) -> Bool[Array, "_ 1 queries keys"] | None:
-    """Which query may see which key, or None if each sees all: no later one if causal, no padding (mask 0) but itself.
+    """Whether each query may attend to each key; None if always.
 
-    Where the mask has several numbers above 0, they tell documents apart, and a query sees those of its `own`. That a
-    padding token sees itself leaves no query without a key, whose softmax would be of nothing.
+    Later keys are masked if `causal`, and padding (mask 0), except that each padding token attends to itself: the
+    softmax of a query without keys is undefined. Positive mask values are document numbers: a query attends only to
+    keys with its own number, given in `own`.
     """
     allowed = (distance >= 0)[None, None] if causal else None
     if mask is None:
@@ -75,13 +76,13 @@ def attend(
     cap: float | None = None,
     drop: Callable[[Array], Array] = lambda weights: weights,
 ) -> Float[Array, "batch heads queries head_dim"]:
-    """Dot-product attention; the softmax is in float32.
+    """Dot-product attention; the softmax is computed in float32.
 
-    Scores are multiplied by `scale` (None: 1/sqrt(head_dim)), then bounded to `cap` by tanh, if given (Gemma Team 2024,
-    arXiv:2408.00118, section 2). Fewer key and value heads than query heads are each shared by a group of neighbours
-    (Ainslie et al. 2023). `drop` is applied to the attention weights. Two products after the heads have become a batch
-    axis: forward and backward took 1.8 ms against 3.1 ms of `jax.nn.dot_product_attention` at batch 16, length 64,
-    4 heads of 16 on a 2-core CPU.
+    Scores are multiplied by `scale` (None: 1/sqrt(head_dim)), then soft-capped to `cap` by tanh, if given (Gemma Team
+    2024, arXiv:2408.00118, section 2). If there are fewer key and value heads than query heads, each is shared by a
+    group of adjacent query heads (Ainslie et al. 2023). `drop` is applied to the attention weights. Heads are a batch
+    axis of two matrix products: forward and backward take 1.8 ms, compared with 3.1 ms of
+    `jax.nn.dot_product_attention`, at batch 16, length 64 and 4 heads of 16 on a 2-core CPU.
     """
     batch, heads, queries, head_dim = query.shape
     scale = head_dim**-0.5 if scale is None else scale
@@ -99,12 +100,12 @@ def attend(
 
 
 class Attention(nn.Module):
-    """Multi-head attention (Vaswani et al. 2017) of a sequence to itself, or to a `source`.
+    """Multi-head self-attention (Vaswani et al. 2017), or cross-attention to a `source`.
 
-    `norm` makes the norms of each head's queries and keys, if given, or with `joint_norm` of all heads'; dropout falls
-    on the attention weights and on the output. Where the sight has a slot, keys and values are kept in the collection
-    "cache": of the sequence itself [batch, kv_heads, keys, head_dim], written from the slot on; of a source all, with
-    the call that brings it.
+    `norm`, if given, creates the norms of each head's queries and keys, or with `joint_norm` of all heads together.
+    Dropout is applied to the attention weights and to the output. If the context has a slot, keys and values are kept
+    in the collection "cache": those of the sequence, [batch, kv_heads, keys, head_dim], are written from the slot on;
+    those of a source are written by the call that passes it.
     """
 
     n_heads: int
@@ -125,25 +126,21 @@ class Attention(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch queries d_model"],
-        sight: AttentionContext,
+        context: AttentionContext,
         source: Float[Array, "batch keys d_model"] | None = None,
         *,
         crossed: bool = False,
         scale: Any = None,
         window: Any = None,
-        turn: Any = None,
+        rope_base: Any = None,
         train: bool = False,
     ) -> Float[Array, "batch queries d_model"]:
-        """What each position of x gathers from the others, or from the source if `crossed`.
+        """Attend from each position of x to x, or to the source if `crossed`.
 
-        <<<<<<< HEAD
-                `scale`, `window` and `turn` are this layer's, numbers or traced: see `attend`, `Sight.within` and
-                `Sight.turned`.
-        =======
-                `scale` and `window` are this layer's, numbers or traced: see `attend` and `AttentionContext.within`.
-        >>>>>>> main
+        `scale`, `window` and `rope_base` belong to this layer and may be traced; see `attend`,
+        `AttentionContext.within` and `AttentionContext.rotation_of`.
         """
-        rotation = sight.turned(turn)
+        rotation = context.rotation_of(rope_base)
         query = self.heads(x, self.n_heads, "query", self.query_init, rotation)
 
         def keys_and_values(y: Array) -> tuple[Array, Array]:
@@ -151,24 +148,24 @@ class Attention(nn.Module):
             return key, self.heads(y, self.n_kv_heads, "value", self.kernel_init, None)
 
         if crossed:
-            key, value = self.kept(keys_and_values, source, sight.slot is not None)
+            key, value = self.kept(keys_and_values, source, context.slot is not None)
         else:
             key, value = keys_and_values(x)
-            if sight.slot is not None:
-                assert sight.distance is not None
+            if context.slot is not None:
+                assert context.distance is not None
                 key, value = (
-                    self.appended(name, y, sight.slot, sight.distance.shape[1])
+                    self.appended(name, y, context.slot, context.distance.shape[1])
                     for name, y in (("key", key), ("value", value))
                 )
         drop = nn.Dropout(self.dropout, deterministic=not train, name="weights_dropout")
-        y = attend(query, key, value, sight.bias, sight.within(window), scale, self.cap, drop)
+        y = attend(query, key, value, context.bias, context.within(window), scale, self.cap, drop)
         y = y.swapaxes(1, 2).reshape(*x.shape[:-1], -1)
         y = Dense(x.shape[-1], self.output_bias, self.dtype, kernel_init=self.output_init, name="output")(y)
         return nn.Dropout(self.dropout, deterministic=not train, name="dropout")(y)
 
     @nn.nowrap
     def heads(self, x: Array, n: int, name: str, kernel_init: Initializer, rotation: Any) -> Array:
-        """Queries, keys or values [batch, n, length, head_dim], the first two normalized and rotated if set so."""
+        """Queries, keys or values, [batch, n, length, head_dim]; queries and keys normalized and rotated if so set."""
         y = Dense(n * self.head_dim, self.qkv_bias, self.dtype, kernel_init=kernel_init, name=name)(x)
         norm = self.norm(name=f"{name}_norm") if self.norm is not None and name != "value" else None
         if norm is not None and self.joint_norm:
@@ -180,7 +177,7 @@ class Attention(nn.Module):
 
     @nn.nowrap
     def appended(self, name: str, y: Array, slot: Any, capacity: int) -> Array:
-        """All keys or values of the cache, those of this call written from `slot` on."""
+        """All keys or values of the cache, after writing those of this call from `slot` on."""
         shape = (*y.shape[:2], capacity, y.shape[3])
         cache = self.variable("cache", f"cached_{name}", jnp.zeros, shape, y.dtype)
         cache.value = jax.lax.dynamic_update_slice_in_dim(cache.value, y, slot, axis=2)
@@ -188,7 +185,7 @@ class Attention(nn.Module):
 
     @nn.nowrap
     def kept(self, make: Callable[[Array], Any], source: Array | None, cached: bool) -> tuple[Array, Array]:
-        """Keys and values of the source; those of the cache if there is no source in this call."""
+        """Keys and values of the source, from the cache if this call has no source."""
         if source is None:
             return self.get_variable("cache", "cached_key"), self.get_variable("cache", "cached_value")
         key, value = make(source)

@@ -1,4 +1,4 @@
-"""Dense layers, and the ways their kernels are first drawn."""
+"""Dense layers, and the initialization of their kernels."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -12,20 +12,19 @@ Initializer = Callable[..., Any]
 
 
 def project(x: Float[Array, "*rows inner"], kernel: Float[Array, "inner outer"], dtype: str) -> Float[Array, "..."]:
-    """Matrix product of x [*rows, inner] with kernel [inner, outer] -> [*rows, outer] in `dtype`.
+    """Matrix product of x [*rows, inner] and kernel [inner, outer] -> [*rows, outer] in `dtype`.
 
-    The leading axes are made one: with two of them the kernel's gradient contracts over both, which XLA does on a CPU
-    by a transposing copy that computes the elementwise backward pass again (a small GPT's step took 1.8 times as long).
+    The leading axes are flattened: otherwise the kernel's gradient contracts over two axes, for which XLA on a CPU
+    makes a transposed copy that recomputes the elementwise backward pass (1.8 times as long for a step of a small GPT).
     """
     return jnp.dot(x.reshape(-1, x.shape[-1]), kernel, preferred_element_type=dtype).reshape(*x.shape[:-1], -1)
 
 
 def initializer(initialization: Initialization, std: float, scale: float = 1.0) -> Initializer:
-    """How kernels are drawn: normal(std), or with a deviation set by the fans; times `scale`.
+    """The initializer of kernels, whose values are multiplied by `scale`.
 
-    "gpt2" and "normal" draw normal(0, std), "truncated" the same without what lies beyond 2 std (BERT, ViT); "lecun"
-    truncated normal with variance 1/fan_in; "xavier" uniform with variance 2/(fan_in + fan_out) (Glorot and Bengio
-    2010).
+    "gpt2" and "normal": normal(0, std); "truncated": the same, truncated at 2 std (BERT, ViT); "lecun": truncated
+    normal with variance 1/fan_in; "xavier": uniform with variance 2/(fan_in + fan_out) (Glorot and Bengio 2010).
     """
     draw = {
         "gpt2": nn.initializers.normal(std),
@@ -38,8 +37,8 @@ def initializer(initialization: Initialization, std: float, scale: float = 1.0) 
 
 
 def deviation(initialization: Initialization, std: float, inner: int, outer: int) -> float:
-    """Standard deviation of what `initializer` draws for a kernel [inner, outer]."""
-    within_two = 0.87962566  # of a normal distribution without what lies beyond 2 std
+    """Standard deviation of a kernel [inner, outer] drawn by `initializer`."""
+    within_two = 0.87962566  # of a normal distribution truncated at 2 std
     return {
         "gpt2": std,
         "normal": std,
@@ -52,7 +51,7 @@ def deviation(initialization: Initialization, std: float, inner: int, outer: int
 class Dense(nn.Module):
     """A dense layer with parameters `kernel` [inner, features] and, with `use_bias`, `bias` [features] in float32.
 
-    Operands are of type `dtype`, the output of type `output_dtype`, which is `dtype` if None.
+    Operands have type `dtype`, the output has type `output_dtype` (None: `dtype`).
     """
 
     features: int
@@ -69,7 +68,7 @@ class Dense(nn.Module):
 
     @nn.compact
     def weights(self, inner: int) -> tuple[Float[Array, "inner features"], Float[Array, " features"] | None]:
-        """Kernel and bias, or None where there is none."""
+        """Kernel and bias; the bias is None if there is none."""
         kernel = self.param("kernel", self.kernel_init, (inner, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
         return kernel, bias

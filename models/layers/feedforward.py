@@ -1,4 +1,4 @@
-"""The feed-forward layer, plain or gated by its activation, and the widths at which the two are compared fairly."""
+"""The feed-forward layer, plain or gated, and the widths at which the two cost the same."""
 
 import functools
 from typing import Literal
@@ -17,12 +17,12 @@ Match = Literal["parameters", "flops", "width"]
 
 
 def matched_width(d_ff: int, activation: Activation, match: Match, multiple: int, d_model: int, bias: bool) -> int:
-    """Hidden width of a layer with this activation that costs what a plain layer of width `d_ff` costs.
+    """Hidden width at which a layer with this activation costs the same as a plain layer of width `d_ff`.
 
-    A gated layer has three matrices where a plain one has two, so the same parameters or FLOPs buy about two thirds of
-    the width (Shazeer 2020, section 2). "parameters" counts biases too; "flops" counts the matrix products; "width"
-    keeps `d_ff`. The derived width is rounded to the nearest `multiple`, one at least; learned activation parameters
-    are not counted. A plain layer keeps `d_ff` as it is.
+    A gated layer has three matrices where a plain one has two, so equal parameters or FLOPs allow about two thirds of
+    the width (Shazeer 2020, section 2). "parameters" includes biases; "flops" counts the matrix products; "width"
+    keeps `d_ff`. The derived width is rounded to the nearest multiple of `multiple`, at least one; learned activation
+    parameters are not counted. A plain layer keeps `d_ff` unchanged.
     """
     if not activation.gated or match == "width":
         return d_ff
@@ -33,10 +33,10 @@ def matched_width(d_ff: int, activation: Activation, match: Match, multiple: int
 
 @functools.lru_cache
 def second_moment(activation: Activation, std: float) -> float:
-    """E f(z)^2 of an activation where z is normal(0, std); of a gated one, of independent gate and value.
+    """E f(z)^2 of an activation for z ~ normal(0, std); for a gated one, of independent gate and value.
 
-    Taken over 2^17 quantiles in an order drawn once, in rows of 512 for activations that act along an axis; learned
-    parameters are as at the start. Within 1e-3 of the integral for pointwise ones.
+    Averaged over 2^17 quantiles in a fixed random order, in rows of 512 for activations that act along an axis, with
+    learned parameters at their initial values. Within 1e-3 of the integral for pointwise activations.
     """
     with jax.ensure_compile_time_eval():
         quantiles = std * ndtri((np.arange(2**17) + 0.5) / 2**17).astype(np.float32)
@@ -49,8 +49,8 @@ def second_moment(activation: Activation, std: float) -> float:
 class FeedForward(nn.Module):
     """Two dense layers with an activation between them, or three if the activation is gated (Shazeer 2020).
 
-    `d_ff` is the hidden width itself: see `matched_width`. The activation's learned parameters belong to this layer, in
-    float32, as `activation_<parameter>`. The hidden values are sown as `hidden` in "intermediates".
+    `d_ff` is the actual hidden width; see `matched_width`. The activation's learned parameters are parameters of this
+    layer, `activation_<parameter>` in float32. The hidden values are sown as `hidden` in "intermediates".
     """
 
     activation: Activation
@@ -63,14 +63,14 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*rows d_model"], *, train: bool = False) -> Float[Array, "*rows d_model"]:
-        """Plain: `down(activation(up(x)))`; gated: `down(activation(gate(x), up(x)))`; dropout falls on the output."""
+        """Plain: `down(activation(up(x)))`; gated: `down(activation(gate(x), up(x)))`; then dropout on the output."""
         names = ("gate", "up") if self.activation.gated else ("up",)
         inputs = [Dense(self.d_ff, self.bias, self.dtype, kernel_init=self.kernel_init, name=name)(x) for name in names]
         learned = {
             name: self.param(f"activation_{name}", lambda key, value=initial: jnp.asarray(value, jnp.float32))
             for name, initial in self.activation.parameters
         }
-        # Computed again in the backward pass, for which nothing of the hidden width but the inputs is kept then.
+        # Recomputed in the backward pass, so that of the hidden width only the activation's inputs are saved.
         hidden = jax.checkpoint(self.activation)(*inputs, **learned)
         self.sow("intermediates", "hidden", hidden)
         y = Dense(x.shape[-1], self.bias, self.dtype, kernel_init=self.output_init, name="down")(hidden)

@@ -1,4 +1,4 @@
-"""A hidden layer of a chain of layers, plain or gated by its activation, and the widths that make two chains equal."""
+"""A hidden layer, plain or gated, and the widths at which two chains of such layers cost the same."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,8 +15,8 @@ from models.layers.feedforward import Match
 class Hidden(nn.Module):
     """A linear map and its activation, or two maps if the activation is gated (Dauphin et al. 2017); then dropout.
 
-    `linear` makes a map, given its name and `features`. The activation's learned parameters belong to this layer, in
-    float32, as `activation_<parameter>`. The hidden values are sown as `hidden` in "intermediates".
+    `linear` creates a map, given its name and `features`. The activation's learned parameters are parameters of this
+    layer, `activation_<parameter>` in float32. The hidden values are sown as `hidden` in "intermediates".
     """
 
     activation: Activation
@@ -45,13 +45,14 @@ def matched_widths(
     match: Match,
     areas: Sequence[int] = (),
 ) -> tuple[int, ...]:
-    """Hidden widths with which a chain of layers costs with this activation what it costs with a plain one.
+    """Hidden widths at which a chain of layers with this activation costs the same as one with a plain activation.
 
     A gated layer has two kernels where a plain one has one, so all hidden widths shrink by a common factor r. With P
-    parameters between hidden layers, F before the first and L behind the last, r solves 2 P r^2 + (2 F + L) r =
+    parameters between hidden layers, F before the first and L after the last, r solves 2 P r^2 + (2 F + L) r =
     P + F + L: two thirds for one hidden layer between equal widths (Shazeer 2020, section 2), about 1/sqrt(2) for many.
-    "parameters" counts biases too, "flops" the products alone; "width" keeps the widths. `areas` are the positions of
-    each hidden layer's kernel, 1 unless given. Derived widths are rounded, one at least; a plain chain keeps its own.
+    "parameters" includes biases, "flops" counts the products only; "width" keeps the widths. `areas` are the numbers of
+    positions of each hidden layer's kernel, 1 by default. Derived widths are rounded, at least 1; a plain chain keeps
+    its widths.
     """
     if not activation.gated or match == "width":
         return tuple(widths)
@@ -61,21 +62,21 @@ def matched_widths(
     biases = sum(widths) if match == "parameters" else 0
     linear = 2 * first + last + 2 * biases
     equal = between + first + last + biases
-    # The positive root of 2 between r^2 + linear r - equal, in the form that also holds where nothing is between.
+    # The positive root of 2 between r^2 + linear r - equal, in the form that also holds for between = 0.
     factor = 2 * equal / (linear + math.sqrt(linear**2 + 8 * between * equal))
     return tuple(max(1, round(factor * width)) for width in widths)
 
 
 def kernel_initializer(initialization: str) -> Initializer:
-    """How kernels [..., inputs, features] are drawn: "unit_norm", or as `models.layers.dense.initializer` says.
+    """Initializer of kernels [..., inputs, features]: "unit_norm", or one of `models.layers.dense.initializer`.
 
-    "unit_norm" is normal, scaled so that the incoming weights of every unit have norm 1 (Hendrycks and Gimpel 2016,
+    "unit_norm" is normal, scaled so that the incoming weights of each unit have norm 1 (Hendrycks and Gimpel 2016,
     section 3.1).
     """
     return unit_norm if initialization == "unit_norm" else initializer(initialization, std=0.0)  # type: ignore[arg-type]
 
 
 def unit_norm(key: Array, shape: tuple[int, ...], dtype: type = jnp.float32) -> Float[Array, "..."]:
-    """Normal numbers over the root of their sum of squares, over all axes but the last."""
+    """Normal numbers divided by their norm over all axes but the last."""
     drawn = nn.initializers.normal(1.0)(key, shape, dtype)
     return drawn / jnp.linalg.norm(drawn.reshape(-1, shape[-1]), axis=0).reshape(*(1,) * (len(shape) - 1), -1)

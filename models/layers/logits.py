@@ -1,4 +1,4 @@
-"""Logits of more tokens than there is memory for, formed a portion at a time."""
+"""Logits computed in chunks, for when all of them do not fit in memory."""
 
 import math
 from collections.abc import Callable
@@ -17,40 +17,39 @@ Values = TypeVar("Values")
 
 @struct.dataclass
 class Logits:
-    """The logits [*tokens, vocab] of hidden states [*tokens, width], in float32, which are not formed before they are
-    asked for.
+    """Lazy logits [*tokens, vocab] of hidden states [*tokens, width], in float32.
 
-    With a large vocabulary all of them at once are by far the largest array of a network: 64 sequences of 1024 tokens
-    take 13 GB with GPT-2's 50,257. `map_tokens` has those of `chunk` tokens at a time; `jnp.asarray` gives them all.
+    With a large vocabulary, logits are by far the largest array of a network: 64 sequences of 1024 tokens take 13 GB
+    with GPT-2's 50,257. `map_tokens` computes them for `chunk` tokens at a time; `jnp.asarray` returns them all.
     """
 
     hidden: Float[Array, "*tokens width"]
     kernel: Float[Array, "width vocab"]
     bias: Float[Array, " vocab"] | None
     cap: float | None = struct.field(pytree_node=False)
-    """Bound by tanh; None: none."""
+    """Soft cap by tanh; None: none."""
     chunk: int = struct.field(pytree_node=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the whole array."""
+        """Shape of the full array."""
         return (*self.hidden.shape[:-1], self.kernel.shape[-1])
 
     def __jax_array__(self) -> Float[Array, "*tokens vocab"]:
         return self.of(self.hidden)
 
     def of(self, hidden: Float[Array, "*rows width"]) -> Float[Array, "*rows vocab"]:
-        """The logits of some hidden states."""
+        """The logits of these hidden states."""
         y = project(hidden, self.kernel, "float32")
         if self.bias is not None:
             y = y + jnp.broadcast_to(self.bias, y.shape)
         return y if self.cap is None else self.cap * jnp.tanh(y / self.cap)
 
     def map_tokens(self, function: Callable[..., Values], *fields: Array) -> Values:
-        """`function(logits [chunk, vocab], *fields [chunk]) -> [chunk]` of all tokens, whose fields are [*tokens].
+        """Apply `function(logits [chunk, vocab], *fields [chunk]) -> [chunk]` to all tokens; fields are [*tokens].
 
-        It may give a tree of such arrays, which are then all made of the logits as they are formed once. The backward
-        pass forms them again.
+        The function may return a tree of such arrays; the logits are then computed only once. The backward pass
+        recomputes them.
         """
         tokens = self.hidden.shape[:-1]
         count, rows = math.prod(tokens), self.hidden.reshape(-1, self.hidden.shape[-1])

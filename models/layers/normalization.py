@@ -11,12 +11,12 @@ NormKind = Literal["layernorm", "rmsnorm", "none"]
 
 
 class Norm(nn.Module):
-    """Normalizes the last axis in float32 and returns the dtype that came in.
+    """Normalizes the last axis in float32 and returns the dtype of the input.
 
-    "layernorm" (Ba et al. 2016) takes the mean away and divides by the standard deviation, "rmsnorm" (Zhang and
-    Sennrich 2019) divides by the root mean square; both have a `scale` and, with `use_bias`, a `bias`, which is the
-    LayerNorm's alone where `use_bias` is None. "none" is the identity. Without `use_scale` there are no parameters.
-    `epsilon` is added to the variance or mean square.
+    "layernorm" (Ba et al. 2016) subtracts the mean and divides by the standard deviation, "rmsnorm" (Zhang and Sennrich
+    2019) divides by the root mean square; both have a `scale` and, with `use_bias`, a `bias` (None: LayerNorm only).
+    "none" is the identity. Without `use_scale` there are no parameters. `epsilon` is added to the variance or mean
+    square.
     """
 
     kind: NormKind = "layernorm"

@@ -1,4 +1,4 @@
-"""How a token's place is told: sinusoids, rotary angles and their scaling, ALiBi slopes, relative buckets."""
+"""Position encodings: sinusoids, rotary angles and their scaling, ALiBi slopes, relative buckets."""
 
 import math
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ ScalingKind = Literal["linear", "llama3", "yarn"]
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """How rotary frequencies are lowered so that a model of `original_context` tokens takes `factor` times as many.
+    """How rotary frequencies are lowered to extend a context of `original_context` tokens by `factor`.
 
-    "linear" divides all of them (Chen et al. 2023, arXiv:2306.15595); "llama3" only those that turn less than
+    "linear" divides all frequencies (Chen et al. 2023, arXiv:2306.15595); "llama3" only those that turn fewer than
     `low_turns` times within the original context, and interpolates up to `high_turns` (Grattafiori et al. 2024,
-    arXiv:2407.21783); "yarn" the same over a ramp of the index of the frequency, and it multiplies queries and keys by
-    `magnitude` (Peng et al. 2023, arXiv:2309.00071), which is 0.1 ln(factor) + 1 unless given. Raises ValueError for a
-    number out of range.
+    arXiv:2407.21783); "yarn" interpolates over a ramp of the frequency's index instead, and multiplies queries and keys
+    by `magnitude` (Peng et al. 2023, arXiv:2309.00071), by default 0.1 ln(factor) + 1. Raises ValueError for a number
+    out of range.
     """
 
     kind: ScalingKind
@@ -30,20 +30,20 @@ class RopeScaling:
     high_turns: float = 4.0
     magnitude: float | None = None
     truncate: bool = True
-    """Round the ends of yarn's ramp outwards to whole indices, as its authors do."""
+    """Round the ends of yarn's ramp outwards to whole indices, as the authors do."""
 
     def __post_init__(self) -> None:
         for name in ("factor", "original_context", "low_turns"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"rope_scaling.{name} is {getattr(self, name)}, it must be positive")
+                raise ValueError(f"rope_scaling.{name} is {getattr(self, name)}: it must be positive")
         if not self.high_turns > self.low_turns:
             raise ValueError(
-                f"rope_scaling.high_turns is {self.high_turns}, it must be more than low_turns, {self.low_turns}"
+                f"rope_scaling.high_turns is {self.high_turns}: it must be more than low_turns, {self.low_turns}"
             )
 
     @property
     def query_key_factor(self) -> float:
-        """What cosines and sines are multiplied by."""
+        """Factor of cosines and sines."""
         if self.kind != "yarn":
             return 1.0
         if self.magnitude is not None:
@@ -107,7 +107,7 @@ def rotations(
     theta: float,
     scaling: RopeScaling | None = None,
 ) -> tuple[Float[Array, "kinds batch 1 length half"], Float[Array, "kinds batch 1 length half"]]:
-    """The `rotation` of each of the bases, of which `scaling` lowers `theta` alone; that of base 0 turns nothing."""
+    """The `rotation` for each base; `scaling` applies only to base `theta`, and base 0 is the identity."""
 
     def of(base: float) -> tuple[Array, Array]:
         if base == 0:
@@ -122,10 +122,10 @@ def rotate(
     x: Float[Array, "batch heads length head_dim"],
     rotation: tuple[Float[Array, "_ 1 length half"], Float[Array, "_ 1 length half"]],
 ) -> Float[Array, "batch heads length head_dim"]:
-    """Rotary position embedding (Su et al. 2021): turns pairs (i, i + half) of the first 2 half features, in float32.
+    """Rotary position embedding (Su et al. 2021): rotates pairs (i, i + half) of the first 2 half features, in float32.
 
-    The pairing is that of GPT-NeoX's and LLaMA's published weights; features beyond are left as they are. Scores then
-    depend on the distance of two positions.
+    The pairing is that of the published weights of GPT-NeoX and LLaMA; further features are unchanged. Scores then
+    depend only on the distance between two positions.
     """
     half = rotation[0].shape[-1]
     cos, sin = (jnp.broadcast_to(part, (*x.shape[:-1], half)) for part in rotation)
@@ -135,9 +135,9 @@ def rotate(
 
 
 def alibi_slopes(n_heads: int) -> tuple[float, ...]:
-    """One slope a head (Press et al. 2022): 2^(-8 i / n) for a power of two n.
+    """One slope per head (Press et al. 2022): 2^(-8 i / n) if n is a power of two.
 
-    Otherwise those of the nearest power of two below, and then every other one of the power above, as its authors do.
+    Otherwise the slopes of the next smaller power of two, then every other slope of the next larger, as the authors do.
     """
     below = 2 ** int(math.log2(n_heads))
     slopes = [2 ** (-8 * i / below) for i in range(1, below + 1)]
@@ -155,13 +155,13 @@ def relative_buckets(
 ) -> Int[Array, "queries keys"]:
     """The bucket of each distance, query minus key (Raffel et al. 2020, section 2.1).
 
-    Half of the buckets hold one distance each, the others grow with its logarithm up to `longest`. If not causal, the
+    Half of the buckets hold one distance each, the others grow logarithmically up to `longest`. If not causal, the
     upper half of all buckets is for keys after the query.
     """
     one_way = buckets if causal else buckets // 2
     exact = one_way // 2
     far = np.arange(exact, max(longest, exact) + 1, dtype=np.float32) / np.float32(exact)
-    # Rounded as the float32 arithmetic of the published models does: the table is part of what their weights mean.
+    # Rounded like the float32 arithmetic of the published models, since their weights depend on it.
     grown = exact + (np.log(far) / np.float32(math.log(longest / exact)) * np.float32(one_way - exact)).astype(int)
     table = jnp.asarray(np.concatenate([np.arange(exact), np.minimum(grown, one_way - 1)]), jnp.int32)
     bucket = table[jnp.clip(distance if causal else jnp.abs(distance), 0, table.size - 1)]

@@ -1,4 +1,4 @@
-"""A stack of attention and feed-forward layers on a residual stream: what all Transformers here have in common."""
+"""A stack of attention and feed-forward layers on a residual stream, shared by all Transformers here."""
 
 import re
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from models.layers.positions import Positions, RopeScaling, alibi, relative_buck
 NormPlacement = Literal["pre", "post", "sandwich", "input", "output"]
 Residual = Literal["sequential", "parallel", "parallel_shared"]
 ComputeType = Literal["float32", "bfloat16"]
-Given = Array | np.ndarray  # an array as a user may hand it in
+Given = Array | np.ndarray  # an array as users may pass it
 
 CHOICES = {
     "match": Match,
@@ -41,12 +41,12 @@ POSITIVE = (*SIZES, "norm_epsilon", "rope_theta", "rotary_fraction", "attention_
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each added to its input; `norm` makes the norms that `placement` asks for.
+    """Attention, then feed-forward, each added to its input; `norm` creates the norms, placed by `placement`.
 
     "pre" normalizes a layer's input (Xiong et al. 2020), "post" the sum (Vaswani et al. 2017), "output" the layer's
-    output (Liu et al. 2022), "sandwich" its input and output (Ding et al. 2021), "input" the input of layer and sum
-    alike. In a "parallel" residual all
-    layers read the block's input (Wang and Komatsuzaki 2021), in a "parallel_shared" one through one norm.
+    output (Liu et al. 2022), "sandwich" its input and output (Ding et al. 2021), "input" the input of both layer and
+    sum. With a "parallel" residual all layers read the block's input (Wang and Komatsuzaki 2021), with
+    "parallel_shared" through one norm.
     """
 
     attention: Attention
@@ -60,21 +60,23 @@ class Block(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch length d_model"],
-        sight: AttentionContext,
+        context: AttentionContext,
         source: Array | None = None,
-        source_sight: AttentionContext | None = None,
+        source_context: AttentionContext | None = None,
         *,
         scale: Any = None,
         window: Any = None,
-        turn: Any = None,
+        rope_base: Any = None,
         train: bool,
     ) -> Float[Array, "batch length d_model"]:
         """The residual stream after all layers; see `Attention` for the arguments."""
         layers: dict[str, Callable[[Array], Array]] = {
-            "attention": lambda y: self.attention(y, sight, scale=scale, window=window, turn=turn, train=train)
+            "attention": lambda y: self.attention(
+                y, context, scale=scale, window=window, rope_base=rope_base, train=train
+            )
         }
         if (cross := self.cross_attention) is not None:
-            seen = source_sight or AttentionContext()
+            seen = source_context or AttentionContext()
             layers["cross_attention"] = lambda y: cross(y, seen, source, crossed=True, scale=scale, train=train)
         layers["feedforward"] = lambda y: self.feedforward(y, train=train)
         if self.residual != "sequential":
@@ -102,11 +104,11 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """The fields of a stack of blocks, and how it runs; what goes in and what comes out is a subclass's.
+    """A stack of blocks; subclasses define its inputs and outputs.
 
-    Parameters, norms, softmax and outputs are in float32. A seed gives every parameter of the same name and shape the
-    same initial values whatever the activation, and whether `scan` is set or not: with it the layers' parameters are
-    those of the separate layers, stacked under one name.
+    Parameters, norms, softmax and outputs are in float32. For a given seed, parameters of the same name and shape have
+    the same initial values with any activation, and with or without `scan`, which stacks the parameters of the separate
+    layers under one name.
     """
 
     d_model: int = 64
@@ -120,15 +122,15 @@ class Stack(nn.Module):
     head_dim: int | None = None
     """Features of a head; None: d_model / n_heads."""
     d_ff: int | None = None
-    """Hidden width of a plain feed-forward layer, from which a gated one's is derived; None: 4 d_model."""
+    """Hidden width of a plain feed-forward layer; that of a gated one is derived from it; None: 4 d_model."""
     activation: str | activations.Activation = "gelu"
-    """Activation of the feed-forward layers, kept as an Activation if given by name; a gated one makes them gated."""
+    """Activation of the feed-forward layers, a name or an Activation; a gated one makes them gated."""
     match: Match = "parameters"
-    """What a gated layer has in common with the plain one of width d_ff."""
+    """Quantity that a gated layer shares with the plain one of width d_ff."""
     d_ff_multiple: int = 1
     """The gated width is rounded to a multiple of this."""
     match_variance: bool = False
-    """Scale the feed-forward layers' initial output kernels: outputs then vary as much as gelu's of width d_ff."""
+    """Scale the feed-forward layers' initial output kernels so that the output variance equals gelu's at width d_ff."""
     norm: NormKind = "layernorm"
     """Kind of normalization."""
     norm_epsilon: float = 1e-5
@@ -137,7 +139,7 @@ class Stack(nn.Module):
     """Where a block normalizes: each layer's input, the sum, a layer's input and output, the input of both, or the
     output."""
     residual: Residual = "sequential"
-    """Whether a block's layers follow each other or read the same input, through norms of their own or a shared one."""
+    """Whether a block's layers run in sequence or read the same input, through separate norms or a shared one."""
     final_norm: bool | None = None
     """Normalize the last layer's output; None: unless placement is post."""
     embedding_norm: bool = False
@@ -147,29 +149,29 @@ class Stack(nn.Module):
     joint_qk_norm: bool = field(default=False, metadata=NEWER)
     """Normalize the queries, and the keys, of all heads together (Team OLMo 2024)."""
     attention_scale: float | None = None
-    """Factor of the attention scores; None: 1/sqrt(head_dim). The initial queries make up for any other."""
+    """Factor of the attention scores; None: 1/sqrt(head_dim). The initialization of the queries compensates for it."""
     scale_by_layer: bool = False
     """Divide the attention scores of layer i, counted from 1, by i."""
     attention_cap: float | None = None
-    """Bound of the attention scores, by tanh."""
+    """Soft cap of the attention scores, by tanh."""
     windows: tuple[int, ...] = ()
-    """How many tokens a query sees, its own with them, in each layer in turn: (4096, 0) alternates; 0 is all."""
+    """Attention window of each layer in turn, in tokens including the query's; (4096, 0) alternates; 0: unlimited."""
     positions: Positions = "learned"
-    """How the model knows a token's place."""
+    """Kind of position encoding."""
     rope_theta: float = 10_000.0
     """Base of the rotary frequencies."""
     rope_thetas: tuple[float, ...] = field(default=(), metadata=NEWER)
-    """Bases for each layer in turn, if not all have rope_theta, to which alone rope_scaling applies; 0: not rotated."""
+    """Rotary base of each layer in turn, instead of rope_theta; 0: not rotated. Only rope_theta is scaled."""
     rotary_fraction: float = 1.0
-    """Share of a head's features that is rotated."""
+    """Fraction of a head's features that is rotated."""
     rope_scaling: RopeScaling | None = None
-    """How rotary frequencies are lowered for a longer context."""
+    """Scaling of the rotary frequencies for a longer context."""
     relative_buckets: int = 32
     """Number of learned relative positions (T5)."""
     relative_distance: int = 128
-    """Distance from which on all share the last of them."""
+    """Distance from which all tokens share the last relative position."""
     bias: bool = True
-    """Biases in dense layers and LayerNorms, where no field below says otherwise."""
+    """Biases in dense layers and LayerNorms, unless a field below says otherwise."""
     qkv_bias: bool | None = None
     """Biases of queries, keys and values."""
     output_bias: bool | None = None
@@ -181,21 +183,21 @@ class Stack(nn.Module):
     norm_scale: bool = True
     """Norms have learned parameters."""
     dropout: float = 0.0
-    """Rate on embeddings, attention weights and each layer's output, in training only."""
+    """Dropout rate on embeddings, attention weights and each layer's output, in training only."""
     initialization: Initialization = "gpt2"
-    """How kernels are drawn; gpt2 is normal, with the layers' output kernels scaled by 1/sqrt(2 n_layers)."""
+    """Initialization of kernels; gpt2 is normal, with the layers' output kernels scaled by 1/sqrt(2 n_layers)."""
     init_std: float = 0.02
     """Standard deviation of the normal initializations."""
     embedding_std: float | None = None
-    """Standard deviation of embeddings; None: init_std where kernels are drawn with it, else 1/sqrt(d_model)."""
+    """Standard deviation of embeddings; None: init_std if kernels use it, else 1/sqrt(d_model)."""
     scan: bool = False
     """Run the layers as one compiled loop: compiles faster, runs slower on a CPU."""
     remat: bool = False
-    """Compute each block again in the backward pass: less memory, a third more work."""
+    """Recompute each block in the backward pass: less memory, a third more work."""
     dtype: ComputeType = "float32"
-    """Type that layers compute in."""
+    """Type in which layers compute."""
     source: str = field(default="", compare=False)
-    """The Hugging Face folder that the model was read from, which `models.pretrained.save` takes its tokenizer from."""
+    """Hugging Face folder from which the model was read; `models.pretrained.save` copies its tokenizer."""
 
     def __post_init__(self) -> None:
         self.activation = activations.activation(self.activation)
@@ -208,14 +210,14 @@ class Stack(nn.Module):
 
     @property
     def hidden_width(self) -> int:
-        """Hidden width of the feed-forward layers: d_ff, or the gated width that matches it."""
+        """Hidden width of the feed-forward layers: d_ff, or the matched width of gated ones."""
         activation, bias = activations.activation(self.activation), self.has_bias("feedforward_bias")
         d_ff = self.d_ff or 4 * self.d_model
         return matched_width(d_ff, activation, self.match, self.d_ff_multiple, self.d_model, bias)
 
     @property
     def variance_ratio(self) -> float:
-        """What the variance of a feed-forward layer's first outputs is multiplied by, with inputs of unit variance."""
+        """Factor of the variance of a feed-forward layer's initial outputs, for inputs of unit variance."""
         if not self.match_variance:
             return 1.0
 
@@ -234,25 +236,25 @@ class Stack(nn.Module):
 
     @nn.nowrap
     def has_bias(self, field: str) -> bool:
-        """What one of the bias fields says, or `bias` where it says nothing."""
+        """The value of a bias field, or `bias` if it is None."""
         return self.bias if getattr(self, field) is None else getattr(self, field)
 
     @property
     def has_norm_bias(self) -> bool:
-        """Whether norms have biases: what `norm_bias` says, or of LayerNorms what `bias` does."""
+        """Whether norms have biases: `norm_bias`, or for LayerNorms `bias` if that is None."""
         return (self.bias and self.norm == "layernorm") if self.norm_bias is None else self.norm_bias
 
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
-        """Raises ValueError, in one sentence, if fields are not allowed or an input of this length does not fit."""
+        """Raises ValueError, in one sentence, for invalid fields or an input length that does not fit."""
         check_choices(self, CHOICES)
         check_positive(self, POSITIVE)
         if self.head_dim is None and self.d_model % self.n_heads:
-            raise ValueError(f"n_heads is {self.n_heads}, it must divide d_model, which is {self.d_model}")
+            raise ValueError(f"n_heads is {self.n_heads}: it must divide d_model, which is {self.d_model}")
         if self.n_kv_heads is not None and self.n_heads % self.n_kv_heads:
-            raise ValueError(f"n_kv_heads is {self.n_kv_heads}, it must divide n_heads, which is {self.n_heads}")
+            raise ValueError(f"n_kv_heads is {self.n_kv_heads}: it must divide n_heads, which is {self.n_heads}")
         if not self.rotary_fraction <= 1:
-            raise ValueError(f"rotary_fraction is {self.rotary_fraction}, it must be at most 1")
+            raise ValueError(f"rotary_fraction is {self.rotary_fraction}: it must be at most 1")
         if self.positions == "rotary" and (self.rotary_features % 2 or not self.rotary_features):
             raise ValueError(
                 f"positions 'rotary' need an even number of rotated features, which is {self.rotary_features}: "
@@ -262,32 +264,32 @@ class Stack(nn.Module):
             raise ValueError(f"positions 'sinusoidal' need an even d_model, which is {self.d_model}")
         if self.positions == "relative" and not 4 <= self.relative_buckets < 4 * self.relative_distance:
             raise ValueError(
-                f"relative_buckets is {self.relative_buckets}, it must be at least 4 and less than 4 relative_distance"
+                f"relative_buckets is {self.relative_buckets}: it must be at least 4 and less than 4 relative_distance"
             )
         for name in ("windows", "rope_thetas"):
             if any(value < 0 for value in getattr(self, name)):
-                raise ValueError(f"{name} are {getattr(self, name)}, none may be negative")
+                raise ValueError(f"{name} are {getattr(self, name)}, which must not be negative")
         for name in ("qk_norm", "joint_qk_norm"):
             if getattr(self, name) and self.norm == "none":
-                raise ValueError(f"{name} is True but norm is 'none', allowed are layernorm, rmsnorm")
+                raise ValueError(f"{name} is True but norm is 'none': allowed values are layernorm, rmsnorm")
         if self.qk_norm and self.joint_qk_norm:
             raise ValueError("qk_norm and joint_qk_norm are both True, only one of them may be")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, it must be at least 0 and less than 1")
+            raise ValueError(f"dropout is {self.dropout}: it must be at least 0 and less than 1")
 
     @property
     def bases(self) -> tuple[float, ...]:
-        """The bases of the rotary frequencies that occur, each once."""
+        """The distinct bases of the rotary frequencies."""
         return tuple(dict.fromkeys(self.rope_thetas)) or (self.rope_theta,)
 
     @property
     def rotary_features(self) -> int:
-        """How many of a head's features are rotated."""
+        """Number of rotated features per head."""
         return int(self.width * self.rotary_fraction)
 
     @nn.nowrap
     def init_with_output(self, rngs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Output and variables; scanned layers are drawn as separate ones, by their names, then stacked."""
+        """Output and variables; scanned layers are initialized as separate layers, by name, and then stacked."""
         if not self.scan:
             return super().init_with_output(rngs, *args, **kwargs)
         output, variables = self.clone(scan=False).init_with_output(rngs, *args, **kwargs)
@@ -295,7 +297,7 @@ class Stack(nn.Module):
 
     @nn.nowrap
     def embedding(self, n: int, name: str, features: int | None = None) -> nn.Embed:
-        """A table of n vectors."""
+        """An embedding of n vectors."""
         drawn_with_std = self.initialization in ("gpt2", "normal", "truncated")
         std = self.embedding_std or (self.init_std if drawn_with_std else self.d_model**-0.5)
         draw = nn.initializers.normal(std)
@@ -308,19 +310,19 @@ class Stack(nn.Module):
 
     @property
     def norms(self) -> partial[Norm]:
-        """What makes a norm, given its name."""
+        """The constructor of a norm, given its name."""
         return partial(Norm, self.norm, self.norm_epsilon, self.has_norm_bias, self.norm_scale)
 
     @property
     def kernel_init(self) -> Any:
-        """How kernels are drawn."""
+        """The initializer of kernels."""
         return initializer(self.initialization, self.init_std)
 
     @nn.nowrap
     def place(
         self, x: Float[Array, "batch length d_model"], positions: Int[Array, "_ length"], n: int, prefix: str = ""
     ) -> Float[Array, "batch length d_model"]:
-        """x plus what is told of positions before the first layer, where n of them are learned."""
+        """x plus the position embedding, sinusoidal or learned (n positions), if there is one."""
         if self.positions == "learned":
             x = x + jnp.broadcast_to(self.embedding(n, f"{prefix}position_embedding")(positions), x.shape)
         if self.positions == "sinusoidal":
@@ -328,7 +330,7 @@ class Stack(nn.Module):
         return x
 
     @nn.nowrap
-    def sight(
+    def attention_context(
         self,
         positions: Int[Array, "_ length"],
         causal: bool,
@@ -336,17 +338,15 @@ class Stack(nn.Module):
         slot: Any = None,
         prefix: str = "",
     ) -> AttentionContext:
-        """What these tokens see of themselves, or of a cache with a mask of its whole length."""
+        """The context of self-attention among these tokens, or over a cache with a mask of its full length."""
         length = positions.shape[1]
         start, keys = 0, length
         if slot is not None:
             if mask is None:
-                raise ValueError(
-                    "mask is None, but a cache needs one of its whole length, 1 where a token is or will be"
-                )
+                raise ValueError("mask is None: a cache needs a mask of its full length, 1 where a token is or will be")
             start, keys = slot, mask.shape[1]
         distance = (start + jnp.arange(length))[:, None] - jnp.arange(keys)[None]
-        bias = turn = None
+        bias = rotation = None
         if self.positions == "alibi":
             bias = alibi(self.n_heads, distance)
         if self.positions == "relative":
@@ -354,10 +354,10 @@ class Stack(nn.Module):
             table = nn.Embed(self.relative_buckets, self.n_heads, name=f"{prefix}relative_bias")
             bias = table(buckets).transpose(2, 0, 1)[None]
         if self.positions == "rotary":
-            turn = rotations(positions, self.rotary_features, self.bases, self.rope_theta, self.rope_scaling)
+            rotation = rotations(positions, self.rotary_features, self.bases, self.rope_theta, self.rope_scaling)
         numbers = None if mask is None else jnp.asarray(mask)
         own = numbers if numbers is None or slot is None else lax.dynamic_slice_in_dim(numbers, slot, length, axis=1)
-        return AttentionContext(distance, allowed_pairs(distance, causal, numbers, own), bias, turn, slot)
+        return AttentionContext(distance, allowed_pairs(distance, causal, numbers, own), bias, rotation, slot)
 
     @nn.nowrap
     def block(self, name: str, crossed: bool) -> Block:
@@ -394,20 +394,22 @@ class Stack(nn.Module):
     def layers(
         self,
         x: Float[Array, "batch length d_model"],
-        sight: AttentionContext,
+        context: AttentionContext,
         source: Float[Array, "batch keys d_model"] | None = None,
-        source_sight: AttentionContext | None = None,
+        source_context: AttentionContext | None = None,
         *,
         n: int | None = None,
         prefix: str = "",
         train: bool = False,
     ) -> Float[Array, "batch length d_model"]:
-        """x after n blocks (None: n_layers) and the final norm; with a `source_sight` they attend to the source too."""
-        n, crossed = n or self.n_layers, source_sight is not None
+        """x after n blocks (None: n_layers) and the final norm; with a `source_context` they attend to it too."""
+        n, crossed = n or self.n_layers, source_context is not None
         values = self.layer_values(n)
 
-        def run(block: Block, x: Array, scale: Any, window: Any, turn: Any) -> Array:
-            return block(x, sight, source, source_sight, scale=scale, window=window, turn=turn, train=train)
+        def run(block: Block, x: Array, scale: Any, window: Any, rope_base: Any) -> Array:
+            return block(
+                x, context, source, source_context, scale=scale, window=window, rope_base=rope_base, train=train
+            )
 
         if self.remat:
             run = nn.remat(run, prevent_cse=not self.scan)
@@ -428,7 +430,7 @@ class Stack(nn.Module):
 
     @nn.nowrap
     def layer_values(self, n: int) -> tuple[list[float] | None, list[int] | None, list[int] | None]:
-        """Scale of the attention scores, window and index in `bases` of each of n layers; None: all have the usual."""
+        """Score scale, window and index in `bases` for each of n layers; None: the default in all layers."""
         scale = self.width**-0.5 if self.attention_scale is None else self.attention_scale
         scales = [scale / (i + 1) for i in range(n)] if self.scale_by_layer else [scale] * n
         windows, thetas = in_turn(self.windows, n), in_turn(self.rope_thetas, n)
@@ -438,25 +440,25 @@ class Stack(nn.Module):
 
 
 def in_turn(values: tuple[Any, ...], n: int) -> list[Any]:
-    """Those of n layers that have them in turn; none if there are none."""
+    """The values repeated over n layers; empty if there are none."""
     return [values[i % len(values)] for i in range(n)] if values else []
 
 
 def check_choices(model: Any, choices: dict[str, Any]) -> None:
-    """Raises ValueError where a field's value is not one of its choices, which are Literal types."""
+    """Raises ValueError if a field's value is not one of its choices (Literal types)."""
     for name, kinds in choices.items():
         check_choice(name, getattr(model, name), get_args(kinds))
 
 
 def check_positive(model: Any, fields: tuple[str, ...]) -> None:
-    """Raises ValueError where one of these fields is neither None nor positive."""
+    """Raises ValueError if one of these fields is neither None nor positive."""
     for name in fields:
         if (value := getattr(model, name)) is not None and not value > 0:
-            raise ValueError(f"{name} is {value}, it must be positive")
+            raise ValueError(f"{name} is {value}: it must be positive")
 
 
 def stacked(params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters with those of `layer_0`, `layer_1`, ... stacked as `layers`, as `scan` has them; prefixes stay."""
+    """Parameters with `layer_0`, `layer_1`, ... stacked into `layers`, as for `scan`; prefixes stay."""
     found: dict[str, dict[int, Any]] = {}
     others = {}
     for name, tree in params.items():

@@ -1,4 +1,4 @@
-"""Pretrained networks: Hugging Face folders read and written, without PyTorch and without pickles."""
+"""Pretrained networks: reads and writes Hugging Face folders, without PyTorch and without pickle."""
 
 from models.pretrained.folder import load, save
 from models.pretrained.inspection import Inspection, inspect

@@ -1,4 +1,4 @@
-"""What stands beside a network in its folder and is no part of it: special tokens, labels, the tokenizer."""
+"""Files and keys of a folder that are not part of the network: special tokens, labels, the tokenizer."""
 
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,20 @@ FILES = (
     *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
     *("generation_config.json", "preprocessor_config.json", "processor_config.json"),
 )
-"""Files that are copied as they are."""
+"""Files that are copied unchanged."""
 
 NOT_KEPT = {
     *("architectures", "model_type", "transformers_version", "torch_dtype", "dtype", "auto_map", "num_labels"),
     *("_name_or_path", "name_or_path", "_commit_hash", "attn_implementation", "_attn_implementation"),
 }
-"""Keys of no influence that are of the files of a folder and not of its network."""
+"""Keys without influence that describe the files of a folder and not its network."""
 
 
 def kept_keys(model: Stack, form: Format, written: dict[str, Any]) -> dict[str, Any]:
-    """The keys of the config of a model's source that are of no influence on what it computes.
+    """The keys in the config of a model's source that do not influence what it computes.
 
-    Those of another model type are kept if they are of all types. Names of labels are kept if there are as many.
+    From a config of another model type, only keys common to all types are kept. Label names are kept if their number
+    is unchanged.
     """
     path = Path(model.source) / "config.json"
     if not model.source or not path.exists():

@@ -1,7 +1,7 @@
-"""A config.json read key by key as transformers reads it: its defaults where a key is absent, its types, its keys.
+"""Reads a config.json key by key as transformers does: with its keys, types and defaults.
 
-`reference.json`, which tests/make_reference.py makes of the config classes of transformers, has every key that they
-read. A key beyond those cannot change what the network computes there, and is ignored here.
+`reference.json`, which tests/make_reference.py creates from the config classes of transformers, lists every key that
+they read. Other keys cannot change what the network computes there, and are ignored here.
 """
 
 import json
@@ -15,7 +15,7 @@ from models.pretrained.names import ACTIVATIONS
 
 REFERENCE = json.loads((Path(__file__).parent / "reference.json").read_text(encoding="utf-8"))
 
-# Read by transformers, and of no influence on what a network computes from given weights, in any model type.
+# Read by transformers, but without influence on what a network computes from given weights, for any model type.
 HARMLESS = {
     *("architectures", "model_type", "transformers_version", "torch_dtype", "dtype", "use_cache", "auto_map"),
     *("_name_or_path", "_commit_hash", "name_or_path", "attn_implementation", "_attn_implementation"),
@@ -48,9 +48,9 @@ KINDS = {
 
 
 class Config:
-    """The keys of a config.json of a model type, each taken once by what it means.
+    """The config.json of a model type; each key is taken once.
 
-    What is wrong is collected in `problems`, and a default taken instead, so that `finish` names all of it at once.
+    Errors are collected in `problems`, and a default is used instead, so that `finish` reports all of them at once.
     """
 
     def __init__(self, values: dict[str, Any], place: str, model_type: str):
@@ -64,7 +64,7 @@ class Config:
         """Keys that transformers does not read."""
 
     def take(self, name: str, *, positive: bool = False) -> Any:
-        """The value of a key that transformers reads, under this name or another; its default where it is absent."""
+        """The value of a key that transformers reads, under this name or an alias; its default if it is absent."""
         names = [name, *(other for other, own in self.aliases.items() if own == name)]
         self.taken |= set(names)
         kinds, default = self.keys[name]
@@ -73,40 +73,40 @@ class Config:
             if not self.is_a(each, value, kinds):
                 return default
             if positive and value is not None and not value > 0:
-                self.problems.append(f"{each} is {value!r}, it must be positive")
+                self.problems.append(f"{each} is {value!r}: it must be positive")
                 return default
         if len(set(map(repr, given.values()))) > 1:
             self.problems.append(" but ".join(f"{each} is {value!r}" for each, value in given.items()))
         return next(iter(given.values()), default)
 
     def is_a(self, name: str, value: Any, kinds: str) -> bool:
-        """Whether the value has one of the JSON types, "int|null"; a problem if not."""
+        """Whether the value has one of the JSON types, such as "int|null"; a problem if not."""
         allowed = [KINDS[kind] for kind in kinds.split("|") if not (kind == "int" and "float" in kinds)]
         if any(holds(value) for _, holds in allowed):
             return True
-        self.problems.append(f"{name} is {value!r}, it must be {' or '.join(word for word, _ in allowed)}")
+        self.problems.append(f"{name} is {value!r}: it must be {' or '.join(word for word, _ in allowed)}")
         return False
 
     def beside(self, name: str, kinds: str, default: Any) -> Any:
-        """The value of a key that transformers does not read as it is; the default where it is absent."""
+        """The value of a key that transformers does not read directly; the default if it is absent."""
         self.taken.add(name)
         value = self.values.get(name, default)
         return value if self.is_a(name, value, kinds) else default
 
     def expect(self, name: str, *allowed: Any) -> None:
-        """A problem if the value of the key is none of the allowed ones; null is that it is absent."""
+        """A problem if the value of the key is not one of those allowed; null counts as absent."""
         value = self.take(name)
         if value is not None and value not in allowed:
             self.unsupported(name, value, allowed)
 
     def repeat(self, name: str, value: Any) -> None:
-        """A problem if a key that says again what other keys say is there and says something else."""
+        """A problem if a redundant key is present and contradicts the other keys."""
         self.taken.add(name)
         if (given := self.values.get(name)) not in (None, value):
-            self.problems.append(f"{name} is {given!r}, and the other keys say {value!r}")
+            self.problems.append(f"{name} is {given!r}, but the other keys imply {value!r}")
 
     def ignore(self, *names: str) -> None:
-        """These have no influence on what the network computes."""
+        """Mark keys that do not influence what the network computes."""
         self.taken |= set(names)
 
     def activation(self, name: str) -> Activation:
@@ -114,7 +114,7 @@ class Config:
         return self.known_activation(name, self.take(name))
 
     def known_activation(self, key: str, name: Any) -> Activation:
-        """The activation that transformers calls `name`; a problem if it is not known here."""
+        """The activation that transformers calls `name`; a problem if it is unknown here."""
         known = {theirs: ours for ours, names in ACTIVATIONS.items() for theirs in names}
         if name not in known:
             self.unsupported(key, name, tuple(known))
@@ -122,25 +122,27 @@ class Config:
         return activation(known[name])
 
     def unsupported(self, name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-        """A value that is not supported is a problem."""
+        """Record a problem if a value is not supported."""
         words = ", ".join(map(str, allowed))
-        self.problems.append(f"{name} is {value!r}, supported are {words}{nearest(value, allowed)}")
+        self.problems.append(f"{name} is {value!r}: supported values are {words}{nearest(value, allowed)}")
 
     def windows(self, n_layers: int, window: int | None, default: list[str]) -> tuple[int, ...]:
-        """The window of each layer, of which `layer_types` tells whether it has one; where absent `default` does."""
+        """The window of each layer; `layer_types`, or else `default`, says which layers have one."""
         kinds = self.take("layer_types") or default
         for kind in dict.fromkeys(kinds):
             if kind not in ("sliding_attention", "full_attention"):
                 self.unsupported("layer_types", kind, ("sliding_attention", "full_attention"))
         if len(kinds) != n_layers:
-            self.problems.append(f"layer_types has {len(kinds)} entries, one for each of {n_layers} layers is needed")
+            self.problems.append(
+                f"layer_types has {len(kinds)} entries: it must have one for each of {n_layers} layers"
+            )
         if window is None and "sliding_attention" in kinds:
-            self.problems.append("layer_types has sliding_attention, but there is no sliding_window")
+            self.problems.append("layer_types has sliding_attention, but sliding_window is missing")
         windows = tuple((window or 0) if kind == "sliding_attention" else 0 for kind in kinds)
         return windows if any(windows) else ()
 
     def finish(self) -> None:
-        """Raises ValueError, naming all that is wrong: problems, and keys that transformers reads and nothing took."""
+        """Raises ValueError, naming all problems and all keys that transformers reads but nothing here has taken."""
         for name, value in self.values.items():
             if name in self.taken or value is None:
                 continue

@@ -1,4 +1,4 @@
-"""A Hugging Face folder, config.json and safetensors, as a model and its parameters, and back."""
+"""Converts a Hugging Face folder (config.json and safetensors) to a model and its parameters, and back."""
 
 import logging
 import os
@@ -28,16 +28,16 @@ NO_PARAMETERS = ("scan", "remat", "dtype", "dropout", "logit_chunk")
 
 
 def load(directory: str | Path, *, ignore: tuple[str, ...] = (), **fields: Any) -> tuple[Stack, dict[str, Any]]:
-    """The model of a Hugging Face folder and its parameters in float32, read tensor by tensor.
+    """Load the model of a Hugging Face folder and its parameters in float32, tensor by tensor.
 
-    `fields` are the model's own that do not change its parameters, such as `scan=True`, `dtype="bfloat16"` or another
-    `activation`; keys of the config that are in `ignore` count as absent. Dropout is 0 whatever the config says. Where
-    the file has an output layer of its own, it is used also if the config says that it is the embedding. Keys that
+    `fields` override fields of the model that do not change its parameters, such as `scan=True`, `dtype="bfloat16"` or
+    another `activation`; keys of the config listed in `ignore` count as absent. Dropout is 0 whatever the config says.
+    A separate output layer in the file is used even if the config says that it is tied to the embedding. Keys that
     transformers does not read are named in one line of the log.
 
-    Raises FileNotFoundError if a file is missing and ValueError, in one sentence that names it, for an unknown model
-    type, for all keys of the config that are not supported or of a wrong type, for a tensor that is missing, too many,
-    of another shape or damaged, and for a field that the weights do not fit.
+    Raises FileNotFoundError if a file is missing, and ValueError, in one sentence that names it, for an unknown model
+    type, for keys of the config that are unsupported or have a wrong type, for a tensor that is missing, unexpected,
+    damaged or of the wrong shape, and for a field that does not fit the weights.
     """
     directory = Path(directory)
     form, model = described(directory, ignore)
@@ -49,7 +49,7 @@ def load(directory: str | Path, *, ignore: tuple[str, ...] = (), **fields: Any) 
 
 
 def described(directory: str | Path, ignore: tuple[str, ...] = ()) -> tuple[Format, Stack]:
-    """The format and the model of a folder's config.json. Raises FileNotFoundError and ValueError as `load` does."""
+    """The format and model described by a folder's config.json. Raises FileNotFoundError and ValueError as `load`."""
     path = Path(directory) / "config.json"
     values = {name: value for name, value in read_object(path).items() if name not in ignore}
     form = format_of(values.get("model_type"), str(path))
@@ -57,17 +57,18 @@ def described(directory: str | Path, ignore: tuple[str, ...] = ()) -> tuple[Form
     model = modelled(form, config)
     if config.unread:
         names = ", ".join(dict.fromkeys(config.unread))
-        logger.warning("%s: ignored, as transformers does not read it: %s", path, names)
+        logger.warning("%s: ignored, as transformers does not read them: %s", path, names)
     return form, model.clone(source=str(Path(directory).resolve()))
 
 
 def save(directory: str | Path, model: Stack, params: dict[str, Any]) -> None:
-    """Write a folder that `load` and transformers read, of the model type whose config says what the model computes.
+    """Write a folder that `load` and transformers can read, with a model type whose config describes the model.
 
-    Of a model that was read from a folder, the special tokens, the names of labels and the tokenizer are kept. Files
-    of weights that were there are replaced, with their index. All is written beside its place first; what is there is
-    touched when nothing can fail any more, and config.json last, so that a kill leaves the old folder, the new one, or
-    one without a config. Raises ValueError, naming what differs from the nearest type, if no type computes the model.
+    If the model was loaded from a folder, its special tokens, label names and tokenizer are kept. Existing weight files
+    and their index are replaced. Everything is first written to a temporary folder beside the final place; existing
+    files are touched only when nothing can fail any more, and config.json last, so that an interruption leaves the old
+    folder, the new one, or one without a config. Raises ValueError, naming the difference from the nearest type, if no
+    type computes the same as the model.
     """
     form, values = _written(model)
     flat = flatten_dict(unstacked(params) if model.scan else params, sep="/")
@@ -78,19 +79,19 @@ def save(directory: str | Path, model: Stack, params: dict[str, Any]) -> None:
     kind = {"architectures": [form.architecture], "model_type": form.model_type, "torch_dtype": "float32"}
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    for leftover in directory.glob(".saving-*"):  # of a save that was killed
+    for leftover in directory.glob(".saving-*"):  # of an interrupted save
         shutil.rmtree(leftover)
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as beside:
-        save_file(tensors, Path(beside) / SINGLE, {"format": "pt"})
-        with (Path(beside) / SINGLE).open("rb") as file:
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as staging:
+        save_file(tensors, Path(staging) / SINGLE, {"format": "pt"})
+        with (Path(staging) / SINGLE).open("rb") as file:
             os.fsync(file.fileno())
-        write_json(Path(beside) / "config.json", {**kind, **kept_keys(model, form, values), **values})
-        accompanying = _copied(model.source, Path(beside))
-        _put(directory, Path(beside), accompanying)
+        write_json(Path(staging) / "config.json", {**kind, **kept_keys(model, form, values), **values})
+        accompanying = _copied(model.source, Path(staging))
+        _put(directory, Path(staging), accompanying)
 
 
 def modelled(form: Format, config: Config) -> Stack:
-    """The model of a config. Raises ValueError with all that is wrong with it."""
+    """The model of a config. Raises ValueError with all problems of the config."""
     model = form.model(config)
     config.expect("quantization_config")
     config.expect("is_causal", form.causal)
@@ -106,7 +107,7 @@ def modelled(form: Format, config: Config) -> Stack:
 
 
 def _with_fields(model: Stack, fields: dict[str, Any], directory: Path) -> Stack:
-    """The model with these fields. Raises ValueError, naming them, if its parameters would be others."""
+    """The model with these fields. Raises ValueError, naming them, if its parameters would differ."""
     known = [name for name in model.__dataclass_fields__ if name not in ("parent", "name", "source")]
     for name in fields:
         check_choice(f"field of {type(model).__name__}", name, known)
@@ -119,19 +120,19 @@ def _with_fields(model: Stack, fields: dict[str, Any], directory: Path) -> Stack
         path = min(path for path in own.keys() | asked.keys() if own.get(path) != asked.get(path))
         has, asks = (f"a {list(there[path])}" if path in there else "none" for there in (own, asked))
         given = ", ".join(f"{name}={value!r}" for name, value in fields.items() if name not in NO_PARAMETERS)
-        raise ValueError(f"{directory}: with {given} the parameter {path} is {asks}, and the weights have {has}")
+        raise ValueError(f"{directory}: with {given} the parameter {path} is {asks}, but the weights have {has}")
     return changed
 
 
 def _written(model: Any) -> tuple[Format, dict[str, Any]]:
-    """The model type that says what the model computes, and its config; the type that it was read from comes first."""
+    """The model type that describes the model, and its config; the type that it was loaded from is tried first."""
     wanted, nearest = function(model), None
     for form in sorted(FORMATS.values(), key=lambda form: form.model_type != _type_of_source(model)):
         try:
             values = form.config(model)
             own = function(modelled(form, Config(values, form.model_type, form.model_type)))
         except (AttributeError, ValueError, TypeError, ArithmeticError):
-            continue  # fields that the type does not have, or values that it does not take
+            continue  # fields that the type lacks, or values that it does not accept
         differing = [name for name in wanted if name in own and own[name] != wanted[name]]
         differing += sorted(wanted.keys() ^ own.keys())
         if not differing:
@@ -139,12 +140,12 @@ def _written(model: Any) -> tuple[Format, dict[str, Any]]:
         if nearest is None or len(differing) < len(nearest[1]):
             nearest = (form.model_type, differing, own)
     if nearest is None:
-        raise ValueError(f"no Hugging Face model type is this {type(model).__name__}")
+        raise ValueError(f"no Hugging Face model type matches {type(model).__name__}")
     kind, differing, own = nearest
     what = differing[0]
     raise ValueError(
-        f"no Hugging Face model type computes what this model does: the nearest, {kind}, has {what} "
-        f"{own.get(what)!r} and not {wanted.get(what)!r}"
+        f"no Hugging Face model type computes the same as this model: the nearest, {kind}, has {what} "
+        f"{own.get(what)!r}, not {wanted.get(what)!r}"
     )
 
 
@@ -153,30 +154,30 @@ def _type_of_source(model: Stack) -> Any:
     return read_object(path).get("model_type") if model.source and path.exists() else None
 
 
-def _copied(source: str, beside: Path) -> list[str]:
-    """Copies the files that go with a network, such as its tokenizer; gives their names."""
+def _copied(source: str, staging: Path) -> list[str]:
+    """Copy the files that accompany a network, such as its tokenizer; returns their names."""
     if source and not Path(source).is_dir():
-        logger.warning("%s is gone: its special tokens, labels and tokenizer are not written", source)
+        logger.warning("%s does not exist any more: its special tokens, labels and tokenizer are not written", source)
     found = [name for name in FILES if source and (Path(source) / name).is_file()]
     for name in found:
-        (beside / name).write_bytes((Path(source) / name).read_bytes())
+        (staging / name).write_bytes((Path(source) / name).read_bytes())
     return found
 
 
-def _put(directory: Path, beside: Path, accompanying: list[str]) -> None:
-    """The new files into their places; weights that were there, and what belonged to them, are taken away."""
+def _put(directory: Path, staging: Path, accompanying: list[str]) -> None:
+    """Move the new files into place and delete the old weights with their index."""
     stale = {INDEX, *shards(directory), *(FILES if accompanying else ())} - {SINGLE, *accompanying}
-    config, new, before = directory / "config.json", beside / "config.json", beside / "config.before"
+    config, new, before = directory / "config.json", staging / "config.json", staging / "config.before"
     if config.exists() and config.read_bytes() != new.read_bytes():
         config.replace(before)
     try:
-        (beside / SINGLE).replace(directory / SINGLE)
+        (staging / SINGLE).replace(directory / SINGLE)
     except BaseException:
         if before.exists():
             before.replace(config)
         raise
     for name in accompanying:
-        (beside / name).replace(directory / name)
+        (staging / name).replace(directory / name)
     for name in stale:
         (directory / name).unlink(missing_ok=True)
     new.replace(config)

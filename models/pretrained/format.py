@@ -1,4 +1,4 @@
-"""What a model type of Hugging Face is: how its config, its tensors and our model say the same."""
+"""A model type of Hugging Face: how its config and tensors correspond to our model."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,14 +14,14 @@ from models.pretrained.tensors import Tensor
 class Format:
     """One model type.
 
-    prefix: of the base model in the names of tensors; files of the base model alone lack it.
-    model: the config's model. config: the inverse, as near as the type comes to the model.
+    prefix: prefix of the base model in tensor names; files of the base model alone lack it.
+    model: config -> model. config: the inverse, as close as the type gets to the model.
     tensors: all tensors of the model.
-    causal: whether its decoder sees nothing of what comes after.
-    head, embedding: names of the tensors of which a file may hold both or, tied, the second.
-    ignored: patterns of the names of tensors that are of no use for these outputs.
-    copies: tensors that repeat another one, where a file has them: name -> name.
-    instead: tensors that are read instead of another, where a file has them: name -> names.
+    causal: whether its decoder is causal.
+    head, embedding: names of tensors; a file has both or, if tied, only the second.
+    ignored: patterns of names of tensors that these outputs do not need.
+    copies: tensors that repeat another one, if a file has them: name -> name.
+    instead: tensors that are read instead of another, if a file has them: name -> names.
     """
 
     model_type: str
@@ -38,7 +38,7 @@ class Format:
     instead: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
-# Fields of a model that say how it is trained or run, or that others here resolve.
+# Fields that describe how a model is trained or run, or that are resolved into others here.
 _NOT_THE_FUNCTION = {
     *("parent", "name", "dropout", "initialization", "init_std", "embedding_std", "scan", "remat", "dtype"),
     *(
@@ -59,7 +59,7 @@ _NOT_THE_FUNCTION = {
 
 
 def function(model: Any) -> dict[str, Any]:
-    """What the model computes from given parameters: fields, resolved where one means what another says."""
+    """What the model computes from given parameters: its fields, with equivalent settings made equal."""
     windows = in_turn(model.windows, model.n_layers)
     fields = {name: getattr(model, name) for name in model.__dataclass_fields__ if name not in _NOT_THE_FUNCTION}
     biases = ("qkv_bias", "output_bias", "feedforward_bias")
@@ -92,11 +92,11 @@ def function(model: Any) -> dict[str, Any]:
 
 
 def round_to_float32(value: float) -> float:
-    """To seven digits, which is what a power and its inverse keep."""
+    """Round to seven digits, which survive a power and its inverse."""
     return float(f"{value:.7g}")
 
 
 def inverse_square(scale: float) -> float | int:
-    """The number whose inverse square root is `scale`: a whole number if it is within rounding."""
+    """The number whose inverse square root is `scale`; an integer if it is one within rounding."""
     value = scale**-2
     return round(value) if math.isclose(value, round(value), rel_tol=1e-9) else value

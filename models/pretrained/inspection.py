@@ -1,4 +1,4 @@
-"""What a Hugging Face folder holds, told from its config and the headers of its tensors: no weight is read."""
+"""Describes a Hugging Face folder from its config and tensor headers, without reading any weights."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -18,13 +18,13 @@ SIZES = (
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a network is.
+    """A description of a network.
 
     family: its model type. architecture: decoder, encoder, encoder-decoder or vision.
-    activation: that of the feed-forward layers, as it is called here; gelu: its form, erf, tanh or quick, if it is one.
+    activation: that of the feed-forward layers, by its name here; gelu: for a GELU its form, erf, tanh or quick.
     norm: layernorm or rmsnorm, with norm_epsilon and its placement in a block.
-    positions: how tokens are placed; rope_theta, if they are rotary.
-    parameters: their number; tied: whether the output layer is the embedding, which is counted once.
+    positions: the position encoding; rope_theta, if it is rotary.
+    parameters: their number; tied: whether the output layer is the embedding, which is then counted once.
     """
 
     family: str
@@ -46,7 +46,7 @@ class Inspection:
 
 
 def inspect(directory: str | Path, ignore: tuple[str, ...] = ()) -> Inspection:
-    """What the network of a Hugging Face folder is; where there are no tensors, by its config alone.
+    """Describe the network of a Hugging Face folder; if there are no tensors, by its config alone.
 
     Raises FileNotFoundError if there is no config.json, and ValueError as `models.pretrained.load` does.
     """

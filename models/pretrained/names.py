@@ -1,8 +1,8 @@
-"""What transformers calls the activations."""
+"""Names of the activations in transformers."""
 
 from models.activations import Activation, activation, glu_of
 
-# The name that is written first.
+# The first name is the one that is written.
 ACTIVATIONS = {
     "gelu": ("gelu", "gelu_python"),
     "gelu_tanh": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu_python_tanh", "gelu_accurate"),
@@ -22,7 +22,7 @@ ACTIVATIONS = {
 
 
 def activation_name(value: str | Activation) -> str:
-    """The name in transformers of a pointwise activation, of a gated one that of its gate; an unknown one's own."""
+    """The transformers name of an activation (for a gated one, of its gate); unknown ones keep their name."""
     name = activation(value).name
     for ours, names in ACTIVATIONS.items():
         if name in (ours, glu_of(ours).name):

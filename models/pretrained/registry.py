@@ -1,4 +1,4 @@
-"""The model types that are read and written, and why others that people have are not."""
+"""The supported model types, and the reasons why some common ones are not supported."""
 
 from lab.files.choices import nearest
 from models.pretrained.format import Format
@@ -38,7 +38,7 @@ FORMATS: dict[str, Format] = {
 }
 
 _EXPERTS = "its feed-forward layers are mixtures of experts"
-_IMAGES = "it reads images beside text"
+_IMAGES = "it reads images as well as text"
 _RECURRENT = "it is recurrent"
 REASONS = {
     **dict.fromkeys(("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "phimoe", "granitemoe", "dbrx", "jetmoe"), _EXPERTS),
@@ -49,26 +49,26 @@ REASONS = {
     "gemma3": f"{_IMAGES}; its text model alone is a gemma3_text",
     **dict.fromkeys(("mamba", "mamba2", "rwkv", "jamba", "recurrent_gemma", "falcon_mamba", "zamba2"), _RECURRENT),
     "albert": "its layers share their parameters",
-    **dict.fromkeys(("deberta", "deberta-v2"), "its attention tells content from position"),
-    "electra": "it tells which tokens were replaced, and not which they are",
-    "modernbert": "its feed-forward and attention layers have other bases of rotation, windows and norms at once",
+    **dict.fromkeys(("deberta", "deberta-v2"), "its attention separates content from position"),
+    "electra": "it predicts which tokens were replaced, not which they are",
+    "modernbert": "its layers combine different RoPE bases, windows and norms",
     **dict.fromkeys(("cohere", "cohere2"), "it scales its logits"),
     "granite": "it scales embeddings, residuals and logits",
     **dict.fromkeys(("bart", "mbart", "pegasus", "marian", "whisper"), "it is an encoder-decoder other than T5"),
-    **dict.fromkeys(("mpt", "RefinedWebModel", "RefinedWeb"), "its folder needs code of its own"),
+    **dict.fromkeys(("mpt", "RefinedWebModel", "RefinedWeb"), "its folder needs custom code"),
     "gemma4": "some of its layers share keys and values",
     "gemma4_text": "some of its layers share keys and values",
 }
-"""Model types that the Transformer here is not by its fields, and what it lacks."""
+"""Model types that the fields of Transformer cannot express, and why."""
 
 
 def format_of(model_type: object, place: str) -> Format:
-    """The format of a model type. Raises ValueError for a type that is not read, with the reason if there is one."""
+    """The format of a model type. Raises ValueError for an unsupported type, with the reason if it is known."""
     if isinstance(model_type, str) and model_type in FORMATS:
         return FORMATS[model_type]
     known = isinstance(model_type, str) and model_type in REASONS
-    reason = f", which is not read here: {REASONS[str(model_type)]}" if known else ""
+    reason = f", which is not supported: {REASONS[str(model_type)]}" if known else ""
     raise ValueError(
-        f"{place}: model_type is {model_type!r}{reason}; supported are {', '.join(FORMATS)}"
+        f"{place}: model_type is {model_type!r}{reason}; supported types are {', '.join(FORMATS)}"
         f"{'' if reason else nearest(model_type, FORMATS)}"
     )

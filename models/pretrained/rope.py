@@ -1,4 +1,4 @@
-"""Rotary positions in a config.json, in the keys of transformers 5 (`rope_parameters`) and of 4, and back."""
+"""RoPE in a config.json, in the keys of transformers 5 (`rope_parameters`) and 4, and back."""
 
 import math
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from models.layers.positions import RopeScaling
 from models.pretrained.config import Config
 
-NUMBERS = {  # the numbers that each kind reads: those that must be there, and those that may
+NUMBERS = {  # the numbers that each kind reads: required and optional
     "default": ((), ()),
     "linear": (("factor",), ()),
     "llama3": (("factor", "low_freq_factor", "high_freq_factor"), ("original_max_position_embeddings",)),
@@ -29,10 +29,10 @@ def rope(
     default: dict[str, Any] | None = None,
     kinds: tuple[str, ...] = tuple(NUMBERS),
 ) -> dict[str, Any]:
-    """Fields of rotary positions of one of the kinds, which transformers calls rope_type.
+    """RoPE fields for one of the kinds, called rope_type in transformers.
 
-    `theta` and `fraction` are the keys that stand beside the others; where there is no key for the fraction, heads are
-    rotated as a whole. `default` holds where no key is there.
+    `theta` and `fraction` are keys beside the others; without a key for the fraction, whole heads are rotated.
+    `default` is used if no key is present.
     """
     parameters, scaling = config.take("rope_parameters"), config.take("rope_scaling")
     own = dict(scaling or (default if parameters is None else parameters) or {})
@@ -54,8 +54,8 @@ def parsed(
     partial: bool = False,
     kinds: tuple[str, ...] = tuple(NUMBERS),
 ) -> dict[str, Any]:
-    """Fields of the rotary positions that one object of a config describes, with what stands beside it; only with
-    `partial` may a share of each head be rotated."""
+    """RoPE fields from one object of a config and the keys beside it; only with `partial` may a fraction of each head
+    be rotated."""
 
     def number(key: str, value: Any) -> Any:
         return value if config.is_a(f"{name}.{key}", value, "float") else None
@@ -122,7 +122,7 @@ def rope_keys(model: Any, partial: bool = False) -> dict[str, Any]:
 
 
 def scaling_keys(scaling: RopeScaling | None) -> dict[str, Any]:
-    """The kind of rotary positions and what it needs."""
+    """The kind of RoPE scaling and its numbers."""
     if scaling is None:
         return {"rope_type": "default"}
     keys: dict[str, Any] = {"rope_type": scaling.kind, "factor": scaling.factor}

@@ -1,4 +1,4 @@
-"""The tensors of a folder's safetensors files, read one by one, and how each lies in our parameters."""
+"""Reads the tensors of a folder's safetensors files one by one, and defines how they map to our parameters."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
-import ml_dtypes  # noqa: F401  (gives NumPy the type bfloat16, which safetensors then reads)
+import ml_dtypes  # noqa: F401  (registers bfloat16 in NumPy, which safetensors needs)
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
@@ -17,11 +17,11 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
 class Tensors:
-    """The tensors of `model.safetensors`, or of the shards that its index names; none is read before it is asked for.
+    """The tensors of `model.safetensors`, or of the shards named by its index, each read on demand.
 
-    A whole file comes before an index, as in transformers. What torch.compile and wrappers for training put into names
-    is taken off. Raises FileNotFoundError if there is no such file, and ValueError, naming the file, if one is damaged
-    or two tensors have one name.
+    A single file takes precedence over an index, as in transformers. Additions to names by torch.compile and training
+    wrappers are removed. Raises FileNotFoundError if there is no such file, and ValueError, naming the file, if one is
+    damaged or two tensors have the same name.
     """
 
     def __init__(self, directory: Path):
@@ -56,7 +56,7 @@ class Tensors:
         return iter(self.files)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a tensor, which is not read."""
+        """The shape of a tensor, without reading it."""
         file, there = self.files[name]
         return tuple(file.get_slice(there).get_shape())
 
@@ -67,24 +67,24 @@ class Tensors:
 
 
 def plain_name(name: str) -> str:
-    """A name without what torch.compile, DistributedDataParallel, FSDP and checkpointing of activations put into it."""
+    """A name without the parts added by torch.compile, DistributedDataParallel, FSDP and activation checkpointing."""
     inner = re.sub(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.", "", name)
     return re.sub(r"^(module\.)+", "", inner)
 
 
 def weight_map(index: Path) -> dict[str, str]:
-    """Tensor -> file, as an index says. Raises ValueError, naming it, for one that says nothing such."""
+    """Tensor -> file, from an index. Raises ValueError, naming it, for an invalid index."""
     places = read_object(index).get("weight_map")
     if not isinstance(places, dict):
         raise ValueError(f"{index} has no weight_map")
     for file in places.values():
         if not isinstance(file, str) or Path(file).name != file:
-            raise ValueError(f"{index} names the file {file!r}, which is not one of its folder")
+            raise ValueError(f"{index} names the file {file!r}, which is not in its folder")
     return places
 
 
 def shards(directory: Path) -> set[str]:
-    """The names of the files of weights in pieces that a folder has, by its index or by their own names."""
+    """The names of the weight shards in a folder, by its index or by their names."""
     try:
         named = set(weight_map(directory / INDEX).values())
     except (FileNotFoundError, ValueError):
@@ -112,13 +112,13 @@ def read_object(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply") from None
     if not isinstance(value, dict):
-        raise ValueError(f"{path} holds no JSON object")
+        raise ValueError(f"{path} is not a JSON object")
     return value
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How one tensor of theirs holds one or several parameters of ours, and back."""
+    """How one tensor of the file stores one or several of our parameters, and back."""
 
     read: Callable[[Any], tuple[Any, ...]]
     write: Callable[..., Any]
@@ -127,10 +127,10 @@ class Layout:
 PLAIN = Layout(lambda x: (x,), lambda x: x)
 TRANSPOSED = Layout(lambda x: (x.T,), lambda x: x.T)
 BEYOND_ONE = Layout(lambda x: (1 + x,), lambda x: x - 1)
-"""A scale that is kept as what it is more than 1."""
+"""A scale that is stored minus 1."""
 SCALAR = Layout(lambda x: (x.reshape(()),), lambda x: x.reshape(1))
 THREE = Layout(lambda x: tuple(x.reshape(*x.shape[:-1], 3, -1)[..., i, :] for i in range(3)), lambda *xs: _joined(xs))
-"""Queries, keys and values beside each other."""
+"""Queries, keys and values, concatenated."""
 
 
 def _joined(xs: tuple[Any, ...]) -> Any:
@@ -155,13 +155,13 @@ def by_group(heads: int, groups: int) -> Layout:
 
 
 def stacked_rows(*sizes: int) -> Layout:
-    """Kernels of as many features below each other, [sum of sizes, inner]."""
+    """Kernels with these numbers of features, stacked as [sum of sizes, inner]."""
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
     return Layout(lambda x: tuple(part.T for part in np.split(x, ends)), lambda *xs: jnp.concatenate([x.T for x in xs]))
 
 
 def interleaved(heads: int, features: int) -> Layout:
-    """A kernel of queries or keys whose first `features` of each head are rotated as pairs (2 i, 2 i + 1)."""
+    """A query or key kernel that rotates the first `features` of each head as pairs (2 i, 2 i + 1)."""
 
     def reordered(x: Any, order: Any) -> Any:
         by_head = x.reshape(heads, -1, x.shape[-1])
@@ -173,7 +173,7 @@ def interleaved(heads: int, features: int) -> Layout:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of theirs, the paths of the parameters it holds, and how; one that holds none is a constant."""
+    """A tensor of the file, the paths of the parameters that it stores, and their layout; without paths, a constant."""
 
     name: str
     paths: tuple[str, ...]
@@ -181,7 +181,7 @@ class Tensor:
 
 
 def dense(name: str, path: str, bias: bool, kernels: Layout = TRANSPOSED) -> list[Tensor]:
-    """A dense layer, whose kernel PyTorch keeps as [outer, inner]."""
+    """A dense layer, whose kernel PyTorch stores as [outer, inner]."""
     kernel = [Tensor(f"{name}.weight", (f"{path}/kernel",), kernels)]
     return kernel + ([Tensor(f"{name}.bias", (f"{path}/bias",))] if bias else [])
 
@@ -195,7 +195,7 @@ def norm(name: str, path: str, model: Any, scale: Layout = PLAIN) -> list[Tensor
 
 
 def learned_activation(name: str, path: str, model: Any) -> list[Tensor]:
-    """The learned parameters of the activation of the feed-forward layer at `path`, and constants kept beside them."""
+    """The learned activation parameters of the feed-forward layer at `path`, and the constants stored beside them."""
     kind = model.activation.name
     theirs = {"prelu": {"slope": "weight"}, "xielu": {"alpha_p": "alpha_p", "alpha_n": "alpha_n"}}.get(kind, {})
     constants = {"xielu": {"beta": 0.5, "eps": -1e-6}}.get(kind, {})
@@ -206,7 +206,7 @@ def learned_activation(name: str, path: str, model: Any) -> list[Tensor]:
 
 
 def constant(value: float) -> Layout:
-    """A number that the model does not learn. Reading raises ValueError for another one, beyond 16-bit rounding."""
+    """A number that is not learned. Reading raises ValueError for another value, beyond 16-bit rounding."""
 
     def read(x: Any) -> tuple[()]:
         if not np.isclose(x, value, rtol=2**-7, atol=2**-24):

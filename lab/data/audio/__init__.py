@@ -1,1 +1,1 @@
-"""Sound files and the features that networks read instead of them."""
+"""Audio files and features."""

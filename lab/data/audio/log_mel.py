@@ -1,16 +1,16 @@
-"""Log-mel spectra: the energy of speech in bands that are equally wide to the ear."""
+"""Log-mel spectra: the energy of speech in perceptually equal frequency bands."""
 
 import numpy as np
 from jaxtyping import Float, Num
 
 WINDOW, HOP = 0.025, 0.010  # seconds: as in HTK, Kaldi and the TIMIT literature
-FLOOR = 1e-10  # of the energy, so that digital silence has a logarithm
+FLOOR = 1e-10  # minimum energy, so that digital silence has a logarithm
 
 
 def windows(samples: Num[np.ndarray, " samples"], rate: int) -> Num[np.ndarray, "frames width"]:
-    """The windows of 25 ms every 10 ms that lie within the samples, `rate` a second.
+    """The windows of 25 ms every 10 ms that lie within the samples, at `rate` samples per second.
 
-    Samples that do not fill a window are one, followed by silence.
+    Fewer samples than a window are padded with silence.
     """
     width, hop = round(WINDOW * rate), round(HOP * rate)
     samples = np.pad(samples, (0, max(0, width - len(samples))))
@@ -18,9 +18,9 @@ def windows(samples: Num[np.ndarray, " samples"], rate: int) -> Num[np.ndarray, 
 
 
 def log_mel(samples: Num[np.ndarray, " samples"], rate: int, bands: int) -> Float[np.ndarray, "frames bands"]:
-    """The natural logarithm of the energy in each band, of all windows (`windows`).
+    """The natural logarithm of the energy in each band for each window (`windows`).
 
-    Samples are from -1 to 1. Hann windows; power spectra of the next power of two; triangular filters (`mel_filters`).
+    Samples range from -1 to 1. Uses Hann windows, FFTs of the next power of two and triangular filters (`mel_filters`).
     """
     frames = windows(samples, rate)
     width = frames.shape[1]

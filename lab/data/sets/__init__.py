@@ -1,1 +1,1 @@
-"""Data sets that are not read from files of one's own: one file a set."""
+"""The built-in data sets, one file per set."""

@@ -1,4 +1,4 @@
-"""ELTeC-eng: 94 English novels of 1840 to 1920, no author in two splits (COST-ELTeC, DOI 10.5281/zenodo.4662490)."""
+"""ELTeC-eng: 94 English novels from 1840 to 1920, split by author (COST-ELTeC, DOI 10.5281/zenodo.4662490)."""
 
 import csv
 import unicodedata
@@ -11,15 +11,15 @@ import tensorflow_datasets as tfds
 from lab.data import prepared
 from lab.data.published import PublishedText
 
-# Release 1.0.1, all texts of which are in the public domain, without Reynolds's novel and those of the five authors who
-# died after 1955. The table has a row a novel: split, and size and sha256 of its file.
+# Release 1.0.1, whose texts are all in the public domain, without Reynolds's novel and those of the five authors who
+# died after 1955. The table has one row per novel: split, and size and sha256 of its file.
 HOST = "https://raw.githubusercontent.com/COST-ELTeC/ELTeC-eng/3db3b6738a836f0e1b276b6c9703e42f4297f978/level1"
 TABLE = Path(__file__).with_suffix(".tsv")
 NOVELS = list(csv.DictReader(TABLE.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
 
 TEI = "{http://www.tei-c.org/ns/1.0}"
 PARAGRAPHS = {f"{TEI}{tag}" for tag in ("p", "l", "head", "label", "trailer", "quote")}
-BREAK = "\0"  # XML cannot have it
+BREAK = "\0"  # cannot occur in XML
 
 
 def _url(novel: str) -> str:
@@ -38,10 +38,10 @@ REGISTERED = {
 
 
 class EltecEng(PublishedText, skip_registration=True):  # type: ignore[call-arg]
-    """The novels' own text without markup and notes.
+    """The text of the novels without markup and notes.
 
-    It is taken from `downloads/manual/eltec_eng/` (`train.txt`, `valid.txt`, `test.txt`, each as it is or with `.xz`),
-    else made of the 94 published XML files, which are downloaded.
+    It is read from `downloads/manual/eltec_eng/` (`train.txt`, `valid.txt`, `test.txt`, uncompressed or as `.xz`), or
+    else created from the 94 published XML files, which are downloaded.
     """
 
     name = "eltec_eng"
@@ -51,7 +51,7 @@ class EltecEng(PublishedText, skip_registration=True):  # type: ignore[call-arg]
     url_infos = REGISTERED
 
     def texts(self, dl_manager: Any) -> dict[str, bytes]:
-        """The novels of a split one after another."""
+        """The novels of a split, concatenated."""
         return {
             split: prepared.manual(self, dl_manager, name) or self._made(dl_manager, split)
             for split, name in zip(SHA256, MANUAL, strict=True)
@@ -63,8 +63,8 @@ class EltecEng(PublishedText, skip_registration=True):  # type: ignore[call-arg]
 
 
 def plain_text(xml: bytes) -> bytes:
-    """A novel in TEI as UTF-8 (NFC): front and body without notes, white space made one blank, a blank line between
-    paragraphs, two at the end."""
+    """A novel in TEI as UTF-8 (NFC): front and body without notes, white space collapsed, a blank line between
+    paragraphs and two at the end."""
     root = ElementTree.fromstring(xml)
     parts = [part for place in ("front", "body") for part in _parts(root.find(f"{TEI}text/{TEI}{place}"))]
     paragraphs = (" ".join(paragraph.split()) for paragraph in "".join(parts).split(BREAK))
@@ -72,7 +72,7 @@ def plain_text(xml: bytes) -> bytes:
 
 
 def _parts(element: ElementTree.Element | None) -> list[str]:
-    """The text of an element in pieces, with a break before and after what is a paragraph of its own."""
+    """The text of an element in pieces, with a break before and after each paragraph."""
     if element is None or element.tag == f"{TEI}note":
         return []
     within = [element.text or ""]

@@ -13,11 +13,11 @@ from lab.data import prepared
 
 
 class _Idx(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Reads the four idx files with gzip and NumPy. The stock builders read and encode them through TensorFlow."""
+    """Reads the four idx files with gzip and NumPy. The builders of TFDS read and encode them with TensorFlow."""
 
     URL: str
     ARRAYS_SHA256: str
-    """`checksums.of_splits` of the arrays that `lab.data.images.images` makes."""
+    """`checksums.of_splits` of the arrays that `lab.data.images.images` returns."""
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         def file(name: str) -> Path:
@@ -30,11 +30,12 @@ class _Idx(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ig
 
     def _generate_examples(self, images: Path, labels: Path) -> Any:
         for index, (image, label) in enumerate(zip(_idx(images, 3), _idx(labels, 1), strict=True)):
-            yield index, {"image": Image.fromarray(image), "label": int(label)}  # an array goes through TensorFlow
+            # An image and not an array, which TFDS would encode with TensorFlow.
+            yield index, {"image": Image.fromarray(image), "label": int(label)}
 
 
 class MNIST(_Idx, skip_registration=True):  # type: ignore[call-arg]
-    """The stock builder's name, version, checksums, splits and order."""
+    """Has the name, version, checksums, splits and order of the TFDS builder."""
 
     name = "mnist"
     VERSION = stock.MNIST.VERSION
@@ -45,7 +46,7 @@ class MNIST(_Idx, skip_registration=True):  # type: ignore[call-arg]
 
 
 class FashionMNIST(_Idx, skip_registration=True):  # type: ignore[call-arg]
-    """The stock builder's name, version, checksums, splits and order."""
+    """Has the name, version, checksums, splits and order of the TFDS builder."""
 
     name = "fashion_mnist"
     VERSION = stock.FashionMNIST.VERSION
@@ -56,7 +57,7 @@ class FashionMNIST(_Idx, skip_registration=True):  # type: ignore[call-arg]
 
 
 def _idx(path: Path, rank: int) -> np.ndarray:
-    """The array of an idx file: a header of big-endian words (type and rank, then the shape) before the bytes."""
+    """The array of an idx file, whose bytes follow a header of big-endian words (type and rank, then the shape)."""
     content = gzip.decompress(path.read_bytes())
     header = np.frombuffer(content, ">i4", count=1 + rank)
     return np.frombuffer(content, np.uint8, offset=header.nbytes).reshape(header[1:])

@@ -17,12 +17,12 @@ from lab.files import checksums
 SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")
 ((URL, REGISTERED),) = stock.Builder.url_infos.items()
 DATA_ONLY = "4c03954b7183ce489250c3b1bfca64721b4700881a139d78aa99283fbab80834"
-"""The sha256 of the same archive with nothing but the recordings and the README."""
+"""The sha256 of the same archive with only the recordings and the README."""
 
 
 class SpokenDigit(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Samples as they are, in three splits, by digit, speaker and number. A configuration of its own, because the stock
-    set of this name has one split, and a feature that only TensorFlow reads."""
+    """Raw samples in three splits, ordered by digit, speaker and number. It is a separate configuration, because the
+    TFDS set of this name has one split and a feature that only TensorFlow reads."""
 
     name = "spoken_digit"
     BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name="pcm16", version=stock.Builder.VERSION)]
@@ -55,13 +55,13 @@ class SpokenDigit(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
 
 
 def split_of(number: int) -> str:
-    """The split of a recording: 0 to 4 are the official test set (the set's README); of the others, 5 to 49, the first
-    five are for validation."""
+    """The split of a recording: 0 to 4 are the official test set (see the set's README); of the others, 5 to 49, the
+    first five are for validation."""
     return SPLITS[2] if number < 5 else SPLITS[1] if number < 10 else SPLITS[0]
 
 
 def _recordings(archive: Path) -> Iterator[tuple[tuple[int, str, int], np.ndarray]]:
-    """(digit, speaker, number) and the samples, int16 [n], of every recording, in the archive's order."""
+    """(digit, speaker, number) and the samples, int16 [n], of every recording, in the order of the archive."""
     with tarfile.open(archive) as files:
         for member in files:
             file = files.extractfile(member)

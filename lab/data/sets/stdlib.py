@@ -1,4 +1,4 @@
-"""The source text of the running interpreter's standard library: a corpus that needs no network."""
+"""The source code of the running interpreter's standard library: a corpus that needs no network."""
 
 import hashlib
 import os
@@ -13,9 +13,9 @@ import tensorflow_datasets as tfds
 from lab.data import prepared
 from lab.data.dataset import SPLITS
 
-# Tests, what is installed beside the library, and what is retired or not code one imports. encodings and pydoc_data are
-# generated: 1.4 MB of code page tables that differ in few lines, near-copies of which would fall on both sides of the
-# split, and 0.8 MB of documentation.
+# Excludes tests, installed packages, and code that is retired or not meant to be imported. encodings and pydoc_data are
+# generated: 1.4 MB of code page tables that differ in few lines, near-copies of which would be in several splits, and
+# 0.8 MB of documentation.
 LEFT_OUT = {
     *("__pycache__", "site-packages", "dist-packages", "test", "tests", "idle_test"),
     *("idlelib", "lib2to3", "ensurepip", "turtledemo", "encodings", "pydoc_data"),
@@ -23,11 +23,11 @@ LEFT_OUT = {
 
 
 def files(data_dir: Path | None = None) -> tuple[dict[str, dict[str, bytes]], dict[str, Any]]:
-    """The text of every path, in their order, of every split, and the version: Python's, and of the files themselves.
+    """Split -> path -> text, sorted by path, and the version (of Python and of the files).
 
-    A file's split depends on its path alone: the sha256 of the path modulo 20 is 0 for validation, 1 for test. What is
-    prepared is keyed by Python's version and the sha256 of paths and texts, and compared to the library after reading:
-    interpreters may share a folder. Raises FileNotFoundError when the interpreter comes without its source.
+    A file's split depends only on its path: the sha256 of the path modulo 20 is 0 for validation, 1 for test. The
+    prepared set is keyed by Python's version and the sha256 of paths and texts, and compared with the library after
+    reading, since interpreters may share a folder. Raises FileNotFoundError if the interpreter has no source files.
     """
     builder = prepared.prepare(PythonStdlib, data_dir)
     splits = {
@@ -35,9 +35,7 @@ def files(data_dir: Path | None = None) -> tuple[dict[str, dict[str, bytes]], di
         for split, rows in prepared.examples(builder).items()
     }
     if _digest({path: text for rows in splits.values() for path, text in rows.items()}) != _digest(_library()):
-        raise ValueError(
-            f"the prepared set {builder.data_path} differs from the standard library it was made of; remove the folder"
-        )
+        raise ValueError(f"the prepared set {builder.data_path} differs from the standard library; remove the folder")
     return splits, {
         "version": f"{builder.builder_config.name}:{builder.version}",
         "python": platform.python_version(),
@@ -46,13 +44,13 @@ def files(data_dir: Path | None = None) -> tuple[dict[str, dict[str, bytes]], di
 
 
 def config() -> Any:
-    """What is prepared for this library: Python's version, and the sha256 of paths and texts."""
+    """The configuration for this library: Python's version, and the sha256 of paths and texts."""
     name = f"py{re.sub(r'[^0-9a-z]', '_', platform.python_version())}_{_digest(_library())[:8]}"
     return tfds.core.BuilderConfig(name=name, version=PythonStdlib.VERSION)
 
 
 class PythonStdlib(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """One example a file: its path in the library, and its bytes whatever they encode."""
+    """One example per file: its path in the library and its bytes, in any encoding."""
 
     name = "python_stdlib"
     VERSION = tfds.core.Version("1.0.0")
@@ -105,6 +103,6 @@ def _split(path: str) -> str:
 
 
 def _digest(files: dict[str, bytes]) -> str:
-    """The sha256 over all paths and texts."""
+    """The sha256 of all paths and texts."""
     lines = (f"{path} {hashlib.sha256(text).hexdigest()}\n" for path, text in sorted(files.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""TIMIT (Garofolo et al. 1993, LDC93S1), which is not free: read sentences of American English, told phone by phone."""
+"""TIMIT (Garofolo et al. 1993, LDC93S1), not free: read sentences of American English with aligned phones."""
 
 import re
 from pathlib import Path
@@ -10,9 +10,9 @@ from lab.data.dataset import SPLITS, Dataset
 from lab.files import checksums
 
 RATE = 16000
-"""Samples a second."""
+"""Samples per second."""
 ALONE = "ae aw ay b ch d dh dx eh ey f g iy jh k ow oy p r s t th uh v w y z"
-"""Phones that are a class of their own."""
+"""Phones that form their own class."""
 FOLDED = {
     **{name: (name,) for name in ALONE.split()},
     "aa": ("aa", "ao"),
@@ -45,30 +45,28 @@ CORE = {
 }
 """Dialect region -> the speakers of the core test set (TIMIT's testset.doc)."""
 SENTENCES = {"train": 3696, "validation": 1152, "test": 192}
-"""Of 462, 144 and 24 speakers, eight each: those that all speakers read (SA) are left out."""
+"""Eight each of 462, 144 and 24 speakers; the SA sentences, which all speakers read, are left out."""
 SOUND = (".wav", ".sph", ".riff")
 
 
 def timit(folder: str) -> Dataset:
-    """The sentences in a folder that has TRAIN and TEST, by dialect, speaker and name. Each split has
+    """The sentences in a folder that has TRAIN and TEST, ordered by dialect, speaker and name. Each split has
 
     - `length`: int32 [sentences], the number of samples of each;
-    - `audio`: int16 [samples], mono at `RATE`, one sentence after another;
-    - `phone`: int8 [samples], the place in `CLASSES` of the phone that is spoken, or `NONE`.
+    - `audio`: int16 [samples], mono at `RATE`, all sentences concatenated;
+    - `phone`: int8 [samples], the index in `CLASSES` of the phone being spoken, or `NONE`.
 
-    Test is the core test set, validation the other speakers of TEST. The names of files may be in upper or lower case;
-    the sound may be NIST SPHERE or RIFF. Raises FileNotFoundError when there is no such folder or a sentence has no
-    sound, and ValueError, naming the file, when a file is not as it should be or sentences are missing.
+    Test is the core test set, validation the other speakers of TEST. File names may be in upper or lower case; audio
+    may be NIST SPHERE or RIFF. Raises FileNotFoundError if there is no such folder or a sentence has no audio, and
+    ValueError, naming the file, if a file is invalid or sentences are missing.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {root}: needed is that of TIMIT which has TRAIN and TEST")
+        raise FileNotFoundError(f"there is no folder {root}: it must be the TIMIT folder with TRAIN and TEST")
     paths = _sentences(root)
     found = {split: len(paths[split]) for split in SPLITS}
     if found != SENTENCES:
-        raise ValueError(
-            f"{root} has {_counts(found)}: needed are {_counts(SENTENCES)}, in a folder that has TRAIN and TEST"
-        )
+        raise ValueError(f"{root} has {_counts(found)}: it must have {_counts(SENTENCES)}, in TRAIN and TEST")
     splits = {split: _joined([_sentence(path) for path in paths[split]]) for split in SPLITS}
     return Dataset(
         arrays=splits,
@@ -83,12 +81,12 @@ def timit(folder: str) -> Dataset:
 
 
 def split_of(part: str, dialect: str, speaker: str) -> str:
-    """The split of a speaker, of TRAIN or TEST."""
+    """The split of a speaker of TRAIN or TEST."""
     return "train" if part == "TRAIN" else "test" if speaker in CORE.get(dialect, ()) else "validation"
 
 
 def _sentences(root: Path) -> dict[str, list[Path]]:
-    """The files of phones, .PHN, of every split; in the same order whatever the case of the names is."""
+    """The phone files (.PHN) of every split, in an order that does not depend on the case of the names."""
     splits: dict[str, list[Path]] = {split: [] for split in SPLITS}
     named = {tuple(part.upper() for part in path.parts[-4:]): path for path in root.glob("*/*/*/*")}
     for (part, dialect, speaker, name), path in sorted(named.items()):
@@ -108,18 +106,18 @@ def _sentence(path: Path) -> tuple[np.ndarray, np.ndarray]:
     for line in path.read_text("ascii", "replace").splitlines():
         words = line.split()
         if len(words) != 3 or not (words[0] + words[1]).isdecimal() or words[2] not in CLASS:
-            raise ValueError(f"{path} has the line {line!r}: needed are first sample, end and one of TIMIT's 61 phones")
+            raise ValueError(f"{path} has the line {line!r}: expected first sample, end and one of TIMIT's 61 phones")
         phone[int(words[0]) : int(words[1])] = CLASS[words[2]]
     return audio, phone
 
 
 def _sound(path: Path) -> Path:
-    """The sound of a file of phones: SX1.WAV, sx1.wav or SX1.WAV.wav beside SX1.PHN."""
+    """The audio file of a phone file: SX1.WAV, sx1.wav or SX1.WAV.wav beside SX1.PHN."""
     stem = f"{path.stem.upper()}."
     beside = sorted(path.parent.iterdir())
     found = [other for other in beside if other.name.upper().startswith(stem) and other.suffix.lower() in SOUND]
     if not found:
-        raise FileNotFoundError(f"{path} has no sound beside it: needed is {path.stem}.WAV")
+        raise FileNotFoundError(f"{path} has no audio file beside it: expected {path.stem}.WAV")
     return found[0]
 
 

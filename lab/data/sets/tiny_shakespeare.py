@@ -16,7 +16,7 @@ SHA256 = {
 
 
 class TinyShakespeare(PublishedText, skip_registration=True):  # type: ignore[call-arg]
-    """The stock builder's name, version, checksum and splits. The stock one reads its file through TensorFlow."""
+    """Has the name, version, checksum and splits of the TFDS builder, which reads its file with TensorFlow."""
 
     name = "tiny_shakespeare"
     VERSION = stock.Builder.VERSION
@@ -24,7 +24,7 @@ class TinyShakespeare(PublishedText, skip_registration=True):  # type: ignore[ca
     SHA256 = SHA256
 
     def texts(self, dl_manager: Any) -> dict[str, bytes]:
-        """The file, cut at 90 and 95 parts of 100."""
+        """The file, split at 90 % and 95 %."""
         text = prepared.downloaded(self, dl_manager, URL).read_bytes()
         train = int(len(text) * 0.9)
         validation = train + (len(text) - train) // 2

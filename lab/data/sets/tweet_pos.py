@@ -20,7 +20,7 @@ MANUAL = {file.filename: file.checksum for file in FILES.values()}
 
 
 class TweetPos(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """One example a tweet, in the order of the files, which are taken from `downloads/manual/tweet_pos/`, else
+    """One example per tweet, in the order of the files, which are read from `downloads/manual/tweet_pos/`, or else
     downloaded."""
 
     name = "tweet_pos"

@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 from lab.data import prepared
 from lab.data.published import PublishedText
 
-# The published, tokenised files, byte for byte, as PyTorch's examples hold them. CC BY-SA 3.0, by Wikipedia's authors.
+# The published tokenized files, byte for byte, as in PyTorch's examples. CC BY-SA 3.0, by Wikipedia's authors.
 HOST = "https://raw.githubusercontent.com/pytorch/examples/77f55b912142e11fcfdf5b530231fb9c52f181e8"
 FOLDER = f"{HOST}/word_language_model/data/wikitext-2"
 SHA256 = {
@@ -26,8 +26,8 @@ MANUAL = {file.filename: file.checksum for file in REGISTERED.values()}
 class WikiText2(PublishedText, skip_registration=True):  # type: ignore[call-arg]
     """The word-level files with their `<unk>`, as text.
 
-    They are taken from `downloads/manual/wikitext2/` (`wiki.train.tokens`, `wiki.valid.tokens`, `wiki.test.tokens`,
-    each as it is or with `.xz`), else downloaded.
+    They are read from `downloads/manual/wikitext2/` (`wiki.train.tokens`, `wiki.valid.tokens`, `wiki.test.tokens`,
+    uncompressed or as `.xz`), or else downloaded.
     """
 
     name = "wikitext2"

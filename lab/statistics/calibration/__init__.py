@@ -1,1 +1,1 @@
-"""Whether the statistics keep their promises: experiments simulated with known truth, one subject a file."""
+"""Calibration of the statistics: experiments simulated with known truth, one subject per file."""

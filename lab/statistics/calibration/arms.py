@@ -1,4 +1,4 @@
-"""Many arms with one baseline: the family of verdicts, and intervals for all or for those that were resolved."""
+"""Many arms with one baseline: the family of verdicts, and intervals for all arms or for the resolved ones."""
 
 from collections.abc import Iterator
 
@@ -26,13 +26,13 @@ def checks(rng: np.random.Generator, experiments: int) -> Iterator[Check]:
 
 
 def to_baseline(rng: np.random.Generator, count: int, arms: int, n: int) -> Float[np.ndarray, "count arms n"]:
-    """Differences of variance 1 and mean 0 to a baseline that all arms share."""
+    """Differences with variance 1 and mean 0 to a baseline shared by all arms."""
     runs = rng.standard_normal((count, arms + 1, n)) / np.sqrt(2)
     return runs[:, 1:] - runs[:, :1]
 
 
 def _family(rng: np.random.Generator, experiments: int, arms: int, n: int) -> Check:
-    """The highest rate over margins and truths, all arms at 0, at the margin, or in turn at 0 and at either margin."""
+    """The highest rate over margins and truths: all arms at 0, at the margin, or alternately at 0 and either margin."""
     before, now = [], []
     for width in WIDTHS:
         margin = width / np.sqrt(n)
@@ -58,7 +58,7 @@ def _wrong(found: np.ndarray, truth: np.ndarray, margin: float) -> np.ndarray:
 def _intervals(rng: np.random.Generator, experiments: int, arms: int, then: str) -> Iterator[Check]:
     """Effects are normal, with a standard deviation of one standard error."""
     at_once, share = [], []
-    resolved = np.zeros(4)  # arms, and of these covered by intervals for each, for the selected, for all
+    resolved = np.zeros(4)  # arms, and how many are covered by intervals for each, for the selected, for all
     for count in blocks(experiments, 200_000 // (arms * N)):
         effects = rng.standard_normal((count, arms)) / np.sqrt(N)
         differences = to_baseline(rng, count, arms, N) + effects[..., None]

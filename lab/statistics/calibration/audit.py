@@ -1,4 +1,4 @@
-"""All checks, each subject with random numbers of its own."""
+"""All checks, each subject with its own random numbers."""
 
 from collections.abc import Iterator
 
@@ -11,11 +11,11 @@ SUBJECTS = (text, tuning, divergence, looks, arms, ranks, power)
 
 
 def audit(experiments: int = 20_000, seed: int = 0) -> Iterator[Check]:
-    """Simulates so many experiments of every kind (power laws, ranks and resampling: fewer) and counts.
+    """Simulate this number of experiments of every kind (fewer for power laws, ranks and resampling), and count errors.
 
     Raises ValueError if there is no experiment.
     """
     if experiments < 1:
-        raise ValueError(f"experiments is {experiments}, but there must be at least one")
+        raise ValueError(f"experiments is {experiments}: it must be at least 1")
     for number, subject in enumerate(SUBJECTS):
         yield from subject.checks(np.random.default_rng([seed, number]), experiments)

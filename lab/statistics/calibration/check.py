@@ -1,4 +1,4 @@
-"""One promise of a method, and how often simulated experiments found it kept."""
+"""A nominal rate of a method, and the rate in simulated experiments."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,11 +11,11 @@ BLOCK = 2_000  # experiments simulated at once
 
 
 class Check(NamedTuple):
-    """A rate that `experiments` simulated ones found, beside what is promised and what was found before.
+    """A rate found in `experiments` simulations, with its nominal bounds and the rate of earlier methods.
 
-    `then` is the number of an audit of the methods that came before, in its words; `before` is what those methods give
-    in the very same experiments (nan: not simulated), by which one sees whether the experiments are comparable.
-    `least` and `most` bound the rate that is promised; None where nothing is.
+    `then` is the rate that an audit found for the earlier methods, as text; `before` is the rate of these methods in
+    the same simulations (nan: not simulated), which shows whether the simulations are comparable. `least` and `most`
+    are the nominal bounds; None: no bound.
     """
 
     subject: str
@@ -36,23 +36,23 @@ class Check(NamedTuple):
 
     @property
     def kept(self) -> bool | None:
-        """Whether the rate is within what is promised, give or take two standard errors; None without a promise."""
+        """Whether the rate is within its nominal bounds, plus or minus two standard errors; None without bounds."""
         if self.least is None or self.most is None:
             return None
         return self.least - 2 * self.standard_error <= self.now <= self.most + 2 * self.standard_error
 
 
 def blocks(experiments: int, largest: int = BLOCK) -> Iterator[int]:
-    """How many experiments to simulate at once, until there are so many."""
+    """Sizes of blocks of experiments that are simulated at once."""
     for start in range(0, experiments, largest):
         yield min(largest, experiments - start)
 
 
 def covered(ends: tuple[np.ndarray, np.ndarray], truth: np.ndarray | float) -> np.ndarray:
-    """Which intervals (low, high) hold the truth."""
+    """Which intervals (low, high) contain the truth."""
     return (ends[0] <= truth) & (truth <= ends[1])
 
 
 def rate(hits: Sequence[ArrayLike]) -> float:
-    """The share of experiments of all blocks that are hits."""
+    """The fraction of hits among the experiments of all blocks."""
     return float(np.concatenate([np.atleast_1d(block) for block in hits]).mean())

@@ -1,4 +1,4 @@
-"""Runs that diverge: a penalty, worst ranks, or a verdict of their own beside the loss of those that trained."""
+"""Diverged runs: a penalty, worst ranks, or a separate verdict beside the loss of the runs that trained."""
 
 from collections.abc import Iterator
 
@@ -13,12 +13,12 @@ from lab.statistics.stability import stability, trained_t
 
 DIVERGING = (0.05, 0.1, 0.2)
 PAIRS = (8, 20)
-PENALTY = 20.0  # paired sd above what trained: the loss at initialization
+PENALTY = 20.0  # paired sd above trained runs: the loss at initialization
 LARGE = 2.8  # paired sd
 
 
 def checks(rng: np.random.Generator, experiments: int) -> Iterator[Check]:
-    """Errors of equal arms at each rate of divergence, and what is left of a large effect where one run diverges."""
+    """Errors for equal arms at each rate of divergence, and the power for a large effect if one run diverges."""
     for share in DIVERGING:
         for n in PAIRS:
             yield from _equal_arms(rng, experiments, share, n)
@@ -32,7 +32,7 @@ def penalised(
     arm: Bool[np.ndarray, "*batch n"],
     baseline: Bool[np.ndarray, "*batch n"],
 ) -> Float[np.ndarray, "*batch n"]:
-    """What the differences were: a diverged run at one loss far above all others."""
+    """Differences by the earlier method: a diverged run gets a loss far above all others."""
     return np.where(arm == baseline, np.where(arm, 0.0, differences), np.where(arm, PENALTY, -PENALTY))
 
 
@@ -41,7 +41,7 @@ def worst_rank_p(
     arm: Bool[np.ndarray, "*batch n"],
     baseline: Bool[np.ndarray, "*batch n"],
 ) -> Float[np.ndarray, "*batch"]:
-    """Exact signed-rank test, a pair of which one run diverged above all others, both a tie; Lachin (1999)."""
+    """Exact signed-rank test; pairs with one diverged run rank highest, pairs with two are ties; Lachin (1999)."""
     scores = penalised(differences, arm, baseline)
     ranks = stats.rankdata(np.abs(scores), axis=-1)
     return sign_flip_p(np.sign(scores) * ranks)
@@ -69,7 +69,7 @@ def _equal_arms(rng: np.random.Generator, experiments: int, share: float, n: int
 
 
 def _unequal_arms(rng: np.random.Generator, experiments: int, n: int) -> Check:
-    """An arm that diverges in a fifth of its runs, its worst ones, beside a stable baseline of the same loss."""
+    """An arm that diverges in its worst 20 % of runs, compared with a stable baseline of the same loss."""
     hits = []
     for count in blocks(experiments):
         runs = rng.standard_normal((count, 2, n)) + rng.standard_normal((count, 1, n))
@@ -78,7 +78,7 @@ def _unequal_arms(rng: np.random.Generator, experiments: int, n: int) -> Check:
         t, _ = trained_t(trained)
         hits.append((t.p_value < 0.05) & (t.mean < 0))
     setting = f"20% of one arm's runs diverge, its worse ones, {n} pairs"
-    # True of the pairs in which both trained, and of no others: which is why the rates stand beside it.
+    # True only for the pairs in which both trained, which is why the rates are reported beside it.
     quantity = "better among those that trained"
     return Check("divergence", setting, quantity, "-", np.nan, rate(hits), None, None, experiments)
 

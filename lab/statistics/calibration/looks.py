@@ -1,4 +1,4 @@
-"""Verdicts that were looked at more than once: planned after every pair, and by hand."""
+"""Repeated looks at verdicts: planned after every pair, and unplanned."""
 
 from collections.abc import Iterator
 
@@ -14,12 +14,12 @@ from lab.statistics.sequential import repeated_equivalence
 FIRST = 3
 SEEDS = {8: ".09 to .10", 20: ".15 to .16", 40: ".16 to .20"}
 ARMS = (1, 5)
-MARGIN = 3.0  # paired sd: so wide that one edge is seen at a time, where the rate is the largest
+MARGIN = 3.0  # paired sd: so wide that only one edge matters, where the rate is largest
 BY_HAND = {(5, 8, 12, 16, 20): ".146", tuple(range(4, 21, 2)): ".180"}
 
 
 def checks(rng: np.random.Generator, experiments: int) -> Iterator[Check]:
-    """Wrong verdicts at any look: "equivalent" at the margin, and a difference where there is none."""
+    """Wrong verdicts at any look: "equivalent" at the margin, and a difference if there is none."""
     for seeds, then in SEEDS.items():
         for arms in ARMS:
             yield _planned(rng, experiments, seeds, arms, then)
@@ -33,11 +33,11 @@ def _planned(rng: np.random.Generator, experiments: int, seeds: int, arms: int, 
     for count in blocks(experiments, 40_000 // (seeds * arms)):
         runs = rng.standard_normal((count, arms + 1, seeds)) / np.sqrt(2)
         differences = runs[:, 1:] - runs[:, :1] + MARGIN
-        equal = repeated_equivalence(differences, MARGIN, FIRST, seeds)[..., -1]  # it never rises
+        equal = repeated_equivalence(differences, MARGIN, FIRST, seeds)[..., -1]  # never increases
         now.append((adjusted(equal, equal)[0] < 0.05).any(axis=-1))
         each = np.stack([equivalence(differences[..., :n], MARGIN).p_value for n in looks], axis=-1)
         before.append((each * arms < 0.05).any(axis=(-2, -1)))
-    setting = f"until resolved, at most {seeds} seeds, {arms} arm{'s' * (arms > 1)}"
+    setting = f"sequential, at most {seeds} seeds, {arms} arm{'s' * (arms > 1)}"
     return Check("looks", setting, "false equivalent", then, rate(before), rate(now), 0.0, 0.05, experiments)
 
 

@@ -1,4 +1,4 @@
-"""Whether the minimum detectable effect is detected, where the sd is estimated from the same number of pairs."""
+"""Power at the minimum detectable effect, with the sd estimated from the same number of pairs."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ PAIRS = {5: ".68", 8: ".73", 20: "-"}
 
 
 def checks(rng: np.random.Generator, experiments: int) -> Iterator[Check]:
-    """How often a second set of pairs finds the effect that a first one calls detectable with probability .8."""
+    """How often a second set of pairs finds the effect that a first set calls detectable with probability .8."""
     for n, then in PAIRS.items():
         sds = rng.standard_normal((experiments, n)).std(axis=-1, ddof=1)
         noise = rng.standard_normal((experiments, n))

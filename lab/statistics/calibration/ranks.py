@@ -15,12 +15,12 @@ SEEDS = 5
 ARMS = {8: ".71 to .88", 30: ".33 to .83"}
 SIZES = 3
 CORRELATIONS = {0.0: ".925", 0.5: ".85"}
-FEWER = 10  # resampling is done one by one: so many times fewer experiments
-RESAMPLES = 400  # of what was done before
+FEWER = 10  # factor by which experiments are reduced, as they are resampled one by one
+RESAMPLES = 400  # of the earlier method
 
 
 def checks(rng: np.random.Generator, experiments: int) -> Iterator[Check]:
-    """Coverage of all ranks at once, and of the interquartile mean of sizes whose differences correlate."""
+    """Simultaneous coverage of all ranks, and coverage of the interquartile mean over correlated sizes."""
     for arms, then in ARMS.items():
         for spread in (0.5, 4.0):
             yield _ranks(rng, max(experiments * 8 // (arms * 4), 1), arms, spread, then)
@@ -29,7 +29,7 @@ def checks(rng: np.random.Generator, experiments: int) -> Iterator[Check]:
 
 
 def _ranks(rng: np.random.Generator, experiments: int, arms: int, spread: float, then: str) -> Check:
-    """Means are normal with `spread` times the sd of a run's own noise."""
+    """Means are normal with `spread` times the sd of a run's noise."""
     hits, width = [], []
     for count in blocks(experiments, 20_000 // arms):
         means = spread * rng.standard_normal((count, arms))

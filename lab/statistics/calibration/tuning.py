@@ -1,4 +1,4 @@
-"""Differences and gains of arms, each at a learning rate that few runs have chosen."""
+"""Differences and gains of arms, each at a learning rate chosen from few runs."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -13,15 +13,15 @@ from lab.statistics.paired import paired_t
 from lab.statistics.power_laws import power_laws
 
 RATES = 5
-SD = 0.02  # nats, of a run's own noise
+SD = 0.02  # nats, the noise of a run
 DRAWS = 200
-COEFFICIENTS = {0.005: ".129", 0.02: ".097", 0.05: ".068", 0.1: ".058"}  # nats a squared step of the grid
-# Noise of a run and coefficient by which the rate that 2 tuning seeds choose costs so much, root mean square.
+COEFFICIENTS = {0.005: ".129", 0.02: ".097", 0.05: ".068", 0.1: ".058"}  # nats per squared step of the grid
+# Root mean square cost of the rate chosen by 2 tuning seeds -> noise of a run and coefficient that cause it.
 CHOICE_ERRORS = {0.005: (0.0065, 0.004, ".90 to .92"), 0.015: (0.0195, 0.012, ".73 to .80")}
 SIZES = np.geomspace(1e15, 1e17, 5)
-MEASURED_SD = 0.006  # nats, of a run that the laws are fitted to
+MEASURED_SD = 0.006  # nats, the noise of the runs to which the laws are fitted
 LAW_DRAWS, LAW_SEEDS = 40, 5
-FEWER = 50  # power laws are fitted one by one: so many times fewer experiments
+FEWER = 50  # factor by which experiments are reduced, as power laws are fitted one by one
 
 
 def checks(rng: np.random.Generator, experiments: int) -> Iterator[Check]:
@@ -38,13 +38,13 @@ def checks(rng: np.random.Generator, experiments: int) -> Iterator[Check]:
 def parabolas(
     rng: np.random.Generator, count: int, coefficient: float, arms: int = 2
 ) -> Float[np.ndarray, "count arms rates"]:
-    """Mean losses of arms with a best rate of their own, anywhere within the grid, by steps of the grid."""
+    """Mean losses of arms whose best rates lie anywhere within the grid, by steps of the grid."""
     best = rng.uniform(0.5, RATES - 1.5, (count, arms, 1))
     return coefficient * (np.arange(RATES) - best) ** 2
 
 
 def leave_one_out(losses: Float[np.ndarray, "*batch rates n"]) -> Float[np.ndarray, "*batch n"]:
-    """Each seed's loss at the rate that the other seeds choose."""
+    """Each seed's loss at the rate chosen by the other seeds."""
     chosen = (losses.sum(axis=-1, keepdims=True) - losses).argmin(axis=-2)
     return np.take_along_axis(losses, chosen[..., None, :], axis=-2)[..., 0, :]
 
@@ -80,7 +80,7 @@ def _same_seeds(rng: np.random.Generator, experiments: int, coefficient: float, 
 
 
 def _gain(rng: np.random.Generator, experiments: int, error: float) -> Check:
-    """The mean over sizes of the logarithm of how much compute an arm saves against the first one, by its law."""
+    """The log of the compute that an arm saves compared with the first one by its power law, averaged over sizes."""
     noise, coefficient, then = CHOICE_ERRORS[error]
     x = np.stack([SIZES, SIZES])
     law = 2.0 + np.array([[60.0], [58.0]]) * x**-0.12
@@ -103,7 +103,7 @@ def _gain(rng: np.random.Generator, experiments: int, error: float) -> Check:
 
 
 def log_gain(x: Float[np.ndarray, "2 sizes"], losses: Float[np.ndarray, "2 sizes"]) -> float:
-    """Mean over sizes of log(compute that the first arm needs for the loss of the second, over its own)."""
+    """Mean over sizes of log(compute that the first arm needs for the loss of the second / compute of the second)."""
     laws = power_laws(x, losses)
     relative = np.log(laws.size(0, np.maximum(losses, laws.limit + 1e-9))) - np.log(x)
     return float((relative[1] - relative[0]).mean())

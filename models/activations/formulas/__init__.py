@@ -1,4 +1,4 @@
-"""The formulas of the activations, and the types of what they are called with."""
+"""Formulas of the activations, and the types of their arguments."""
 
 from jaxtyping import Array, Float
 

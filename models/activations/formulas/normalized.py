@@ -1,4 +1,4 @@
-"""Activations along the last axis, the hidden units of one position: each unit's output depends on all of them."""
+"""Activations along the last axis, the hidden units of a position: each output depends on all units."""
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,10 @@ from models.activations.formulas import Scalar, Scalars, Values
 
 
 def polynorm(x: Values, weight: Scalars, bias: Scalar) -> Values:
-    """`w0 N(x^3) + w1 N(x^2) + w2 N(x) + bias`, N being RMS normalisation of the last axis (arXiv:2411.03884)."""
-    # Scaling x, and eps with it, does not change N; unscaled, x^6 overflows from 2.6e6 on.
+    """`w0 N(x^3) + w1 N(x^2) + w2 N(x) + bias`, where N is RMS normalization of the last axis (arXiv:2411.03884)."""
+    # Scaling x and eps together does not change N; without scaling, x^6 overflows above 2.6e6.
     largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
-    shrink = lax.rsqrt(jnp.maximum(largest, 1.0))  # the square root: 1 / largest would be flushed to 0 from 8.5e37 on
+    shrink = lax.rsqrt(jnp.maximum(largest, 1.0))  # rsqrt, as 1 / largest is flushed to 0 above 8.5e37
 
     def normalized_power(k: int):
         power = (x * shrink * shrink) ** k

@@ -1,4 +1,4 @@
-"""Activations with sines, of EleutherAI/gpt-neo (models/activations.py) where no other source is given."""
+"""Activations with sines, from EleutherAI/gpt-neo (models/activations.py) unless another source is given."""
 
 import jax.numpy as jnp
 
@@ -46,10 +46,10 @@ def _angle(x):
 
 
 def _odd_multiples(first, third, twice):
-    """Sine or cosine of x, 3x, 5x and 7x by their recurrence: 7x itself is rounded, by 0.004 at x = 10,000."""
+    """Sine or cosine of x, 3x, 5x and 7x by recurrence, as 7x itself is rounded (by 0.004 at x = 10,000)."""
     fifth = twice * third - first
     return first, third, fifth, twice * fifth - third
 
 
 def _finite(x):
-    return jnp.where(jnp.isinf(x), 0.0, x)  # the sine of inf is nan
+    return jnp.where(jnp.isinf(x), 0.0, x)  # sin(inf) is nan

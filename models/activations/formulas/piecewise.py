@@ -1,4 +1,4 @@
-"""Activations of two pieces that meet at 0.
+"""Activations with two pieces that meet at 0.
 
 `where(x <= 0, ...)` gives the left derivative at the kink and lets nan through.
 """
@@ -49,11 +49,11 @@ def xielu(x: Values, alpha_p: Scalar, alpha_n: Scalar) -> Values:
     """`p x^2 + b x` above 0, `n (exp(x) - 1 - x) + b x` below (Huang & Schlag 2024, arXiv:2411.13010).
 
     `p = softplus(alpha_p)`, `n = b + softplus(alpha_n)`, `b = 0.5`. The authors' kernel also keeps the argument of
-    expm1 below -1e-6, which moves values near 0 by less than 1e-6 and is left out here.
+    expm1 below -1e-6, which changes values near 0 by less than 1e-6; this is omitted here.
     """
     b, p, excess = 0.5, jax.nn.softplus(alpha_p), jax.nn.softplus(alpha_n)
     above, below = relu(x), negative_part(x)
-    # (b - n) x is -excess x: written so, the limit at -inf is not inf - inf.
+    # (b - n) x is written as -excess x, so that the limit at -inf is not inf - inf.
     return above * (p * above + b) + (b + excess) * jnp.expm1(below) - excess * below
 
 
@@ -64,7 +64,7 @@ def polyrelu(x: Values, weight: Scalars, bias: Scalar) -> Values:
 
 
 def absolute(x: Values) -> Values:
-    """`|x|`; its slope at 0 is that of the left side, -1."""
+    """`|x|`; its slope at 0 is the left derivative, -1."""
     return relu(x) - negative_part(x)
 
 

@@ -11,14 +11,14 @@ from jax import lax
 from models.activations.formulas.exponential import exp, minus_magnitude, sigmoid_and_slope
 from models.activations.formulas.slopes import with_slope
 
-_GATE_IS_ZERO, _GATE_IS_ONE = -1000.0, 40.0  # from here on every gate below is exactly that, in float32 and float64
+_GATE_IS_ZERO, _GATE_IS_ONE = -1000.0, 40.0  # beyond these, all gates below are exactly 0 and 1, in float32 and float64
 
 
 def _self_gated(gate: Callable[..., Any]) -> Callable[..., Any]:
-    """Make `x * gate(x)` of a function that returns the gate and its slope.
+    """Return `x * gate(x)` for a function that returns the gate and its slope.
 
-    The slope is given because differentiation would form it by cancellation: 1 - gate, off by 6e-8, is multiplied by x
-    and by the gate's inner derivative, up to 3e-6 for mish and gelu_tanh.
+    The slope is explicit because automatic differentiation would suffer from cancellation: 1 - gate, off by 6e-8, is
+    multiplied by x and by the gate's inner derivative, an error of up to 3e-6 for mish and gelu_tanh.
     """
 
     @with_slope
@@ -31,8 +31,8 @@ def _self_gated(gate: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-# Phi(-a) / exp(-a^2 / 2) for a >= 0 is t times a polynomial in t = 1 / (1 + a / 4). Coefficients of 1, t, t^2, ... that
-# make the largest relative error smallest, 4e-8, found by least squares weighted anew until the errors are level.
+# Phi(-a) / exp(-a^2 / 2) for a >= 0 is t times a polynomial in t = 1 / (1 + a / 4). The coefficients of 1, t, t^2, ...
+# minimize the maximum relative error (4e-8) and were found by iteratively reweighted least squares.
 _TAIL = (
     0.0997355667,
     0.0997364316,
@@ -51,7 +51,7 @@ _TAIL = (
 def gelu(x):
     """`x Phi(x)`, exact (Hendrycks & Gimpel 2016, arXiv:1606.08415); PyTorch's default, not JAX's."""
     bell, minus = exp(-0.5 * x * x), minus_magnitude(x)
-    if x.dtype == jnp.float32:  # erfc, which forms the exponential once more, takes twice as long on a CPU
+    if x.dtype == jnp.float32:  # erfc, which computes the exponential again, takes twice as long on a CPU
         t = 1 / (1 - 0.25 * minus)
         tail = bell * t * jnp.polyval(jnp.array(_TAIL[::-1], jnp.float32), t)
     else:
@@ -61,7 +61,7 @@ def gelu(x):
 
 @_self_gated
 def gelu_tanh(x):
-    """`x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2`, the form of GPT-2, T5 v1.1, Gemma and `jax.nn.gelu`."""
+    """`x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2`, as in GPT-2, T5 v1.1, Gemma and `jax.nn.gelu`."""
     scale, cubic = 2 * math.sqrt(2 / math.pi), 0.044715
     gate, slope = sigmoid_and_slope(scale * x * (1 + cubic * x * x))  # (1 + tanh(u)) / 2 = sigmoid(2u) keeps the tail
     return gate, slope * scale * (1 + 3 * cubic * x * x)

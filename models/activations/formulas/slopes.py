@@ -1,4 +1,4 @@
-"""Functions that give their own derivative."""
+"""Functions with an explicit derivative."""
 
 import functools
 from collections.abc import Callable
@@ -8,9 +8,9 @@ import jax
 
 
 def with_slope(value_and_slope: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a differentiable `x -> value` of an elementwise `x -> (value, slope)`.
+    """Turn an elementwise `x -> (value, slope)` into a differentiable `x -> value`.
 
-    For slopes that differentiation would form by cancellation. Only `x` is kept for the backward pass.
+    For slopes that automatic differentiation would compute with cancellation. Only `x` is saved for the backward pass.
     """
 
     @jax.custom_jvp

@@ -1,4 +1,4 @@
-"""Activations of exponentials, logarithms and fractions: smooth, but for the kink of maxsig."""
+"""Activations with exponentials, logarithms and fractions; smooth, except for the kink of maxsig."""
 
 import jax
 import jax.numpy as jnp
@@ -53,8 +53,8 @@ def softsign(x):
 def tanhshrink(x):
     """`x - tanh(x)`."""
     t = jnp.tanh(x)
-    # Near 0 the difference is all rounding. Lambert's continued fraction tanh(x) = x / (1 + s / (3 + s / (5 + ...))),
-    # s = x^2, gives it without one, within 1e-8 up to 1.
+    # Near 0 the difference is all rounding error. Lambert's continued fraction tanh(x) = x / (1 + s / (3 + s / (5 +
+    # ...))), s = x^2, avoids the difference and is accurate to 1e-8 up to 1.
     near = jnp.where(jnp.abs(x) < 1, x, 0.0)
     s = near * near
     shrunk = near * s / (s + 3 + s / (5 + s / (7 + s / (9 + s / 11))))
@@ -71,7 +71,7 @@ def lisht(x):
 @with_slope
 def roottanh(x):
     """`(x^2 + 1)^(1/3) tanh(x)` (EleutherAI/gpt-neo, models/activations.py)."""
-    length = jnp.hypot(x, 1.0)  # x^2 overflows from 1.8e19 on
+    length = jnp.hypot(x, 1.0)  # x^2 overflows above 1.8e19
     root, t = jnp.cbrt(length), jnp.tanh(x)
     return root * root * t, 2 / 3 * (x / length) * (t / root) + 4 * root * root * sigmoid_and_slope(2 * x)[1]
 
@@ -93,7 +93,7 @@ def elish(x: Values) -> Values:
 
 
 def elish_gpt_neo(x: Values) -> Values:
-    """ELiSH as EleutherAI/gpt-neo wrote it: above 0 it is `x sigmoid(-x)`, a bump that falls back to 0."""
+    """ELiSH as implemented in EleutherAI/gpt-neo: above 0 it is `x sigmoid(-x)`, a bump that falls back to 0."""
     return -silu(-relu(x)) + _elish_below(x)
 
 
@@ -109,7 +109,7 @@ def spike2(x: Values) -> Values:
 
 def seagull(x: Values) -> Values:
     """`log(1 + x^2)` (EleutherAI/gpt-neo, models/activations.py)."""
-    far = 1e9  # from here on log(x^2) is the same number, and x^2 may overflow
+    far = 1e9  # above this the result equals log(x^2), and x^2 may overflow
     near = jnp.clip(x, -far, far)
     return jnp.log1p(near * near) + 2 * jnp.log(jnp.maximum(jnp.abs(x) / far, 1.0))
 

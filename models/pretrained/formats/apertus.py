@@ -1,4 +1,4 @@
-"""Apertus: xIELU, whose parameters each layer learns, and normalized queries and keys."""
+"""Apertus: xIELU with parameters learned per layer, and normalized queries and keys."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +19,7 @@ ROPE = {
 
 
 def model(config: Config) -> Transformer:
-    """The model of a config; one without scaled rotary positions means those of the published models."""
+    """The model of a config; without a RoPE scaling, that of the published models is used."""
     fields = llama.common(config)
     return Transformer(
         **fields,

@@ -1,4 +1,4 @@
-"""BERT: an encoder with the norm behind each sum, token types, and a dense layer before the output."""
+"""BERT: an encoder with a norm after each sum, token types, and a dense layer before the output."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ def model(config: Config) -> Transformer:
 
 
 def fields(config: Config) -> dict[str, Any]:
-    """The fields of BERT, and of the types that follow its names."""
+    """The fields of BERT, and of types that use its names."""
     config.expect("is_decoder", False)
     config.expect("add_cross_attention", False)
     activation = config.activation("hidden_act")
@@ -68,12 +68,12 @@ def tensors(model: Any) -> Iterator[Tensor]:
         yield Tensor("cls.predictions.bias", ("head_bias",))
     else:
         yield Tensor("cls.predictions.decoder.bias", ("head/bias",))
-        # Of no use where the output layer has a bias of its own, but transformers asks for it.
+        # Unused if the output layer has its own bias, but transformers requires it.
         yield Tensor("cls.predictions.bias", (), Layout(lambda x: (), lambda: jnp.zeros(model.vocab_size)))
 
 
 def body(model: Any, base: str, positions: Layout = PLAIN) -> Iterator[Tensor]:
-    """The tensors of a model but its head, under the name of the base model; and how it keeps its positions."""
+    """The tensors of a model without its head, named by the base model; `positions` is their layout."""
     for theirs, ours, layout in (("word", "token", PLAIN), ("position", "position", positions)):
         yield Tensor(f"{base}.embeddings.{theirs}_embeddings.weight", (f"{ours}_embedding/embedding",), layout)
     yield Tensor(f"{base}.embeddings.token_type_embeddings.weight", ("type_embedding/embedding",))
@@ -97,7 +97,7 @@ FORMAT = Format(
     embedding="bert.embeddings.word_embeddings.weight",
     ignored=(
         *(r"(bert\.)?pooler\..*", r"cls\.seq_relationship\..*", r"(bert\.)?embeddings\.(position|token_type)_ids"),
-        r"cls\.predictions\.bias",  # where the output layer has a bias of its own
+        r"cls\.predictions\.bias",  # if the output layer has its own bias
     ),
     instead=(
         ("cls.predictions.bias", ("cls.predictions.decoder.bias",)),

@@ -1,4 +1,4 @@
-"""BLOOM: ALiBi, a norm of the embeddings, queries, keys and values beside each other in each head."""
+"""BLOOM: ALiBi, a norm after the embeddings, and fused queries, keys and values, interleaved by head."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,6 +1,6 @@
 """The text tower of CLIP: a causal Transformer with QuickGELU.
 
-It has no output layer: what it tells is the last hidden state. The logits are those of its own embedding, tied.
+It has no output layer: its output is the last hidden state. The logits here use its embedding, tied.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ ATTENTION = (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"), ("out_
 
 def model(config: Config) -> Transformer:
     """The model of a config."""
-    config.ignore("projection_dim", "logit_scale_init_value")  # of what stands behind the tower
+    config.ignore("projection_dim", "logit_scale_init_value")  # of layers after the tower
     return Transformer(
         vocab_size=config.take("vocab_size"),
         context=config.take("max_position_embeddings"),

@@ -1,4 +1,4 @@
-"""DistilBERT: BERT without token types, in other names."""
+"""DistilBERT: BERT without token types, with other names."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ LINEAR = (("q_lin", "query"), ("k_lin", "key"), ("v_lin", "value"), ("out_lin", 
 
 def model(config: Config) -> Transformer:
     """The model of a config, with the head of masked language modelling."""
-    config.ignore("sinusoidal_pos_embds")  # how the table of positions was made
+    config.ignore("sinusoidal_pos_embds")  # how the position table was initialized
     activation = config.activation("activation")
     return Transformer(
         architecture="encoder",

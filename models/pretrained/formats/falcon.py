@@ -1,4 +1,4 @@
-"""Falcon: attention and feed-forward layer behind one norm, behind one each, or one after the other; grouped heads."""
+"""Falcon: parallel layers with a shared norm or separate norms, or sequential layers; grouped heads."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from models.transformer import Transformer
 
 
 def model(config: Config) -> Transformer:
-    """The model of a config. ALiBi is refused: its scores are scaled there together with the bias."""
+    """The model of a config. ALiBi is not supported: transformers scales its scores together with the bias."""
     config.expect("alibi", False)
     d_model, n_heads = config.take("n_embed") or config.take("hidden_size"), config.take("num_attention_heads")
     config.ignore("hidden_size")

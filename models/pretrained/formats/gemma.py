@@ -1,4 +1,4 @@
-"""Gemma 1 and 2: scaled embeddings, scales kept as what they are more than 1, in 2 sandwiched norms and caps."""
+"""Gemma 1 and 2: scaled embeddings, norm scales stored minus 1; Gemma 2 adds sandwich norms and soft caps."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +22,7 @@ SANDWICH = (
 
 
 def _common(config: Config) -> dict[str, Any]:
-    # True means one mask or the other in transformers, with the kernel of attention and with the padding.
+    # What True means in transformers depends on the attention kernel and on the padding.
     config.expect("use_bidirectional_attention", False)
     fields = llama.common(config)
     return {
@@ -46,7 +46,7 @@ def _common_keys(model: Any) -> dict[str, Any]:
 def model(config: Config) -> Transformer:
     """The model of a config of the first Gemma."""
     name = config.take("hidden_act")
-    # Its first configs say gelu and mean the tanh form.
+    # The first configs say gelu but mean the tanh form.
     activation = config.known_activation("hidden_act", "gelu_pytorch_tanh" if name == "gelu" else name)
     return Transformer(activation=glu_of(activation), **_common(config))
 

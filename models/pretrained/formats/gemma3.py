@@ -1,4 +1,4 @@
-"""The text model of Gemma 3: Gemma 2 with normalized queries and keys, and another base of rotation in windows."""
+"""The text model of Gemma 3: Gemma 2 with normalized queries and keys, and another RoPE base in windowed layers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ THETAS = {FULL: 1e6, SLIDING: 1e4}
 def model(config: Config) -> Transformer:
     """The model of a config."""
     config.expect("use_bidirectional_attention", False)
-    config.ignore("attn_logit_softcapping", "_sliding_window_pattern")  # read there, and applied to nothing
+    config.ignore("attn_logit_softcapping", "_sliding_window_pattern")  # read by transformers, but unused
     fields = llama.common(config)
     n_layers, window = fields["n_layers"], config.take("sliding_window", positive=True)
     every = config.take("sliding_window_pattern", positive=True) or 6
@@ -42,10 +42,10 @@ def model(config: Config) -> Transformer:
 
 
 def _rope(config: Config, context: int, windows: list[int]) -> dict[str, Any]:
-    """Fields of rotary positions: those of layers that see all, and the bases of those that do not."""
+    """RoPE fields: those of layers with full attention, and the bases of the windowed ones."""
     given, scaling = config.take("rope_parameters") or {}, config.take("rope_scaling") or {}
     for name in given.keys() - {FULL, SLIDING}:
-        config.problems.append(f"rope_parameters.{name} is {given[name]!r}, supported are {FULL}, {SLIDING}")
+        config.problems.append(f"rope_parameters.{name} is {given[name]!r}: supported values are {FULL}, {SLIDING}")
     own = {kind: dict(given.get(kind) or {}) for kind in (FULL, SLIDING)}
     own[FULL] |= scaling
     beside = {FULL: config.take("rope_theta"), SLIDING: config.take("rope_local_base_freq")}
@@ -54,7 +54,8 @@ def _rope(config: Config, context: int, windows: list[int]) -> dict[str, Any]:
         for kind in (FULL, SLIDING)
     )
     bases = (full.get("rope_theta"), sliding.get("rope_theta"))
-    if sliding.get("rope_scaling") or (full.get("rope_scaling") and bases[0] == bases[1]):
+    one_base = full.get("rope_scaling") and bases[0] == bases[1]  # which layers are scaled is told by their base
+    if any(windows) and (sliding.get("rope_scaling") or one_base):
         config.problems.append(f"rope_parameters scale {SLIDING}, which is not supported")
     return {**full, "rope_thetas": tuple(bases[1] if window else bases[0] for window in windows)}
 

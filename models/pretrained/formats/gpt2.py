@@ -1,4 +1,4 @@
-"""GPT-2: fused queries, keys and values; kernels kept as [inner, outer]."""
+"""GPT-2: fused queries, keys and values; kernels stored as [inner, outer]."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from models.transformer import Transformer
 def model(config: Config) -> Transformer:
     """The model of a config."""
     config.expect("add_cross_attention", False)
-    config.ignore("reorder_and_upcast_attn")  # the order of operations, the same function
+    config.ignore("reorder_and_upcast_attn")  # changes the order of operations, not the function
     d_model = config.take("n_embd")
     return Transformer(
         vocab_size=config.take("vocab_size"),

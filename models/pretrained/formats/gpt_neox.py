@@ -1,4 +1,4 @@
-"""GPT-NeoX and Pythia: parallel residual, partly rotated heads, queries, keys and values beside each other in each."""
+"""GPT-NeoX and Pythia: parallel residual, partial RoPE, fused queries, keys and values, interleaved by head."""
 
 from collections.abc import Iterator
 from typing import Any

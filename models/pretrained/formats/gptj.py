@@ -1,4 +1,4 @@
-"""GPT-J: attention and feed-forward layer behind one norm, rotated pairs beside each other, a bias of the output."""
+"""GPT-J: parallel layers with a shared norm, RoPE on adjacent pairs, an output bias."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -51,13 +51,13 @@ def config(model: Any) -> dict[str, Any]:
 
 def tensors(model: Any) -> Iterator[Tensor]:
     """The tensors of a model."""
-    turned = interleaved(model.n_heads, model.rotary_features)
+    interleaved_pairs = interleaved(model.n_heads, model.rotary_features)
     yield Tensor("transformer.wte.weight", ("token_embedding/embedding",))
     for i in range(model.n_layers):
         theirs, ours = f"transformer.h.{i}", f"layer_{i}"
         yield from norm(f"{theirs}.ln_1", f"{ours}/attention_norm", model)
-        yield from dense(f"{theirs}.attn.q_proj", f"{ours}/attention/query", False, turned)
-        yield from dense(f"{theirs}.attn.k_proj", f"{ours}/attention/key", False, turned)
+        yield from dense(f"{theirs}.attn.q_proj", f"{ours}/attention/query", False, interleaved_pairs)
+        yield from dense(f"{theirs}.attn.k_proj", f"{ours}/attention/key", False, interleaved_pairs)
         yield from dense(f"{theirs}.attn.v_proj", f"{ours}/attention/value", False)
         yield from dense(f"{theirs}.attn.out_proj", f"{ours}/attention/output", False)
         yield from dense(f"{theirs}.mlp.fc_in", f"{ours}/feedforward/up", True)

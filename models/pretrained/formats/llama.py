@@ -1,4 +1,4 @@
-"""LLaMA 1, 2 and 3, and what the types that follow its names have in common with it."""
+"""LLaMA 1, 2 and 3, and what it shares with types that use its names."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ NORMS = (("input_layernorm", "attention_norm"), ("post_attention_layernorm", "fe
 
 
 def common(config: Config) -> dict[str, Any]:
-    """Fields that all of these types name alike."""
+    """Fields whose keys have the same names in all of these types."""
     bias = config.take("attention_bias") if "attention_bias" in config.keys else False
     return {
         "vocab_size": config.take("vocab_size"),
@@ -34,7 +34,7 @@ def common(config: Config) -> dict[str, Any]:
 
 
 def common_keys(model: Any, bias: bool = True) -> dict[str, Any]:
-    """The inverse of `common`; types without a key for the biases of attention do without `bias`."""
+    """The inverse of `common`; `bias` is False for types without a key for attention biases."""
     return {
         "vocab_size": model.vocab_size,
         "max_position_embeddings": model.context,
@@ -75,7 +75,7 @@ def config(model: Any) -> dict[str, Any]:
 
 
 def tensors(model: Any, norms: tuple[tuple[str, str], ...] = NORMS, scale: Layout = PLAIN) -> Iterator[Tensor]:
-    """The tensors of a model, whose norms may have other names and another way to keep their scale."""
+    """The tensors of a model, whose norms may have other names and another layout of the scale."""
     yield Tensor("model.embed_tokens.weight", ("token_embedding/embedding",))
     qkv, output, bias = (model.has_bias(name) for name in ("qkv_bias", "output_bias", "feedforward_bias"))
     inputs = [("gate_proj", "gate"), ("up_proj", "up")] if model.activation.gated else [("up_proj", "up")]

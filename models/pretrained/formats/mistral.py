@@ -1,4 +1,4 @@
-"""Mistral: LLaMA with a window."""
+"""Mistral: LLaMA with sliding-window attention."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Nemotron: squared ReLU, partly rotated heads, LayerNorms whose scale is kept as what it is more than 1."""
+"""Nemotron: squared ReLU, partial RoPE, LayerNorms whose scale is stored minus 1."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""OLMo 2: LLaMA whose layers' outputs are normalized, and the queries and keys of all heads together."""
+"""OLMo 2: LLaMA with normalized layer outputs, and queries and keys normalized over all heads."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""OPT: learned positions that padding does not count in, and projected embeddings in one size."""
+"""OPT: learned positions that skip padding, and projected embeddings in one size."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from models.pretrained.names import activation_name
 from models.pretrained.tensors import TRANSPOSED, Layout, Tensor, dense, learned_activation, norm
 from models.transformer import Transformer
 
-# The first two rows of its table stand for padding, whose embedding has no influence on anything.
+# The first two rows of its position table are for padding, whose embedding has no effect.
 POSITIONS = Layout(lambda x: (x[2:],), lambda x: jnp.concatenate([jnp.zeros_like(x[:2]), x]))
 
 

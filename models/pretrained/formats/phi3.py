@@ -1,4 +1,4 @@
-"""Phi-3: LLaMA whose queries, keys and values are one tensor, as are its gates and values."""
+"""Phi-3: LLaMA with fused queries, keys and values, and fused gate and up projections."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ from models.transformer import Transformer
 def model(config: Config) -> Transformer:
     """The model of a config."""
     fields, window = llama.common(config), config.take("sliding_window", positive=True)
-    config.ignore("original_max_position_embeddings")  # of scaled rotary positions, which are refused
+    config.ignore("original_max_position_embeddings")  # of RoPE scaling, which is not supported
     return Transformer(
         **fields,
         **rope(config, fields["context"], fraction="partial_rotary_factor", kinds=("default",)),

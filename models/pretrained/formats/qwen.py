@@ -1,4 +1,4 @@
-"""Qwen 2 and 3: LLaMA with biases of queries, keys and values in 2, with normalized queries and keys in 3."""
+"""Qwen 2 and 3: LLaMA with query, key and value biases (2) or with normalized queries and keys (3)."""
 
 from typing import Any
 

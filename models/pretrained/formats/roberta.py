@@ -1,7 +1,7 @@
-"""RoBERTa: BERT with other names, whose positions are counted over what is not padding, and an output of its own.
+"""RoBERTa: BERT with other names, positions that skip padding, and another output layer.
 
-There a token is padding if it is the padding token; here the mask alone says so. The two agree where the mask leaves
-out the padding tokens and nothing else.
+In transformers a token is padding if it is the padding token; here only the mask decides. The two agree if the mask is
+0 at the padding tokens and nowhere else.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from models.transformer import Transformer
 
 def model(config: Config) -> Transformer:
     """The model of a config, with the head of masked language modelling."""
-    config.expect("pad_token_id", 1)  # positions are counted from the next number on
+    config.expect("pad_token_id", 1)  # positions start at the next number
     fields = bert.fields(config)
     return Transformer(**{**fields, "context": fields["context"] - 2, "head_activation": "gelu"}, count_padding=False)
 
@@ -38,7 +38,7 @@ def tensors(model: Any) -> Iterator[Tensor]:
         yield Tensor("lm_head.bias", ("head_bias",))
     else:
         yield Tensor("lm_head.decoder.bias", ("head/bias",))
-        # Of no use where the output layer has a bias of its own, but transformers asks for it.
+        # Unused if the output layer has its own bias, but transformers requires it.
         yield Tensor("lm_head.bias", (), Layout(lambda x: (), lambda: jnp.zeros(model.vocab_size)))
 
 

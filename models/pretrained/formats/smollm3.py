@@ -1,4 +1,4 @@
-"""SmolLM3: LLaMA some of whose layers do not rotate queries and keys."""
+"""SmolLM3: LLaMA with some layers without RoPE."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def model(config: Config) -> Transformer:
     if rotated is None:
         rotated = [int((i + 1) % every != 0) for i in range(n_layers)]
     if len(rotated) != n_layers or not set(rotated) <= {0, 1}:
-        config.problems.append(f"no_rope_layers is {rotated}, it must be 0 or 1 for each of {n_layers} layers")
+        config.problems.append(f"no_rope_layers is {rotated}: it must be 0 or 1 for each of {n_layers} layers")
         rotated = [1] * n_layers
     window = config.take("sliding_window", positive=True)
     window = window if config.take("use_sliding_window") else None

@@ -1,4 +1,4 @@
-"""T5: an encoder-decoder with relative positions, RMS norms, and scores that are not scaled."""
+"""T5: an encoder-decoder with relative positions, RMS norms and unscaled attention scores."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from models.transformer import EncoderDecoder
 
 
 def model(config: Config) -> EncoderDecoder:
-    """The model of a config, of T5 1.0 and 1.1 alike."""
+    """The model of a config of T5 1.0 or 1.1."""
     config.expect("is_decoder", False)
     pointwise, gated = _activation(config)
     layers, tied = config.take("num_layers"), config.take("tie_word_embeddings") is not False
@@ -43,13 +43,13 @@ def model(config: Config) -> EncoderDecoder:
 
 
 def _activation(config: Config) -> tuple[Activation, bool]:
-    """The pointwise activation, and whether it gates; the two keys that repeat `feed_forward_proj` win over it."""
+    """The pointwise activation, and whether it is gated; two other keys take precedence over feed_forward_proj."""
     name = config.take("feed_forward_proj")
     gate, _, own = name.rpartition("-")
     if gate not in ("", "gated"):
         config.unsupported("feed_forward_proj", name, ("ACTIVATION", "gated-ACTIVATION"))
     gated, given = config.take("is_gated_act"), config.take("dense_act_fn")
-    # Published as gated-gelu, T5 1.1 was trained with the tanh form.
+    # T5 1.1 is published as gated-gelu, but was trained with the tanh form.
     own = "gelu_new" if name == "gated-gelu" else own
     found = config.known_activation("dense_act_fn" if given else "feed_forward_proj", given or own)
     return found, gate == "gated" if gated is None else gated
@@ -68,7 +68,7 @@ def config(model: Any) -> dict[str, Any]:
         "d_kv": model.width,
         "d_ff": model.hidden_width,
         "feed_forward_proj": f"gated-{name}" if model.activation.gated else name,
-        "dense_act_fn": name,  # "gated-gelu" alone means the tanh form
+        "dense_act_fn": name,  # only "gated-gelu" means the tanh form
         "is_gated_act": model.activation.gated,
         "layer_norm_epsilon": model.norm_epsilon,
         "relative_attention_num_buckets": model.relative_buckets,

@@ -1,4 +1,4 @@
-"""ViT: an encoder of patches with a head for the class of the image."""
+"""ViT: an encoder of image patches with a classification head."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,8 +14,10 @@ POSITIONS = Layout(lambda x: (x.reshape(x.shape[-2:]),), lambda x: x[None])
 
 
 def model(config: Config) -> VisionTransformer:
-    """The model of a config; a number of classes that it does not say is 2, as in transformers."""
-    config.ignore("encoder_stride", "pooler_output_size", "pooler_act")  # of heads that these outputs do not need
+    """The model of a config; the number of classes defaults to 2, as in transformers."""
+    config.ignore(
+        "encoder_stride", "pooler_output_size", "pooler_act"
+    )  # of heads that are not needed for these outputs
     height, width = _pair(config.take("image_size"))
     return VisionTransformer(
         image_size=(height, width),
@@ -35,7 +37,7 @@ def model(config: Config) -> VisionTransformer:
 
 
 def classes(config: Config) -> int:
-    """How many classes a config names, or says that there are."""
+    """The number of classes in a config, from its label names or its count."""
     labels = config.take("id2label")
     return config.beside("num_labels", "int", 2) if labels is None else len(labels)
 

@@ -1,0 +1,85 @@
+"""The second standard error of a difference: over seeds and text, where the first is over seeds alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from lab.results.examples import Examples, same_examples
+from lab.statistics.crossed import Crossed, by_document, crossed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lab.results.results import Results
+
+
+class Differences(NamedTuple):
+    """Arm minus baseline of every pair on every example, with the document and the weight of each example."""
+
+    values: Float[np.ndarray, "seeds examples"]
+    document: Int[np.ndarray, " examples"]
+    weight: Float[np.ndarray, " examples"]
+
+
+def text_error(
+    results: Results, arm: pd.DataFrame, baseline: pd.DataFrame, split: str, metric: str, step: int | None
+) -> float | None:
+    """The standard error over seeds and text of `crossed_errors`; None where that is not known."""
+    found = crossed_errors(results, arm, baseline, split, metric, step)
+    return None if found is None else float(found.se_seeds_and_text)
+
+
+def crossed_errors(
+    results: Results, arm: pd.DataFrame, baseline: pd.DataFrame, split: str, metric: str, step: int | None
+) -> Crossed | None:
+    """What the last evaluation, example by example, says of the mean difference between an arm and its baseline.
+
+    Examples of one document were drawn together, others each alone. Arguments and None are those of `differences`.
+    """
+    found = differences(results, arm, baseline, split, metric, step)
+    return None if found is None else crossed(*by_document(*found))
+
+
+def differences(
+    results: Results, arm: pd.DataFrame, baseline: pd.DataFrame, split: str, metric: str, step: int | None
+) -> Differences | None:
+    """The differences between an arm and its baseline on every example of the last evaluation.
+
+    `arm` and `baseline` are rows of `lab.comparison.outcomes.outcomes`, indexed by seed; the pairs are those in which
+    both trained. `step` is the one that is asked about, None each arm's last. None where examples were not kept: at
+    another step, of a metric that is derived from others, or by an earlier version; where both were evaluated on
+    different ones; and where fewer than two pairs or documents are left.
+    """
+    common = arm.index.intersection(baseline.index)
+    trained = ~(arm.loc[common, "diverged"] | baseline.loc[common, "diverged"])
+    seeds = common[trained.to_numpy()]
+    if len(seeds) < 2:
+        return None
+    ours, theirs = (_examples(results, rows.loc[seeds], split, metric, step) for rows in (arm, baseline))
+    if ours is None or theirs is None or not same_examples(ours, theirs):
+        return None
+    values = ours.values.astype(np.float64) - theirs.values
+    several = len(np.unique(ours.document)) > 1
+    return Differences(values, ours.document, ours.weight) if several and np.isfinite(values).all() else None
+
+
+def _examples(results: Results, rows: pd.DataFrame, split: str, metric: str, step: int | None) -> Examples | None:
+    """The examples of the runs that the rows are of, in their order."""
+    ends = {cell["cell"]: cell["settings"]["steps"] for cell in results.cells if "steps" in cell.get("settings", {})}
+    cells = rows["cell"].unique()
+    if len(cells) > 1 or (step is not None and ends.get(cells[0]) != step):
+        return None
+    found = results.examples(cells[0], split, metric)
+    if found is None:
+        return None
+    index = [_numbers(found.runs, {"seed": seed, **row}) for seed, row in rows.to_dict("index").items()]
+    return found.of(np.concatenate(index)) if all(len(numbers) == 1 for numbers in index) else None
+
+
+def _numbers(runs: pd.DataFrame, row: dict[Any, Any]) -> np.ndarray:
+    """The numbers of the runs that have this seed and, as far as they vary, these hyperparameters."""
+    known = [name for name in runs.columns if name in row]
+    return np.flatnonzero(np.all([np.isclose(runs[name].astype(float), float(row[name])) for name in known], axis=0))
