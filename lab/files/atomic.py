@@ -62,16 +62,16 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Deletes a folder in one step for its readers; what a kill leaves of it is a leftover."""
+    """Delete a folder atomically for its readers; an interruption leaves a path that matches `LEFTOVERS`."""
     hidden = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.tmp")
     folder.rename(hidden)
     sweep([hidden])
 
 
 def sweep(leftovers: Iterable[Path]) -> None:
-    """Deletes what killed processes left: paths that match `LEFTOVERS`, in a folder whose lock the caller holds.
+    """Delete the leftovers of killed processes (paths that match `LEFTOVERS`), while the caller holds the lock.
 
-    What cannot be deleted yet stays for the next time: on NFS a file that somebody has open leaves `.nfs...` behind.
+    What cannot be deleted yet stays for the next time: on NFS, a file that is still open leaves `.nfs...` behind.
     """
     for path in list(leftovers):
         if path.is_dir() and not path.is_symlink():
@@ -84,15 +84,15 @@ def sweep(leftovers: Iterable[Path]) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON value.
 
-    Raises ValueError, naming the file, if it is not JSON (cut off by another program, say) or nested too deeply;
+    Raises ValueError, naming the file, if it is not JSON (for example truncated) or nested too deeply,
     FileNotFoundError if it is missing.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it to have it made again") from None
+        raise ValueError(f"{path} is damaged ({error}): delete it to recompute it") from None
     except RecursionError:
-        raise ValueError(f"{path} is damaged (nested too deeply): delete it to have it made again") from None
+        raise ValueError(f"{path} is damaged (nested too deeply): delete it to recompute it") from None
 
 
 def _umask() -> int:

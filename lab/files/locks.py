@@ -12,10 +12,10 @@ from pathlib import Path
 def lock(path: Path, wait: bool = False) -> Iterator[bool]:
     """Hold the lock file `path` while the block runs; yields False at once if another process holds it.
 
-    The lock is the kernel's (flock): it is freed when the process ends, however it ends, so there is no stale lock to
-    remove and the file itself says nothing. A file system without it, as some clusters mount theirs, may have POSIX
-    locks, which are freed as well. With `wait` the block starts when the lock is free. Raises OSError, naming the file,
-    where there is neither.
+    The lock belongs to the kernel (flock): it is released when the process ends for any reason, so locks are never
+    stale and the existence of the file means nothing. Where the file system lacks flock, as on some clusters, POSIX
+    locks take its place, which are released likewise. With `wait`, the block starts when the lock is free. Raises
+    OSError, naming the file, where the file system has neither.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -26,6 +26,7 @@ TIMING: Columns = {
     "kind": "text",
     **dict.fromkeys(("start_step", "step", "seconds", "processor_seconds?", "tokens"), "number"),
 }
+MEASURED: Columns = {"split?": "text", "metric?": "text", "document?": "number", "weight?": "number"}
 WAVE = re.compile("runs-[0-9a-f]{8}")
 Identity = dict[str, int | float | str]  # a run as JSON: its seed and its hyperparameters
 
@@ -66,7 +67,8 @@ class Wave:
         if not (self.path / "done").exists():
             return False
         files = read_json(self.path / "done")
-        return all((self.path / name).exists() for name in (FILES if files is True else files))
+        expected = FILES if files is True else read_shaped(self.path / "done", [str])
+        return all((self.path / name).exists() for name in expected)
 
     @property
     def started(self) -> bool:
@@ -116,7 +118,13 @@ class Wave:
         """What the examples of a split were measured at in the last evaluation; None where that was not kept. Raises
         ValueError if the file is damaged."""
         path = self.path / EXAMPLES
-        return decoded(read_table(path), split, metric) if path.exists() else None
+        if not path.exists():
+            return None
+        table = read_table(path, MEASURED)
+        try:
+            return decoded(table, split, metric)
+        except (ValueError, TypeError) as error:  # a run's values that are no numbers
+            raise ValueError(f"{path} is damaged ({error}): delete it to recompute it") from None
 
     def timing(self) -> pd.DataFrame:
         """Seconds: kind, runs, start_step, step, seconds, tokens; empty if there is none yet."""
@@ -152,7 +160,7 @@ class CellDirectory:
             raise ValueError(f"{self.path} was created with {difference}: choose another --out, or delete it")
 
     def description(self) -> dict[str, Any]:
-        """What `describe` wrote. Raises ValueError, naming the file, if it is damaged."""
+        """The description written by `describe`. Raises ValueError, naming the file, if it is damaged."""
         return read_shaped(self.path / "cell.json", shape.CELL)
 
     def waves(self) -> list[Wave]:
@@ -208,6 +216,19 @@ class CellDirectory:
         sweep(self.path.rglob(LEFTOVERS))
 
 
+def cell_directories(directory: Path) -> tuple[list[CellDirectory], list[str]]:
+    """The cells of a results directory, and a sentence for every folder that is a copy of one: its name is not that of
+    the cell it describes."""
+    cells, ignored = [], []
+    for path in sorted(directory.glob("cells/*/cell.json")):
+        folder = CellDirectory(path.parent)
+        if (name := folder.description()["cell"]) == path.parent.name:
+            cells.append(folder)
+        else:
+            ignored.append(f"cells/{path.parent.name} is ignored: it is a copy of the cell {name}")
+    return cells, ignored
+
+
 def changed_code(known: Mapping[str, Any], own_code: Mapping[str, Code], parts: Sequence[str] = PARTS) -> str | None:
     """What a cell, as `cell.json` has it, was made with, where one of its parts is another now; in words.
 
@@ -225,19 +246,6 @@ def changed_code(known: Mapping[str, Any], own_code: Mapping[str, Code], parts: 
         if part in own_code and (difference := own_code[part].difference(then[part])) is not None:
             return f"another {part} '{name}' ({difference})"
     return None
-
-
-def cell_directories(directory: Path) -> tuple[list[CellDirectory], list[str]]:
-    """The cells of a results directory, and a sentence for every folder that is a copy of one: its name is not that of
-    the cell it describes."""
-    cells, ignored = [], []
-    for path in sorted(directory.glob("cells/*/cell.json")):
-        folder = CellDirectory(path.parent)
-        if (name := folder.description()["cell"]) == path.parent.name:
-            cells.append(folder)
-        else:
-            ignored.append(f"cells/{path.parent.name} is ignored: it is a copy of the cell {name}")
-    return cells, ignored
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str | None:

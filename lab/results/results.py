@@ -69,7 +69,7 @@ class Results:
 def read(directory: Path) -> Results:
     """Read a results directory, finished or not.
 
-    Raises FileNotFoundError if it is none, ValueError if a file in it is damaged, a symbolic link leads out of it or
+    Raises FileNotFoundError if it is not one, ValueError if a file is damaged, a symbolic link leads out of it or
     nothing has been measured yet.
     """
     check_links(directory, DEEP)
@@ -79,7 +79,7 @@ def read(directory: Path) -> Results:
     cells = tuple(_cell(description, waves) for description, waves in read)
     measured = [(cell, wave) for cell, waves in read for wave in waves if wave.has_metrics]
     if not measured:
-        raise ValueError(f"{directory} holds no measurements yet: run the experiment first")
+        raise ValueError(f"{directory} has no measurements yet: run the experiment first")
     rows = [_rows(experiment, cell, wave) for cell, wave in measured]
     timing = [wave.timing().assign(cell=cell["cell"]) for cell, wave in measured]
     ignored += [sentence for folder in folders for sentence in folder.ignored()]

@@ -19,10 +19,10 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_table(path: Path, columns: Columns | None = None) -> pd.DataFrame:
-    """Reads a Parquet table, which must have `columns`, each of numbers or of texts.
+    """Read a Parquet table, which must have `columns`, each of numbers or of texts.
 
-    Raises ValueError, naming the file, if it is truncated, no Parquet file or lacks a column; FileNotFoundError if it
-    is missing.
+    Raises ValueError, naming the file, if it is truncated, not a Parquet file or lacks a column; FileNotFoundError if
+    it is missing.
     """
     try:
         with ParquetFile(path) as file:  # less work than pandas' own reader, which looks for folders of files
@@ -35,7 +35,7 @@ def read_table(path: Path, columns: Columns | None = None) -> pd.DataFrame:
     except (OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
         # pyarrow's errors are of these kinds, and so are those of pandas where its own metadata in the file are damaged
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} is damaged ({reason}): delete it to have it made again") from None
+        raise ValueError(f"{path} is damaged ({reason}): delete it to recompute it") from None
 
 
 def _check_column(table: pd.DataFrame, name: str, kind: str) -> None:

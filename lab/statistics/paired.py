@@ -91,8 +91,8 @@ def paired_t(differences: Float[np.ndarray, "*batch n"], level: float = 0.95) ->
         return PairedT(mean, unknown, np.full_like(mean, -np.inf), np.full_like(mean, np.inf), unknown)
     sd = differences.std(axis=-1, ddof=1)
     error = sd / np.sqrt(n)
-    half_width = special.stdtrit(n - 1, (1 + level) / 2) * error  # scipy.stats says the same, forty times slower
-    # 0 / 0, all differences zero, is no evidence: t = 0; anything else / 0 is t = inf.
+    half_width = special.stdtrit(n - 1, (1 + level) / 2) * error  # as scipy.stats, at a fortieth of the time
+    # 0 / 0 (all differences are zero) is no evidence, t = 0; any other mean / 0 is t = inf.
     t = np.divide(np.abs(mean), error, out=np.where(mean == 0, 0.0, np.inf), where=error > 0)
     return PairedT(mean, sd, mean - half_width, mean + half_width, 2 * special.stdtr(n - 1, -t))
 
@@ -146,7 +146,7 @@ def effect_with_power(sd: float, n: int, level: float = 0.95, power: float = 0.8
     if n == 1:
         return np.inf
     if not sd >= 0:  # also nan
-        raise ValueError(f"sd is {sd}, but a standard deviation is a number of at least 0")
+        raise ValueError(f"sd is {sd}, but a standard deviation must be at least 0")
     return float(sd / np.sqrt(n) * _standard_errors(n, level, power))
 
 
@@ -154,15 +154,9 @@ def effect_with_power(sd: float, n: int, level: float = 0.95, power: float = 0.8
 def _standard_errors(n: int, level: float, power: float) -> float:
     """The difference that n pairs find with probability `power`, in standard errors of their mean."""
     enough = 1.0
-    while _power(enough, n, level) < power:
+    while power_of_t(enough, n - 1, level) < power:
         enough *= 2
-    return optimize.brentq(lambda errors: power - _power(errors, n, level), 0, enough)
-
-
-def _power(standard_errors: float, n: int, level: float) -> float:
-    """The probability that n pairs find a true difference of so many standard errors of their mean."""
-    critical = special.stdtrit(n - 1, (1 + level) / 2) ** 2
-    return 1 - special.ncfdtr(1, n - 1, standard_errors**2, critical)
+    return optimize.brentq(lambda errors: power - float(power_of_t(errors, n - 1, level)), 0, enough)
 
 
 def power_of_t(standard_errors: ArrayLike, df: ArrayLike, level: float = 0.95) -> Float[np.ndarray, "*batch"]:
@@ -196,7 +190,7 @@ def pairs_needed(difference: float, sd: float, level: float = 0.95, power: float
         return 2
 
     def resolved_by(n: int) -> bool:
-        return _power(abs(difference) / sd * np.sqrt(n), n, level) >= power
+        return float(power_of_t(abs(difference) / sd * np.sqrt(n), n - 1, level)) >= power
 
     enough = 2
     while not resolved_by(enough):

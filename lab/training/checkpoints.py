@@ -80,9 +80,8 @@ def _system_error(error: ValueError, path: Path) -> Exception:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Holds Ctrl-C, SIGTERM and SIGHUP back until the block is over: stopped midway, Orbax's threads fail one after
-    another."""
-    if threading.current_thread() is not threading.main_thread():  # signals come to the main thread alone
+    """Delay Ctrl-C, SIGTERM and SIGHUP until the end of the block, as Orbax's threads fail if they are interrupted."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield
         return
     held: list[int] = []

@@ -34,8 +34,8 @@ WINDOW = PartitionSpec(RUNS, None, DATA)  # [runs, steps, batch_size, ...]
 def use_all_cores() -> None:
     """Create one virtual device per CPU core, so that runs execute in parallel.
 
-    A number that somebody has set (`JAX_NUM_CPU_DEVICES`) stands; and once JAX has started it is too late. Starts JAX:
-    raises ValueError where it has no device of the platforms that `JAX_PLATFORMS` names.
+    A number set by the user (`JAX_NUM_CPU_DEVICES`) is kept. Has no effect once JAX has started. Starts JAX: raises
+    ValueError if it has no device of the platforms in `JAX_PLATFORMS`.
     """
     if jax.config.jax_num_cpu_devices < 0:  # type: ignore[attr-defined]
         with suppress(RuntimeError):
