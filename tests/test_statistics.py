@@ -13,6 +13,7 @@ from lab.statistics.paired import (
     paired_difference,
     paired_t,
     pairs_needed,
+    power_of_t,
 )
 
 DATA_SETS = 20_000
@@ -229,3 +230,14 @@ def test_pairs_needed_limits():
         pairs_needed(np.nan, 1.0)
     with pytest.raises(ValueError, match="sd is -1"):
         pairs_needed(0.5, -1.0)
+
+
+def test_two_pairs_among_a_thousand_arms_have_a_detectable_effect():
+    effect = minimum_detectable_effect(1.0, 2, level=1 - 0.05 / 1000)
+    assert 1e4 < effect < 1e5
+
+
+def test_power_is_continuous_and_at_most_one_far_out():
+    near, far, beyond = power_of_t(np.array([999.0, 1001.0, 1e200]), 1, 0.999)
+    assert near < far < near + 0.01
+    assert beyond == 1

@@ -17,6 +17,7 @@ from lab.statistics.resampling import bca, sign_flip_p
 SIGN_FLIP_PAIRS = 8
 BCA_PAIRS = 20
 
+FAR = 1e3  # standard errors
 CERTAIN = 1e3  # squared standard errors: from here on SciPy's noncentral F is nan in places, where the power is 1
 
 
@@ -168,9 +169,12 @@ def power_of_t(standard_errors: ArrayLike, df: ArrayLike, level: float = 0.95) -
     check_probability("level", level)
     df = np.asarray(df, dtype=np.float64)
     critical = special.stdtrit(df, (1 + level) / 2) ** 2
-    noncentrality = np.minimum(np.square(standard_errors), 1e6)
-    power = 1 - special.ncfdtr(1, df, noncentrality, critical)
-    return np.where((noncentrality > CERTAIN) & np.isnan(power), 1.0, power)
+    effect = np.clip(np.abs(np.asarray(standard_errors, dtype=np.float64)), 0, 1e100)  # its square is finite
+    near = np.minimum(effect, FAR)
+    power = 1 - special.ncfdtr(1, df, near**2, critical)
+    power = np.where((near**2 > CERTAIN) & np.isnan(power), 1.0, power)
+    # Further out the mean's own noise, of 1, is nothing beside it: what is left is that of the estimated sd.
+    return np.where(effect > FAR, special.chdtr(df, df * effect**2 / critical), power)
 
 
 def pairs_needed(difference: float, sd: float, level: float = 0.95, power: float = 0.8) -> int | None:
