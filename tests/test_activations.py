@@ -341,9 +341,9 @@ def test_clamped_swiglu():
 
 
 def test_wrong_calls_are_refused():
-    with pytest.raises(TypeError, match=r"Activation\('gelu'\) is called with \(x\), not with 2 arrays"):
+    with pytest.raises(TypeError, match=r"Activation\('gelu'\).*2 arrays"):
         activation("gelu")(jnp.ones(2), jnp.ones(2))
-    with pytest.raises(TypeError, match=r"\(gate, value\), not with 1 arrays"):
+    with pytest.raises(TypeError, match=r"\(gate, value\).*1 array"):
         activation("geglu")(jnp.ones(2))
 
 

@@ -438,7 +438,7 @@ def test_images_of_another_depth_are_refused(tensorflow, tmp_path):
 
 
 def test_a_set_of_another_kind_is_refused(tensorflow, tmp_path):
-    with pytest.raises(ValueError, match="'ablation_documents' must have one image an example"):
+    with pytest.raises(ValueError, match="'ablation_documents' must have one image"):
         images("ablation_documents", tmp_path)
 
 

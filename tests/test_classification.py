@@ -190,7 +190,7 @@ def test_a_context_that_is_too_long_is_refused(classes, context, sentence, libra
 def test_a_class_without_a_training_example_is_refused(library):
     library["small.py"] = lines("small", 3)
     task = TextClassification(classes=3, context=64)
-    with pytest.raises(ValueError, match="classes is 3, but train has no 64 tokens of 'small'"):
+    with pytest.raises(ValueError, match=r"classes is 3.*64.*'small'"):
         task.check(task.load())
 
 

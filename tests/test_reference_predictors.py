@@ -182,5 +182,5 @@ def test_an_unknown_split_names_the_nearest(baselines):
 
 
 def test_a_text_without_pairs_is_refused():
-    with pytest.raises(ValueError, match="2 bytes of train and validation each, not 2 and 1"):
+    with pytest.raises(ValueError, match=r"2 bytes .*not 2 and 1"):
         text_predictors(text(train=b"ab", validation=b"a"))

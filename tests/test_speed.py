@@ -36,8 +36,8 @@ def test_the_report_shows_speed_share_and_memory(tmp_path):
 def test_the_live_table_shows_the_last_interval(experiment, tmp_path, monkeypatch):
     cell = grid(experiment)[0]
     folder = cell_directory(tmp_path, cell)
-    folder.describe({"cost": {"flops_per_token": 1e6}})
-    folder.wave([{"seed": 0}]).start({"device_bytes": 5_000_000})
+    folder.describe(cell.description(cell.task.load()) | {"cost": {"flops_per_token": 1e6}})
+    folder.wave([{"seed": 0}]).start({"commit": "x", "device_bytes": 5_000_000})
     monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
     console = Console(width=160, file=io.StringIO(), force_terminal=True)
     rows = [{"run": 0, "step": 0, "split": "validation", "metric": "loss", "value": 1.0}]

@@ -146,7 +146,7 @@ def test_an_rmsnorm_has_a_bias_only_if_it_is_asked_for():
 
 def test_an_rmsnorm_with_a_bias_is_not_written_as_one_without(tmp_path):
     model = family("llama", "7b", vocab_size=11, context=8, **SIZES, norm_bias=True)
-    with pytest.raises(ValueError, match="norm_bias False and not True"):
+    with pytest.raises(ValueError, match=r"norm_bias False.*not True"):
         pretrained.save(tmp_path, model, trained(model))
 
 
