@@ -296,7 +296,7 @@ def test_report_is_one_file_that_begins_with_the_answer(diverged, tmp_path):
         assert fact in words
     assert "not complete" not in words
     beside = sorted(file.name for file in path.parent.iterdir())
-    tables = [f"{name}.{kind}" for name in ("other_tests", "ranking", "speed", "targets") for kind in ("csv", "tex")]
+    tables = [f"{name}.{kind}" for name in ("cost", "other_tests", "ranking", "speed", "targets") for kind in ("csv", "tex")]
     names = sorted(["curves.svg", "differences.svg", "report.html", *tables])
     assert beside == names
     assert all(name in words for name in names if name != "report.html")
@@ -373,7 +373,7 @@ def test_further_methods_stand_beside_the_t_test_where_there_are_pairs_enough(tm
         assert [head for head in heads if head in words] == list(there)
         table = pd.read_csv(tmp_path / "ranking.csv").set_index("arm")
         assert "wins_verdict" not in table  # one rule decides
-        assert words.index("Other tests") < words.index("pairs won")
+        assert words.index("Ranking") < words.index("pairs won")
     arm = next(arm for arm in compare(found).arms if arm.activation == "swiglu")
     assert tuple(table.loc["swiglu", ["sign_flip_p", "bca_low", "bca_high"]]) == pytest.approx(
         (arm.sign_flip_p, *arm.bca)

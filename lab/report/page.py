@@ -127,8 +127,8 @@ def gathered(values: Sequence[Mapping[Any, Any]]) -> dict[str, str]:
 
 
 def marked(outcome: str) -> str:
-    """An outcome in the style of its kind."""
-    style = STYLES.get(outcome.lower())
+    """An outcome in the style of its kind; what stands in parentheses after it has no style of its own."""
+    style = STYLES.get(outcome.partition(" (")[0].lower())
     return f'<span class="{style}">{escape(outcome)}</span>' if style else escape(outcome)
 
 
