@@ -191,7 +191,7 @@ def test_the_newest_two_checkpoints_stay_and_leftovers_go(tmp_path):
 @pytest.mark.slow
 def test_a_full_disk_at_any_write_loses_nothing(directory, question, command, monkeypatch, tmp_path):
     more = replace(question, activations=("gelu", "relu", "silu"))
-    before, replace_file = table(directory), atomic._replace
+    before, replace_file = table(directory), os.replace
     for full in (
         "experiment.json",
         "cell.json",
@@ -201,16 +201,16 @@ def test_a_full_disk_at_any_write_loses_nothing(directory, question, command, mo
         "report.html",
     ):
 
-        def write(path, content, full=full):
-            if path.name == full:
+        def replaced(source, target, full=full):
+            if Path(target).name == full:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            replace_file(path, content)
+            replace_file(source, target)
 
         def save(path, *_):
             raise ValueError(FULL)
 
         with monkeypatch.context() as patch:
-            patch.setattr(atomic, "_replace", write)
+            patch.setattr(os, "replace", replaced)
             if full == "checkpoints":
                 patch.setattr(checkpoints.ocp, "save_checkpointables", save)
             refused(command("run", "damaged", "--out", directory, asked=more), "No space left on device", full)

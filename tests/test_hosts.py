@@ -23,7 +23,7 @@ import ablations
 from lab.experiment.experiment import Experiment
 from models.transformer import Transformer
 from lab.tasks.language import CausalLanguage
-from training import hosts
+from lab.training import distributed
 from lab.training.settings import Hyperparameters, Settings
 
 corpus, out, data_on = sys.argv[1:]
@@ -37,12 +37,12 @@ experiment = Experiment(
     settings=Settings(steps=4, batch_size=4, evaluate_every=2, checkpoint_every=1),
     hyperparameters=Hyperparameters(learning_rate=1e-2),
 )
-hosts.join()
-if not hosts.first():  # whatever would write fails here
+distributed.join()
+if not distributed.first():  # whatever would write fails here
     def refuse(*arguments):
         raise AssertionError(f"a process that is not the first writes {arguments}")
     import lab.files.atomic
-    lab.files.atomic._replace = refuse
+    lab.files.atomic.writing = refuse
 found = ablations.run(experiment, out, data_on=data_on)
 print(jax.process_index(), jax.process_count(), jax.device_count(), len(found.rows))
 """

@@ -296,7 +296,9 @@ def test_report_is_one_file_that_begins_with_the_answer(diverged, tmp_path):
         assert fact in words
     assert "not complete" not in words
     beside = sorted(file.name for file in path.parent.iterdir())
-    tables = [f"{name}.{kind}" for name in ("cost", "other_tests", "ranking", "speed", "targets") for kind in ("csv", "tex")]
+    tables = [
+        f"{name}.{kind}" for name in ("cost", "other_tests", "ranking", "speed", "targets") for kind in ("csv", "tex")
+    ]
     names = sorted(["curves.svg", "differences.svg", "report.html", *tables])
     assert beside == names
     assert all(name in words for name in names if name != "report.html")

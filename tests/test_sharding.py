@@ -138,7 +138,7 @@ runs = [Run(seed, Hyperparameters()) for seed in range(11)]
 settings = Settings(steps=6, batch_size=4)
 for kind in ("vmap", "map"):
     program = Program(model, task, settings, runs, task.load(), Execution.choose(kind, len(runs)))
-    programs = [program._init, program._train, *program._evaluate.values()]
+    programs = [program._init, program._train, program._evaluate]
     found = {name for one in programs for name in re.findall(sys.argv[2], one.as_text())}
     print(kind, program.execution.devices, *found)
 """

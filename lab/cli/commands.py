@@ -150,7 +150,7 @@ def study(asked: takes.StudyArguments) -> None:
     """Carries out a study, or makes the figures of a paper."""
     from lab.runner import interface
 
-    print(f"page: {interface.study(asked.study, asked.budget, asked.only, asked.out)}")
+    print(f"page: {interface.study(asked.study, asked.budget, asked.out, only=asked.only)}")
 
 
 def swap(asked: takes.SwapArguments) -> None:

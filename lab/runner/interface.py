@@ -195,9 +195,9 @@ def plan(
 def study(
     asked: Any,
     budget: Budget = "short",
-    only: Sequence[str] = (),
     out: str | Path | None = None,
     quiet: bool = False,
+    only: Sequence[str] = (),
 ) -> Path:
     """Carries out a study or makes the figures of a paper (a name, or the value itself); returns the page.
 
@@ -217,7 +217,7 @@ def figures(
     paper: Any, budget: Budget = "short", only: Sequence[str] = (), out: str | Path | None = None, quiet: bool = False
 ) -> Path:
     """Makes the figures of a paper: the same as `study`."""
-    return study(paper, budget, only, out, quiet)
+    return study(paper, budget, out, quiet, only)
 
 
 def swap(
