@@ -1,13 +1,13 @@
 """The classifier: its body is that of the Transformer, path by path; padding has no influence; pooling as said."""
 
 import dataclasses
-import re
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import refused
 
 from models.classifier import Classifier, classifier
 from models.families import family
@@ -142,34 +142,34 @@ def test_every_field_in_common_is_taken():
 
 
 @pytest.mark.parametrize(
-    ("model", "sentence"),
+    ("model", "words"),
     [
-        (Transformer(), "architecture is 'decoder'"),
-        (EncoderDecoder(), "model is a EncoderDecoder"),
+        (Transformer(), ("architecture", "'decoder'")),
+        (EncoderDecoder(), ("model", "EncoderDecoder")),
     ],
 )
-def test_other_models_are_refused(model, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_other_models_are_refused(model, words):
+    with refused(*words):
         classifier(model, 2)
 
 
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("fields", "words"),
     [
-        ({"pooling": "means"}, "pooling is 'means': allowed values are first, mean; did you mean 'mean'?"),
-        ({"classes": 0}, "classes is 0: it must be positive"),
-        ({"vocab_size": 0}, "vocab_size is 0: it must be positive"),
-        ({"context": 5}, "the input is 6 tokens long, but positions are learned for 5"),
+        ({"pooling": "means"}, ("pooling", "'means'", "first", "'mean'")),
+        ({"classes": 0}, ("classes", "0")),
+        ({"vocab_size": 0}, ("vocab_size", "0")),
+        ({"context": 5}, ("input", "6", "positions", "5")),
     ],
 )
-def test_bad_fields_are_refused(fields, sentence):
+def test_bad_fields_are_refused(fields, words):
     model = classifier(BERT, 5)
     for name, value in fields.items():
         object.__setattr__(model, name, value)  # past the type checks that tests have and users have not
-    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+    with refused(*words):
         model.check(TOKENS.shape[1])
 
 
 def test_a_call_checks_first():
-    with pytest.raises(ValueError, match="positions are learned for 5"):
+    with refused("positions", "5", "6"):
         jax.eval_shape(classifier(BERT, 5).clone(context=5).init, jax.random.key(0), TOKENS)

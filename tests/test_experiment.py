@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from refusals import refused
 
 from lab.experiment.experiment import Experiment, grid
 from lab.experiment.fields import field_types, with_fields
@@ -155,52 +156,51 @@ def test_the_baseline_may_be_given_by_its_other_name(experiment):
 
 
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("fields", "words"),
     [
-        ({"activations": ()}, "activations is empty"),
-        ({"activations": ("swish", "silu", "gelu")}, "activations repeats silu"),
-        ({"activations": ("gelu", "geluu")}, "activation 'geluu' is unknown; did you mean 'gelu'"),
-        ({"seeds": ()}, "seeds is empty"),
-        ({"seeds": (0, 0.5)}, "seeds are 0 0.5: each must be a whole number"),
-        ({"seeds": (2**32,)}, "seeds are 4294967296: each must be a whole number in 0 to"),
-        ({"learning_rates": (0.1, 0.1)}, "learning_rates repeats 0.1"),
-        ({"learning_rates": (0.1, float("nan"))}, "hyperparameters.learning_rate is nan"),
-        ({"baseline": "relu"}, "baseline is 'relu': allowed values are gelu, swiglu"),
-        ({"split": "valid"}, "split is 'valid': allowed values are train, validation, test"),
-        ({"level": 95}, "level is 95: it must lie between 0 and 1"),
-        ({"name": "../up"}, "name is '../up': it names a folder"),
-        ({"axes": (("model.nrm", ("none",)),)}, "axis model.nrm is no field .*; did you mean 'model.norm'"),
-        ({"axes": (("model.n_heads", (2, 3)),)}, "n_heads is 3: it must divide d_model"),
-        ({"axes": (("model.norm", ()),)}, "axis model.norm is empty"),
-        ({"axes": (("seeds", (1,)),)}, "axis seeds is no field"),
-        ({"axes": (("model.activation", ("relu",)),)}, "axis model.activation has a field of its own: use activations"),
-        ({"axes": (("hyperparameters.learning_rate", (1.0,)),)}, "has a field of its own: use learning_rates"),
-        ({"axes": (STATIC[0], STATIC[0])}, "axes repeats model.norm"),
-        ({"axes": (STATIC[1], ("model.context", (8, 9)))}, "axes task.context and model.context would both be"),
-        ({"model": Transformer(context=8, vocab_size=255)}, "model.vocab_size is 255: it must be at least 256"),
-        ({"model": Transformer(context=7)}, "8 tokens long, but positions are learned for 7"),
+        ({"activations": ()}, ("activations", "empty")),
+        ({"activations": ("swish", "silu", "gelu")}, ("activations", "silu")),
+        ({"activations": ("gelu", "geluu")}, ("activation", "'geluu'", "'gelu'")),
+        ({"seeds": ()}, ("seeds", "empty")),
+        ({"seeds": (0, 0.5)}, ("seeds", "0", "0.5", "whole number")),
+        ({"seeds": (2**32,)}, ("seeds", "4294967296", "0 to 2**32 - 1")),
+        ({"learning_rates": (0.1, 0.1)}, ("learning_rates", "0.1")),
+        ({"learning_rates": (0.1, float("nan"))}, ("hyperparameters.learning_rate", "nan")),
+        ({"baseline": "relu"}, ("baseline", "'relu'", "gelu", "swiglu")),
+        ({"split": "valid"}, ("split", "'valid'", "train", "validation", "test")),
+        ({"level": 95}, ("level", "95", "0", "1")),
+        ({"name": "../up"}, ("name", "'../up'", "folder")),
+        ({"axes": (("model.nrm", ("none",)),)}, ("axis", "model.nrm", "'model.norm'")),
+        ({"axes": (("model.n_heads", (2, 3)),)}, ("n_heads", "3", "d_model")),
+        ({"axes": (("model.norm", ()),)}, ("axis", "model.norm", "empty")),
+        ({"axes": (("seeds", (1,)),)}, ("axis", "seeds", "field")),
+        ({"axes": (("model.activation", ("relu",)),)}, ("axis", "model.activation", "activations")),
+        ({"axes": (("hyperparameters.learning_rate", (1.0,)),)}, ("hyperparameters.learning_rate", "learning_rates")),
+        ({"axes": (STATIC[0], STATIC[0])}, ("axes", "model.norm")),
+        ({"axes": (STATIC[1], ("model.context", (8, 9)))}, ("axes", "task.context", "model.context")),
+        ({"model": Transformer(context=8, vocab_size=255)}, ("model.vocab_size", "255", "256")),
+        ({"model": Transformer(context=7)}, ("8", "positions", "7")),
     ],
     ids=str,
 )
-def test_what_is_not_allowed_is_said_in_one_sentence(experiment, fields, sentence):
-    with pytest.raises(ValueError, match=sentence) as refused:
+def test_what_is_not_allowed_is_said_in_one_sentence(experiment, fields, words):
+    with refused(*words):
         replace(experiment, **fields).check()
-    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("fields", "words"),
     [
-        ({"metric": "los"}, "metric is 'los': allowed values are .*; did you mean 'loss'?"),
-        ({"metric": "gradient_norm"}, "metric is 'gradient_norm'"),
-        ({"axes": (("task.context", (8, 10**6)),)}, "context 1000000 does not fit"),
+        ({"metric": "los"}, ("metric", "'los'", "'loss'")),
+        ({"metric": "gradient_norm"}, ("metric", "'gradient_norm'")),
+        ({"axes": (("task.context", (8, 10**6)),)}, ("context", "1000000")),
     ],
     ids=str,
 )
-def test_what_does_not_fit_the_data_is_said_in_one_sentence(experiment, fields, sentence):
+def test_what_does_not_fit_the_data_is_said_in_one_sentence(experiment, fields, words):
     whole = replace(experiment, model=replace(experiment.model, positions="rotary"), **fields)
     whole.check()
-    with pytest.raises(ValueError, match=sentence):
+    with refused(*words):
         whole.check(lambda task: task.load())
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from marks import slow_but
+from refusals import refused
 
 from models.generation import generate, sample
 from models.transformer import EncoderDecoder, Transformer
@@ -120,16 +121,16 @@ def test_samples_have_the_probabilities_asked_for(options, expected):
 
 
 @pytest.mark.parametrize(
-    ("model", "options", "sentence"),
+    ("model", "options", "words"),
     [
-        (SMALL, {"n": 0}, "n is 0"),
-        (SMALL, {"n": 12}, "17 tokens long, but positions are learned for 16"),
-        (SMALL, {"temperature": 0.0}, "temperature is 0.0: it must be positive"),
-        (SMALL, {"top_k": 0}, "top_k is 0"),
-        (SMALL, {"top_p": 1.5}, "top_p is 1.5"),
-        (SMALL.clone(architecture="encoder"), {}, "is not a decoder"),
+        (SMALL, {"n": 0}, ("n", "0")),
+        (SMALL, {"n": 12}, ("17", "positions", "16")),
+        (SMALL, {"temperature": 0.0}, ("temperature", "0.0")),
+        (SMALL, {"top_k": 0}, ("top_k", "0")),
+        (SMALL, {"top_p": 1.5}, ("top_p", "1.5")),
+        (SMALL.clone(architecture="encoder"), {}, ("decoder",)),
     ],
 )
-def test_what_cannot_be_generated_is_refused(model, options, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_what_cannot_be_generated_is_refused(model, options, words):
+    with refused(*words):
         generate(model, {}, PROMPT, **{"n": 2, **options})

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from marks import slow_but
+from refusals import refused
 
 from lab.training.optimizers import decayed, optimizer, unit_schedule
 from lab.training.settings import Hyperparameters, Settings
@@ -281,22 +282,22 @@ def test_the_shortest_trainings_begin_at_their_warmup_and_stay_within_the_peak(s
 
 
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("fields", "words"),
     [
-        ({"regularization": "L2"}, "settings.regularization is 'L2': allowed values are decoupled, l2"),
-        ({"regularization": "l2"}, "settings.regularization is 'l2': it goes with adam and sgd, not with adamw"),
-        ({"final_ratio": 1.5}, "settings.final_ratio is 1.5: it must lie in 0 to 1"),
-        ({"decay_steps": 0}, "settings.decay_steps is 0: it must be at least 1"),
-        ({"decay_steps": 9, "steps": 8}, r"settings.decay_steps is 9: it must lie in 1 to steps \(8\)"),
-        ({"late_b1": 0.5}, "settings.late_b1 is 0.5: it goes with adam, not with adamw"),
-        ({"late_b1": 1.0, "optimizer": "adam"}, r"settings.late_b1 is 1.0: it must lie in \[0, 1\)"),
+        ({"regularization": "L2"}, ("settings.regularization", "'L2'", "decoupled", "l2")),
+        ({"regularization": "l2"}, ("settings.regularization", "'l2'", "adam", "sgd", "adamw")),
+        ({"final_ratio": 1.5}, ("settings.final_ratio", "1.5", "0", "1")),
+        ({"decay_steps": 0}, ("settings.decay_steps", "0", "1")),
+        ({"decay_steps": 9, "steps": 8}, ("settings.decay_steps", "9", "steps", "8")),
+        ({"late_b1": 0.5}, ("settings.late_b1", "0.5", "adam", "adamw")),
+        ({"late_b1": 1.0, "optimizer": "adam"}, ("settings.late_b1", "1.0", "[0, 1)")),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(fields, sentence):
+def test_settings_that_do_not_go_together_are_refused(fields, words):
     settings = Settings()
     for name, value in fields.items():
         object.__setattr__(settings, name, value)  # past the type checks that tests have and users have not
-    with pytest.raises(ValueError, match=sentence):
+    with refused(*words):
         settings.check()
-    with pytest.raises(ValueError, match=r"hyperparameters.eps_root is -1.0: it must be zero or positive"):
+    with refused("hyperparameters.eps_root", "-1.0"):
         Hyperparameters(eps_root=-1.0).check()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from refusals import refused
 from scipy import optimize
 
 from lab.statistics.power_laws import PowerLaws, power_laws
@@ -38,13 +39,13 @@ def test_the_size_of_a_value_is_where_the_law_has_it():
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "sentence"),
+    ("x", "y", "words"),
     [
-        (X[:, :2], X[:, :2], "needs at least 3 sizes, not 2"),
-        (X, np.where(X > 5e4, np.nan, 1.0), "must be positive"),
-        (-X, X, "must be positive"),
+        (X[:, :2], X[:, :2], ("sizes", "3", "2")),
+        (X, np.where(X > 5e4, np.nan, 1.0), ("positive",)),
+        (-X, X, ("positive",)),
     ],
 )
-def test_what_cannot_be_fitted_is_refused(x, y, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_what_cannot_be_fitted_is_refused(x, y, words):
+    with refused(*words):
         power_laws(x, y)

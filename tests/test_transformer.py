@@ -3,7 +3,6 @@
 import copy
 import functools
 import itertools
-import re
 from functools import partial
 
 import flax.linen as nn
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from marks import slow_but
+from refusals import refused
 
 from models.activations import activation
 from models.layers.attention import attend
@@ -351,42 +351,42 @@ def test_equal_models_are_equal_and_take_an_activation_by_name():
 
 
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("fields", "words"),
     [
-        ({"n_heads": 3}, "n_heads is 3: it must divide d_model, which is 16"),
-        ({"n_kv_heads": 3}, "n_kv_heads is 3: it must divide n_heads, which is 4"),
-        ({"n_layers": 0}, "n_layers is 0: it must be positive"),
-        ({"d_ff": -1}, "d_ff is -1: it must be positive"),
-        ({"norm_epsilon": 0.0}, "norm_epsilon is 0.0: it must be positive"),
-        ({"n_heads": 16, "positions": "rotary"}, "positions 'rotary' need an even number of rotated features, which"),
-        ({"rotary_fraction": 0.1, "positions": "rotary"}, "positions 'rotary' need an even number of rotated features"),
-        ({"rotary_fraction": 1.5}, "rotary_fraction is 1.5: it must be at most 1"),
-        ({"positions": "relative", "relative_buckets": 2}, "relative_buckets is 2: it must be at least 4"),
-        ({"windows": (4, -1)}, "windows are (4, -1)"),
-        ({"architecture": "encodr"}, "architecture is 'encodr': allowed values are decoder, encoder"),
-        ({"residual": "paralel"}, "residual is 'paralel': allowed values are sequential, parallel, parallel_shared"),
-        ({"head_activation": "swiglu"}, "head_activation is 'swiglu'"),
-        ({"logit_cap": 0.0}, "logit_cap is 0.0: it must be positive"),
-        ({"d_model": 15, "n_heads": 3, "positions": "sinusoidal"}, "positions 'sinusoidal' need an even d_model"),
-        ({"norm": "rmsnrm"}, "norm is 'rmsnrm': allowed values are layernorm, rmsnorm, none; did you mean 'rmsnorm'?"),
-        ({"dtype": "f8"}, "dtype is 'f8': allowed values are float32, bfloat16"),
-        ({"norm": "none", "qk_norm": True}, "qk_norm is True but norm is 'none'"),
-        ({"dropout": 1.0}, "dropout is 1.0: it must be at least 0 and less than 1"),
-        ({"context": 5}, "the input is 6 tokens long, but positions are learned for 5"),
+        ({"n_heads": 3}, ("n_heads", "3", "d_model", "16")),
+        ({"n_kv_heads": 3}, ("n_kv_heads", "3", "n_heads", "4")),
+        ({"n_layers": 0}, ("n_layers", "0")),
+        ({"d_ff": -1}, ("d_ff", "-1")),
+        ({"norm_epsilon": 0.0}, ("norm_epsilon", "0.0")),
+        ({"n_heads": 16, "positions": "rotary"}, ("positions", "'rotary'", "even")),
+        ({"rotary_fraction": 0.1, "positions": "rotary"}, ("positions", "'rotary'", "even")),
+        ({"rotary_fraction": 1.5}, ("rotary_fraction", "1.5", "1")),
+        ({"positions": "relative", "relative_buckets": 2}, ("relative_buckets", "2", "4")),
+        ({"windows": (4, -1)}, ("windows", "(4, -1)")),
+        ({"architecture": "encodr"}, ("architecture", "'encodr'", "decoder", "encoder")),
+        ({"residual": "paralel"}, ("residual", "'paralel'", "sequential", "'parallel'", "parallel_shared")),
+        ({"head_activation": "swiglu"}, ("head_activation", "'swiglu'")),
+        ({"logit_cap": 0.0}, ("logit_cap", "0.0")),
+        ({"d_model": 15, "n_heads": 3, "positions": "sinusoidal"}, ("positions", "'sinusoidal'", "even", "d_model")),
+        ({"norm": "rmsnrm"}, ("norm", "'rmsnrm'", "layernorm", "none", "'rmsnorm'")),
+        ({"dtype": "f8"}, ("dtype", "'f8'", "float32", "bfloat16")),
+        ({"norm": "none", "qk_norm": True}, ("qk_norm", "True", "norm", "'none'")),
+        ({"dropout": 1.0}, ("dropout", "1.0", "0", "1")),
+        ({"context": 5}, ("input", "6", "positions", "5")),
     ],
 )
-def test_bad_fields_are_refused_in_one_sentence(fields, sentence):
+def test_bad_fields_are_refused_in_one_sentence(fields, words):
     model = SMALL.clone()
     for name, value in fields.items():
         object.__setattr__(model, name, value)  # past the type checks that tests have and users have not
-    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}[^\n]*$"):
+    with refused(*words):
         model.check(LENGTH)
 
 
 def test_a_call_checks_first():
-    with pytest.raises(ValueError, match="n_heads is 3"):
+    with refused("n_heads", "3"):
         jax.eval_shape(SMALL.clone(n_heads=3).init, jax.random.key(0), TOKENS)
-    with pytest.raises(ValueError, match="positions are learned for 5"):
+    with refused("positions", "5", "6"):
         jax.eval_shape(SMALL.clone(context=5).init, jax.random.key(0), TOKENS)
 
 
