@@ -1,4 +1,4 @@
-"""The ranked table of a report: one verdict per row, with the other tests folded."""
+"""The ranked table of a report: one verdict per row, with the other tests collapsed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from lab.report import page
 from lab.report.table import compact, decimals, number, times
 
 CAPTION = (
-    "FLOPs are those of the forward matrix products. Time is training time a token relative to the baseline, and the "
-    "range of the middle four fifths of what was timed. n counts the pairs in which both runs trained; † of the arm's "
-    "runs diverged and are left out, for stability is a question of its own. The minimum detectable effect is the "
-    "smallest true difference that this many pairs find with probability 0.8 after the correction."
+    "FLOPs are those of the forward matrix products. Time is training time per token relative to the baseline, with the "
+    "range of the middle 80 % of the timings. n counts the pairs in which both runs trained; the diverged runs of the "
+    "arm (†) are excluded, since stability is tested separately. The minimum detectable effect is the smallest true "
+    "difference that this many pairs detect with probability 0.8 after the correction."
 )
 OTHERS = (
-    "The verdict is by the rule below alone; these are no further ones. Sign flips, from 8 pairs on, and BCa, from 20 "
-    "on, are uncorrected and for a number of pairs fixed beforehand. Pairs needed is the number that would find the "
-    "observed difference, were it the true one. Pairs won is the probability of improvement with its bootstrap "
-    "interval, which covers less than its level where pairs are few (Bouthillier et al. 2021)."
+    "These numbers do not affect the verdict, which follows from the rule below alone. Sign flips (from 8 pairs) and BCa "
+    "(from 20 pairs) are uncorrected and assume a fixed number of pairs. Pairs needed is the number that would detect "
+    "the observed difference if it were the true one. Pairs won is the probability of improvement with its bootstrap "
+    "interval, which undercovers with few pairs (Bouthillier et al. 2021)."
 )
-HOLDS = {"each": "", "all": ", all at once", "selected": ", of arms with a verdict"}
+HOLDS = {"each": "", "all": ", simultaneous", "selected": ", for arms with a verdict"}
 
 
 def ranking(comparison: Comparison, table: pd.DataFrame) -> list[page.Part]:
