@@ -1,4 +1,4 @@
-"""Calibration of the statistics: error rates and power on simulated experiments with a known truth."""
+"""Whether the statistics keep their promises: rates of error and power on simulated experiments with known truth."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -23,15 +23,15 @@ from lab.statistics.sequential import repeated_p
 LEVEL, POWER = 0.95, 0.8
 ALPHA = 1 - LEVEL
 PAIRS = (5, 8, 20)
-ARMS = 5  # in addition to their common baseline
-OWN = 0.5  # sd of a run's individual noise; that of its seed, shared by all arms, is 1
+ARMS = 5  # beside the baseline that they share
+OWN = 0.5  # sd of a run's own noise where that of its seed, shared by all arms, is 1
 SPREAD = OWN * np.sqrt(2)  # sd of the difference between two runs of one seed
-MARGIN = 3 * SPREAD  # of equivalence: wide enough that 5 pairs resolve its edges, at which the error rate is alpha
+MARGIN = 3 * SPREAD  # of equivalence: so wide that even 5 pairs see one edge at a time, where the rate is alpha itself
 FIRST_LOOK = 3
 BLOCK = 2_000  # experiments simulated at once
 PROBABILITY_DRAWS = 1_000_000
 
-# Method, quantity, nominal mean (None if there is none), and the values in a number of experiments.
+# Method, quantity, what it promises of the mean (None if nothing), and the values in a number of experiments.
 Outcome = tuple[str, str, float | None, np.ndarray]
 # Noise of mean 0 and variance 1.
 DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
@@ -43,19 +43,20 @@ HUES = dict(zip(PAIRS, (ORANGE, TEAL, BLUE), strict=True))
 
 
 def calibrate(experiments: int = 20_000, seed: int = 0) -> pd.DataFrame:
-    """Simulate comparisons of 5 arms with a baseline, and measure error rates and power of every method.
+    """Simulates comparisons of 5 arms with a baseline and counts how often each method errs and finds.
 
-    One row per method, distribution, n and quantity: method, distribution, n, quantity, nominal, value, standard_error,
-    within. *coverage* and *power* should be at least the nominal value, *false positives* at most; `within` is whether
-    they are, up to two Monte Carlo standard errors (those of the nominal rate). Quantities without a nominal value (the
-    effect of repeated looks) have no `within`.
+    A row a method, distribution, n and quantity: method, distribution, n, quantity, nominal, value, standard_error,
+    within. *coverage* and *power* should not be below the nominal, *false positives* not above it;
+    `within` is whether they are not by more than two Monte Carlo standard errors, those of the nominal rate. Quantities
+    without a nominal (what looking costs) have no `within`.
 
-    The loss of a run is a normal term of its seed, shared by all arms, plus individual noise. The difference of two arms
-    with one noise distribution is always symmetric; to include skewed differences, only the arms' noise is drawn from
-    the distribution and the baseline's is normal. False positives are counted without any difference in mean, those of
-    equivalence at the margin's upper edge, and those of the probability of improvement between two arms with one
-    distribution, where it is 1/2. Power is that at `effect_with_power`. All methods are the functions used by reports.
-    With 20,000 experiments this takes 2 to 3 minutes on one core, mostly for the BCa bootstrap, and 300 MB.
+    The loss of a run is what its seed shares with all arms, normal, plus its own noise. In two arms of one distribution
+    the difference is symmetric whatever the distribution is; so that skewed differences are tried at all, only the
+    arms' noise is drawn from the distribution and the baseline's is normal. False positives are counted without any
+    difference in mean, those of equivalence at the margin's upper edge, those of the probability of improvement between
+    two arms of one distribution, where it is 1/2. Power is that at `effect_with_power`. All methods are the functions
+    that a report uses.
+    With 20,000 experiments it takes 2 to 3 minutes on one core, most of them for the BCa bootstrap, and 300 MB.
     Raises ValueError if there is no experiment.
     """
     if experiments < 1:
@@ -70,8 +71,8 @@ def calibrate(experiments: int = 20_000, seed: int = 0) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """The error rates measured by `calibrate`, on a logarithmic axis: one panel per distribution, one colour per number
-    of pairs, the nominal rate as a tick. The error of an interval is a miss of the true value."""
+    """The rates of error that `calibrate` found, on a logarithmic axis: a panel a distribution, a colour a number of
+    pairs, a stroke the nominal rate. An interval's error is not to cover.
     """
     rates = table[table["quantity"].str.startswith(("coverage", "false"))].copy()
     covers = rates["quantity"].str.startswith("coverage")
@@ -123,13 +124,13 @@ def _rows(rng: np.random.Generator, distribution: str, n: int, experiments: int)
 def _losses(
     rng: np.random.Generator, distribution: str, experiments: int, n: int
 ) -> tuple[Float[np.ndarray, "experiments arms n"], Float[np.ndarray, "experiments 1 n"]]:
-    """The losses of the arms and of the baseline, all with the same mean."""
+    """The losses of the arms and of the baseline, all of one mean."""
     seeds, baseline = rng.standard_normal((2, experiments, 1, n))
     return seeds + OWN * DISTRIBUTIONS[distribution](rng, (experiments, ARMS, n)), seeds + OWN * baseline
 
 
 def _probability(rng: np.random.Generator, distribution: str, effect: float) -> float:
-    """The true probability that an arm with improvement `effect` beats the baseline."""
+    """The true probability that an arm beats the baseline which it improves by `effect`."""
     arms, baseline = _losses(rng, distribution, PROBABILITY_DRAWS // ARMS, 1)
     return float(np.mean(arms - effect < baseline))
 
@@ -137,7 +138,7 @@ def _probability(rng: np.random.Generator, distribution: str, effect: float) -> 
 def _errors(
     arms: Float[np.ndarray, "experiments arms n"], baseline: Float[np.ndarray, "experiments 1 n"]
 ) -> Iterator[Outcome]:
-    """The error rates of the methods without any effect."""
+    """How often the methods err where there is nothing to find."""
     differences = arms - baseline
     one, n = differences[:, 0], differences.shape[-1]
     t = paired_t(differences, LEVEL)
@@ -152,13 +153,13 @@ def _errors(
     improvement = probability_of_improvement(arms[:, 1] - arms[:, 0], LEVEL)
     yield "improvement", "false positives", ALPHA / 2, improvement.low > 0.5
     yield "improvement", "coverage", LEVEL, (improvement.low <= 0.5) & (improvement.high >= 0.5)
-    p = repeated_p(differences, FIRST_LOOK, n)[..., -1]  # it never rises, so the last look includes all earlier ones
+    p = repeated_p(differences, FIRST_LOOK, n)[..., -1]  # it never rises: the last look has found what any has
     yield "sequential", "false positives", ALPHA, p[:, 0] < ALPHA
     yield "sequential, Holm", "false positives in 5 arms", ALPHA, np.any(holm(p) < ALPHA, axis=-1)
 
 
 def _findings(differences: Float[np.ndarray, "experiments n"], probability: float) -> Iterator[Outcome]:
-    """The power of the methods for an effect that makes the arm better with the given probability."""
+    """How often the methods find an effect, which makes the arm better with the given probability."""
     n = differences.shape[-1]
     yield "t interval", "power", POWER, paired_t(differences, LEVEL).p_value < ALPHA
     improvement = probability_of_improvement(differences, LEVEL)
@@ -171,7 +172,7 @@ def _findings(differences: Float[np.ndarray, "experiments n"], probability: floa
 
 
 def _mean(quantity: str, nominal: float | None, blocks: list[np.ndarray]) -> dict[str, Any]:
-    """The mean over all experiments, its standard error, and whether it is within the nominal value."""
+    """The mean over all experiments, its standard error and whether it keeps what is promised."""
     values = np.concatenate(blocks)
     mean, spread = values.mean(), values.std() if nominal is None else np.sqrt(nominal * (1 - nominal))
     error = spread / np.sqrt(len(values))

@@ -13,8 +13,8 @@ TITLE = "How well the statistics keep their level"
 
 
 def write(rates: pd.DataFrame, kept: pd.DataFrame, experiments: int, command: str, path: Path) -> Path:
-    """Write the page of the rates of `lab.report.calibration.calibrate` and the table of `lab.report.promises`, for this
-    number of simulated experiments of each kind; returns its path. Raises OSError if it cannot be written."""
+    """Write the page of the rates of `lab.report.calibration.calibrate` and the table of `lab.report.promises`, for
+    this number of simulated experiments of each kind; returns its path. Raises OSError if it cannot be written."""
     parts: list[page.Part] = [
         page.Drawing("calibration", svg(draw(rates), TITLE)),
         page.Table("promises", kept, page.columns(kept)),

@@ -36,8 +36,8 @@ def attributed(rows: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     interval over the networks, top-1 agreement.
 
     `rows` have `seed`, `change`, `measure` and `value`, as returned by `lab.surgery.attribution.attribution` for every
-    network. The interaction is the joint effect minus the sum of the separate effects, per network: 0 if they add up. It
-    has no loss and no agreement.
+    network. The interaction is the joint effect minus the sum of the separate effects, per network: 0 if they add up.
+    It has no loss and no agreement.
     """
     table = []
     for change, values in _by_change(rows):
@@ -82,8 +82,8 @@ def _verdict(row: Mapping[Any, Any]) -> Verdict:
 
 
 def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per change and layer: relative error and cosine of every site, averaged over networks; no rows for a model
-    without recorded layers."""
+    """One row per change and layer: relative error and cosine of every site, averaged over networks; no rows for a
+    model without recorded layers."""
     if "layer" not in rows:
         return pd.DataFrame()
     inside = rows[rows["layer"].notna()].astype({"layer": int})
@@ -133,9 +133,9 @@ def sections(rows: pd.DataFrame, title: str = "Effect of each change") -> dict[s
             title,
             table=table,
             notes=(
-                "without training, in nats: kl, the loss with each change, and its difference to the unchanged loss, with the "
-                "95 % t interval over the networks from low to high; agreement: the fraction of positions with the same most "
-                "likely token or class",
+                "without training, in nats: kl, the loss with each change, and its difference to the unchanged loss, "
+                "with the 95 % t interval over the networks from low to high; agreement: the fraction of positions "
+                "with the same most likely token or class",
                 *(adds_up if INTERACTION in table["change"].to_numpy() else ()),
             ),
             verdicts=tuple(verdicts(rows)),

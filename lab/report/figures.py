@@ -82,10 +82,10 @@ def curves(
     """Learning curves, one line per activation: the mean over its seeds.
 
     Left: the whole training, with the training split dotted. Right: the last third, scaled to show the final order,
-    with a band from the lowest seed to the highest. If bits per byte were recorded, the right axis shows them. A run that
-    diverges leaves the mean at that step; a cross marks its last value. `levels` are values by name, drawn as horizontal
-    lines where the curves come near them. `rows` belong to one setting of every axis but the activation. `direction` is
-    that of the metric.
+    with a band from the lowest seed to the highest. If bits per byte were recorded, the right axis shows them. A run
+    that diverges leaves the mean at that step; a cross marks its last value. `levels` are values by name, drawn as
+    horizontal lines where the curves come near them. `rows` belong to one setting of every axis but the activation.
+    `direction` is that of the metric.
     """
     rows = of_curves(rows)
     measured = _before_divergence(rows)

@@ -15,8 +15,8 @@ from rich.text import Text
 class Fitted:
     """A table that fits any terminal: no cell is ever truncated.
 
-    The first column contains the names. Columns with `no_wrap` need their full width; the others may wrap, down to their
-    `min_width`.
+    The first column contains the names. Columns with `no_wrap` need their full width; the others may wrap, down to
+    their `min_width`.
     """
 
     table: Table

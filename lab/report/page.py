@@ -1,4 +1,4 @@
-"""A page of results: one self-contained HTML file, and its figures and tables as separate files next to it."""
+"""A page of results: one HTML file that needs no other, and beside it its figures and tables for use elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STYLES = {
 
 
 class Column(NamedTuple):
-    """A column as displayed: its header, the values that it is sorted by, and the text for a row of values."""
+    """A column as it is read: its head, the values that it is sorted by, and the words for a row of values."""
 
     head: str
     by: str
@@ -36,9 +36,9 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """Values, written to NAME.csv, and how they are displayed, on the page and in NAME.tex.
+    """Values, written to NAME.csv, and how they are read, on the page and in NAME.tex.
 
-    In a column called "activation" names have their colour; in one whose header begins with "verdict", outcomes a style.
+    In a column called "activation" a name has its colour, in one whose head begins with "verdict" an outcome its style.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Table:
     columns: Sequence[Column]
     caption: str = ""
     summary: str = ""
-    """The summary line of a collapsed table, if given."""
+    """A summary line under which the page folds the table, if given."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class Drawing:
 
 
 Part = str | Table | Drawing
-"""A part of a page; a str is HTML."""
+"""What a page is made of, top down; a str is HTML."""
 
 
 def write(path: Path, title: str, subtitle: str, parts: Sequence[Part]) -> Path:
-    """Write the page and, before it, the files of its tables and figures in the same folder; returns its path.
+    """Writes the page, after the files of its tables and figures in the same folder; gives its path.
 
     Raises OSError if it cannot be written.
     """
@@ -71,7 +71,7 @@ def write(path: Path, title: str, subtitle: str, parts: Sequence[Part]) -> Path:
     for name, text in beside.items():
         write_text(path.with_name(name), text)
     if beside:
-        parts = [*parts, f'<footer class="soft">Files next to this page: {escape(", ".join(beside))}.</footer>']
+        parts = [*parts, f'<footer class="soft">Beside this page: {escape(", ".join(beside))}.</footer>']
     css, script = (Path(__file__).with_suffix(kind).read_text(encoding="utf-8") for kind in (".css", ".js"))
     under = f'<p class="soft">{escape(subtitle)}</p>' if subtitle else ""
     body = "\n".join([f"<header><h1>{escape(title)}</h1>{under}</header>", *map(_html, parts)])
@@ -85,40 +85,40 @@ def write(path: Path, title: str, subtitle: str, parts: Sequence[Part]) -> Path:
 
 
 def heading(text: str) -> str:
-    """A section heading."""
+    """The title of what follows."""
     return f"<h2>{escape(text)}</h2>"
 
 
 def answer(html: str) -> str:
-    """The highlighted summary of the page."""
+    """What the page says in short, set apart."""
     return f'<section class="answer">{html}</section>'
 
 
 def notice(title: str, sentences: Sequence[str]) -> list[Part]:
-    """A warning box at the top; empty if there are no sentences."""
+    """What a reader must know before believing the page; nothing where there are no sentences."""
     if not sentences:
         return []
     return [f'<aside class="notice"><strong>{escape(title)}</strong>{listed(sentences)}</aside>']
 
 
 def listed(sentences: Sequence[str]) -> str:
-    """A list of texts; empty if there are none."""
+    """A list of texts; nothing where there are none."""
     return f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences)}</ul>" if sentences else ""
 
 
 def soft(text: str) -> str:
-    """A caption in small type; empty if there is none."""
+    """A text that explains, smaller; nothing where there is none."""
     return f'<p class="soft">{escape(text)}</p>' if text else ""
 
 
 def facts(title: str, values: Sequence[Mapping[Any, Any]]) -> str:
-    """A table of several descriptions, with the value or the differing values of each field; empty if there are none."""
+    """What several descriptions say: of each field its value, or the different ones; nothing where there is none."""
     pairs = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in gathered(values).items())
     return f"<div><h3>{escape(title)}</h3><dl>{pairs}</dl></div>" if pairs else ""
 
 
 def gathered(values: Sequence[Mapping[Any, Any]]) -> dict[str, str]:
-    """The distinct values of each field over several descriptions, in order; a nested field is `outer.inner`."""
+    """Of each field of several descriptions (a nested one is `outer.inner`) its different values, in their order."""
     texts: dict[str, dict[str, None]] = {}
     for value in values:
         for name, text in _flat(value):
@@ -127,24 +127,24 @@ def gathered(values: Sequence[Mapping[Any, Any]]) -> dict[str, str]:
 
 
 def marked(outcome: str) -> str:
-    """An outcome with its style."""
-    style = STYLES.get(outcome.lower())
+    """An outcome in the style of its kind; what stands in parentheses after it has no style of its own."""
+    style = STYLES.get(outcome.partition(" (")[0].lower())
     return f'<span class="{style}">{escape(outcome)}</span>' if style else escape(outcome)
 
 
 def column(by: str, words: Callable[[Any], str] | None = None, head: str | None = None) -> Column:
-    """A column that shows one column of the values; the header defaults to its name."""
+    """A column that shows one column of the values, under its own name unless given."""
     tell = words or plain
     return Column(by.replace("_", " ") if head is None else head, by, lambda row: tell(row[by]))
 
 
 def columns(values: pd.DataFrame) -> list[Column]:
-    """One column for each column of the values."""
+    """A column for every one of the values."""
     return [column(str(name)) for name in values]
 
 
 def plain(value: Any) -> str:
-    """A value as text: a float with four digits, a count in full, empty if missing."""
+    """A value in words: a number in four digits, a count in all of them, nothing where there is none."""
     if value is None or value is pd.NA:
         return ""
     if isinstance(value, bool | np.bool_):
@@ -157,7 +157,7 @@ def plain(value: Any) -> str:
 
 
 def interval(low: float, high: float, digits: int) -> str:
-    """The ends of an interval of differences; empty if there is none."""
+    """The ends of an interval of differences; nothing where there is none."""
     return "" if pd.isna(low) else f"{number(low, digits, sign=True)} to {number(high, digits, sign=True)}"
 
 
@@ -170,7 +170,7 @@ def _flat(value: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def _files(part: Part) -> Iterator[tuple[str, str]]:
-    """Names and contents of the files written next to the page."""
+    """Names and contents of the files written beside the page."""
     if isinstance(part, Table):
         yield f"{part.name}.csv", escaped(part.values).to_csv(index=False)
         yield f"{part.name}.tex", _latex(part)
@@ -179,8 +179,8 @@ def _files(part: Part) -> Iterator[tuple[str, str]]:
 
 
 def escaped(table: pd.DataFrame) -> pd.DataFrame:
-    """Protect a table against formulas in spreadsheets (OWASP, "CSV injection"): an apostrophe is put before texts that
-    begin like one. Numbers are unchanged."""
+    """A table whose texts no spreadsheet takes for a formula (OWASP, "CSV injection"): an apostrophe comes before those
+    that begin as one. Numbers stay numbers."""
     return table.map(_escaped).rename(columns=_escaped)
 
 
@@ -223,7 +223,7 @@ def _cell(one: Column, row: Mapping[Any, Any], style: str) -> str:
     inner = marked(text) if one.head.startswith("verdict") else escape(text)
     if one.head == "activation":
         inner = _swatch(text.split(" (")[0]) + inner
-    # Strings, and numbers in plain digits, are sorted by their text.
+    # A word, and a number in plain digits, is sorted as it reads.
     if not style and not re.fullmatch(r"-?\d+(\.\d+)?", text):
         value = row[one.by]
         key = f' data-value="{"" if pd.isna(value) else _sorted_by(float(value))}"'
@@ -231,7 +231,7 @@ def _cell(one: Column, row: Mapping[Any, Any], style: str) -> str:
 
 
 def _sorted_by(value: float) -> str:
-    """The sort key of a number: six digits distinguish rows that differ in the displayed text."""
+    """A number by which a row is sorted: six digits tell rows apart that differ in what is read."""
     return json.dumps(float(f"{value:.6g}"))
 
 
@@ -241,7 +241,7 @@ def _swatch(activation: str) -> str:
 
 
 def _records(table: Table) -> list[dict[Any, Any]]:
-    return table.values.to_dict("records")  # unlike DataFrame rows, this keeps integers next to floats
+    return table.values.to_dict("records")  # unlike rows of a frame, integers stay integers beside floats
 
 
 def _is_numeric(table: Table, one: Column) -> bool:

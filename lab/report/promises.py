@@ -9,9 +9,9 @@ from lab.statistics.calibration.check import Check
 def promises(experiments: int = 20_000, seed: int = 0) -> pd.DataFrame:
     """One row per check: subject, setting, quantity, then, before, now, standard_error, promised, kept.
 
-    `then` is the audit's value for the previous methods, `before` the value of those methods in the current simulations,
-    `now` the value of the current methods; `kept` is whether it is within the promised range, up to two Monte Carlo
-    standard errors. Raises ValueError if there is no experiment.
+    `then` is the audit's value for the previous methods, `before` the value of those methods in the current
+    simulations, `now` the value of the current methods; `kept` is whether it is within the promised range, up to two
+    Monte Carlo standard errors. Raises ValueError if there is no experiment.
     """
     return pd.DataFrame([_row(check) for check in audit(experiments, seed)]).astype({"kept": "boolean"})
 

@@ -22,8 +22,8 @@ def differences(results: Results, activation: str, norm: str | None = None, suff
     with the same seed and the same further training.
 
     The unchanged arm has this activation and, if norms vary, this norm; the others are called "norm", "activation" or
-    "both" by their change, or "gelu -> relu" if there are several activations. `suffix` is appended if the norms are also
-    modified; changes without a change of norm are then omitted. A diverged run counts as in
+    "both" by their change, or "gelu -> relu" if there are several activations. `suffix` is appended if the norms are
+    also modified; changes without a change of norm are then omitted. A diverged run counts as in
     `lab.comparison.outcomes.outcomes`.
     """
     rule, rows = results.experiment, results.rows
@@ -116,8 +116,8 @@ def section(rows: pd.DataFrame, title: str = "Training on") -> Section:
         drawn(rows),
         table(rows),
         notes=(
-            "every changed network and the unchanged one are trained further from the same weights on the same batches; "
-            "differences in loss to the unchanged network are paired by seed",
+            "every changed network and the unchanged one are trained further from the same weights on the same "
+            "batches; differences in loss to the unchanged network are paired by seed",
         ),
         verdicts=tuple(verdicts(rows)),
     )

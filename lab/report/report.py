@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from lab.results.results import Results
 
 BUDGET = (
-    "The mean of the best of k points, drawn without replacement from the grid: the expected result of a smaller search "
-    "(Dodge et al. 2019). A curve that still improves at its end suggests that a larger search would find better points."
+    "The mean of the best of k points, drawn without replacement from the grid: the expected result of a smaller "
+    "search (Dodge et al. 2019). A curve that still improves at its end suggests that a larger search would find "
+    "better points."
 )
 MEANINGS = {
     "unigram": "byte frequencies in the training text",
@@ -190,10 +191,11 @@ def _speed_ups(results: Results, comparison: Comparison) -> list[page.Part]:
         page.Column("missed", "missed", lambda row: f"{row['missed']} of {row['n']}"),
     ]
     caption = (
-        f"Steps until the {comparison.split} {comparison.metric}, as a running median of three evaluations, reaches that of "
-        f"the median {comparison.baseline} at a half, three quarters and all of its training, or the experiment's "
-        "target. Times are medians over the seeds; a run that missed counts as later than all others. The speed-up is a "
-        "ratio of medians with a bootstrap interval over paired seeds; its resolution is the evaluation interval."
+        f"Steps until the {comparison.split} {comparison.metric}, as a running median of three evaluations, reaches "
+        f"that of the median {comparison.baseline} at a half, three quarters and all of its training, or the "
+        "experiment's target. Times are medians over the seeds; a run that missed counts as later than all others. The "
+        "speed-up is a ratio of medians with a bootstrap interval over paired seeds; its resolution is the evaluation "
+        "interval."
     )
     return [page.heading("Time to target"), page.Table("targets", table, shown, caption + left_out(comparison))]
 
@@ -208,7 +210,8 @@ def _tuning(results: Results) -> list[page.Part]:
         return []
     metric = found.experiment["metric"]
     table = tuning.tuned(found)
-    measure, caption = f"{found.experiment['split']} {metric}", "The same grid for every arm, on seeds that are not reported. "
+    measure = f"{found.experiment['split']} {metric}"
+    caption = "The same grid for every arm, on seeds that are not reported. "
     shown = [
         page.column("activation"),
         *(page.column(name) for name in (*tuning.static_axes(table), *tuning.SEARCHED) if name in table),
@@ -236,8 +239,8 @@ def _by_rate(tuning_runs: Results) -> list[page.Part]:
     if not isinstance(compared, Comparison) or any("weight_decay" in arm.axes for arm in compared.arms):
         return []
     caption = (
-        f"The difference to {compared.baseline} at the same rate, on the tuning seeds: one line per arm, with a band from "
-        "the lowest seed to the highest. Where lines cross, the verdict depends on the rate."
+        f"The difference to {compared.baseline} at the same rate, on the tuning seeds: one line per arm, with a band "
+        "from the lowest seed to the highest. Where lines cross, the verdict depends on the rate."
     )
     title = f"difference in {compared.split} {compared.metric} to {compared.baseline} by learning rate"
     return [page.Drawing("tuning_differences", svg(tuning_figure.draw_differences(compared), title), caption)]
@@ -363,7 +366,7 @@ def _speed(results: Results, peak: float | None) -> list[page.Part]:
         ),
     ]
     limit = "" if peak is None else f" The peak is {peak / 1e9:,.0f} GFLOP/s, measured when this page was written."
-    caption = f"All runs of a cell together, training only, counting the matrix products of three forward passes.{limit}"
+    caption = f"All runs of a cell together, training only; FLOPs are those of three forward passes.{limit}"
     return [page.heading("Speed and memory"), page.Table("speed", table, shown, caption)]
 
 

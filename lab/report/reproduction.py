@@ -90,10 +90,12 @@ def value_at(curve: pd.DataFrame, epoch: float) -> float:
 
 
 def compared(panel: Panel) -> pd.DataFrame:
-    """One row per split, epoch and activation: panel, split, epoch, activation, published, ours, low, high, n, difference.
+    """One row per split, epoch and activation: panel, split, epoch, activation, published, ours, low, high, n,
+    difference.
 
     `published` is inf where the curve was above the axes, nan if there is none. `ours` is the median of n runs, from
-    `low` to `high`; `difference` is relative to the published value. Epochs that no run of ours has reached are omitted.
+    `low` to `high`; `difference` is relative to the published value. Epochs that no run of ours has reached are
+    omitted.
     """
     rows = []
     for split, name, epoch in itertools.product(panel.splits, panel.activations, panel.at):

@@ -33,9 +33,9 @@ def _tests(comparison: Comparison) -> list[str]:
     level, asked = f"{1 - comparison.level:.2g}", comparison.question
     arms = "1 arm" if comparison.family_size == 1 else f"{comparison.family_size} arms"
     sentences = [
-        f"Each arm is compared with {comparison.baseline} at the same step and setting, paired by seed (the same initial "
-        "weights and batches), over the pairs in which both runs trained; whether an arm diverges more often is tested "
-        "separately, by McNemar's exact test.",
+        f"Each arm is compared with {comparison.baseline} at the same step and setting, paired by seed (the same "
+        "initial weights and batches), over the pairs in which both runs trained; whether an arm diverges more often "
+        "is tested separately, by McNemar's exact test.",
         f"A difference is resolved if its paired t test, corrected by Holm's method over {arms}, has p below {level}; "
         "missing arms count.",
     ]
@@ -57,8 +57,8 @@ def _choice(comparison: Comparison) -> list[str]:
 def _looks(comparison: Comparison) -> list[str]:
     if (looks := comparison.question.planned_looks) is not None:
         return [
-            f"The number of seeds, between {looks[0]} and {looks[1]}, was chosen sequentially from the results: intervals "
-            "and p values account for all looks."
+            f"The number of seeds, between {looks[0]} and {looks[1]}, was chosen sequentially from the results: "
+            "intervals and p values account for all looks."
         ]
     return []
 

@@ -46,8 +46,8 @@ def write(
     """Write FOLDER/index.html, which is self-contained, and NAME.svg, NAME.csv and NAME.tex for each section NAME;
     returns the page's path.
 
-    `verdicts` are those of all sections together. `excerpts` give the provenance, `reports` the parts of the experiments'
-    reports by name, and `left_out` the reasons for omissions.
+    `verdicts` are those of all sections together. `excerpts` give the provenance, `reports` the parts of the
+    experiments' reports by name, and `left_out` the reasons for omissions.
     """
     parts = [
         page.answer("".join([_verdicts(verdicts), *map(_answer, sections.values())])),

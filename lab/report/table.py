@@ -92,7 +92,8 @@ def leaders(comparison: Comparison) -> Comparison:
 def left_out(comparison: Comparison) -> str:
     """A sentence on the arms omitted from figures; empty if there are none."""
     more = len(comparison.arms) - MOST
-    return f" Of {len(comparison.arms)} arms only the best {MOST} are shown; see the ranking for all." if more > 0 else ""
+    shown = f" Of {len(comparison.arms)} arms only the best {MOST} are shown; see the ranking for all."
+    return shown if more > 0 else ""
 
 
 def terminal(table: pd.DataFrame, comparison: Comparison) -> Table:

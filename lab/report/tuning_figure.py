@@ -17,8 +17,8 @@ from lab.results.directions import Direction
 def draw(table: pd.DataFrame, metric: str = "loss", direction: Direction | None = "min") -> Figure:
     """Metric by learning rate, one line per activation and one panel per setting; a ring marks the chosen rate.
 
-    The band reaches from the lowest seed to the highest; of several weight decays the best is shown. The axis is limited
-    so that the chosen points remain distinguishable.
+    The band reaches from the lowest seed to the highest; of several weight decays the best is shown. The axis is
+    limited so that the chosen points remain distinguishable.
     """
     settings = [axis for axis in static_axes(table) if len(set(table[axis].astype(str))) > 1]
     panels = list(table.groupby(settings, sort=False, dropna=False)) if settings else [((), table)]
@@ -41,7 +41,8 @@ def draw(table: pd.DataFrame, metric: str = "loss", direction: Direction | None 
 
 
 def draw_differences(comparison: Comparison) -> Figure:
-    """The difference to the baseline at the same rate by learning rate, one line per arm, with a band over the seeds."""
+    """The difference to the baseline at the same rate by learning rate, one line per arm, with a band over the
+    seeds."""
     lines: dict[str, list[Arm]] = {}
     for arm in sorted(comparison.arms, key=lambda arm: arm.axes["learning_rate"]):
         about = {"activation": arm.activation, **{k: v for k, v in arm.axes.items() if k != "learning_rate"}}

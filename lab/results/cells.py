@@ -98,8 +98,8 @@ class Wave:
         return read_shaped(path, shape.ENVIRONMENTS) if path.exists() else []
 
     def write(self, metrics: pd.DataFrame, timing: pd.DataFrame, examples: bytes | None = None) -> None:
-        """Replace curves and timing, and the per-example values of the last evaluation (`lab.results.examples.encoded`), if
-        there are any yet."""
+        """Replace curves and timing, and the per-example values of the last evaluation
+        (`lab.results.examples.encoded`), if there are any yet."""
         if examples is not None:
             write_bytes(self.path / EXAMPLES, examples)
         write_table(self.path / "metrics.parquet", metrics)
@@ -146,7 +146,8 @@ class CellDirectory:
     def describe(self, description: dict[str, Any], own_code: Mapping[str, Code] = NOTHING) -> None:
         """Write `cell.json`, the cell's description and the identity of user-defined code in it, unless it exists.
 
-        Raises ValueError if the directory holds another cell: the same name, but, say, a different user-defined function.
+        Raises ValueError if the directory holds another cell: the same name, but, say, a different user-defined
+        function.
         """
         path = self.path / "cell.json"
         if not path.exists():
@@ -181,9 +182,7 @@ class CellDirectory:
     def ignored(self) -> list[str]:
         """A sentence for every folder of runs that is a copy, as made by file managers and sync tools."""
         copies = [path for path in self._folders() if not WAVE.fullmatch(path.name)]
-        return [
-            f"{self.path.name}/{path.name} is ignored: its name is that of a copy" for path in copies
-        ]
+        return [f"{self.path.name}/{path.name} is ignored: its name is that of a copy" for path in copies]
 
     def _folders(self) -> list[Path]:
         return [file.parent for file in sorted(self.path.glob("runs-*/runs.json"))]

@@ -58,8 +58,8 @@ def decoded(table: pd.DataFrame, split: str, metric: str) -> Measured | None:
 
 
 def joined(waves: Sequence[tuple[Sequence[Mapping[str, Any]], Measured | None]]) -> Examples | None:
-    """The examples of several waves of one cell, each with its runs; waves without any are left out. None if no wave has
-    any, or if they were measured on different ones."""
+    """The examples of several waves of one cell, each with its runs; waves without any are left out. None if no wave
+    has any, or if they were measured on different ones."""
     known = [(runs, one) for runs, one in waves if one is not None]
     if not known or not all(same_examples(known[0][1], one) for _, one in known):
         return None

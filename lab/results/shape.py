@@ -44,8 +44,8 @@ CELL = {
 RUNS = [{"seed": NUMBER, str: int | float | str}]
 ENVIRONMENTS = [{"commit": str, "x64?": bool, "device?": str, "data?": {str: object}, "device_bytes?": NUMBER}]
 MATCHED = {"arms": [{"arm": {str: object}, "fields": {str: object}, "seconds_per_step": NUMBER}]}
-"""A type, [the shape of all items], {field: its shape}, or (None, the shape) for a nullable value; `field?` is optional,
-and `str` stands for any field."""
+"""A type, [the shape of all items], {field: its shape}, or (None, the shape) for a nullable value; `field?` is
+optional, and `str` stands for any field."""
 
 
 def read_shaped(path: Path, shape: Any) -> Any:
