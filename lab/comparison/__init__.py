@@ -1,1 +1,1 @@
-"""What results say: outcomes, paired comparison, tuning, targets, speed. No JAX."""
+"""Analysis of results: outcomes, paired comparison, tuning, time to target, speed. No JAX."""

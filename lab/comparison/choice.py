@@ -1,4 +1,4 @@
-"""Whether arms are compared at tuned rates, and how uncertain a difference is because the rates were chosen."""
+"""Whether arms are compared at tuned rates, and how much uncertainty the choice of the rates adds."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from lab.statistics.choice import tuned_difference
 if TYPE_CHECKING:
     from lab.results.results import Results
 
-LEFT_OUT = "intervals leave out that the rate was chosen: "
+LEFT_OUT = "intervals exclude the uncertainty of the chosen rates: "
 
 
 @dataclass(frozen=True)
 class Search:
-    """The losses of the tuning runs of every arm [points, seeds], by its activation and the axes named `axes`."""
+    """Losses of the tuning runs of every arm [points, seeds], keyed by activation and the axes in `axes`."""
 
     axes: tuple[str, ...]
     losses: Mapping[tuple[Any, ...], Float[np.ndarray, "points seeds"]]
     caution: str | None = None
-    """Why the uncertainty of the choice is not known, if it is not."""
+    """Why the uncertainty of the choice is unknown, if it is."""
 
     def of(self, activation: str, axes: Mapping[str, Any]) -> Float[np.ndarray, "points seeds"] | None:
         """The losses of an arm; None if it was not tuned, or had a single point to choose from."""
@@ -36,7 +36,7 @@ class Search:
 
 
 def searched(results: Results, question: Question) -> Search | None:
-    """The search that chose the rates of the arms; None if nothing was tuned, or if the tuning is not available."""
+    """The search that chose the rates of the arms; None if nothing was tuned or the tuning results are missing."""
     found = results.tuning
     overridden = {path for one in results.experiment.get("overrides", []) for path in one["fields"]}
     if found is None or "hyperparameters.learning_rate" not in overridden:
@@ -55,14 +55,14 @@ def searched(results: Results, question: Question) -> Search | None:
         losses[key] = question.sign * table.dropna(how="all").to_numpy()
     same = (rule["metric"], rule["split"]) == (question.metric, question.split)
     criterion = f"by {rule['split']} {rule['metric']}"
-    return Search(tuple(static), losses, None if same else f"{LEFT_OUT}it was chosen {criterion}")
+    return Search(tuple(static), losses, None if same else f"{LEFT_OUT}they were chosen {criterion}")
 
 
 def uncertainty(
     search: Search | None, activation: str, baseline: str, axes: Mapping[str, Any], differences: Float[np.ndarray, " n"]
 ) -> tuple[bool, float, str | None]:
-    """Whether arm and baseline are both tuned, the standard error that the choice of their rates adds to their
-    difference, and, where it is not known, why."""
+    """Whether arm and baseline are both tuned, the standard error that the choice of their rates adds to the
+    difference, and, if it is unknown, the reason."""
     arm, reference = (search.of(name, axes) if search else None for name in (activation, baseline))
     if search is None or arm is None or reference is None:
         return False, 0.0, None

@@ -1,4 +1,4 @@
-"""The rule of comparison: every arm against the baseline activation, seed by seed, at one step."""
+"""The comparison rule: every arm against the baseline activation, paired by seed, at one step."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from lab.statistics.improvement import probability_of_improvement
 from lab.statistics.paired import minimum_detectable_effect, paired_difference, pairs_needed
 
 JSON_KEYS = {"minimum_detectable_effect": "resolvable", "equivalence_p": "same_p"}
-"""Fields that keep the key of the first version in JSON, for the scripts that read it."""
+"""Fields that keep their original key in JSON, for scripts that read it."""
 
 
 @dataclass(frozen=True)
 class Group:
     """The runs of one activation at one value of every other axis.
 
-    `mean` and `sd` are of the metric over the n runs that count: those that trained, of an arm also their partners.
+    `mean` and `sd` are of the metric over n runs: those that trained and, for an arm, whose partners did too.
     """
 
     activation: str
@@ -46,24 +46,24 @@ class Group:
 
     @property
     def key(self) -> str:
-        """The group by its activation and all axes, also those that do not vary now."""
+        """The activation and all axes that identify the group, including axes that do not vary."""
         return label({"activation": self.activation, **self.axes})
 
 
 @dataclass(frozen=True)
 class Arm(Group):
-    """A group against the baseline with the same axes, over the seeds that both have.
+    """A group against the baseline at the same axes, over their common seeds.
 
-    `differences` are arm minus baseline, one for each of `seeds`, nan where either run diverged: `n` counts the others,
-    which the loss is compared by, and `stability` says whether divergence itself differs. `low` and `high` bound their
-    mean at the comparison's level; `p` is the t test's, `p_adjusted` corrected for all arms and looks.
-    `minimum_detectable_effect` is the smallest true difference that these pairs find with probability 0.8 at the
-    strictest level, (1 - level) / number of arms; `pairs_needed` is the number of pairs that would find the observed
-    one there. `equivalence_p` is the adjusted p of equivalence, where the experiment gives a margin; `improvement` is
-    how often the arm wins a pair, with its interval. `looks` are the numbers of pairs at which somebody has looked, the
-    last one now. `se_seeds` is the standard error of the mean over seeds on this text, `se_seeds_and_text` over seeds
-    and documents like these, None where single examples are not known. Where arm and baseline are `tuned`, interval and
-    p include that their rates were chosen (`se_choice`).
+    `differences` are arm minus baseline, one per entry of `seeds`, nan where either run diverged. The loss comparison
+    uses the other `n`; `stability` says whether the divergence rates differ. `low` and `high` bound the mean difference
+    at the comparison's level; `p` is from the t test, `p_adjusted` is corrected for all arms and looks.
+    `minimum_detectable_effect` is the smallest true difference that this number of pairs detects with probability 0.8
+    at the strictest level, (1 - level) / number of arms; `pairs_needed` is the number of pairs that would detect the
+    observed difference. `equivalence_p` is the adjusted p value of the equivalence test, if the experiment has a
+    margin; `improvement` is the probability that the arm wins a pair, with its interval. `looks` are the numbers of
+    pairs at each look, the current one last. `se_seeds` is the standard error of the mean over seeds on this text,
+    `se_seeds_and_text` over seeds and documents; None if per-example values are unknown. If arm and baseline are
+    `tuned`, interval and p values include the uncertainty of the chosen rates (`se_choice`).
     """
 
     seeds: tuple[int, ...]
@@ -90,12 +90,12 @@ class Arm(Group):
 
 @dataclass(frozen=True)
 class Comparison:
-    """All arms against the baseline activation, one verdict an arm.
+    """All arms against the baseline activation, with one verdict per arm.
 
-    `step` is where all runs are compared; of arms that have steps of their own, each at its last, the largest.
-    `missing` names what was asked for and is absent, `cautions` what weakens the verdicts, a sentence each. `number`
-    says which comparison this is of how many that were looked at. `family_size` is the number of arms that the verdicts
-    are corrected for, absent ones included.
+    `step` is the step at which all runs are compared; if arms have different numbers of steps, each is compared at its
+    last step, and `step` is the largest. `missing` lists requested items that are missing, `cautions` reasons to doubt
+    the verdicts, one sentence each. `number` is the number of this comparison and the total number of comparisons.
+    `family_size` is the number of arms for which the verdicts are corrected, including missing ones.
     """
 
     question: Question
@@ -116,7 +116,7 @@ class Comparison:
 
     @property
     def metric(self) -> str:
-        """What is compared."""
+        """The compared metric."""
         return self.question.metric
 
     @property
@@ -126,7 +126,7 @@ class Comparison:
 
     @property
     def direction(self) -> Direction | None:
-        """Whether a lower or higher metric is better; None if this is not declared."""
+        """Whether a lower or higher metric is better; None if not declared."""
         return self.question.direction
 
     @property
@@ -136,11 +136,11 @@ class Comparison:
 
     @property
     def when(self) -> str:
-        """At which step the arms are compared, in words."""
+        """The step of the comparison, in words."""
         return f"each arm's last step (at most {self.step})" if self.own_steps else f"step {self.step}"
 
     def __str__(self) -> str:
-        """A line an arm: the difference to the baseline with its interval, and the verdict."""
+        """One line per arm: the difference to the baseline with its interval, and the verdict."""
         width = max(len(group.label) for group in (*self.arms, *self.baselines))
         lines = [f"{self.metric} ({self.split}) at {self.when}; differences with {self.level:.0%} intervals"]
         lines += [f"{one.label:{width}}  {one.mean:.4f}  baseline, n = {one.n}" for one in self.baselines]
@@ -150,7 +150,7 @@ class Comparison:
         return "\n".join([*lines, *self.missing])
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison as JSON: what is unknown or unbounded (one pair has no interval) is None."""
+        """The comparison as JSON; unknown or unbounded values (one pair has no interval) are None."""
         shown = ("n", "mean", "difference", "low", "high", "p", "p_adjusted", "verdict", "tuned")
         beside = (
             "se_seeds",
@@ -182,18 +182,18 @@ def compare(
     level: float | None = None,
     axis: str | None = None,
 ) -> Comparison:
-    """Compares every arm with the baseline activation at the same values of the other axes, paired by seed.
+    """Compare every arm with the baseline activation at the same values of the other axes, paired by seed.
 
-    What is not given comes from the experiment's own rule (else validation loss at level 0.95) and, for `step`, is the
-    last one that all arms have reached; where arms were given different numbers of steps, each one's last. `metric` may
-    say what is better, as in "auc:max", where the task does not. `axis`, such as "norm", adds what it does by itself
-    and together with the activation (`lab.comparison.effects`).
+    Omitted arguments default to the experiment's (else validation loss at level 0.95); `step` defaults to the last step
+    that all arms have reached, or to each arm's last step if arms have different numbers of steps. `metric` may include
+    the direction, as in "auc:max", if the task does not declare it. `axis`, such as "norm", adds the main effect of
+    that axis and its interactions with the activation (`lab.comparison.effects`).
 
-    Loss is compared among the pairs in which both runs trained; whether an arm diverges more often is a question of its
-    own. All arms that experiment.json asked for are one family, in which any wrong verdict has probability 1 - level at
-    most: "equivalent" if the experiment has a margin and the difference lies within it; else "better" or "worse"; else
-    "inconclusive". A metric whose direction nobody has declared has "no verdict". Earlier looks at fewer seeds, written
-    down in the folder, count. Raises ValueError, in one sentence, for anything that the rows do not hold.
+    The loss comparison uses the pairs in which both runs trained; whether an arm diverges more often is tested
+    separately. All arms requested in experiment.json form one family, with a probability of at most 1 - level of any
+    wrong verdict: "equivalent" if the experiment has a margin and the difference lies within it; otherwise "better",
+    "worse" or "inconclusive". A metric without a declared direction has "no verdict". Earlier looks recorded in the
+    folder count. Raises ValueError, in one sentence, for anything that the rows do not contain.
     """
     results = _of_rows(results) if isinstance(results, pd.DataFrame) else results
     asked = question(results, baseline, metric, split, level)
@@ -221,7 +221,7 @@ def compare(
             if len(common := arm.index.intersection(reference.index)):
                 paired.append((arm.loc[common], reference.loc[common]))
     if not paired:
-        why = absent[0] if absent else f"there is no activation but {asked.baseline}"
+        why = absent[0] if absent else f"{asked.baseline} is the only activation"
         raise ValueError(f"nothing can be paired with {asked.baseline} at step {last}: {why}")
     size = family.size(known, len(paired))
     found, unknown = _arms(results, asked, paired, axes, size, None if own else last)
@@ -234,14 +234,14 @@ def compare(
 
 
 def missing(results: Results) -> list[str]:
-    """What was requested but is absent, by the experiment's question; also while nothing can be compared yet."""
+    """The requested items that are missing, by the experiment's question; also if nothing can be compared yet."""
     record = results.experiment
     known = family.asked_for(results, record.get("baseline", ""))
     return family.missing(results, known, record.get("metric", "loss"), record.get("split", "validation"), None)
 
 
 def _of_rows(rows: pd.DataFrame) -> Results:
-    """Rows alone, of which nobody has recorded anything."""
+    """Rows without a record of the request or of looks."""
     return Results(Path(os.devnull), {}, (), rows, pd.DataFrame())
 
 
@@ -274,7 +274,7 @@ def _arms(
     size: int,
     step: int | None,
 ) -> tuple[tuple[Arm, ...], list[str]]:
-    """The arms, and why the uncertainty of their tuning is not known, where it is not."""
+    """The arms, and, if the uncertainty of their tuning is unknown, the reason."""
     earlier, search = results.looks, choice.searched(results, asked)
     groups, pairs, tuned, why = [], [], [], []
     for arm, reference in paired:
@@ -343,13 +343,13 @@ def _improvement(losses: np.ndarray, level: float) -> tuple[float, float, float]
 
 
 def _planned_step(results: Results) -> int | None:
-    """The step of the plan, if it is an earlier one than the last."""
+    """The planned step, if it is before the last one."""
     planned = (results.experiment.get("plan") or {}).get("fields", {})
     return planned["step"] if planned.get("step", 0) < planned.get("steps", 0) else None
 
 
 def _own_ends(results: Results, measured: pd.DataFrame) -> dict[str, int]:
-    """The last step of each cell where not all have the same, if all have reached it; else nothing."""
+    """The last step of each cell, if they differ and every cell has reached its own; otherwise empty."""
     found = {cell["cell"]: cell["settings"]["steps"] for cell in results.cells if "steps" in cell.get("settings", {})}
     reached = measured.groupby("cell")["step"].max()
     if len(set(found.values())) < 2 or any(reached.get(cell, -1) < end for cell, end in found.items()):

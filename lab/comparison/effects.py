@@ -1,4 +1,4 @@
-"""What an axis does by itself, and what it does to one activation more than to the baseline."""
+"""Main effects of an axis, and its interactions with the activation."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lab.files.choices import check_choice
 
 @dataclass(frozen=True)
 class Effect:
-    """The effect of changing an axis from `reference` to `value`, everything else equal, paired by seed.
+    """The effect of changing an axis from `reference` to `value`, all else equal, paired by seed.
 
     A main effect (`activation` None) is the mean over all activations; an interaction is the effect on one activation
-    minus that on the baseline. `setting` are the other axes. Verdicts are "better" and "worse" as those of arms; of an
-    interaction, whether the change does more good to the activation than to the baseline, or less.
+    minus that on the baseline. `setting` contains the other axes. Verdicts are "better" and "worse", as for arms; for
+    an interaction they say whether the change helps the activation more or less than the baseline.
     """
 
     axis: str
@@ -45,16 +45,16 @@ class Effect:
 
 
 def effects(runs: pd.DataFrame, axis: str, axes: list[str], question: Question) -> tuple[Effect, ...]:
-    """Main effects and interactions of an axis, as one family: each value against the first one.
+    """Main effects and interactions of an axis, as one family: each value against the first.
 
-    `runs` is the table of `lab.comparison.outcomes.ends`; `axis` the name of a column of it, or a dotted path that ends
-    in one. Raises ValueError for an axis that the results do not have, or that has a single value.
+    `runs` is the table of `lab.comparison.outcomes.ends`; `axis` is the name of a column, or a dotted path that ends in
+    one. Raises ValueError for an axis that the results lack or that has a single value.
     """
     axis = axis.rpartition(".")[2]
     check_choice("axis", axis, axes)
     values = list(dict.fromkeys(map(plain, runs[axis])))
     if len(values) < 2:
-        raise ValueError(f"axis is '{axis}', but all runs have {values[0]} of it: there is nothing to compare")
+        raise ValueError(f"axis is '{axis}', but all runs have the value {values[0]}: there is nothing to compare")
     others = [name for name in axes if name != axis]
     found, pairs = [], []
     for setting, frame in runs.groupby(others, dropna=False, sort=False) if others else [((), runs)]:
@@ -65,7 +65,7 @@ def effects(runs: pd.DataFrame, axis: str, axes: list[str], question: Question) 
         }
         for value in values[1:]:
             if value in by_value and values[0] in by_value:
-                change = by_value[value] - by_value[values[0]]  # [seed, activation]; nan where a run is absent
+                change = by_value[value] - by_value[values[0]]  # [seed, activation]; nan where a run is missing
                 for activation, differences in _contrasts(change, question.baseline):
                     found.append((value, activation, about))
                     pairs.append(Pairs(tuple(map(int, differences.index)), differences.to_numpy(), (len(differences),)))
@@ -78,9 +78,9 @@ def effects(runs: pd.DataFrame, axis: str, axes: list[str], question: Question) 
 
 
 def _contrasts(change: pd.DataFrame, baseline: str) -> Iterator[tuple[str | None, pd.Series]]:
-    """Of a change's effects by seed and activation the mean, and each activation's minus the baseline's.
+    """The mean of a change's effects [seed, activation], and each activation's effect minus the baseline's.
 
-    A seed at which any run is absent or diverged is in no mean, for it would be one over other activations.
+    A seed with a missing or diverged run is excluded from the mean, which would cover fewer activations.
     """
     yield None, change.mean(axis=1, skipna=False)
     for activation in change.columns.drop(baseline, errors="ignore"):

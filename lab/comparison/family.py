@@ -1,4 +1,4 @@
-"""The requests of experiment.json: how many arms share the error rate, and which arms or seeds are absent."""
+"""The requests of experiment.json: how many arms share the error rate, and which arms or seeds are missing."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """A requested cell: its label, whether it is the baseline's, how many runs and arms, and which seeds."""
+    """A requested cell: its label, whether it is the baseline, its numbers of runs and arms, and its seeds."""
 
     label: str
     is_baseline: bool
     runs: int
     arms: int
-    """More than one where a traced field such as the learning rate varies within the cell."""
+    """More than one if a traced field such as the learning rate varies within the cell."""
     seeds: tuple[int, ...] | None
-    """None where an older version recorded only how many runs."""
+    """None if an older version recorded only the number of runs."""
 
 
 def asked_for(results: Results, baseline: str) -> dict[str, Asked]:
-    """Every cell by its name; nothing where nothing was recorded, as for rows alone."""
+    """Every requested cell by name; empty if nothing was recorded, as for rows alone."""
     record = results.experiment
     known = record.get("arms", {})
     return {
@@ -46,9 +46,9 @@ def size(asked: Mapping[str, Asked], found: int) -> int:
 def missing(
     results: Results, asked: Mapping[str, Asked], metric: str, split: str, runs: pd.DataFrame | None
 ) -> list[str]:
-    """A sentence for every requested arm, metric and seed that is absent where arms are compared.
+    """One sentence per requested arm, metric or seed that is missing at the step of the comparison.
 
-    `runs` is the table of `lab.comparison.outcomes.ends`; without one, runs of which anything was measured count.
+    `runs` is the table of `lab.comparison.outcomes.ends`; without it, every run with any measurement counts.
     """
     rows = results.rows
     runs = rows.drop_duplicates(run_columns(rows)) if runs is None else runs
@@ -60,25 +60,25 @@ def missing(
     found = []
     for cell, one in asked.items():
         if cell not in reached.index:
-            found.append(f"{one.label} is absent: {_count(one.runs, 'run')} requested, none found")
+            found.append(f"{one.label} is missing: {_count(one.runs, 'run')} requested, none found")
         elif cell not in of_metric:
             found.append(f"{one.label} has no {split} {metric}")
         else:
             found += _lacking(one, seeds.get(cell, set()), int(counts.get(cell, 0)))
             if (end := ends.get(cell)) is not None and reached[cell] < end:
-                found.append(f"{one.label} has reached step {reached[cell]} of {end}")
+                found.append(f"{one.label} has only reached step {reached[cell]} of {end}")
     return found
 
 
 def unpaired(arm: pd.DataFrame, partner: pd.DataFrame) -> list[str]:
-    """Which seeds of its partner an arm lacks, for rows without a record of what was requested."""
+    """The seeds of its partner that an arm lacks, for rows without a record of the request."""
     lacked = partner.index.difference(arm.index)
     return [f"{_label(arm)} lacks {_seeds(lacked)} of {_label(partner)}"] if len(lacked) else []
 
 
 def without_baseline(arm: pd.DataFrame, baseline: str) -> str:
-    """An arm at a setting of the axes that the baseline does not have."""
-    return f"{_label(arm)} has no run of {baseline} beside it"
+    """An arm at a setting of the axes that the baseline lacks."""
+    return f"{_label(arm)} has no run of {baseline} at the same setting"
 
 
 def _lacking(one: Asked, seeds: set[int], runs: int) -> list[str]:
@@ -98,7 +98,7 @@ def _described(arm: Mapping[str, Any], runs: int, baseline: str) -> Asked:
 
 
 def _guessed(results: Results, cell: str, runs: int, baseline: str) -> Asked:
-    """Of a cell that an older version asked for, whose name has the activation and the axes before the hash."""
+    """The label of a cell requested by an older version, whose name has activation and axes before the hash."""
     seeds = len(results.experiment.get("seeds", [])) or 1
     name = re.sub(r"-[0-9a-f]{8}$", "", cell)
     present = {one["cell"]: one["activation"] for one in results.cells}

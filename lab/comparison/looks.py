@@ -1,4 +1,4 @@
-"""Which looks at an arm's pairs count: those at which fewer of its seeds were there than now."""
+"""The earlier looks that count for an arm: those at which it had fewer seeds than now."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 
 def seen(comparison: Comparison) -> Look:
-    """What somebody sees who sees this comparison."""
+    """The look that this comparison is."""
     seeds = {arm.key: tuple(sorted(arm.seeds)) for arm in comparison.arms}
     return Look(comparison.baseline, comparison.metric, comparison.split, comparison.step, seeds)
 
 
 def record(results: Results, comparison: Comparison) -> str | None:
-    """Record that a comparison was seen; returns a sentence if that is impossible, as in a read-only folder."""
+    """Record that a comparison was shown; returns a sentence if that is impossible, as in a read-only folder."""
     if not (results.directory / FILE).is_file():  # rows alone, or results that are in no folder
         return None
     try:
         add(results.directory, seen(comparison))
     except OSError as error:
-        return f"this look is not written down: {error.strerror}: {error.filename}"
+        return f"this look could not be recorded: {error.strerror}: {error.filename}"
     return None
 
 
 def ordered(
     earlier: Sequence[Look], key: str, seeds: Sequence[int], diverged: Collection[int]
 ) -> tuple[list[int], tuple[int, ...]]:
-    """An arm's paired seeds in the order in which they were seen, and the numbers of pairs, of those that trained, at
-    every look, the last one now.
+    """An arm's paired seeds in the order in which they were seen, and the number of trained pairs at every look, the
+    current one last.
 
-    Whatever metric was looked at counts, for metrics of one run go together. Looks at fewer than 2 trained pairs showed
-    no test.
+    Looks at any metric count, since metrics of one run are correlated. Looks at fewer than 2 trained pairs showed no
+    test.
     """
     order: list[int] = []
     ends: list[int] = []

@@ -1,4 +1,4 @@
-"""The noise of every arm's difference to the baseline, as the last evaluation shows it example by example."""
+"""The noise of every arm's difference to the baseline, from the per-example values of the last evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lab.statistics.noise import Noise, noise
 @dataclass(frozen=True)
 class ArmNoise:
     """The noise of an arm's difference. `pairing` is the correlation between its seeds and the baseline's; `unpaired`
-    how many times as many seeds a comparison without pairs would need."""
+    is the factor by which an unpaired comparison would need more seeds."""
 
     activation: str
     label: str
@@ -30,8 +30,8 @@ class ArmNoise:
 
 @dataclass(frozen=True)
 class Setting:
-    """All arms at one value of every other axis. `between_arms` is the variance of what arms truly differ by, baseline
-    included, as far as seeds can tell."""
+    """All arms at one value of every other axis. `between_arms` is the variance of the true values of the arms,
+    baseline included, estimated over the seeds."""
 
     axes: dict[str, Any]
     baseline: str
@@ -45,10 +45,10 @@ class Setting:
 
 
 def measure(results: Results) -> tuple[Setting, ...]:
-    """The noise of all arms, on the metric and split of the experiment, each arm at its last step.
+    """The noise of all arms on the experiment's metric and split, each arm at its last step.
 
-    Raises ValueError, naming the arm, where single examples were not kept or fewer than two pairs trained; and where no
-    arm stands beside the baseline.
+    Raises ValueError, naming the arm, if per-example values were not kept or fewer than two pairs trained, and if there
+    is no arm besides the baseline.
     """
     asked, rows = results.experiment, results.rows
     metric, split = asked["metric"], asked["split"]
@@ -62,12 +62,12 @@ def measure(results: Results) -> tuple[Setting, ...]:
         if (reference := arms.pop(asked["baseline"], None)) is not None and arms:
             found.append(_setting(results, arms, reference, axes))
     if not found:
-        raise ValueError(f"{results.directory} has no arm beside the baseline {asked['baseline']}: nothing to compare")
+        raise ValueError(f"{results.directory} has no arm besides the baseline {asked['baseline']}: nothing to compare")
     return tuple(found)
 
 
 def between(values: Float[np.ndarray, "arms seeds"]) -> float:
-    """The variance between arms: two-way analysis of variance without replication, arms x seeds. At least 0.
+    """The variance between arms, at least 0: two-way analysis of variance without replication, arms x seeds.
 
     Searle, Casella and McCulloch (1992), "Variance components", section 4.3.
     """
@@ -95,8 +95,8 @@ def _arm(results: Results, arm: pd.DataFrame, reference: pd.DataFrame) -> ArmNoi
     found = differences(results, arm, reference, split, metric, None)
     if found is None:
         raise ValueError(
-            f"{label} has no two pairs with the baseline whose {metric} on {split} was kept for each example: train "
-            f"both again, or choose a metric that is measured for each example, such as loss"
+            f"{label} has fewer than two pairs with the baseline with per-example values of {split} {metric}: "
+            f"retrain both, or choose a metric that is measured per example, such as loss"
         )
     pairs = pd.concat([_trained(arm), _trained(reference)], axis=1, join="inner").to_numpy(float)
     alone = pairs.var(axis=0, ddof=1).sum()
@@ -117,7 +117,7 @@ def _trained(arm: pd.DataFrame) -> pd.Series:
 
 
 def _as_dict(arm: ArmNoise) -> dict[str, Any]:
-    """An arm as JSON: what is not a finite number is None."""
+    """An arm as JSON; non-finite numbers are None."""
     found = arm.noise._asdict()
     components = found.pop("components")
     variances = {

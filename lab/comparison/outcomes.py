@@ -1,4 +1,4 @@
-"""What each run ended with: the table's rows at one step, a diverged run at the worst value there is."""
+"""The final metric of each run: the table's rows at one step, with the worst value for diverged runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from lab.results.directions import OURS, Direction
 from lab.results.examples import CURVE
 
-# What every row has; any further column is an axis of the experiment.
+# The columns of every table; any other column is an axis of the experiment.
 COLUMNS = (
     "experiment", "cell", "task", "model", "activation", "seed", "learning_rate", "step", "split", "metric", "value",
 )  # fmt: skip
@@ -26,15 +26,15 @@ def outcomes(
     axes: list[str] | None = None,
     direction: Direction | None = None,
 ) -> pd.DataFrame:
-    """The table of `ends`, in which a diverged run has the worst value that any run of its task has there, or its own
-    at step 0 if that is worse.
+    """The table of `ends`, in which a diverged run has the worst value of all runs of its task, or its own value at
+    step 0 if that is worse.
 
-    `direction` of the metric is that of this repository's own tasks unless given. Raises ValueError where it is not
-    known, where a run has two values, and where all runs diverged and none has a finite value at step 0.
+    `direction` of the metric defaults to that of this repository's own tasks. Raises ValueError if it is unknown, if a
+    run has two values, or if all runs diverged and none has a finite value at step 0.
     """
     direction = OURS.get(metric) if direction is None else direction
     if direction is None:
-        raise ValueError(f"nobody has declared whether more or less of {metric} is better: which value is worst?")
+        raise ValueError(f"the direction of {metric} is not declared: pass {metric}:max or {metric}:min")
     runs = ends(rows, metric, split, step, axes)
     worst = runs["value"].groupby(runs["task"]).transform("min" if direction == "max" else "max")
     penalty = np.fmin(worst, runs["first"]) if direction == "max" else np.fmax(worst, runs["first"])
@@ -49,8 +49,8 @@ def ends(
 ) -> pd.DataFrame:
     """One row per run: activation, axes, seed, cell, task, value, diverged, label, and first, its value at step 0.
 
-    `step` is one of all runs, or the step of each cell. The value of a diverged run is nan. Raises ValueError where a
-    run has two values.
+    `step` is one step for all runs, or the step of each cell. The value of a diverged run is nan. Raises ValueError if
+    a run has two values.
     """
     axes = axis_columns(rows) if axes is None else axes
     run = ["activation", *axes, "seed"]
@@ -68,10 +68,10 @@ def ends(
 
 
 def axis_columns(rows: pd.DataFrame) -> list[str]:
-    """The columns that, with the activation, tell one arm from another.
+    """The columns that, with the activation, identify an arm.
 
-    These are the experiment's own axes and whichever of task, model and learning rate varies within one activation
-    and setting. A rate tuned for each activation does not: it belongs to the arm, and arms at different rates pair.
+    These are the experiment's axes and whichever of task, model and learning rate varies within one activation and
+    setting. A rate tuned for each activation does not: it belongs to the arm, and arms with different rates pair.
     """
     axes = [column for column in rows.columns if column not in COLUMNS]
     for column in ("task", "model", "learning_rate"):
@@ -81,8 +81,8 @@ def axis_columns(rows: pd.DataFrame) -> list[str]:
 
 
 def of_curves(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of learning curves: at a last step that was evaluated on more examples than the others, the value on the
-    same examples as theirs."""
+    """The rows of learning curves; if the last step was evaluated on more examples, its value on the examples of the
+    other steps."""
     last = rows["split"] == CURVE
     at = pd.MultiIndex.from_frame(rows[["cell", "step"]])
     larger = (rows["split"] == "validation") & at.isin(at[last])
@@ -90,24 +90,24 @@ def of_curves(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def run_columns(rows: pd.DataFrame) -> list[str]:
-    """The columns that tell one run from another."""
+    """The columns that identify a run."""
     return [column for column in rows.columns if column not in ("step", "split", "metric", "value")]
 
 
 def label(arm: Mapping[Any, Any]) -> str:
-    """An arm, its activation and axes by name, in words: `gelu (norm=rms)`."""
+    """The label of an arm, given activation and axes by name: `gelu (norm=rms)`."""
     setting = ", ".join(f"{axis}={plain(value)}" for axis, value in arm.items() if axis != "activation")
     return f"{arm['activation']} ({setting})" if setting else str(arm["activation"])
 
 
 def plain(value: Any) -> Any:
-    """A NumPy scalar as Python's own, a missing value as None."""
+    """A NumPy scalar as a Python value, a missing value as None."""
     value = value.item() if isinstance(value, np.generic) else value
     return None if value is None or (isinstance(value, float) and math.isnan(value)) else value
 
 
 def _step_of(rows: pd.DataFrame, step: int | Mapping[str, int]) -> pd.Series | int:
-    """For each row the step at which its run is looked at."""
+    """For each row, the step at which its run is compared."""
     return step if isinstance(step, int) else rows["cell"].map(step).astype(float)
 
 

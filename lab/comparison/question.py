@@ -1,4 +1,4 @@
-"""What is compared with what: the experiment's own question, or another one that is asked of its results."""
+"""The question of a comparison: the experiment's own, or another asked of the same results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from lab.results.results import Results
 
 Hold = Literal["each", "all", "selected"]
-"""Whether intervals hold for each arm by itself, for all at once, or for those that are better, worse or equivalent."""
+"""Whether intervals hold for each arm separately, for all simultaneously, or for the better, worse or equivalent."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """By which metric, on which split and against which baseline arms are compared, and when a difference counts."""
+    """The metric, split and baseline of a comparison, and its decision rule."""
 
     baseline: str
     metric: str
@@ -30,11 +30,11 @@ class Question:
     margin: float | None = None
     hold: Hold = "each"
     planned_looks: tuple[int, int] | None = None
-    """The first and last number of seeds at which arms are looked at, where the results decide how many are trained."""
+    """The first and last number of seeds at which arms are compared, if the number of seeds is chosen sequentially."""
 
     @property
     def sign(self) -> float:
-        """Turns a value into a loss, of which less is better."""
+        """Converts a value into a loss, of which less is better."""
         return -1.0 if self.direction == "max" else 1.0
 
 
@@ -45,10 +45,10 @@ def question(
     split: str | None = None,
     level: float | None = None,
 ) -> Question:
-    """What is asked of the results: what is given, and else the experiment's own.
+    """The question of a comparison: the given fields, with the experiment's own as defaults.
 
-    `metric` may say what is better, "auc:max". Raises ValueError, in one sentence, for what the rows do not hold, and
-    for a direction that contradicts the task's.
+    `metric` may include the direction, "auc:max". Raises ValueError, in one sentence, for anything that the rows do not
+    contain, and for a direction that contradicts the task's.
     """
     record, rows = results.experiment, results.rows
     own = record.get("metric", "loss")
@@ -64,23 +64,23 @@ def question(
         direction=direction or known,
         split=split,
         level=record.get("level", 0.95) if level is None else level,
-        margin=record.get("margin") if name == own else None,  # it is in the unit of that metric
+        margin=record.get("margin") if name == own else None,  # in the unit of that metric
         hold=record.get("intervals", "each"),
         planned_looks=(looks[0], looks[1]) if looks else None,
     )
 
 
 def last_common_step(measured: pd.DataFrame, axes: list[str]) -> int:
-    """The last step that all arms have reached. Raises ValueError where there is none."""
+    """The last step that all arms have reached. Raises ValueError if there is none."""
     steps = [set(frame["step"]) for _, frame in measured.groupby(["activation", *axes], dropna=False)]
     common = set.intersection(*steps)
     if not common:
-        raise ValueError("step is not given, and there is none that all arms have reached")
+        raise ValueError("step is required: the arms have no step in common")
     return int(max(common))
 
 
 def recorded_step(step: int, measured: pd.DataFrame) -> int:
-    """The step itself. Raises ValueError, naming the nearest, where nothing was measured there."""
+    """The step itself. Raises ValueError, naming the nearest, if nothing was measured there."""
     recorded = np.sort(measured["step"].unique())
     if step not in recorded:
         near = recorded[np.abs(recorded - step).argmin()]

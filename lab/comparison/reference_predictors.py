@@ -1,4 +1,4 @@
-"""Reference predictors: the scores of predictors that are not networks, beside those of the baseline activation."""
+"""Reference predictors: the scores of predictors that are not networks, compared with the baseline activation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 
 
 def beside(results: Results, activation: str) -> pd.DataFrame:
-    """The results' reference predictors, the hardest to beat first: task, predictor, metric, split, value, and of the
-    activation `reached` and `beaten`.
+    """The reference predictors of the results, strongest first: task, predictor, metric, split, value, and the
+    baseline activation's `reached` and `beaten`.
 
-    `reached` is its mean over the seeds at the last step that all its runs have, of several settings the best; it is
-    nan where nothing was measured or a run diverged. Predictors in a metric that the task does not measure are left
-    out.
+    `reached` is its mean over the seeds at the last step that all its runs have, the best of several settings; nan if
+    nothing was measured or a run diverged. Predictors with a metric that the task does not measure are omitted.
     """
     known = results.rows[["task", "metric"]].drop_duplicates()
     table = results.reference_predictors.merge(known, on=["task", "metric"])
@@ -36,7 +35,7 @@ def beside(results: Results, activation: str) -> pd.DataFrame:
 
 
 def best(table: pd.DataFrame, activation: str) -> list[str]:
-    """One sentence per task on its strongest predictor, from the table that `beside` returns."""
+    """One sentence per task on its strongest predictor, from the table returned by `beside`."""
     sentences = []
     for _, row in table.drop_duplicates("task").iterrows():
         metric = row["metric"].replace("_", " ")
@@ -50,8 +49,8 @@ def best(table: pd.DataFrame, activation: str) -> list[str]:
 
 
 def levels(results: Results, rows: pd.DataFrame, metric: str, split: str) -> dict[str, float]:
-    """Predictor -> its value on the scale of a metric and split, for rows of one task; bits per byte as the loss in
-    nats, nan where the rows do not tell how these relate. Predictors in other metrics have no such value."""
+    """Predictor -> its value in the given metric and split, for rows of one task. Bits per byte are converted to a loss
+    in nats, or to nan if the rows lack the conversion factor. Predictors in other metrics are omitted."""
     known = results.reference_predictors
     known = known[known["task"].isin(rows["task"]) & (known["split"] == split)]
     if metric == "loss":
@@ -62,9 +61,9 @@ def levels(results: Results, rows: pd.DataFrame, metric: str, split: str) -> dic
 
 
 def bits_per_loss(rows: pd.DataFrame, split: str) -> float:
-    """The bits per byte of one nat per token, a constant of the split's text: 1 / ln 2 over the bytes of a token.
+    """The bits per byte of one nat per token, a constant of the split's text: 1 / ln 2 / (bytes per token).
 
-    It is nan where bits per byte were not measured.
+    It is nan if bits per byte were not measured.
     """
     measured = rows[rows["split"] == split]
     first = measured[measured["step"] == measured["step"].min()]

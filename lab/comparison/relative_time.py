@@ -1,4 +1,4 @@
-"""How long an arm trains relative to its baseline: a measurement with noise, and so with its spread."""
+"""The training time of an arm relative to its baseline, with its spread."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pandas as pd
 if TYPE_CHECKING:
     from lab.results.results import Results
 
-SHARE = 0.1  # of the intervals that were timed, left out at either end: the machine did something else then
+SHARE = 0.1  # of the timed intervals, trimmed at either end as disturbed by other programs
 
 
 class RelativeTime(NamedTuple):
     """The ratio of the times per token, and the range of the middle 80 % of the timings.
 
-    The ends set the arm's fast intervals against the baseline's slow ones, and the other way round: cells are trained
-    one after another, so that whatever else the machine did may have hit one of them alone. They are nan where fewer
-    than 2 intervals of either were timed.
+    The low end divides the arm's fast intervals by the baseline's slow ones, the high end the reverse: cells are
+    trained one after another, so other programs may have slowed only one of them. The ends are nan if either has fewer
+    than 2 timed intervals.
     """
 
     ratio: float
@@ -30,8 +30,8 @@ NOT_TIMED = RelativeTime(float("nan"), float("nan"), float("nan"))
 
 
 def seconds_per_token(results: Results) -> dict[str, pd.Series]:
-    """For each cell the seconds a token of every interval of training: of processor time on a CPU, where it was
-    recorded, for other programs hardly change it; else of the clock on the wall."""
+    """For each cell, the seconds per token of every training interval: processor time on a CPU if recorded, since other
+    programs hardly affect it; otherwise wall time."""
     timing = results.timing.reindex(columns=["cell", "kind", "seconds", "processor_seconds", "tokens"])
     train = timing[(timing["kind"] == "train") & (timing["tokens"] > 0)]
     on_cpu = all(cell.get("environment", {}).get("device") == "cpu" for cell in results.cells)
@@ -41,7 +41,7 @@ def seconds_per_token(results: Results) -> dict[str, pd.Series]:
 
 
 def relative_time(arm: pd.Series | None, baseline: pd.Series | None) -> RelativeTime:
-    """The ratio of two cells, from their seconds a token of every interval."""
+    """The ratio of two cells, given their seconds per token of every interval."""
     if arm is None or baseline is None:
         return NOT_TIMED
     ratio = float(np.median(arm) / np.median(baseline))

@@ -1,4 +1,4 @@
-"""What a cell's runs took, so that what further ones take is known."""
+"""The measured run time of a cell, from which the cost of further runs is estimated."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from lab.results.results import Results
 
 @dataclass(frozen=True)
 class RunTime:
-    """Seconds of one cell: to compile it; of each run but for its last evaluation (of which a step of training and all
-    evaluations of the curve); and of an example of the last evaluation on both splits."""
+    """Seconds of one cell: compilation; each run without its last evaluation (of which one training step and all curve
+    evaluations); and one example of the last evaluation on both splits."""
 
     compile: float
     run: float
@@ -21,11 +21,11 @@ class RunTime:
 
 
 def of_cell(results: Results, cell: str, examples: Examples) -> RunTime:
-    """The times of a cell whose last evaluation was on these examples. Raises ValueError if no run is done."""
+    """The times of a cell, given the examples of its last evaluation. Raises ValueError if no run is done."""
     described = next(one for one in results.cells if one["cell"] == cell)
     runs = described["done"]
     if not runs:
-        raise ValueError(f"{cell} has no finished run: the pilot must have ended")
+        raise ValueError(f"{cell} has no finished run: the pilot must be complete")
     timing = results.timing[results.timing["cell"] == cell]
     seconds = timing.groupby("kind")["seconds"].sum()
     compiled = timing.loc[timing["kind"] == "compile", "seconds"]

@@ -1,4 +1,4 @@
-"""How fast the runs of an experiment were trained."""
+"""Training speed of an experiment's runs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ TRAINING_PASSES = 3  # a step costs a forward pass and a backward pass of twice 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds spent on all cells together, and the rates over the seconds of training alone."""
+    """Seconds spent on all cells together, and throughput during training alone."""
 
     seconds: dict[str, float]
     """By kind: compile, train, evaluate, final_evaluation, checkpoint."""
     tokens_per_second: float
-    """Over all runs together."""
+    """Summed over all runs."""
     flops_per_second: float
-    """Matrix products alone."""
+    """Matrix products only."""
 
 
 def by_cell(results: Results) -> pd.DataFrame:
-    """The training speed of every cell, one row each in their order, with the columns cell, tokens_per_second,
-    flops_per_second (matrix products alone) and device_bytes (what a device needs; nan where it was not recorded).
+    """The training speed of every cell, one row per cell in order, with the columns cell, tokens_per_second,
+    flops_per_second (matrix products only) and device_bytes (memory needed per device; nan if not recorded).
     """
     timing = results.timing
     trained = timing[timing["kind"] == "train"].groupby("cell")[["tokens", "seconds"]].sum()
@@ -45,7 +45,7 @@ def by_cell(results: Results) -> pd.DataFrame:
 
 
 def speed(results: Results) -> Speed:
-    """The speed of everything that `results` holds, whenever it was trained."""
+    """The speed over everything in `results`, across all sessions."""
     timing = results.timing
     seconds = timing.groupby("kind")["seconds"].sum()
     flops = {cell["cell"]: cell["cost"]["flops_per_token"] for cell in results.cells}

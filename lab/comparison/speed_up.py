@@ -1,4 +1,4 @@
-"""How much sooner, or later, each arm reaches what the baseline reaches."""
+"""How much sooner, or later, each arm reaches the baseline's values."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ if TYPE_CHECKING:
 
 
 def speed_ups(results: Results, comparison: Comparison) -> pd.DataFrame:
-    """A row an arm and target: arm, activation, axes, target, baseline_steps, steps, speed_up, low, high, missed, n.
+    """One row per arm and target: arm, activation, axes, target, baseline_steps, steps, speed_up, low, high, missed, n.
 
-    Targets are the median baseline's values at shares of its training, or the experiment's own. `steps` are medians
-    over the n paired seeds, inf where half of the runs missed; the speed-up has a bootstrap interval over the pairs.
-    Where half of the baseline's runs have diverged there is no target.
-    Nor is there one where nobody has declared which way of the metric is better.
-    Arms whose curves were evaluated at other steps than the baseline's compare all the same.
+    Targets are the median baseline's values at fractions of its training, or the experiment's own target. `steps` are
+    medians over the n paired seeds, inf if half of the runs missed; the speed-up has a bootstrap interval over the
+    pairs. There is no target if half of the baseline's runs diverged, or if the metric has no declared direction.
+    Arms evaluated at other steps than the baseline can still be compared.
     """
-    if comparison.direction is None:  # nobody knows which way is better
+    if comparison.direction is None:  # no direction declared
         return pd.DataFrame()
     sign = comparison.question.sign
     measured = of_curves(results.rows)
@@ -51,7 +50,7 @@ def _about(arm: Group) -> dict[str, Any]:
 
 
 def _times(theirs: np.ndarray, ours: np.ndarray, budget: float) -> dict[str, Any]:
-    # A target that the untrained network has met is met at step 0: the first step stands for it, since 0 has no ratio.
+    # An untrained network that meets the target counts from the first evaluated step, since step 0 has no ratio.
     found = speed_up(np.maximum(theirs, 1), np.maximum(ours, 1), budget)
     medians = {"baseline_steps": float(np.median(theirs)), "steps": float(np.median(ours))}
     missed = {"missed": int(np.isinf(ours).sum()), "n": len(ours)}

@@ -1,4 +1,4 @@
-"""Whether an arm diverges more often than its baseline: the first of two questions, and a verdict of its own."""
+"""Whether an arm diverges more often than its baseline: a separate test with its own verdict."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lab.statistics.stability import rate_interval, stability
 
 @dataclass(frozen=True)
 class StabilityVerdict:
-    """How many of n pairs diverged, of the arm and of the baseline, with the intervals of both rates.
+    """How many of n pairs diverged, for the arm and for the baseline, with the intervals of both rates.
 
-    `p` is McNemar's, exact, `p_adjusted` Holm's over all arms; the verdict is "less stable", "more stable" or
-    "inconclusive", and "stable" where no run of either diverged.
+    `p` is from McNemar's exact test, `p_adjusted` is Holm's over all arms; the verdict is "less stable", "more stable"
+    or "inconclusive", and "stable" if no run of either diverged.
     """
 
     n: int
@@ -33,9 +33,9 @@ class StabilityVerdict:
 def stability_verdicts(
     pairs: Sequence[tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]], size: int, level: float
 ) -> list[StabilityVerdict]:
-    """For the diverged runs of each arm and of its partners; absent arms of the family of `size` count as not resolved.
+    """From the diverged runs of each arm and its partners; missing arms in the family of `size` count as inconclusive.
 
-    The two questions, stability and loss, keep their level each.
+    Stability and loss are two families, each with its own level.
     """
     found = [stability(arm, baseline) for arm, baseline in pairs]
     adjusted = holm([*(float(one.p_value) for one in found), *[1.0] * (size - len(found))])

@@ -1,4 +1,4 @@
-"""Time to target: when a curve first is as good as the reference, and how much sooner than the reference's own."""
+"""Time to target: when a curve first reaches the reference value, and how much sooner than the reference did."""
 
 from collections.abc import Sequence
 
@@ -14,9 +14,9 @@ BUDGETS = (0.5, 0.75, 1.0)
 
 
 def smoothed(curves: Float[np.ndarray, "*batch evaluations"]) -> Float[np.ndarray, "*batch evaluations"]:
-    """The median of each evaluation and its two neighbours; the first and the last are as they were.
+    """The median of each evaluation and its two neighbours; the first and the last are unchanged.
 
-    What is not finite, as after a divergence, is the worst loss: inf.
+    Non-finite values, as after divergence, count as the worst loss: inf.
     """
     size = (1,) * (curves.ndim - 1) + (WINDOW,)
     return ndimage.median_filter(np.where(np.isfinite(curves), curves, np.inf), size, mode="nearest")
@@ -27,13 +27,13 @@ def targets(
     reference: Float[np.ndarray, "seeds evaluations"],
     budgets: Sequence[float] = BUDGETS,
 ) -> Float[np.ndarray, " budgets"]:
-    """The reference arm's median loss over its seeds, smoothed, at shares of its budget (its last step).
+    """The reference arm's median loss over its seeds, smoothed, at fractions of its budget (its last step).
 
-    The evaluation is the last one at or before the share. A median is no lucky outlier, as the best seed would be;
-    AlgoPerf (Dahl et al., 2023) sets its targets so. Raises ValueError if a share is not in (0, 1].
+    Uses the last evaluation at or before the fraction. A median is no lucky outlier, unlike the best seed; AlgoPerf
+    (Dahl et al., 2023) sets its targets this way. Raises ValueError if a fraction is not in (0, 1].
     """
     if not all(0 < budget <= 1 for budget in budgets):
-        raise ValueError(f"budgets are {tuple(budgets)}, but a share of the steps lies above 0 and at most at 1")
+        raise ValueError(f"budgets are {tuple(budgets)}, but fractions of the steps must lie in (0, 1]")
     at = np.searchsorted(steps, np.asarray(budgets) * steps[-1], side="right") - 1
     return np.median(smoothed(reference), axis=0)[at]
 
@@ -41,10 +41,10 @@ def targets(
 def time_to_target(
     steps: Int[np.ndarray, " evaluations"], curves: Float[np.ndarray, "*batch evaluations"], target: float
 ) -> Float[np.ndarray, "*batch"]:
-    """The first evaluated step at which the smoothed loss is at or below the target, inf where it never is.
+    """The first evaluated step at which the smoothed loss is at or below the target, inf if it never is.
 
-    A run that missed is censored: take medians or quantiles of times, never means. Where more of a metric is better,
-    pass both the curves and the target negated.
+    A run that missed is censored: use medians or quantiles of times, never means. If more of a metric is better, negate
+    both the curves and the target.
     """
     reached = smoothed(curves) <= target
     return np.where(reached.any(axis=-1), steps[reached.argmax(axis=-1)], np.inf)
@@ -59,18 +59,17 @@ def speed_up(
 ) -> Estimate:
     """Median time of the reference over that of the arm, with a percentile bootstrap interval over paired seeds.
 
-    The value is inf where only the reference missed, 0 where only the arm did, nan where both did. Of a run that missed
-    within its `budget` (steps) it is only known that it needs more: the low end takes the reference's misses at the
-    budget and the arm's at inf, the high end the other way round, so that nothing is [0, inf].
-    Raises ValueError if the times are not of one length, empty, nan, or not in (0, budget] or inf, or the level is not
-    between 0 and 1.
+    The value is inf if only the reference missed, 0 if only the arm did, nan if both did. A run that missed within its
+    `budget` (steps) is only known to need more: the low end counts the reference's misses at the budget and the arm's
+    at inf, the high end the reverse, so if all missed the interval is [0, inf]. Raises ValueError if the times differ
+    in length, are empty, nan, or not in (0, budget] or inf, or the level is not between 0 and 1.
     """
     check_probability("level", level)
     if reference.ndim != 1 or reference.shape != arm.shape or not len(arm):
         raise ValueError(f"pairs need two arrays [seeds] of equal length, not shapes {reference.shape} and {arm.shape}")
     times = np.stack([reference, arm])
     if not ((times > 0) & ((times <= budget) | np.isposinf(times))).all():
-        raise ValueError(f"times must lie above 0 and within the budget of {budget:g} steps, or be inf where it missed")
+        raise ValueError(f"times must lie above 0 and within the budget of {budget:g} steps, or be inf for a miss")
     index = resampled(rng, len(arm))
     missed_late, missed_early = np.median(times[:, index], axis=-1), np.median(np.minimum(times, budget)[:, index], -1)
     low, _ = percentile_interval(missed_early[0] / missed_late[1], level)

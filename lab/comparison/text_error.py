@@ -1,4 +1,4 @@
-"""The second standard error of a difference: over seeds and text, where the first is over seeds alone."""
+"""The second standard error of a difference: over seeds and text; the first is over seeds alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Differences(NamedTuple):
-    """Arm minus baseline of every pair on every example, with the document and the weight of each example."""
+    """Arm minus baseline for every pair and example, with the document and the weight of each example."""
 
     values: Float[np.ndarray, "seeds examples"]
     document: Int[np.ndarray, " examples"]
@@ -27,7 +27,7 @@ class Differences(NamedTuple):
 def text_error(
     results: Results, arm: pd.DataFrame, baseline: pd.DataFrame, split: str, metric: str, step: int | None
 ) -> float | None:
-    """The standard error over seeds and text of `crossed_errors`; None where that is not known."""
+    """The standard error over seeds and text of `crossed_errors`; None if unknown."""
     found = crossed_errors(results, arm, baseline, split, metric, step)
     return None if found is None else float(found.se_seeds_and_text)
 
@@ -35,9 +35,9 @@ def text_error(
 def crossed_errors(
     results: Results, arm: pd.DataFrame, baseline: pd.DataFrame, split: str, metric: str, step: int | None
 ) -> Crossed | None:
-    """What the last evaluation, example by example, says of the mean difference between an arm and its baseline.
+    """The noise of the mean difference between an arm and its baseline, from the last evaluation's per-example values.
 
-    Examples of one document were drawn together, others each alone. Arguments and None are those of `differences`.
+    Examples of one document are a cluster; without documents, each is its own. Arguments and None as in `differences`.
     """
     found = differences(results, arm, baseline, split, metric, step)
     return None if found is None else crossed(*by_document(*found))
@@ -49,9 +49,9 @@ def differences(
     """The differences between an arm and its baseline on every example of the last evaluation.
 
     `arm` and `baseline` are rows of `lab.comparison.outcomes.outcomes`, indexed by seed; the pairs are those in which
-    both trained. `step` is the one that is asked about, None each arm's last. None where examples were not kept: at
-    another step, of a metric that is derived from others, or by an earlier version; where both were evaluated on
-    different ones; and where fewer than two pairs or documents are left.
+    both trained. `step` is the step of the comparison, None for each arm's last. None if per-example values were not
+    kept (another step, a metric derived from others, an earlier version), if the two were evaluated on different
+    examples, or if fewer than two pairs or documents remain.
     """
     common = arm.index.intersection(baseline.index)
     trained = ~(arm.loc[common, "diverged"] | baseline.loc[common, "diverged"])
@@ -67,7 +67,7 @@ def differences(
 
 
 def _examples(results: Results, rows: pd.DataFrame, split: str, metric: str, step: int | None) -> Examples | None:
-    """The examples of the runs that the rows are of, in their order."""
+    """The per-example values of the runs in `rows`, in their order."""
     ends = {cell["cell"]: cell["settings"]["steps"] for cell in results.cells if "steps" in cell.get("settings", {})}
     cells = rows["cell"].unique()
     if len(cells) > 1 or (step is not None and ends.get(cells[0]) != step):
@@ -80,6 +80,6 @@ def _examples(results: Results, rows: pd.DataFrame, split: str, metric: str, ste
 
 
 def _numbers(runs: pd.DataFrame, row: dict[Any, Any]) -> np.ndarray:
-    """The numbers of the runs that have this seed and, as far as they vary, these hyperparameters."""
+    """The indices of the runs with this seed and, where they vary, these hyperparameters."""
     known = [name for name in runs.columns if name in row]
     return np.flatnonzero(np.all([np.isclose(runs[name].astype(float), float(row[name])) for name in known], axis=0))

@@ -1,4 +1,4 @@
-"""Tuning: what each arm reaches at every point of its grid, which one it gets, and what the search is worth."""
+"""Tuning: the metric of each arm at every grid point, the chosen point, and the value of the search."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SEARCHED = ("learning_rate", "weight_decay")
 
 
 def tuned(results: Results) -> pd.DataFrame:
-    """A row a point of an arm's grid: activation, axes, learning_rate (and weight_decay), mean, low, high, n,
+    """One row per arm and grid point: activation, axes, learning_rate (and weight_decay), mean, low, high, n,
     n_diverged, chosen, edge.
 
     `results` are those of the tuning runs; mean, low and high are over their seeds, at the last step. `chosen` marks
-    the best mean of each arm, of equal ones that with the smallest rate; `edge` those that lie on the end of a grid of
-    rates, beyond which a better one may lie. A diverged run counts as the worst that any has reached.
+    the best mean of each arm (the smallest rate on ties); `edge` marks points at the end of a grid of rates, beyond
+    which a better rate may lie. A diverged run counts as the worst value reached by any run.
     """
     rule = results.experiment
     rows, direction = results.rows, direction_of(rule["metric"], rule)
@@ -47,7 +47,7 @@ def static_axes(table: pd.DataFrame) -> list[str]:
 
 
 def choices(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """What each arm was given, as JSON: `arm` and `fields`, by name."""
+    """The fields set for each arm, as JSON: `arm` and `fields`, by name."""
     searched = [name for name in SEARCHED if name in table]
     return [
         {
@@ -70,13 +70,13 @@ def warnings(table: pd.DataFrame) -> list[str]:
 
 
 def expected_best(values: ArrayLike, higher: bool = False) -> Float[np.ndarray, " n"]:
-    """The expected best of k points drawn without repetition from those of a grid, for k = 1 to all of them.
+    """The expected best of k points drawn without replacement from a grid, for k = 1 to all points.
 
-    Dodge et al. 2019 (arXiv:1909.03004) draw with repetition, which is too optimistic for few points; the weights here
-    are C(i - 1, k - 1) / C(n, k) of the i-th worst (Dodge et al. 2021, arXiv:2110.00613).
+    Dodge et al. 2019 (arXiv:1909.03004) draw with replacement, which is too optimistic for few points; the weights here
+    are C(i - 1, k - 1) / C(n, k) for the i-th worst (Dodge et al. 2021, arXiv:2110.00613).
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
-    ordered = ordered if higher else ordered[::-1]  # the worst first
+    ordered = ordered if higher else ordered[::-1]  # worst first
     n, below = len(ordered), np.arange(len(ordered))
     return np.array([special.comb(below, k - 1) @ ordered / special.comb(n, k) for k in range(1, n + 1)])
 

@@ -1,4 +1,4 @@
-"""The rule: from the paired differences of all arms to intervals, p values, and one verdict an arm."""
+"""The decision rule: from the paired differences of all arms to intervals, p values, and one verdict per arm."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Pairs:
     seeds: tuple[int, ...]
     differences: Float[np.ndarray, " n"]
     looks: tuple[int, ...]
-    """The numbers of pairs in which both trained at which somebody has looked, the last one now."""
+    """The number of trained pairs at each look, the current one last."""
     se_choice: float = 0.0
-    """The standard error that the choice of the rates adds to their mean."""
+    """The standard error that the choice of the rates adds to the mean."""
     se_seeds_and_text: float | None = None
-    """The standard error of their mean over seeds and text, where that is known."""
+    """The standard error of the mean over seeds and text, if known."""
 
     @property
     def trained(self) -> Float[np.ndarray, " trained"]:
@@ -39,7 +39,7 @@ class Pairs:
 
     @property
     def spread(self) -> Float[np.ndarray, " trained"]:
-        """These, spread so much wider about their mean that their standard error includes the choice."""
+        """The differences, widened about their mean so that their standard error includes the choice."""
         trained = self.trained
         variance = trained.var(ddof=1) if len(trained) > 1 else 0.0
         if not variance > 0:
@@ -48,7 +48,7 @@ class Pairs:
 
 
 class Evidence(NamedTuple):
-    """What the pairs of one arm say: after each look the mean and the p values, and the interval now."""
+    """The test results of one arm: mean and p values at each look, and the current interval."""
 
     means: Float[np.ndarray, " looks"]
     p: Float[np.ndarray, " looks"]
@@ -58,11 +58,11 @@ class Evidence(NamedTuple):
     mean: float
     sd: float
     single_p: float
-    """The p of now, as if nobody had looked before."""
+    """The current p value, ignoring earlier looks."""
 
 
 class Finding(NamedTuple):
-    """What an arm's row shows: p values that are adjusted for all arms and looks, and the verdict."""
+    """The reported values of an arm: p values adjusted for all arms and looks, and the verdict."""
 
     evidence: Evidence
     low: float
@@ -73,7 +73,7 @@ class Finding(NamedTuple):
 
 
 def findings(pairs: Sequence[Pairs], question: Question, size: int) -> list[Finding]:
-    """The finding of every arm, as a family of `size` arms: those that are absent count as not resolved."""
+    """The finding of every arm, as a family of `size` arms; missing ones count as inconclusive."""
     found = [evidence(one, question, question.level) for one in pairs]
     shape = (size, max((len(one.p) for one in found), default=1))
     means, p = np.zeros(shape), np.ones(shape)
@@ -101,8 +101,8 @@ def findings(pairs: Sequence[Pairs], question: Question, size: int) -> list[Find
 
 
 def evidence(pairs: Pairs, question: Question, level: float) -> Evidence:
-    """What the pairs of one arm say by themselves: the paired t test, and where somebody looked before, or the results
-    decided how many pairs there are, its p values and interval for all looks together."""
+    """The test of one arm by itself: the paired t test, or, with earlier looks or a sequential number of seeds, the p
+    values and interval that account for all looks."""
     trained = pairs.trained
     n = len(trained)
     if n < 2:
@@ -116,7 +116,7 @@ def evidence(pairs: Pairs, question: Question, level: float) -> Evidence:
     if len(pairs.looks) > 1:
         means = np.array([trained[:count].mean() for count in pairs.looks])
         p, interval = p_after(pairs.spread, pairs.looks), interval_after(pairs.spread, pairs.looks, level)
-        p[0] = min(p[0], paired_t(pairs.spread[: pairs.looks[0]]).p_value)  # what was said then, before a second look
+        p[0] = min(p[0], paired_t(pairs.spread[: pairs.looks[0]]).p_value)  # as reported at the first look
         p = np.minimum.accumulate(p)
         equal = None if margin is None else equivalence_after(pairs.spread, pairs.looks, margin)
         return Evidence(means, p, equal, float(interval.low), float(interval.high), *now)
@@ -131,9 +131,9 @@ def _sequential(
     margin: float | None,
     now: tuple[float, float, float],
 ) -> Evidence:
-    """Seeds were trained until arms were resolved; those that somebody added later are further looks."""
+    """Seeds were trained until arms were resolved; seeds added later are further looks."""
     n, (first, last) = len(spread), (planned[0], max(planned[1], len(spread)))
-    if n < first:  # of the first pairs some diverged: nothing is tested before as many trained
+    if n < first:  # some of the first pairs diverged: no test until this many have trained
         nothing = np.full(1, np.nan)
         return Evidence(spread.mean(keepdims=True), nothing, nothing, -np.inf, np.inf, *now)
     means = np.array([spread[:count].mean() for count in range(first, n + 1)])
@@ -155,7 +155,7 @@ def _equivalence(
 def _held(
     pairs: Sequence[Pairs], found: Sequence[Evidence], verdicts: np.ndarray, question: Question, size: int
 ) -> list[tuple[float, float]]:
-    """The ends of the arms' intervals: for each by itself, for all at once, or for those with a verdict."""
+    """The interval of each arm: separate, simultaneous, or selected for arms with a verdict."""
     if question.hold == "each" or not pairs:
         return [(one.low, one.high) for one in found]
     resolved = np.isin(verdicts[: len(pairs)], ["better", "worse", "equivalent"])
@@ -168,7 +168,7 @@ def _held(
             matrix[row, np.searchsorted(seeds, np.array(one.seeds)[trained])] = one.spread
         t = family.intervals(matrix, question.level, question.hold, resolved)
         return [(float(low), float(high)) for low, high in zip(t.low, t.high, strict=True)]
-    # Several looks, or absent arms: by Bonferroni, which needs to know nothing of them.
+    # With several looks or missing arms, use Bonferroni, which makes no assumption about them.
     share = 1 / size if question.hold == "all" else max(resolved.sum(), 1) / size
     wider = [evidence(one, question, 1 - share * (1 - question.level)) for one in pairs]
     ends = [(one.low, one.high) for one in wider]
@@ -178,5 +178,5 @@ def _held(
 
 
 def _as_long(values: Float[np.ndarray, " looks"], length: int) -> Float[np.ndarray, " length"]:
-    """What was known after each look; an arm that needed no more of them stays as it is."""
+    """The p values known after each look; an arm that needed no further looks keeps its last."""
     return np.pad(values, (0, length - len(values)), mode="edge")

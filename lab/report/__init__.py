@@ -1,1 +1,1 @@
-"""What a reader sees: tables, figures, and self-contained HTML pages. No JAX."""
+"""Output for readers: tables, figures, and self-contained HTML pages. No JAX."""

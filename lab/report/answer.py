@@ -1,4 +1,4 @@
-"""The answer of a report: which arms are better, by how much, and what weakens that, in one box."""
+"""The answer of a report: which arms are better, by how much, and the reasons for doubt, in one box."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lab.comparison.verdict import NO_VERDICT
 from lab.report import page
 from lab.report.table import MOST, best_first, decimals, number, times
 
-SLOWER = 1.05  # timings of one machine repeat to a few percent: less is no cost worth a sentence
+SLOWER = 1.05  # timings on one machine vary by a few percent, so smaller ratios are not mentioned
 VERDICTS = ("better", "worse", "equivalent", "inconclusive", NO_VERDICT)
 STABILITY = ("less stable", "more stable")
 
 
 def answer(comparison: Comparison, table: pd.DataFrame, unit_of_metric: str) -> str:
-    """The box, as HTML: a line a verdict, the arms that take longer, and every caution."""
+    """The box, as HTML: one line per verdict, the arms that take longer, and every caution."""
     arms, digits = best_first(comparison), decimals(comparison)
     lines = []
     for verdict in VERDICTS:
@@ -40,7 +40,7 @@ def answer(comparison: Comparison, table: pd.DataFrame, unit_of_metric: str) -> 
 
 def _first(arms: Sequence[str]) -> str:
     more = len(arms) - MOST
-    return "; ".join([*arms[:MOST], *([f"and {more} more, which the ranking has"] if more > 0 else [])])
+    return "; ".join([*arms[:MOST], *([f"and {more} more (see the ranking)"] if more > 0 else [])])
 
 
 def _pairs(comparison: Comparison) -> str:
@@ -51,7 +51,7 @@ def _pairs(comparison: Comparison) -> str:
 
 
 def _tuned(comparison: Comparison) -> str:
-    """Tuned or untuned, where all arms are."""
+    """Tuned or untuned, if the same for all arms."""
     tuned = {arm.tuned for arm in comparison.arms}
     return {frozenset({True}): ", tuned", frozenset({False}): ", untuned"}.get(frozenset(tuned), "")
 
@@ -75,7 +75,7 @@ def _stability(arm: Arm, baseline: str) -> str:
 
 
 def _slower(table: pd.DataFrame, baseline: str) -> str:
-    """The arms of which every ratio of times that was seen says that they take longer, each with its spread."""
+    """The arms whose whole range of time ratios lies above 1, each with its range."""
     known = table["relative_time_low"]
     slow = table[known >= SLOWER].sort_values("relative_time", ascending=False)
     if slow.empty:
@@ -91,4 +91,4 @@ def _slower(table: pd.DataFrame, baseline: str) -> str:
 def _cautions(comparison: Comparison) -> str:
     if not comparison.cautions:
         return ""
-    return f"<p><strong>What weakens this</strong></p>{page.listed(comparison.cautions)}"
+    return f"<p><strong>Reasons for doubt</strong></p>{page.listed(comparison.cautions)}"

@@ -1,4 +1,4 @@
-"""The page that shows how well the statistics keep their level."""
+"""The page on the calibration of the statistics."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ TITLE = "How well the statistics keep their level"
 
 
 def write(rates: pd.DataFrame, kept: pd.DataFrame, experiments: int, command: str, path: Path) -> Path:
-    """Writes the page of the rates of `lab.report.calibration.calibrate`, and of the table of `lab.report.promises`, of
-    so many simulated experiments of each kind; gives its path. Raises OSError if it cannot be written."""
+    """Write the page of the rates of `lab.report.calibration.calibrate` and the table of `lab.report.promises`, for
+    this number of simulated experiments of each kind; returns its path. Raises OSError if it cannot be written."""
     parts: list[page.Part] = [
         page.Drawing("calibration", svg(draw(rates), TITLE)),
         page.Table("promises", kept, page.columns(kept)),
         page.Table("calibration", rates, page.columns(rates)),
         page.facts("Made with", [{"command": command, **environment({}, {})}]),
     ]
-    return page.write(path, TITLE, f"{experiments:,} simulated experiments of every kind", parts)
+    return page.write(path, TITLE, f"{experiments:,} simulated experiments of each kind", parts)

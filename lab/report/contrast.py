@@ -1,4 +1,4 @@
-"""Two results of one experiment side by side: what differs in their making, and what that did to their numbers."""
+"""Two results of one experiment side by side: differences in provenance, and in the numbers."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ACCOUNTS = (
     "created",
     "cells",
     "reference_predictors",
-)  # of experiment.json: what came of the definition, not the definition
+)  # keys of experiment.json that record the outcome, not the definition
 
 
 def write(a: Results, b: Results, path: Path) -> Path:
-    """Writes the page of how B differs from A, two results of one experiment, and its tables beside; gives the page.
+    """Write the page of how B differs from A, two results of one experiment, with its tables; returns the page's path.
 
     Runs are paired by activation, axes and seed. Raises ValueError, in one sentence, if the results are not of one
     experiment or have no run in common, OSError if the page cannot be written.
@@ -57,7 +57,7 @@ def write(a: Results, b: Results, path: Path) -> Path:
 
 
 def _arm_columns(a: Results, b: Results) -> list[str]:
-    """The columns that tell one arm from another in both."""
+    """The columns that identify an arm in both."""
     axes = list(dict.fromkeys([*axis_columns(a.rows), *axis_columns(b.rows)]))
     for axis in axes:
         for one, other in ((a, b), (b, a)):
@@ -69,7 +69,7 @@ def _arm_columns(a: Results, b: Results) -> list[str]:
 
 
 def _both(a: Results, b: Results, arm: list[str]) -> pd.DataFrame:
-    """Every number that both hold: the arm's columns, label, seed, step, split, metric, cell, value_a and value_b."""
+    """All values present in both: the arm's columns, label, seed, step, split, metric, cell, value_a and value_b."""
     number = [*arm, "seed", "step", "split", "metric"]
     both = a.rows[[*number, "cell", "value"]].merge(
         b.rows[[*number, "cell", "value"]], on=number, suffixes=("_a", "_b")
@@ -92,12 +92,12 @@ def _ends(a: Results, both: pd.DataFrame, arm: list[str]) -> pd.DataFrame:
 
 
 def _finite(ends: pd.DataFrame) -> pd.Series:
-    """Which runs have a finite value in both."""
+    """The runs with a finite value in both."""
     return np.isfinite(ends["value_a"]) & np.isfinite(ends["value_b"])
 
 
 def _by_arm(a: Results, b: Results, ends: pd.DataFrame, arm: list[str]) -> pd.DataFrame:
-    """A row an arm: its paired difference B - A at its last common step, the time ratio, and the verdicts of both."""
+    """One row per arm: its paired difference B - A at its last common step, the time ratio, and both verdicts."""
     level, speed_a, speed_b = a.experiment.get("level", 0.95), _speeds(a), _speeds(b)
     rows = []
     for _, runs in ends.groupby(arm, dropna=False, sort=False):
@@ -130,7 +130,7 @@ def _speeds(results: Results) -> dict[str, float]:
 
 
 def _verdicts(results: Results, name: str) -> pd.DataFrame:
-    """By activation and axes the verdict, in a column of that name; no rows where nothing can be compared yet."""
+    """The verdict by activation and axes, in a column `name`; no rows if nothing can be compared yet."""
     try:
         found = compare(results)
     except ValueError:
@@ -140,7 +140,7 @@ def _verdicts(results: Results, name: str) -> pd.DataFrame:
 
 
 def _made(a: Results, b: Results) -> pd.DataFrame:
-    """What was recorded of the making of the two and is not the same: field, A, B."""
+    """The recorded differences in provenance: field, A, B."""
     of_a, of_b = _recorded(a), _recorded(b)
     fields = [field for field in {**of_a, **of_b} if of_a.get(field) != of_b.get(field)]
     rows = [(field, of_a.get(field, "not recorded"), of_b.get(field, "not recorded")) for field in fields]
@@ -148,7 +148,7 @@ def _made(a: Results, b: Results) -> pd.DataFrame:
 
 
 def _recorded(results: Results) -> dict[str, str]:
-    """Definition, command and environments, flat; where cells differ, their values one after another."""
+    """Definition, command and environments, flattened; differing values of cells are joined."""
     defined = {name: value for name, value in results.experiment.items() if name not in ACCOUNTS}
     return page.gathered([defined, *(cell.get("environment", {}) for cell in results.cells)])
 
@@ -156,17 +156,17 @@ def _recorded(results: Results) -> dict[str, str]:
 def _sameness(both: pd.DataFrame) -> str:
     same = (both["value_a"] == both["value_b"]) | (both["value_a"].isna() & both["value_b"].isna())
     if same.all():
-        return f"All {len(both):,} numbers that both hold are identical."
-    return f"Of {len(both):,} numbers that both hold, {(~same).sum():,} differ."
+        return f"All {len(both):,} values present in both are identical."
+    return f"Of {len(both):,} values present in both, {(~same).sum():,} differ."
 
 
 def _largest(table: pd.DataFrame) -> list[str]:
-    """The run that ends farthest from its partner."""
+    """The run with the largest final difference to its partner."""
     if table.empty:
         return []
     row = table.iloc[table["largest"].abs().argmax()]
     if row["largest"] == 0:
-        return ["Every run ends with the identical value."]
+        return ["The final values of all runs are identical."]
     size = number(row["largest"], _decimals(table), sign=True)
     return [f"The largest difference of a run is {size}, of {row['label']}, seed {row['largest_seed']}."]
 
@@ -186,14 +186,14 @@ def _times(table: pd.DataFrame) -> list[str]:
 
 def _provenance(made: pd.DataFrame) -> str:
     if made.empty:
-        return "Nothing that was recorded of their making differs."
+        return "Their recorded provenance is identical."
     parts = made["field"].str.split(".").str[0].value_counts(sort=False)
     named = [f"{part} ({n} fields)" if n > 1 else str(part) for part, n in parts.items()]
-    return f"Their making differs in {', '.join(named)}."
+    return f"Their provenance differs in {', '.join(named)}."
 
 
 def _alone(a: Results, b: Results, arm: list[str]) -> list[str]:
-    """The runs that only one of them has, in sentences."""
+    """The runs that only one of them has, one sentence each."""
     runs = [one.rows[[*arm, "seed"]].drop_duplicates() for one in (a, b)]
     every = runs[0].merge(runs[1], how="outer", on=[*arm, "seed"], indicator="where")
     places = {"left_only": "A", "right_only": "B"}
@@ -204,7 +204,7 @@ def _alone(a: Results, b: Results, arm: list[str]) -> list[str]:
 
 
 def _diverged(ends: pd.DataFrame) -> list[str]:
-    """The runs without a finite value at the end, in sentences."""
+    """The runs without a finite final value, one sentence each."""
     found = []
     for row in ends.to_dict("records"):
         where = " and ".join(name for name in "AB" if not np.isfinite(row[f"value_{name.lower()}"]))
@@ -232,13 +232,13 @@ def _numbers(a: Results, table: pd.DataFrame) -> list[page.Part]:
     ]
     caption = (
         "Differences are paired by seed, at the last step that all runs of the arm have in both. Verdicts are those of "
-        "each one's own report. Time is training time per token."
+        "each report. Time is training time per token."
     )
     return [page.heading("Numbers"), page.Table("contrast", table, shown, caption)]
 
 
 def _decimals(table: pd.DataFrame) -> int:
-    """How many decimals show three digits of the largest difference, between 2 and 9."""
+    """The number of decimals that show three digits of the largest difference, between 2 and 9."""
     largest = table["largest"].abs().max()
     return int(np.clip(2 - math.floor(math.log10(largest)), 2, 9)) if largest > 0 else 4
 
@@ -246,4 +246,4 @@ def _decimals(table: pd.DataFrame) -> int:
 def _making(made: pd.DataFrame) -> list[page.Part]:
     if made.empty:
         return []
-    return [page.heading("What differs in their making"), page.Table("making", made, page.columns(made))]
+    return [page.heading("Differences in provenance"), page.Table("making", made, page.columns(made))]

@@ -1,4 +1,4 @@
-"""What changing the norm, the activation or both does to trained networks: each alone, together, and layer by layer."""
+"""The effect of changing the norm, the activation or both on trained networks: separately, jointly, and per layer."""
 
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,8 +22,8 @@ HUES = {"norm": "#0072b2", "activation": "#d55e00", "both": "#009e73", INTERACTI
 
 
 def line_style(change: str) -> dict[str, Any]:
-    """The colour of a change, dashed where the centring is folded; of "gelu -> relu", say, that of what it becomes,
-    dashed by what it was."""
+    """The colour of a change, dashed if centring is folded; for "gelu -> relu" the colour of relu, dashed as gelu
+    is."""
     before, _, after = change.partition(" -> ")
     if after:
         return {"color": colour(after), "linestyle": DASHES[zlib.crc32(before.encode()) % len(DASHES)]}
@@ -32,12 +32,12 @@ def line_style(change: str) -> dict[str, Any]:
 
 
 def attributed(rows: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """A row a change: n networks, KL, the loss with this change, its difference to the loss without it with a t
+    """One row per change: n networks, KL, the loss with this change, its difference to the unchanged loss with a t
     interval over the networks, top-1 agreement.
 
-    `rows` have `seed`, `change`, `measure` and `value`, as `lab.surgery.attribution.attribution` gives them for every
-    network. The interaction is what both changes do beyond the sum of each alone, network by network: 0 where they add
-    up. It has no loss and no agreement, which do not add up.
+    `rows` have `seed`, `change`, `measure` and `value`, as returned by `lab.surgery.attribution.attribution` for every
+    network. The interaction is the joint effect minus the sum of the separate effects, per network: 0 if they add up.
+    It has no loss and no agreement.
     """
     table = []
     for change, values in _by_change(rows):
@@ -50,7 +50,7 @@ def attributed(rows: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
 
 
 def _by_change(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Every change with the values of its networks, a column a measure of `WHOLE`; the interaction last."""
+    """Every change with the values of its networks, one column per measure of `WHOLE`; the interaction last."""
     whole = rows[rows["measure"].isin(WHOLE)]
     table = whole.pivot_table(index="seed", columns=["change", "measure"], values="value", dropna=False)
     changes = list(dict.fromkeys(rows["change"]))
@@ -61,7 +61,7 @@ def _by_change(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def verdicts(rows: pd.DataFrame) -> list[Verdict]:
-    """Of every change whether it moves the loss, and whether the two changes add up."""
+    """For every change, whether it moves the loss, and whether the two changes add up."""
     return [_verdict(row) for row in attributed(rows).to_dict(orient="records")]
 
 
@@ -70,7 +70,7 @@ def _verdict(row: Mapping[Any, Any]) -> Verdict:
     if row["change"] == INTERACTION:
         claim, apart = "the two changes add up", "no"
     if not np.isfinite(row["loss_difference"]):
-        return Verdict(claim, "no verdict", "a loss is not finite")  # the network's own, or that of the changed one
+        return Verdict(claim, "no verdict", "a loss is not finite")  # of the network, unchanged or changed
     if row["n"] < 2:
         return Verdict(claim, "no verdict", f"{row['loss_difference']:+.3g} nats, KL {row['kl']:.3g}, one network")
     resolved = row["low"] > 0 or row["high"] < 0
@@ -82,8 +82,8 @@ def _verdict(row: Mapping[Any, Any]) -> Verdict:
 
 
 def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a change and layer: the means over the networks of every site's relative error and cosine; no rows of a
-    model without layers that are looked at."""
+    """One row per change and layer: relative error and cosine of every site, averaged over networks; no rows for a
+    model without recorded layers."""
     if "layer" not in rows:
         return pd.DataFrame()
     inside = rows[rows["layer"].notna()].astype({"layer": int})
@@ -95,7 +95,7 @@ def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def drawn(rows: pd.DataFrame) -> Figure:
-    """Relative error of every site against the layer, a line a change; bands are the range of the networks."""
+    """Relative error of every site by layer, one line per change; bands are the range over the networks."""
     inside = rows[rows["layer"].notna()].astype({"layer": int})
     stacks = list(dict.fromkeys(inside["stack"]))
     with mpl.rc_context(STYLE):
@@ -123,19 +123,19 @@ def _draw_change(axes: Any, one: pd.DataFrame, change: str) -> None:
     axes.fill_between(table.index, table.min(axis=1), table.max(axis=1), alpha=0.15, color=style["color"])
 
 
-def sections(rows: pd.DataFrame, title: str = "What each change does") -> dict[str, Section]:
-    """The changes one by one, and where in the network they show."""
+def sections(rows: pd.DataFrame, title: str = "Effect of each change") -> dict[str, Section]:
+    """The changes separately, and by layer."""
     table = attributed(rows)
-    adds_up = ("interaction: what both do beyond the sum of each alone; 0 where the changes add up",)
-    without_mean = ("with the centring folded the residual stream lacks its mean, which no norm after it looks at",)
+    adds_up = ("interaction: the joint effect minus the sum of the separate effects; 0 if the changes add up",)
+    without_mean = ("with folded centring the residual stream has no mean, which the norms after it ignore",)
     found = {
         "attribution": Section(
             title,
             table=table,
             notes=(
-                "without training, in nats: kl, the loss with each change, and its difference to the loss without any, "
-                "whose 95 % t interval over the networks is low to high; agreement: the share of places where both "
-                "find the same token or class likeliest",
+                "without training, in nats: kl, the loss with each change, and its difference to the unchanged loss, "
+                "with the 95 % t interval over the networks from low to high; agreement: the fraction of positions "
+                "with the same most likely token or class",
                 *(adds_up if INTERACTION in table["change"].to_numpy() else ()),
             ),
             verdicts=tuple(verdicts(rows)),
@@ -147,8 +147,8 @@ def sections(rows: pd.DataFrame, title: str = "What each change does") -> dict[s
             drawn(rows),
             by_layer(rows),
             notes=(
-                "relative error ||changed - original|| / ||original|| and cosine: means over places and networks; the "
-                "bands are the range of the networks; hidden values of another width cannot be compared",
+                "relative error ||changed - original|| / ||original|| and cosine: means over positions and networks; "
+                "bands are the range over the networks; hidden values of different widths cannot be compared",
                 *(without_mean if any("folded" in change for change in table["change"]) else ()),
             ),
         )

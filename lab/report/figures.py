@@ -21,8 +21,8 @@ from lab.comparison.reference_predictors import bits_per_loss
 from lab.report.table import best_first, decimals, number
 from lab.results.directions import Direction
 
-# Hues that stay apart for colour-blind readers (Paul Tol, "Colour schemes", 2021, vibrant and muted) and are neither
-# lost on white nor on black. A gated unit has the hue of its gate's function and is distinguished by its dashes.
+# Hues that colour-blind readers can distinguish (Paul Tol, "Colour schemes", 2021, vibrant and muted), legible on
+# white and on black. A gated unit has the hue of its gate's function and is dashed.
 BLUE, ORANGE, TEAL, MAGENTA, CYAN, RED, PURPLE, OLIVE, GREY, ROSE = (
     "#0077BB", "#EE7733", "#009988", "#EE3377", "#33BBEE", "#CC3311", "#AA4499", "#999933", "#888888", "#CC6677",
 )  # fmt: skip
@@ -46,9 +46,9 @@ DASHES = (
 ON_ITS_OWN = (
     "<style>svg{color-scheme:light dark;color:#1f2328}@media(prefers-color-scheme:dark){svg{color:#d1d7e0}}</style>"
 )
-INK = "#010203"  # stands for the reader's text colour, so that one figure serves a light and a dark page
+INK = "#010203"  # replaced by the page's text colour, so one figure works on light and dark pages
 STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: half the bytes, and it can be found and copied
+    "svg.fonttype": "none",  # keep text as text: half the bytes, searchable and copyable
     "font.size": 9.0,
     "axes.spines.top": False,
     "axes.grid": True,
@@ -58,7 +58,7 @@ STYLE: dict[Any, Any] = {
 
 
 def colour(name: str) -> str:
-    """The colour of an activation, the same in every figure; names that are not built in get one by their spelling."""
+    """The colour of an activation, the same in every figure; for user-defined ones it is derived from the name."""
     if name in HUES:
         return HUES[name]
     if name.endswith("_glu"):
@@ -79,13 +79,13 @@ def curves(
     levels: Mapping[str, float] | None = None,
     direction: Direction | None = "min",
 ) -> Figure:
-    """Learning curves, one line an activation: the mean over its seeds.
+    """Learning curves, one line per activation: the mean over its seeds.
 
-    Left the whole training, with the training split dotted; right its last third, close enough to see the order at
-    the end, with a band from the lowest seed to the highest. Where bits per byte were recorded, the right axis shows
-    them. A run that diverged leaves the mean at the step where it did; a cross marks its last value. `levels` are
-    values by name, drawn as lines across where the curves come near them. `rows` belong to one setting of every axis
-    but the activation. `direction` is that of the metric.
+    Left: the whole training, with the training split dotted. Right: the last third, scaled to show the final order,
+    with a band from the lowest seed to the highest. If bits per byte were recorded, the right axis shows them. A run
+    that diverges leaves the mean at that step; a cross marks its last value. `levels` are values by name, drawn as
+    horizontal lines where the curves come near them. `rows` belong to one setting of every axis but the activation.
+    `direction` is that of the metric.
     """
     rows = of_curves(rows)
     measured = _before_divergence(rows)
@@ -150,7 +150,7 @@ def differences(comparison: Comparison) -> Figure:
 
 
 def svg(figure: Figure, title: str) -> str:
-    """The figure as an <svg> element to be put into a page; the same bytes for the same figure.
+    """The figure as an <svg> element to embed in a page; deterministic.
 
     `title` is read aloud by screen readers. Text and axes take the colour and the fonts of the page.
     """
@@ -158,7 +158,7 @@ def svg(figure: Figure, title: str) -> str:
     nothing = dict.fromkeys(["Date", "Creator", "Format", "Type"])
     with mpl.rc_context(STYLE | {"svg.hashsalt": title}):
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # a second layout would move everything by some thousandths of a point
+        figure.set_layout_engine("none")  # a second layout would shift everything by thousandths of a point
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     text = buffer.getvalue().decode()
     text = text[text.index("<svg") :].replace(INK.lower(), "currentColor")
@@ -170,22 +170,22 @@ def svg(figure: Figure, title: str) -> str:
 
 
 def standalone(element: str) -> str:
-    """An <svg> element as a file of its own, with text colours for light and for dark pages."""
+    """An <svg> element as a separate file, with text colours for light and for dark pages."""
     return element.replace(">", f">{ON_ITS_OWN}", 1)
 
 
 def unit(rows: pd.DataFrame, metric: str) -> str:
-    """Nats for the loss of a language model, which is known by the bits per byte beside it; else nothing."""
+    """Nats for the loss of a language model, recognized by its bits per byte; otherwise empty."""
     return "nats" if metric == "loss" and (rows["metric"] == "bits_per_byte").any() else ""
 
 
 def _shortened(attribute: re.Match) -> str:
-    """Coordinates to a hundredth of a point, which is less than a pixel, without needless space: half the bytes."""
+    """Round coordinates to a hundredth of a point, less than a pixel, and drop needless space: half the bytes."""
     return re.sub(r"(\.\d\d)\d+", r"\1", attribute[0]).replace(" \nL ", "L")
 
 
 def _before_divergence(rows: pd.DataFrame) -> pd.DataFrame:
-    """The finite rows of each run until it diverged."""
+    """The rows of each run before it diverged."""
     run = ["activation", "seed"]
     since = rows[rows["metric"] == "diverged"].groupby(run)["step"].min().rename("since")
     rows = rows.join(since, on=run)
@@ -193,14 +193,14 @@ def _before_divergence(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ranked_names(evaluated: pd.DataFrame, direction: Direction | None) -> list[str]:
-    """Activations by their mean at the last step they reached, the best first: the order of the legend."""
+    """Activations by their mean at the last step they reached, best first: the order of the legend."""
     last = evaluated[evaluated["step"] == evaluated.groupby("activation")["step"].transform("max")]
     means = last.groupby("activation")["value"].mean()
     return list(means.sort_values(ascending=direction != "max").index)
 
 
 def line_styles(names: list[str]) -> dict[str, dict[str, Any]]:
-    """Colour and dashes for each name; of two with one colour, the later gets other dashes."""
+    """Colour and dashes for each name; of two with one colour, the later gets different dashes."""
     styles: dict[str, dict[str, Any]] = {}
     for name in names:
         dashes = DASHES[1:] if is_gated(name) else DASHES
@@ -227,9 +227,9 @@ def _cross_last_values(axes: Axes, rows: pd.DataFrame, one: pd.DataFrame, color:
 
 
 def _zoom(axes: Axes, evaluated: pd.DataFrame) -> None:
-    """Shows the last third of the steps, and of the values what the seeds span there, if there are any."""
+    """Limit the axes to the last third of the steps and the range of the seeds there, if there are any."""
     end = evaluated["step"].max()
-    if not end > 0:  # nothing is finite, or no run got beyond its first value
+    if not end > 0:  # nothing is finite, or no run got past its first value
         return
     values = evaluated.loc[evaluated["step"] >= 2 / 3 * end, "value"]
     margin = 0.06 * np.ptp(values) or 1.0
@@ -237,7 +237,7 @@ def _zoom(axes: Axes, evaluated: pd.DataFrame) -> None:
 
 
 def _bits_axis(axes: Axes, rows: pd.DataFrame, metric: str, split: str) -> None:
-    """The same curves in bits per byte, which are the loss times a constant of the split's text."""
+    """The same curves in bits per byte, a constant multiple of the loss."""
     factor: Any = bits_per_loss(rows, split)
     if metric == "loss" and np.isfinite(factor):
         right = axes.secondary_yaxis("right", functions=(lambda nats: nats * factor, lambda bits: bits / factor))
@@ -245,9 +245,9 @@ def _bits_axis(axes: Axes, rows: pd.DataFrame, metric: str, split: str) -> None:
 
 
 def _lines_across(axes: Axes, levels: Mapping[str, float], above: bool) -> None:
-    """A dashed line and its name for each level within the axes, whose limits stay.
+    """A dashed line with its name for each level within the axes, whose limits are unchanged.
 
-    Names stand on the side of the line that the curves have left by the end, those of neighbours one beside the other.
+    Names are placed on the side of the line that the curves have left; those of neighbouring lines side by side.
     """
     low, high = axes.get_ylim()
     within = sorted((level, name) for name, level in levels.items() if low < level < high)
@@ -265,7 +265,7 @@ def _lines_across(axes: Axes, levels: Mapping[str, float], above: bool) -> None:
 
 
 def _limits(comparison: Comparison) -> tuple[float, float]:
-    """The span of seeds and intervals and zero."""
+    """The range of seeds and intervals, including zero."""
     ends = [
         0.0,
         *(end for arm in comparison.arms for end in (*arm.differences, arm.low, arm.high) if math.isfinite(end)),

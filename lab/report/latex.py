@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-# What LaTeX takes for a command, and what its text fonts lack.
+# Characters that LaTeX treats as commands, and those missing in its text fonts.
 ESCAPES = str.maketrans(
     {character: f"\\{character}" for character in "%&_#${}"}
     | {
@@ -14,12 +14,12 @@ ESCAPES = str.maketrans(
 
 
 def escaped(text: str) -> str:
-    """A text that LaTeX sets as it is written here."""
+    """Escape a text for LaTeX."""
     return text.translate(ESCAPES)
 
 
 def tabular(heads: Sequence[str], rows: Sequence[Sequence[str]], alignment: str) -> str:
-    """The table as a tabular environment, to be put into a paper with \\input; `alignment` is a letter a column."""
+    """The table as a tabular environment, to be included with \\input; `alignment` has one letter per column."""
     lines = [_line(row) for row in rows]
     return "\n".join(
         [

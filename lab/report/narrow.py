@@ -1,4 +1,4 @@
-"""Tables on narrow terminals: where the columns have no room, a row becomes its name and a list of its values."""
+"""Tables on narrow terminals: if the columns do not fit, each row becomes its name and a list of its values."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rich.text import Text
 
 @dataclass(frozen=True)
 class Fitted:
-    """A table that fits any terminal: nothing of a row is ever cut off, its name least of all.
+    """A table that fits any terminal: no cell is ever truncated.
 
-    The first column holds the names. Columns with `no_wrap` need their full width; the others may fold, down to their
-    `min_width`.
+    The first column contains the names. Columns with `no_wrap` need their full width; the others may wrap, down to
+    their `min_width`.
     """
 
     table: Table
 
     def fits(self, width: int) -> bool:
-        """Whether the columns have room in so many characters."""
+        """Whether the columns fit in this number of characters."""
         return sum(map(_needed, self.table.columns)) + self._between <= width
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -60,7 +60,7 @@ def _needed(column: Column) -> int:
 
 
 def _head(column: Column) -> str:
-    """The head of a column on one line: `para-` and `meters` are one word."""
+    """The header of a column on one line: `para-` and `meters` are one word."""
     return _text(column.header).plain.replace("-\n", "").replace("\n", " ")
 
 

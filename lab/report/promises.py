@@ -1,4 +1,4 @@
-"""The table of nominal and simulated error rates: an audit's numbers then, simulated experiments now."""
+"""The table of nominal and simulated error rates: an earlier audit's numbers, and current simulations."""
 
 import pandas as pd
 
@@ -7,11 +7,11 @@ from lab.statistics.calibration.check import Check
 
 
 def promises(experiments: int = 20_000, seed: int = 0) -> pd.DataFrame:
-    """A row a promise: subject, setting, quantity, then, before, now, standard_error, promised, kept.
+    """One row per check: subject, setting, quantity, then, before, now, standard_error, promised, kept.
 
-    `then` is what an audit found of the methods that came before, `before` what those give in the experiments that are
-    simulated here, `now` what the present ones do; `kept` is whether that is as promised, give or take two Monte Carlo
-    standard errors. Raises ValueError if there is no experiment.
+    `then` is the audit's value for the previous methods, `before` the value of those methods in the current
+    simulations, `now` the value of the current methods; `kept` is whether it is within the promised range, up to two
+    Monte Carlo standard errors. Raises ValueError if there is no experiment.
     """
     return pd.DataFrame([_row(check) for check in audit(experiments, seed)]).astype({"kept": "boolean"})
 

@@ -1,4 +1,4 @@
-"""How far a network whose norm or activation was changed comes back to the unchanged one when both are trained on."""
+"""How far a network with a changed norm or activation recovers when it is trained further."""
 
 from typing import Any
 
@@ -18,12 +18,12 @@ from lab.statistics.paired import holm, paired_t
 
 
 def differences(results: Results, activation: str, norm: str | None = None, suffix: str = "") -> pd.DataFrame:
-    """Rows of change, seed, step and difference: the loss of every changed network minus that of the unchanged one of
-    its seed, trained on alike.
+    """Rows of change, seed, step and difference: the loss of every changed network minus that of the unchanged network
+    with the same seed and the same further training.
 
-    The unchanged arm has this activation and, where norms vary, this norm; the others are called "norm", "activation",
-    "both" by what they differ in; several other activations "gelu -> relu", say. `suffix` is added where something is
-    done to the norms beside, and what changes no norm is left out then. A diverged run counts as in
+    The unchanged arm has this activation and, if norms vary, this norm; the others are called "norm", "activation" or
+    "both" by their change, or "gelu -> relu" if there are several activations. `suffix` is appended if the norms are
+    also modified; changes without a change of norm are then omitted. A diverged run counts as in
     `lab.comparison.outcomes.outcomes`.
     """
     rule, rows = results.experiment, results.rows
@@ -42,7 +42,7 @@ def differences(results: Results, activation: str, norm: str | None = None, suff
 
 
 def _named(ends: pd.DataFrame, activation: str, norm: str | None) -> np.ndarray:
-    """By what each arm differs from the unchanged one, which gets no name."""
+    """The change of each arm; the unchanged one is omitted."""
     other = ends["activation"] != activation
     normed = ends["norm"] != norm if "norm" in ends else pd.Series(False, ends.index)
     several = ends["activation"].nunique() > 2
@@ -51,8 +51,8 @@ def _named(ends: pd.DataFrame, activation: str, norm: str | None) -> np.ndarray:
 
 
 def table(rows: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
-    """One row per change: n seeds, the mean difference at the start and at the end of training on, the latter with its
-    paired t interval, Holm's p over the changes and a verdict; and the share of the difference that is gone."""
+    """One row per change: n seeds, the mean difference before and after further training, the latter with its paired t
+    interval, Holm's p over the changes and a verdict; and the fraction of the difference that has vanished."""
     first, last = rows["step"].min(), rows["step"].max()
     found: list[dict[str, Any]] = []
     for change in dict.fromkeys(rows["change"]):
@@ -77,11 +77,11 @@ def _verdict(difference: float, p: float, level: float) -> str:
 
 
 def verdicts(rows: pd.DataFrame) -> list[Verdict]:
-    """Of every change, whether training on mended it: "yes" where no difference is left that is resolved as worse."""
+    """For every change, whether further training repaired it: "yes" if the network is not significantly worse."""
     steps = int(rows["step"].max())
     return [
         Verdict(
-            f"{row['change']}: mended by {steps:,} steps",
+            f"{row['change']}: repaired by {steps:,} steps",
             {"worse": "no", "better": "yes", "inconclusive": "inconclusive"}[row["verdict"]],
             f"difference to the unchanged network {row['at the start']:+.3g} at the start, {row['after']:+.3g} at the "
             f"end (95 % interval {row['low']:+.3g} to {row['high']:+.3g}, Holm's p {row['p_adjusted']:.2g}, "
@@ -92,7 +92,7 @@ def verdicts(rows: pd.DataFrame) -> list[Verdict]:
 
 
 def drawn(rows: pd.DataFrame) -> Figure:
-    """Difference to the unchanged network against the step of training on: mean and 95 % t interval over the seeds."""
+    """Difference to the unchanged network by step of further training: mean and 95 % t interval over the seeds."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.0), layout="constrained")
         axes = figure.subplots()
@@ -103,21 +103,21 @@ def drawn(rows: pd.DataFrame) -> Figure:
             axes.plot(one.index, t.mean, label=change, **style)
             if one.shape[1] > 1:
                 axes.fill_between(one.index, t.low, t.high, alpha=0.18, color=style["color"])
-        axes.set(xlabel="step of training on", ylabel="difference in loss (nats)")
+        axes.set(xlabel="step of further training", ylabel="difference in loss (nats)")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.legend()
     return figure
 
 
 def section(rows: pd.DataFrame, title: str = "Training on") -> Section:
-    """The curve of recovery, its table and what it says."""
+    """The curve of recovery, its table and its verdicts."""
     return Section(
         title,
         drawn(rows),
         table(rows),
         notes=(
-            "every changed network and the unchanged one are trained on alike, from the same weights on the same "
-            "batches; differences in the loss to the unchanged one are paired by seed",
+            "every changed network and the unchanged one are trained further from the same weights on the same "
+            "batches; differences in loss to the unchanged network are paired by seed",
         ),
         verdicts=tuple(verdicts(rows)),
     )

@@ -1,4 +1,4 @@
-"""The report: one HTML file with the answer first, and then everything that a reviewer needs."""
+"""The report: one HTML file with the answer first, followed by all the evidence."""
 
 from __future__ import annotations
 
@@ -28,31 +28,32 @@ if TYPE_CHECKING:
     from lab.results.results import Results
 
 BUDGET = (
-    "The mean of the best of k points, drawn without repetition from the grid: what a smaller search would have found "
-    "(Dodge et al. 2019). A curve that still falls at its end says that a larger search would find more."
+    "The mean of the best of k points, drawn without replacement from the grid: the expected result of a smaller "
+    "search (Dodge et al. 2019). A curve that still improves at its end suggests that a larger search would find "
+    "better points."
 )
 MEANINGS = {
-    "unigram": "how often each byte stands in the training text",
-    "bigram": "how often each byte follows the one before it in the training text",
+    "unigram": "byte frequencies in the training text",
+    "bigram": "frequencies of byte pairs in the training text",
     "gzip": "the measured text alone, compressed",
     "xz": "the measured text alone, compressed",
     "nearest_mean": "the class whose mean training image is nearest",
     "ridge": "least squares from pixels to classes, with a penalty on the weights",
     "most_frequent": "the most frequent class in training",
     "most_frequent_of_word": "the most frequent tag of the word in training",
-    "naive_bayes": "a multinomial classifier of the tokens' counts",
+    "naive_bayes": "a multinomial classifier on token counts",
 }
 
 
 def write(
     results: Results, path: Path | None = None, peak: float | None = None, comparison: Comparison | None = None
 ) -> Path:
-    """Writes the report, and its tables and figures beside it; gives the report's path, DIR/report.html unless given.
+    """Write the report with its tables and figures; returns its path, by default DIR/report.html.
 
-    `comparison` is another one than the experiment's own question. Who reads the report has looked at it: it is written
-    down (`lab.results.looks`). Speeds are compared with `peak`, the FLOP/s of matrix products that this machine can do,
-    where it is known. The file needs nothing else, neither network nor other files. While there is nothing to compare
-    yet, the curves so far are worth a page all the same, and it says why. Raises OSError if it cannot be written.
+    `comparison` may be another one than the experiment's own question. The comparison is recorded as a look
+    (`lab.results.looks`). Speeds are compared with `peak`, this machine's measured FLOP/s of matrix products, if known.
+    The file is self-contained. If there is nothing to compare yet, it shows the curves so far and says why. Raises
+    OSError if it cannot be written.
     """
     path = results.directory / "report.html" if path is None else path
     name = results.experiment["name"]
@@ -65,13 +66,13 @@ def write(
 
 
 def write_beside(results: Results, comparison: Comparison, peak: float | None = None) -> Path:
-    """Writes the report of another comparison in a folder of its own beside the experiment's report, never over it;
-    gives its path."""
+    """Write the report of another comparison in a separate folder next to the experiment's report; returns its
+    path."""
     return write(results, _beside(results, comparison), peak, comparison)
 
 
 def place(results: Results, comparison: Comparison) -> Path:
-    """Where the report of a comparison is: of the experiment's own DIR/report.html."""
+    """The path of a comparison's report; for the experiment's own it is DIR/report.html."""
     own = {name: results.experiment[name] for name in ("baseline", "metric", "split")}
     asked = {name: getattr(comparison, name) for name in own}
     return results.directory / "report.html" if asked == own else _beside(results, comparison)
@@ -88,7 +89,7 @@ def _beside(results: Results, comparison: Comparison) -> Path:
 def parts(
     results: Results, peak: float | None = None, comparison: Comparison | ValueError | None = None
 ) -> list[page.Part]:
-    """What a report is made of, the answer first; where there is none, the error says why."""
+    """The parts of a report, the answer first; if there is no answer, the error says why."""
     found = _compared(results) if comparison is None else comparison
     asked = vars(found.question) if isinstance(found, Comparison) else results.experiment
     return [
@@ -112,7 +113,7 @@ def _compared(results: Results) -> Comparison | ValueError:
 
 
 def _findings(results: Results, found: Comparison | ValueError) -> list[page.Part]:
-    """The answer and what it stands on, as far as there is one."""
+    """The answer and its evidence, as far as available."""
     if isinstance(found, ValueError):
         return [page.answer(f"<p>No comparison yet: {escape(str(found))}.</p>"), *_incomplete(missing(results))]
     table = ranked(results, found)
@@ -140,8 +141,8 @@ def _extent(results: Results) -> str:
 def _differences(comparison: Comparison) -> list[page.Part]:
     title = f"Paired differences to {comparison.baseline} in {comparison.split} {comparison.metric}"
     caption = (
-        f"A dot is a seed, the diamond their mean, the bar its {comparison.level:.0%} interval. Pairs in which a run "
-        "diverged have no dot."
+        f"Each dot is a seed, the diamond is their mean, the bar its {comparison.level:.0%} interval. Pairs in which a "
+        "run diverged have no dot."
     )
     return [
         page.heading("Paired differences"),
@@ -174,7 +175,7 @@ def _effects(comparison: Comparison) -> list[page.Part]:
 
 
 def _speed_ups(results: Results, comparison: Comparison) -> list[page.Part]:
-    """How much sooner each arm reaches what the baseline reaches."""
+    """How much sooner each arm reaches the baseline's values."""
     table = speed_ups(results, leaders(comparison))
     if table.empty:
         return []
@@ -190,10 +191,11 @@ def _speed_ups(results: Results, comparison: Comparison) -> list[page.Part]:
         page.Column("missed", "missed", lambda row: f"{row['missed']} of {row['n']}"),
     ]
     caption = (
-        f"Steps until the {comparison.split} {comparison.metric}, of three evaluations the middle one, is as good as "
-        f"the median {comparison.baseline} at a half, three quarters and all of its training, or as the experiment's "
-        "target: the median over the seeds, where a run that missed is later than all others. The speed-up is a ratio "
-        "of medians with a bootstrap interval over paired seeds, as coarse as the evaluations are far apart."
+        f"Steps until the {comparison.split} {comparison.metric}, as a running median of three evaluations, reaches "
+        f"that of the median {comparison.baseline} at a half, three quarters and all of its training, or the "
+        "experiment's target. Times are medians over the seeds; a run that missed counts as later than all others. The "
+        "speed-up is a ratio of medians with a bootstrap interval over paired seeds; its resolution is the evaluation "
+        "interval."
     )
     return [page.heading("Time to target"), page.Table("targets", table, shown, caption + left_out(comparison))]
 
@@ -203,12 +205,13 @@ def _steps(value: float) -> str:
 
 
 def _tuning(results: Results) -> list[page.Part]:
-    """What was searched for every arm, and what it got; nothing where nothing was tuned."""
+    """The search of every arm and the chosen points; empty if nothing was tuned."""
     if (found := results.tuning) is None:
         return []
     metric = found.experiment["metric"]
     table = tuning.tuned(found)
-    measure, caption = f"{found.experiment['split']} {metric}", "The same grid for every arm, on seeds not reported. "
+    measure = f"{found.experiment['split']} {metric}"
+    caption = "The same grid for every arm, on seeds that are not reported. "
     shown = [
         page.column("activation"),
         *(page.column(name) for name in (*tuning.static_axes(table), *tuning.SEARCHED) if name in table),
@@ -222,7 +225,7 @@ def _tuning(results: Results) -> list[page.Part]:
         *page.notice("The grid may be too small.", tuning.warnings(table)),
         page.Drawing(
             "tuning",
-            svg(tuning_figure.draw(table, metric, direction), f"{metric} by learning rate, an activation a line"),
+            svg(tuning_figure.draw(table, metric, direction), f"{metric} by learning rate, one line per activation"),
         ),
         *_by_rate(found),
         page.Table("tuning", table, shown, caption + "Low and high are the best and worst seed.", "Values"),
@@ -231,20 +234,20 @@ def _tuning(results: Results) -> list[page.Part]:
 
 
 def _by_rate(tuning_runs: Results) -> list[page.Part]:
-    """The difference to the baseline at every rate of the grid; nothing where other fields were searched too."""
+    """The difference to the baseline at every rate of the grid; empty if other fields were searched too."""
     compared = _compared(tuning_runs)
     if not isinstance(compared, Comparison) or any("weight_decay" in arm.axes for arm in compared.arms):
         return []
     caption = (
-        f"The difference to {compared.baseline} at the same rate, on the tuning seeds: a line an arm, the band from "
-        "the lowest seed to the highest. Where lines cross, the verdict depends on the rate."
+        f"The difference to {compared.baseline} at the same rate, on the tuning seeds: one line per arm, with a band "
+        "from the lowest seed to the highest. Where lines cross, the verdict depends on the rate."
     )
     title = f"difference in {compared.split} {compared.metric} to {compared.baseline} by learning rate"
     return [page.Drawing("tuning_differences", svg(tuning_figure.draw_differences(compared), title), caption)]
 
 
 def _overrides(results: Results) -> list[page.Part]:
-    """What is set for single arms: tuned rates, steps that take the baseline's time."""
+    """Fields set per arm: tuned rates, steps matched to the baseline's time."""
     overrides = results.experiment.get("overrides", [])
     if not overrides:
         return []
@@ -252,7 +255,7 @@ def _overrides(results: Results) -> list[page.Part]:
     arms = list(dict.fromkeys(name for one in overrides for name in one["arm"]))
     table = pd.DataFrame(named).groupby(arms, sort=False, dropna=False).first().reset_index()
     caption = (
-        "Chosen before the reported runs: learning rates by tuning, steps so that each arm takes the baseline's time."
+        "Chosen before the reported runs: learning rates by tuning, steps by matching the baseline's training time."
     )
     return [page.heading("Arm overrides"), page.Table("overrides", table, page.columns(table), caption)]
 
@@ -262,7 +265,7 @@ def _leaf(path: str) -> str:
 
 
 def _reference_predictors(results: Results) -> list[page.Part]:
-    """Nothing where none were recorded."""
+    """Empty if none were recorded."""
     activation = results.experiment["baseline"]
     table = reference_predictors.beside(results, activation)
     if table.empty:
@@ -270,7 +273,7 @@ def _reference_predictors(results: Results) -> list[page.Part]:
     shown = [
         *([page.column("task")] if len(set(table["task"])) > 1 else []),
         page.column("predictor", lambda name: name.replace("_", " ")),
-        page.Column("what it is", "predictor", lambda row: MEANINGS.get(row["predictor"], "")),
+        page.Column("description", "predictor", lambda row: MEANINGS.get(row["predictor"], "")),
         page.Column("measure", "metric", lambda row: f"{row['split']} {row['metric']}".replace("_", " ")),
         page.column("value", lambda value: number(value, 4)),
         page.column("reached", lambda value: number(value, 4), head=activation),
@@ -295,7 +298,7 @@ def _curves(results: Results, metric: str, split: str, found: Comparison | Value
     settings = list(_settings(rows))
     for index, (setting, rows) in enumerate(settings, start=1):
         parts += [f"<h3>{escape(setting)}</h3>"] if setting else []
-        title = f"Learning curves: {metric} by step, an activation a line {setting}".strip()
+        title = f"Learning curves: {metric} by step, one line per activation {setting}".strip()
         levels = {
             **reference_predictors.levels(results, rows, metric, split),
             **results.experiment.get("published", {}),
@@ -309,20 +312,20 @@ def _curves(results: Results, metric: str, split: str, found: Comparison | Value
     caption = (
         f"Mean over the seeds: {split} solid (dashed if gated), training dotted. The band reaches from the "
         "lowest seed to the highest; a cross is the last value of a run that diverged. Dashed lines are "
-        "values to compare with: reference predictors, and what others published." + more
+        "reference values: reference predictors and published results." + more
     )
     return [*parts, page.soft(caption)]
 
 
 def _drawn(rows: pd.DataFrame, found: Comparison | ValueError) -> tuple[pd.DataFrame, str]:
-    """The rows of the arms that curves are drawn of, and what is left out, in words."""
+    """The rows of the arms whose curves are drawn, and the omissions, in words."""
     if isinstance(found, Comparison):
         shown = {group.cell for group in (*leaders(found).arms, *found.baselines)}
         return (rows[rows["cell"].isin(shown)], left_out(found)) if left_out(found) else (rows, "")
     cells = list(dict.fromkeys(rows["cell"]))
     if len(cells) <= MOST:
         return rows, ""
-    return rows[rows["cell"].isin(cells[:MOST])], f" Of {len(cells)} cells the first {MOST} are shown."
+    return rows[rows["cell"].isin(cells[:MOST])], f" Only the first {MOST} of {len(cells)} cells are shown."
 
 
 def _settings(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -345,7 +348,7 @@ def _diverged(rows: pd.DataFrame) -> list[page.Part]:
 
 
 def _speed(results: Results, peak: float | None) -> list[page.Part]:
-    """A row for each cell that has been trained, with what it needs of a device's memory."""
+    """One row per trained cell, with its device memory."""
     table = by_cell(results)
     if table.empty:
         return []
@@ -363,12 +366,12 @@ def _speed(results: Results, peak: float | None) -> list[page.Part]:
         ),
     ]
     limit = "" if peak is None else f" The peak is {peak / 1e9:,.0f} GFLOP/s, measured when this page was written."
-    caption = f"All runs of a cell together, training alone, counting the matrix products of three passes.{limit}"
+    caption = f"All runs of a cell together, training only; FLOPs are those of three forward passes.{limit}"
     return [page.heading("Speed and memory"), page.Table("speed", table, shown, caption)]
 
 
 def _made_of(results: Results) -> list[page.Part]:
-    """What was run, on what data, with what: one value where all cells agree, else the different ones."""
+    """What was run, on which data and in which environment: one value if all cells agree, otherwise all."""
     parts = {"Task": "task", "Model": "model", "Settings": "settings"}
     tables = [page.facts(title, [cell.get(name, {}) for cell in results.cells]) for title, name in parts.items()]
     tables.append(page.facts("Hyperparameters", [results.experiment.get("definition", {}).get("hyperparameters", {})]))
@@ -382,7 +385,7 @@ def _made_of(results: Results) -> list[page.Part]:
 
 def _again(results: Results) -> list[page.Part]:
     command = escape(results.experiment.get("command", ""))
-    return [page.heading("To make it again"), f"<pre>{command}</pre>"] if command else []
+    return [page.heading("To reproduce"), f"<pre>{command}</pre>"] if command else []
 
 
 def _count(n: int, noun: str) -> str:

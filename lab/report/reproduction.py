@@ -1,4 +1,4 @@
-"""Published curves under ours: the figure, the values at the published epochs, and a verdict in words."""
+"""Published curves and ours: the figure, the values at the published epochs, and a verdict."""
 
 import itertools
 import math
@@ -16,34 +16,34 @@ from lab.report.figures import INK, STYLE, colour
 from lab.statistics.paired import paired_difference
 
 TOLERANCE = 0.10
-"""Largest relative difference of our median to the published value that counts as reproduced; and the least by which
-two published values must differ to count as separated."""
+"""Largest relative difference between our median and the published value that counts as reproduced; also the smallest
+difference between two published values that counts as separated."""
 END = 0.5
-"""Epochs behind its last point at which a curve still has that value: training losses stand in the middle of an epoch,
-and digitised curves end a little before the axes."""
+"""Epochs by which a curve is extended beyond its last point: training losses are placed at the middle of an epoch, and
+digitised curves end slightly before the axes."""
 COLUMNS = ["panel", "split", "epoch", "activation", "published", "ours", "low", "high", "n", "difference"]
 Outcome = Literal["reproduced", "partly", "not reproduced", "no verdict"]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A pair of axes of a published figure, with the published curves and ours."""
+    """One panel of a published figure, with the published curves and ours."""
 
     title: str
     published: pd.DataFrame
-    """activation, split, epoch, value: the digitised curves; no rows where our data only stand for the published."""
+    """activation, split, epoch, value: the digitised curves; empty if our data only substitute for the published."""
     ours: pd.DataFrame
     """activation, seed, split, epoch, value."""
     at: tuple[float, ...]
-    """Epochs at which values are compared, as far as ours reach."""
+    """Epochs at which values are compared, up to our last one."""
     above: float = math.inf
-    """Where the published axes end: a curve that begins later was above it until then."""
+    """Upper limit of the published axes: a curve that begins later was above it until then."""
     unit: str = "loss"
-    """What the values are."""
+    """The unit of the values."""
 
     @property
     def splits(self) -> list[str]:
-        """The splits that were published, or else what is measured every epoch."""
+        """The published splits, or else those measured every epoch."""
         return list(dict.fromkeys(self.published["split"])) or ["train", "validation"]
 
     @property
@@ -62,7 +62,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came out of a claim: its outcome, and the reason in numbers."""
+    """The outcome of a claim, and the reason in numbers."""
 
     claim: str
     outcome: str
@@ -71,18 +71,18 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A published figure made again: ours and theirs in one figure, in a table, and what that says."""
+    """A reproduced figure: published and our curves in one figure, a table, and verdicts."""
 
     title: str
     figure: Figure
     table: pd.DataFrame
     verdicts: tuple[Verdict, ...] = ()
     notes: tuple[str, ...] = field(default=())
-    """Choices that were made, and what differs from the paper."""
+    """Choices that were made, and deviations from the paper."""
 
 
 def value_at(curve: pd.DataFrame, epoch: float) -> float:
-    """A curve's value at an epoch, between its points on a straight line; nan outside of them, but for `END`."""
+    """The linearly interpolated value of a curve at an epoch; nan outside, except within `END`."""
     points = curve.sort_values("epoch")
     if points.empty or epoch > points["epoch"].max() + END:
         return math.nan
@@ -90,10 +90,12 @@ def value_at(curve: pd.DataFrame, epoch: float) -> float:
 
 
 def compared(panel: Panel) -> pd.DataFrame:
-    """A row a split, epoch and activation: panel, split, epoch, activation, published, ours, low, high, n, difference.
+    """One row per split, epoch and activation: panel, split, epoch, activation, published, ours, low, high, n,
+    difference.
 
-    `published` is inf where the curve was above the axes, nan where there is none. `ours` is the median of n runs, from
-    `low` to `high`; `difference` is relative to the published value. No row where no run of ours has reached the epoch.
+    `published` is inf where the curve was above the axes, nan if there is none. `ours` is the median of n runs, from
+    `low` to `high`; `difference` is relative to the published value. Epochs that no run of ours has reached are
+    omitted.
     """
     rows = []
     for split, name, epoch in itertools.product(panel.splits, panel.activations, panel.at):
@@ -112,11 +114,11 @@ def compared(panel: Panel) -> pd.DataFrame:
 
 
 def verdict(table: pd.DataFrame, claim: str) -> Verdict:
-    """What the table of a panel says. The rule, fixed before any run:
+    """The verdict on the table of a panel. The rule was fixed before any run:
 
-    Two published curves are separated at an epoch where the higher is above the lower by the tolerance or more.
-    *reproduced*: of the curves that are separated from another, every median of ours lies within the tolerance, and
-    all separated pairs have the same order. *partly*: at least half of the pairs have. *not reproduced*: fewer have.
+    Two published curves are separated at an epoch if the higher exceeds the lower by the tolerance or more.
+    *reproduced*: for the curves separated from another one, all our medians lie within the tolerance, and all separated
+    pairs have the same order. *partly*: at least half of the pairs have. *not reproduced*: fewer have.
     *no verdict*: only one run, or no epoch at which the published curves are separated.
     """
     pairs = [pair for _, group in table.groupby(["panel", "split", "epoch"], sort=False) for pair in _separated(group)]
@@ -155,10 +157,10 @@ def _separated(group: pd.DataFrame) -> list[tuple[pd.Series, pd.Series]]:
 
 
 def lead(reading: str, panel: Panel, split: str, better: str, other: str, since: float, until: float) -> Verdict:
-    """Whether one activation has the lower loss over a stretch of epochs, paired over seeds; `reading` is the paper's.
+    """Whether one activation has the lower loss over a range of epochs, paired by seed; `reading` is the paper's claim.
 
-    Compared is the mean over the stretch of the logarithm of the loss, so that the difference is a ratio of losses; the
-    verdict is that of a paired t interval of level 0.95. A stretch of one epoch compares that epoch alone.
+    Compares the mean log loss over the range, so the difference is a ratio of losses; the verdict is that of a paired t
+    interval of level 0.95. A range of one epoch compares that epoch alone.
     """
     first, last = (f"{epoch:g}" for epoch in (since, until))
     when = f"epoch {last}" if first == last else f"epochs {first} to {last}"
@@ -176,7 +178,7 @@ def lead(reading: str, panel: Panel, split: str, better: str, other: str, since:
 
 
 def _mean_logarithm(ours: pd.DataFrame, name: str, split: str, since: float, until: float) -> pd.Series:
-    """By seed, the mean logarithm over the stretch; of its own points, or between them where it is one epoch."""
+    """By seed, the mean log loss over the range: of its points, or interpolated if it is one epoch."""
     runs = ours[(ours["activation"] == name) & (ours["split"] == split)]
     if since == until:
         return pd.Series({seed: math.log(value_at(run, until)) for seed, run in runs.groupby("seed")}, dtype=float)
@@ -185,9 +187,9 @@ def _mean_logarithm(ours: pd.DataFrame, name: str, split: str, since: float, unt
 
 
 def draw(panels: Sequence[Panel]) -> Figure:
-    """A row per panel and a column per split: our median as a line with a band over all runs, published curves dashed.
+    """One row per panel and one column per split: our median with a band over all runs, published curves dashed.
 
-    Panels with one split stand two in a row, so that the figure is never wider than the page.
+    Panels with one split are placed two per row, so the figure is never wider than the page.
     """
     splits = list(dict.fromkeys(split for panel in panels for split in panel.splits))
     shown = [(panel, split) for panel in panels for split in splits]
@@ -222,5 +224,5 @@ def _draw(axes: Axes, panel: Panel, split: str) -> None:
     if len(panel.published):
         axes.plot([], [], color=INK, label="published", **dashes)
     published_end, end = panel.published["epoch"].max(), panel.ours["epoch"].max()
-    shown = 2 * end if published_end > 2 * end else None  # of a run that is far from the published end, where it is
+    shown = 2 * end if published_end > 2 * end else None  # for runs far from the published end
     axes.set(xlim=(0, shown), ylim=(0, panel.above if math.isfinite(panel.above) else None))

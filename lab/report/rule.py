@@ -1,4 +1,4 @@
-"""The rule of comparison in words: what decided, what was planned before the runs, and what was looked at."""
+"""The comparison rule in words: the decision rule, the plan, and the looks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from lab.results.results import Results
 
 HOLDS = {
-    "each": "The interval of each arm is for a claim about that arm, named beforehand.",
-    "all": "Intervals hold for all arms at once.",
-    "selected": "Intervals are of the arms with a verdict; their false coverage rate is 1 - level.",
+    "each": "The interval of each arm is valid for a claim about that arm, chosen beforehand.",
+    "all": "Intervals are simultaneous over all arms.",
+    "selected": "Intervals are those of the arms with a verdict; their false coverage rate is 1 - level.",
 }
 
 
@@ -33,17 +33,17 @@ def _tests(comparison: Comparison) -> list[str]:
     level, asked = f"{1 - comparison.level:.2g}", comparison.question
     arms = "1 arm" if comparison.family_size == 1 else f"{comparison.family_size} arms"
     sentences = [
-        f"Each arm meets {comparison.baseline} at the same step and setting, seed by seed (the same initial weights "
-        "and batches), among the pairs in which both runs trained; whether an arm diverges more often is a question of "
-        "its own, by McNemar's exact test.",
+        f"Each arm is compared with {comparison.baseline} at the same step and setting, paired by seed (the same "
+        "initial weights and batches), over the pairs in which both runs trained; whether an arm diverges more often "
+        "is tested separately, by McNemar's exact test.",
         f"A difference is resolved if its paired t test, corrected by Holm's method over {arms}, has p below {level}; "
-        "requested arms that are absent count.",
+        "missing arms count.",
     ]
     if asked.margin is not None:
         sentences[1] = (
-            f"Better, worse and equivalent are one family of {arms} (absent ones count), in which any wrong verdict "
+            f"Better, worse and equivalent are one family of {arms} (missing ones count), in which any wrong verdict "
             f"has a probability of at most {level}: an arm is equivalent if two one-sided tests place its difference "
-            f"within {asked.margin:g} with p below {level}, which was said before the run not to matter."
+            f"within {asked.margin:g} with p below {level}, a difference declared negligible before the run."
         )
     return [*sentences, HOLDS[asked.hold]]
 
@@ -51,14 +51,14 @@ def _tests(comparison: Comparison) -> list[str]:
 def _choice(comparison: Comparison) -> list[str]:
     if not any(arm.se_choice for arm in comparison.arms):
         return []
-    return ["Intervals and p values include that the learning rates were chosen from few runs."]
+    return ["Intervals and p values include the uncertainty of learning rates chosen from few runs."]
 
 
 def _looks(comparison: Comparison) -> list[str]:
     if (looks := comparison.question.planned_looks) is not None:
         return [
-            f"The results decided how many seeds were trained, between {looks[0]} and {looks[1]}: intervals and p "
-            "values hold for all looks together."
+            f"The number of seeds, between {looks[0]} and {looks[1]}, was chosen sequentially from the results: "
+            "intervals and p values account for all looks."
         ]
     return []
 

@@ -1,4 +1,4 @@
-"""The page of a study, or of a paper's figures made again: verdicts first, then what they rest on and what made it."""
+"""The page of a study or of reproduced figures: verdicts first, then the evidence and its provenance."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lab.report.figures import svg
 from lab.report.reproduction import Reproduction, Verdict
 from lab.results.excerpts import Excerpt
 
-UNFOLDED = 12  # rows that a table may have and be shown at once
+UNFOLDED = 12  # maximum rows of a table that is not collapsed
 TITLES = {"difference": "relative difference"}
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a study: what it measured in a figure and a table, the verdicts of it alone, and notes on both."""
+    """A part of a study: a figure and a table of measurements, their verdicts, and notes."""
 
     title: str
     figure: Figure | None = None
@@ -43,11 +43,11 @@ def write(
     verdicts: Sequence[Verdict] = (),
     reports: Mapping[str, Sequence[page.Part]] | None = None,
 ) -> Path:
-    """Writes FOLDER/index.html, which needs no other file, and of a section NAME what it has of NAME.svg, NAME.csv and
-    NAME.tex; gives the page.
+    """Write FOLDER/index.html, which is self-contained, and NAME.svg, NAME.csv and NAME.tex for each section NAME;
+    returns the page's path.
 
-    `verdicts` are those of all sections together. `excerpts` tell what made the page, `reports` are what the reports
-    of its experiments are made of, by their names, and `left_out` says of what is not there why.
+    `verdicts` are those of all sections together. `excerpts` give the provenance, `reports` the parts of the
+    experiments' reports by name, and `left_out` the reasons for omissions.
     """
     parts = [
         page.answer("".join([_verdicts(verdicts), *map(_answer, sections.values())])),
@@ -89,7 +89,7 @@ def _reproduced(table: pd.DataFrame) -> list[page.Column]:
 
 
 def shown(name: str, value: Any) -> str:
-    """A value of a table of reproductions in words: what was above the published axes, and what was not published."""
+    """A value of a table of reproductions as text, including values above the published axes and unpublished ones."""
     if isinstance(value, str):
         return value
     if np.isposinf(value):
@@ -100,9 +100,9 @@ def shown(name: str, value: Any) -> str:
 
 
 def _report(name: str, report: Sequence[page.Part]) -> list[page.Part]:
-    """The whole report of an experiment, folded; its files are named after it."""
+    """The whole report of an experiment, collapsed; its files are named after it."""
     named = [part if isinstance(part, str) else replace(part, name=f"{name}-{part.name}") for part in report]
-    return [f"<details><summary>The experiment {escape(name)}</summary>", *named, "</details>"]
+    return [f"<details><summary>Experiment {escape(name)}</summary>", *named, "</details>"]
 
 
 def _made_with(excerpts: Mapping[str, Excerpt]) -> list[page.Part]:
@@ -115,7 +115,7 @@ def _made_with(excerpts: Mapping[str, Excerpt]) -> list[page.Part]:
     environments = [environment for one in excerpts.values() for environment in one.made["environments"]]
     table = pd.DataFrame(made)
     return [
-        page.heading("What made it"),
+        page.heading("Provenance"),
         page.Table("made", table, page.columns(table)),
         f'<div class="facts">{page.facts("Environment", environments)}</div>',
     ]

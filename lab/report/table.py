@@ -1,4 +1,4 @@
-"""The ranked table: what each arm costs, where it ended, and how sure that is."""
+"""The ranked table: cost, final metric and certainty of each arm."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ VERDICT_STYLES = {
     NO_VERDICT: "dim",
 }
 MOST = 40
-"""Arms that a figure, or a list of sentences, shows: more cannot be told apart."""
+"""Maximum number of arms in a figure or a list of sentences: more cannot be told apart."""
 LARGE = 1e6
-"""From here on a loss is a matter of its order of magnitude."""
+"""From this loss on, only the order of magnitude is shown."""
 
 
 def ranked(results: Results, comparison: Comparison) -> pd.DataFrame:
-    """One row an arm and a baseline, best mean first; every cell a plain number or string, fit for `to_csv`.
+    """One row per arm and baseline, best mean first; every cell is a plain number or string, ready for `to_csv`.
 
-    `parameters`, `flops_per_token` (forward matmuls) and `seconds` of training a run are costs; `relative_time` is
-    training time a token over the baseline's at the same axes, with its spread. `mean` is that of the metric over n
+    `parameters`, `flops_per_token` (forward matmuls) and `seconds` of training per run are costs; `relative_time` is
+    training time per token over the baseline's at the same axes, with its spread. `mean` is that of the metric over n
     seeds.
     """
     costs = {cell["cell"]: cell.get("cost", {}) for cell in results.cells}
@@ -72,27 +72,28 @@ def ranked(results: Results, comparison: Comparison) -> pd.DataFrame:
 
 
 def of_effect(effect: Effect, comparison: Comparison) -> str:
-    """A line on the effect of an axis."""
+    """One line on the effect of an axis."""
     digits = decimals(comparison)
     size, low, high = (number(value, digits, sign=True) for value in (effect.difference, effect.low, effect.high))
     return f"{effect.label}: {size} ({low} to {high}), {effect.verdict}"
 
 
 def best_first(comparison: Comparison) -> list[Arm]:
-    """The arms by their differences, the best first; those without any last."""
+    """The arms by their differences, best first; those without a difference last."""
     sign = comparison.question.sign
     return sorted(comparison.arms, key=lambda arm: math.inf if math.isnan(arm.difference) else sign * arm.difference)
 
 
 def leaders(comparison: Comparison) -> Comparison:
-    """The comparison with those of its arms that a figure can show: the best, at most MOST."""
+    """The comparison restricted to the arms that a figure can show: the best, at most MOST."""
     return replace(comparison, arms=tuple(best_first(comparison)[:MOST])) if len(comparison.arms) > MOST else comparison
 
 
 def left_out(comparison: Comparison) -> str:
-    """A sentence on the arms that figures do not show; nothing where they show all."""
+    """A sentence on the arms omitted from figures; empty if there are none."""
     more = len(comparison.arms) - MOST
-    return f" Of {len(comparison.arms)} arms the best {MOST} are shown: the ranking has all." if more > 0 else ""
+    shown = f" Of {len(comparison.arms)} arms only the best {MOST} are shown; see the ranking for all."
+    return shown if more > 0 else ""
 
 
 def terminal(table: pd.DataFrame, comparison: Comparison) -> Table:
@@ -126,15 +127,15 @@ def terminal(table: pd.DataFrame, comparison: Comparison) -> Table:
 
 
 def decimals(comparison: Comparison) -> int:
-    """How many decimals show two digits of the narrowest interval, between 2 and 6."""
+    """The number of decimals that show two digits of the narrowest interval, between 2 and 6."""
     widths = [(arm.high - arm.low) / 2 for arm in comparison.arms]
     widths = [width for width in widths if 0 < width < math.inf]
     return int(np.clip(1 - math.floor(math.log10(min(widths))), 2, 6)) if widths else 4
 
 
 def number(value: float | None, digits: int, sign: bool = False) -> str:
-    """A number with a true minus sign; nothing where there is none (the baseline's difference to itself). Losses of
-    diverged networks have too many digits to be read, of which three remain."""
+    """A number with a true minus sign; empty if missing (the baseline's difference to itself). Large losses of diverged
+    networks are shown with three digits."""
     if value is None or math.isnan(value):
         return ""
     size = abs(value)
@@ -143,7 +144,7 @@ def number(value: float | None, digits: int, sign: bool = False) -> str:
 
 
 def compact(value: float | None) -> str:
-    """A count in three digits: 817152 is 817k."""
+    """A count with three digits: 817152 is 817k."""
     if value is None or math.isnan(value):
         return ""
     for size, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -160,7 +161,7 @@ def times(ratio: float) -> str:
 
 
 def plus_minus(row: pd.Series, digits: int) -> str:
-    """A mean difference with half its interval, which is symmetric about it."""
+    """A mean difference with half the width of its interval, which is symmetric about it."""
     if row["verdict"] == "baseline" or math.isnan(row["difference"]):
         return ""
     return f"{number(row['difference'], digits, sign=True)} ±{number(row['high'] - row['difference'], digits)}"
@@ -192,8 +193,8 @@ def _finding(group: Group) -> dict[str, Any]:
 
 def _caption(table: pd.DataFrame, comparison: Comparison) -> str:
     seconds = table.loc[table["verdict"] == "baseline", "seconds"].dropna()
-    cost = f" (a run of {comparison.baseline} trains {seconds.iloc[0]:.3g} s)" if len(seconds) else ""
-    diverged = "; † diverged, left out of the loss" if table["n_diverged"].any() else ""
+    cost = f" (one run of {comparison.baseline} takes {seconds.iloc[0]:.3g} s)" if len(seconds) else ""
+    diverged = "; † diverged, excluded from the loss" if table["n_diverged"].any() else ""
     return (
         f"{comparison.split} {comparison.metric} at {comparison.when}, paired by seed with {comparison.baseline}; "
         f"verdicts corrected for {comparison.family_size} arms; time relative to the baseline{cost}; "
@@ -202,7 +203,7 @@ def _caption(table: pd.DataFrame, comparison: Comparison) -> str:
 
 
 def _seconds_per_run(results: Results) -> pd.Series:
-    """Seconds of training of each cell, divided by its runs: what one run costs in the company it was trained in."""
+    """Training seconds of each cell, divided by its runs: the cost of one run when trained together with the others."""
     runs = results.rows.drop_duplicates(run_columns(results.rows)).groupby("cell").size()
     return _training(results.timing)["seconds"] / runs
 

@@ -1,4 +1,4 @@
-"""The metric of every arm against the learning rate, with what was chosen, and the difference to the baseline."""
+"""The metric of every arm by learning rate, with the chosen rates, and the difference to the baseline."""
 
 import math
 from typing import Any
@@ -15,10 +15,10 @@ from lab.results.directions import Direction
 
 
 def draw(table: pd.DataFrame, metric: str = "loss", direction: Direction | None = "min") -> Figure:
-    """Metric against learning rate, a line an activation and a panel a setting; a ring marks what was chosen.
+    """Metric by learning rate, one line per activation and one panel per setting; a ring marks the chosen rate.
 
-    The band reaches from the lowest seed to the highest; of several weight decays the best is shown. The axis ends
-    where the worst of the chosen points would no longer be told from the best.
+    The band reaches from the lowest seed to the highest; of several weight decays the best is shown. The axis is
+    limited so that the chosen points remain distinguishable.
     """
     settings = [axis for axis in static_axes(table) if len(set(table[axis].astype(str))) > 1]
     panels = list(table.groupby(settings, sort=False, dropna=False)) if settings else [((), table)]
@@ -41,7 +41,8 @@ def draw(table: pd.DataFrame, metric: str = "loss", direction: Direction | None 
 
 
 def draw_differences(comparison: Comparison) -> Figure:
-    """The difference to the baseline at the same rate against the rate, a line an arm, with the band of its seeds."""
+    """The difference to the baseline at the same rate by learning rate, one line per arm, with a band over the
+    seeds."""
     lines: dict[str, list[Arm]] = {}
     for arm in sorted(comparison.arms, key=lambda arm: arm.axes["learning_rate"]):
         about = {"activation": arm.activation, **{k: v for k, v in arm.axes.items() if k != "learning_rate"}}
@@ -72,7 +73,7 @@ def _draw_arm(axes: Any, arm: pd.DataFrame, name: str, style: dict[str, Any], hi
 
 
 def _fit(axes: Any, panel: pd.DataFrame, higher: bool) -> None:
-    """Limits that keep what was chosen apart, though a rate far from it diverged."""
+    """Limits that keep the chosen points distinguishable, even if a distant rate diverged."""
     chosen, every = panel.loc[panel["chosen"], "mean"], panel["mean"]
     best, worst = (chosen.max(), chosen.min()) if higher else (chosen.min(), chosen.max())
     reach = max(6 * abs(worst - best), 0.25 * abs(best))

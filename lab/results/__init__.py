@@ -1,1 +1,1 @@
-"""Results on disk: tables, cell directories, environments, and reading them back. No JAX."""
+"""Results on disk: tables, cell directories, environments, and reading results. No JAX."""

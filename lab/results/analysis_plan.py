@@ -1,4 +1,4 @@
-"""What was to be compared, written down and hashed before anything was trained; and what has changed since."""
+"""The analysis plan, recorded and hashed before training, and the changes since."""
 
 import hashlib
 import json
@@ -15,33 +15,33 @@ VERDICTS = ("better", "worse", "equivalent", "not worse")
 
 @dataclass(frozen=True)
 class Rule:
-    """What must hold of an arm for a gate to pass: "better by at least 0.005 at p < 0.01 with at least 8 pairs"."""
+    """A condition on an arm for a gate to pass: "better by at least 0.005 at p < 0.01 with at least 8 pairs"."""
 
     arm: str
-    """The arm as tables name it: `swiglu`, or `swiglu (norm=rmsnorm)`."""
+    """Label of the arm, as in tables: `swiglu`, or `swiglu (norm=rmsnorm)`."""
     verdict: str
-    """better, worse, equivalent (within `by`) or not worse (by as much as `by`)."""
+    """better, worse, equivalent (within `by`) or not worse (by `by` or more)."""
     by: float | None = None
-    """In the unit of the metric; 0 unless given, and the plan's margin for equivalent and not worse."""
+    """In the unit of the metric; default: 0, and the plan's margin for equivalent and not worse."""
     p: float = 0.05
-    """The p value that must be reached."""
+    """Significance level of the rule."""
     pairs: int = 2
-    """The number of pairs, in which both runs trained, that must be there."""
+    """Minimum number of pairs in which both runs trained."""
 
     def check(self) -> None:
-        """Raises ValueError where a field is not allowed."""
+        """Raises ValueError if a field is not allowed."""
         check_choice("verdict of a rule", self.verdict, VERDICTS)
         if not (isinstance(self.p, float) and 0 < self.p < 1):
             raise ValueError(f"p of a rule is {self.p!r}: it must lie between 0 and 1, such as 0.01")
         if not (isinstance(self.pairs, int) and self.pairs >= 2):
-            raise ValueError(f"pairs of a rule is {self.pairs!r}: a test takes a whole number of at least 2")
+            raise ValueError(f"pairs of a rule is {self.pairs!r}: it must be a whole number of at least 2")
         if self.by is not None and not (isinstance(self.by, int | float) and self.by >= 0):
             raise ValueError(f"by of a rule is {self.by!r}: it must be a number of at least 0")
 
 
 @dataclass(frozen=True)
 class AnalysisPlan:
-    """A plan file. What it does not say is the experiment's own."""
+    """The contents of a plan file. Omitted fields default to the experiment's."""
 
     question: str | None = None
     baseline: str | None = None
@@ -54,18 +54,18 @@ class AnalysisPlan:
     n: int | None = None
     """Number of seeds."""
     rules: tuple[Rule, ...] = ()
-    """All must hold, so that no correction for their number is needed."""
+    """All rules must hold, so their number needs no correction."""
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of what the plan says, however its file is laid out."""
+        """The SHA-256 of the plan's content, independent of the formatting of its file."""
         return digest(vars(self))
 
 
 def read(path: Path) -> AnalysisPlan:
-    """Reads a plan, a JSON or TOML file whose fields are those of `AnalysisPlan`.
+    """Read a plan, a JSON or TOML file whose fields are those of `AnalysisPlan`.
 
-    Raises ValueError, naming file and field, for anything else, FileNotFoundError if it is missing.
+    Raises ValueError, naming file and field, if it is invalid, FileNotFoundError if it is missing.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -74,22 +74,22 @@ def read(path: Path) -> AnalysisPlan:
         rules = tuple(_made(Rule, one) for one in plan.rules or ())
         for rule in rules:
             rule.check()
-    except (ValueError, TypeError, RecursionError) as error:  # those of JSON and TOML are ValueErrors too
-        raise ValueError(f"{path} is no plan: {error}") from None
+    except (ValueError, TypeError, RecursionError) as error:  # JSON and TOML errors are ValueErrors
+        raise ValueError(f"{path} is not a valid plan: {error}") from None
     arms = None if plan.arms is None else tuple(plan.arms)
     return AnalysisPlan(**{**vars(plan), "arms": arms, "rules": rules})
 
 
 def digest(value: Any) -> str:
-    """The SHA-256 of JSON, with keys in order."""
+    """The SHA-256 of JSON with sorted keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=vars).encode()).hexdigest()
 
 
 def recorded(asked: Mapping[str, Any], plan: AnalysisPlan | None, file: str | None) -> dict[str, Any]:
-    """The plan as experiment.json has it: `fields` with the `sha256` over them, and the `file` that it came from.
+    """The plan as recorded in experiment.json: `fields`, their `sha256`, and the `file` it was read from.
 
-    `asked` is what the experiment asks: the fields of a plan and the level. Raises ValueError where the plan says
-    something else than the experiment.
+    `asked` is the experiment's question: the fields of a plan, and the level. Raises ValueError if the plan disagrees
+    with the experiment.
     """
     told = {} if plan is None else {name: value for name, value in vars(plan).items() if value is not None}
     rules = [vars(rule) for rule in told.pop("rules", ())]
@@ -97,14 +97,14 @@ def recorded(asked: Mapping[str, Any], plan: AnalysisPlan | None, file: str | No
         now = asked[name]
         if name == "question" or _agree(name, value, now):
             continue
-        raise ValueError(f"the plan has {name} {_words(value)}, but the experiment {_words(now)}: make them agree")
+        raise ValueError(f"the plan has {name} {_words(value)}, but the experiment has {_words(now)}: they must agree")
     content = {**asked, "steps": asked["step"], **told, "rules": rules}
     of_file = {} if plan is None else {"file": file, "file_sha256": plan.digest}
     return {**of_file, "sha256": digest(content), "fields": content}
 
 
 def changed(record: Mapping[str, Any], question: Mapping[str, Any]) -> list[str]:
-    """The fields of the recorded plan that are otherwise now, in words: `seeds 5 → 8`."""
+    """The fields of the recorded plan that have changed since, in words: `seeds 5 → 8`."""
     before = record["plan"]["fields"]
     now = {
         **{name: question[name] for name in ("baseline", "metric", "split", "level", "margin")},
@@ -120,7 +120,7 @@ def changed(record: Mapping[str, Any], question: Mapping[str, Any]) -> list[str]
 
 
 def _agree(name: str, planned: Any, asked: Any) -> bool:
-    """Whether the experiment asks what was planned; arms are a set, and the step may be one before the last."""
+    """Whether the experiment agrees with the plan; arms are a set, and the step may be before the last."""
     if name == "arms":
         return set(planned) == set(asked)
     return planned <= asked if name == "step" else planned == asked
@@ -131,13 +131,13 @@ def _arms(record: Mapping[str, Any]) -> list[str]:
 
 
 def _made(kind: Any, value: Any) -> Any:
-    """A dataclass from JSON, unknown fields refused."""
+    """A dataclass from JSON; raises ValueError for unknown fields."""
     if not isinstance(value, dict):
-        raise ValueError(f"{kind.__name__} is {_words(value)}, but must be an object of fields")
+        raise ValueError(f"{kind.__name__} is {_words(value)}, but must be an object")
     known = [field.name for field in fields(kind)]
     for name in value:
         if name not in known:
-            raise ValueError(f"there is no field '{name}': there are {', '.join(known)}{nearest(name, known)}")
+            raise ValueError(f"unknown field '{name}': allowed fields are {', '.join(known)}{nearest(name, known)}")
     return kind(**value)
 
 

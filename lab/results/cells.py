@@ -16,7 +16,7 @@ from lab.results.examples import Examples, Measured, decoded, joined
 from lab.results.shape import read_shaped
 from lab.results.tables import Columns, read_table, write_table
 
-PARTS = ("activation", "model", "task")  # that may be a user's own
+PARTS = ("activation", "model", "task")  # that may be user-defined
 NOTHING: Mapping[str, "Code"] = {}
 METRICS: Columns = {
     **dict.fromkeys(("seed", "learning_rate", "step", "value"), "number"),
@@ -28,31 +28,31 @@ TIMING: Columns = {
 }
 MEASURED: Columns = {"split?": "text", "metric?": "text", "document?": "number", "weight?": "number"}
 WAVE = re.compile("runs-[0-9a-f]{8}")
-Identity = dict[str, int | float | str]  # a run as JSON: its seed and its hyperparameters
+Identity = dict[str, int | float | str]  # a run as JSON: seed and hyperparameters
 
-FILES = ("environment.json", "metrics.parquet", "timing.parquet")  # that a finished wave has
-EXAMPLES = "examples.parquet"  # which waves of earlier versions have not
+FILES = ("environment.json", "metrics.parquet", "timing.parquet")  # of a finished wave
+EXAMPLES = "examples.parquet"  # missing in waves of earlier versions
 
 
 class Code(Protocol):
-    """What a part of a cell computes that is a user's own."""
+    """The computation of a user-defined part of a cell."""
 
     def to_json(self) -> dict[str, Any]:
-        """As `cell.json` has it."""
+        """The record in `cell.json`."""
         ...
 
     def difference(self, known: Mapping[str, Any]) -> str | None:
-        """What tells it from one that `cell.json` has, in words; None if they are the same."""
+        """The difference to a record in `cell.json`, in words; None if there is none."""
         ...
 
 
 @dataclass(frozen=True)
 class Wave:
-    """Runs of a cell that were trained together, in one directory.
+    """Runs of a cell that are trained together, in one directory.
 
-    `runs.json` says which; `metrics.parquet` has their curves up to the last checkpoint, `timing.parquet` what depends
-    on the machine's speed, `examples.parquet` the last evaluation example by example, `checkpoints/` the weights,
-    `environment.json` what they were made with; `done`, a list of these files, comes last.
+    `runs.json` lists the runs; `metrics.parquet` has their curves up to the last checkpoint, `timing.parquet` the
+    timings, `examples.parquet` the per-example values of the last evaluation, `checkpoints/` the weights, and
+    `environment.json` the environment; `done`, a list of these files, is written last.
     """
 
     path: Path
@@ -81,25 +81,25 @@ class Wave:
         return self.path / "checkpoints"
 
     def start(self, environment: dict[str, Any]) -> None:
-        """Create the directory; keep the first environment, and add this one if it differs (a resumed wave)."""
+        """Create the directory; keep the first environment, and append this one if it differs (a resumed wave)."""
         known = self.environments
         if environment not in known:
             write_json(self.path / "environment.json", [*known, environment])
-        write_json(self.path / "runs.json", list(self.runs))  # last, as waves without this file are ignored
+        write_json(self.path / "runs.json", list(self.runs))  # last, since waves without this file are ignored
 
     def finish(self) -> None:
-        """Mark the wave as done; must be written last."""
+        """Mark the wave as done; must be called last."""
         write_json(self.path / "done", [*FILES, *([EXAMPLES] if (self.path / EXAMPLES).exists() else [])])
 
     @property
     def environments(self) -> list[dict[str, Any]]:
-        """The environment in which the wave ran; several if it was resumed in another."""
+        """The environment of the wave; several if it was resumed in another one."""
         path = self.path / "environment.json"
         return read_shaped(path, shape.ENVIRONMENTS) if path.exists() else []
 
     def write(self, metrics: pd.DataFrame, timing: pd.DataFrame, examples: bytes | None = None) -> None:
-        """Replaces curves and timing, and the last evaluation example by example (`lab.results.examples.encoded`),
-        where there is one yet."""
+        """Replace curves and timing, and the per-example values of the last evaluation
+        (`lab.results.examples.encoded`), if there are any yet."""
         if examples is not None:
             write_bytes(self.path / EXAMPLES, examples)
         write_table(self.path / "metrics.parquet", metrics)
@@ -115,19 +115,19 @@ class Wave:
         return read_table(self.path / "metrics.parquet", METRICS)
 
     def examples(self, split: str, metric: str) -> Measured | None:
-        """What the examples of a split were measured at in the last evaluation; None where that was not kept. Raises
-        ValueError if the file is damaged."""
+        """Per-example values of a split in the last evaluation; None if not kept. Raises ValueError if the file is
+        damaged."""
         path = self.path / EXAMPLES
         if not path.exists():
             return None
         table = read_table(path, MEASURED)
         try:
             return decoded(table, split, metric)
-        except (ValueError, TypeError) as error:  # a run's values that are no numbers
+        except (ValueError, TypeError) as error:  # non-numeric values
             raise ValueError(f"{path} is damaged ({error}): delete it to recompute it") from None
 
     def timing(self) -> pd.DataFrame:
-        """Seconds: kind, runs, start_step, step, seconds, tokens; empty if there is none yet."""
+        """Seconds: kind, runs, start_step, step, seconds, tokens; empty if not written yet."""
         path = self.path / "timing.parquet"
         return read_table(path, TIMING) if path.exists() else pd.DataFrame()
 
@@ -144,9 +144,10 @@ class CellDirectory:
         return self.path / "lock"
 
     def describe(self, description: dict[str, Any], own_code: Mapping[str, Code] = NOTHING) -> None:
-        """Writes `cell.json`, what this cell is and what the user's own code in it computes, if it is new.
+        """Write `cell.json`, the cell's description and the identity of user-defined code in it, unless it exists.
 
-        Raises ValueError if the directory holds another cell: the same name, but, say, another function of a user's.
+        Raises ValueError if the directory holds another cell: the same name, but, say, a different user-defined
+        function.
         """
         path = self.path / "cell.json"
         if not path.exists():
@@ -164,9 +165,9 @@ class CellDirectory:
         return read_shaped(self.path / "cell.json", shape.CELL)
 
     def waves(self) -> list[Wave]:
-        """All waves, finished or not, in the order of their names; copies of one are none (see `ignored`).
+        """All waves, finished or not, sorted by name; without copies (see `ignored`).
 
-        Raises ValueError, naming both folders, where two waves hold the same run.
+        Raises ValueError, naming both folders, if two waves contain the same run.
         """
         folders = [path for path in self._folders() if WAVE.fullmatch(path.name)]
         waves = [Wave(folder, tuple(read_shaped(folder / "runs.json", shape.RUNS))) for folder in folders]
@@ -179,18 +180,16 @@ class CellDirectory:
         return waves
 
     def ignored(self) -> list[str]:
-        """A sentence for every folder of runs that is a copy, as file managers and sync tools make them."""
+        """A sentence for every folder of runs that is a copy, as made by file managers and sync tools."""
         copies = [path for path in self._folders() if not WAVE.fullmatch(path.name)]
-        return [
-            f"{self.path.name}/{path.name} is ignored: it is named as a copy of a folder of runs" for path in copies
-        ]
+        return [f"{self.path.name}/{path.name} is ignored: its name is that of a copy" for path in copies]
 
     def _folders(self) -> list[Path]:
         return [file.parent for file in sorted(self.path.glob("runs-*/runs.json"))]
 
     def examples(self, split: str, metric: str) -> Examples | None:
-        """What the examples of a split were measured at in the last evaluation of the finished runs: see
-        `lab.results.examples.joined`. Raises ValueError if a file is damaged."""
+        """Per-example values of a split in the last evaluation of the finished runs: see `lab.results.examples.joined`.
+        Raises ValueError if a file is damaged."""
         return joined([(wave.runs, wave.examples(split, metric)) for wave in self.waves() if wave.done])
 
     def wave(self, runs: Sequence[Identity]) -> Wave:
@@ -212,13 +211,13 @@ class CellDirectory:
             remove(wave.path)
 
     def sweep(self) -> None:
-        """Delete leftovers of killed runners; the caller holds the lock."""
+        """Delete leftovers of killed processes; the caller holds the lock."""
         sweep(self.path.rglob(LEFTOVERS))
 
 
 def cell_directories(directory: Path) -> tuple[list[CellDirectory], list[str]]:
-    """The cells of a results directory, and a sentence for every folder that is a copy of one: its name is not that of
-    the cell it describes."""
+    """The cells of a results directory, and a sentence for every folder that is a copy of a cell: its name differs from
+    that of the cell it describes."""
     cells, ignored = [], []
     for path in sorted(directory.glob("cells/*/cell.json")):
         folder = CellDirectory(path.parent)
@@ -230,9 +229,9 @@ def cell_directories(directory: Path) -> tuple[list[CellDirectory], list[str]]:
 
 
 def changed_code(known: Mapping[str, Any], own_code: Mapping[str, Code], parts: Sequence[str] = PARTS) -> str | None:
-    """What a cell, as `cell.json` has it, was made with, where one of its parts is another now; in words.
+    """How the record in `cell.json` of a cell's parts differs from their current code, in words; None if it does not.
 
-    `own_code` tells what those of the parts compute that are a user's own now.
+    `own_code` contains the current identities of the user-defined parts.
     """
     then = dict(known.get("own_code", {}))
     if isinstance(known["model"].get("activation"), Mapping):
@@ -240,16 +239,16 @@ def changed_code(known: Mapping[str, Any], own_code: Mapping[str, Code], parts: 
     for part in parts:
         name = known["activation"] if part == "activation" else known[part].get("type")
         if part in then and part not in own_code:
-            return f"{part} '{name}' as one of your own, which is built in now"
+            return f"{part} '{name}' as a user-defined one, which is now built in"
         if part in own_code and then.get(part) is None:
-            return f"{part} '{name}', and it is not written there what that computed"
+            return f"{part} '{name}', without a record of its computation"
         if part in own_code and (difference := own_code[part].difference(then[part])) is not None:
-            return f"another {part} '{name}' ({difference})"
+            return f"a different {part} '{name}' ({difference})"
     return None
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str | None:
-    """The first place where two JSON values differ, in words: `steps 100, not 200`; None if they are equal."""
+    """The first difference between two JSON values, in words: `steps 100, not 200`; None if they are equal."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
             found = first_difference(old.get(key), new.get(key), f"{path}.{key}" if path else key)

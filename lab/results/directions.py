@@ -1,4 +1,4 @@
-"""Which way a metric is better: declared by its task or by whoever asks, never guessed from its name."""
+"""Whether a metric is minimized or maximized: declared by its task or by the user, never guessed from its name."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -11,11 +11,11 @@ OURS: dict[str, Direction] = {
     "loss": "min", "bits_per_byte": "min", "perplexity": "min", "mean_squared_error": "min",
     "token_error": "min", "frame_error": "min", "accuracy": "max", "largest_loss": "min",
 }  # fmt: skip
-"""Those of this repository's own tasks, by their whole names: for results that recorded none, and rows alone."""
+"""Directions of the metrics of this repository's tasks, for results that recorded none and for rows alone."""
 
 
 def split_metric(asked: str) -> tuple[str, Direction | None]:
-    """Name and direction of a metric as it is asked for: "auc:max", or "auc" alone.
+    """Name and direction of a requested metric: "auc:max", or "auc" alone.
 
     Raises ValueError for a direction other than min and max.
     """
@@ -26,7 +26,7 @@ def split_metric(asked: str) -> tuple[str, Direction | None]:
 
 
 def declared(task: Any) -> dict[str, Direction]:
-    """The directions that a task declares; what every task calls its loss is minimized.
+    """The directions that a task declares; the loss is minimized in every task.
 
     Raises ValueError for a direction other than min and max, and for a loss that is to be maximized.
     """
@@ -37,12 +37,12 @@ def declared(task: Any) -> dict[str, Direction]:
 
 
 def direction_of(metric: str, record: Mapping[str, Any]) -> Direction | None:
-    """The direction of a metric by experiment.json; None where nobody has declared it."""
+    """The direction of a metric according to experiment.json; None if not declared."""
     return record.get("directions", {}).get(metric, OURS.get(metric))
 
 
 def checked(metric: str, direction: Direction | None, known: Mapping[str, Direction]) -> dict[str, Direction]:
-    """The known directions with the one that was asked for. Raises ValueError where the two contradict."""
+    """The known directions together with the requested one. Raises ValueError if they contradict each other."""
     if direction is None:
         return dict(known)
     if known.get(metric, direction) != direction:

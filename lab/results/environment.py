@@ -12,8 +12,8 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-da
 def environment(device: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     """The record of an environment as a JSON object.
 
-    `device` (kind, count, execution of the runs, matmul precision) comes from the training code, which knows it;
-    `data` is the provenance of the data set.
+    `device` (kind, count, execution of the runs, matmul precision) comes from the training code; `data` is the
+    provenance of the data set.
     """
     return {
         "commit": commit(),

@@ -1,4 +1,4 @@
-"""What single examples were measured at in the last evaluation: windows of a text, images, recordings."""
+"""Per-example values of the last evaluation; examples are windows of a text, images or recordings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 CURVE = "validation_curve"
-"""The split of a curve's last point, on the examples of all its others, where the last evaluation is on more."""
+"""The split of a curve's last point on the examples of its other points, if the last evaluation uses more."""
 RUN = "run_"
-"""Before the number of a run in its wave: the columns of values."""
+"""Prefix of the columns of values, followed by the index of a run in its wave."""
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A metric of the examples of a split: the value of each for each run, f32, what it weighs in the split's mean (the
-    tokens that a loss is a mean of, say), and the number of the document that it was drawn with."""
+    """A metric on the examples of a split: its value for each run and example, f32, the weight of each example in the
+    split's mean (such as its number of tokens), and the document that it belongs to."""
 
     values: Float[np.ndarray, "runs examples"]
     weight: Float[np.ndarray, " examples"]
@@ -26,18 +26,18 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Examples(Measured):
-    """The same of all runs of a cell, which `runs` describes: seed and hyperparameters, a row a run."""
+    """The same for all runs of a cell; `runs` has one row per run with its seed and hyperparameters."""
 
     runs: pd.DataFrame
 
     def of(self, index: Int[np.ndarray, " chosen"]) -> "Examples":
-        """Those of some runs, in this order."""
+        """The values of the given runs, in this order."""
         return Examples(self.values[index], self.weight, self.document, self.runs.iloc[index])
 
 
 def encoded(measured: Mapping[str, Mapping[str, Measured]]) -> bytes:
-    """Split -> metric -> values, as the Parquet file that `decoded` reads: a row an example, with the columns split,
-    metric, document, weight, and one a run."""
+    """Split -> metric -> values, as the Parquet file that `decoded` reads: one row per example, with the columns split,
+    metric, document, weight, and one column per run."""
     parts = [
         pd.DataFrame({"split": split, "metric": metric, "document": one.document, "weight": one.weight}).join(
             pd.DataFrame(one.values.T, columns=[f"{RUN}{run}" for run in range(len(one.values))])
@@ -49,7 +49,7 @@ def encoded(measured: Mapping[str, Mapping[str, Measured]]) -> bytes:
 
 
 def decoded(table: pd.DataFrame, split: str, metric: str) -> Measured | None:
-    """The examples of a split and metric in the table of a wave; None where it has none."""
+    """The examples of a split and metric in the table of a wave; None if it has none."""
     chosen = table[(table["split"] == split) & (table["metric"] == metric)] if "split" in table else table
     if chosen.empty:
         return None
@@ -58,8 +58,8 @@ def decoded(table: pd.DataFrame, split: str, metric: str) -> Measured | None:
 
 
 def joined(waves: Sequence[tuple[Sequence[Mapping[str, Any]], Measured | None]]) -> Examples | None:
-    """The examples of several waves of one cell, each with its runs; those of waves that have none are left out. None
-    where none has, or they were measured on different ones."""
+    """The examples of several waves of one cell, each with its runs; waves without any are left out. None if no wave
+    has any, or if they were measured on different ones."""
     known = [(runs, one) for runs, one in waves if one is not None]
     if not known or not all(same_examples(known[0][1], one) for _, one in known):
         return None
@@ -69,5 +69,5 @@ def joined(waves: Sequence[tuple[Sequence[Mapping[str, Any]], Measured | None]])
 
 
 def same_examples(one: Measured, other: Measured) -> bool:
-    """Whether both were measured on the same examples, as far as weights and documents tell."""
+    """Whether both were measured on the same examples, judging by weights and documents."""
     return np.array_equal(one.weight, other.weight) and np.array_equal(one.document, other.document)

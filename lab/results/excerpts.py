@@ -39,7 +39,7 @@ def read(folder: Path) -> dict[str, Excerpt]:
 
 
 def of_results(results: Results) -> Excerpt:
-    """The rows that figures show, and the total seconds."""
+    """The rows shown in figures, and the total seconds."""
     rows = results.rows[~results.rows["metric"].isin(NOT_DRAWN)]
     rows = rows.drop(columns=["experiment", "cell", "task", "model"])
     environments = [{name: cell["environment"].get(name) for name in MADE_WITH} for cell in results.cells]

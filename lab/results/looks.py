@@ -1,7 +1,7 @@
-"""looks.jsonl: who looked at what, and when; lines are added and never changed.
+"""looks.jsonl: a log of the comparisons that were shown, and when; lines are only ever appended.
 
-Whoever sees a result and then decides to train more seeds tests several times, and whoever compares by several metrics
-has several chances. Both are no mistake if they are counted.
+Training more seeds after seeing a result means testing several times, and comparing by several metrics gives several
+chances of a false positive. Both are fine if they are counted.
 """
 
 import json
@@ -16,7 +16,7 @@ FILE = "looks.jsonl"
 
 @dataclass(frozen=True)
 class Look:
-    """A comparison that was shown, and the paired seeds that it showed of every arm, by the arm's label."""
+    """A comparison that was shown, with the paired seeds of every arm, by the arm's label."""
 
     baseline: str
     metric: str
@@ -26,12 +26,12 @@ class Look:
 
     @property
     def comparison(self) -> tuple[str, str, str, int]:
-        """What was compared: the same with more seeds is the same comparison."""
+        """The compared quantities; the same ones with more seeds are the same comparison."""
         return self.baseline, self.metric, self.split, self.step
 
 
 def read(directory: Path) -> tuple[Look, ...]:
-    """All looks at a results directory, the first one first; none where there is no log.
+    """All looks at a results directory, oldest first; empty if there is no log.
 
     Raises ValueError, naming the file, if it is damaged.
     """
@@ -42,13 +42,13 @@ def read(directory: Path) -> tuple[Look, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
         return tuple(_look(json.loads(line)) for line in lines if line.strip())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error}): looks that it cannot tell cannot be counted") from None
+        raise ValueError(f"{path} is damaged ({error}): its looks cannot be counted") from None
 
 
 def add(directory: Path, look: Look) -> None:
-    """Writes a look down with the time, unless the very same has been seen already: that shows nothing new.
+    """Append a look with the time, unless the same one is already recorded: that shows nothing new.
 
-    Raises OSError where the directory cannot be written, and what `read` raises.
+    Raises OSError if the directory cannot be written, and whatever `read` raises.
     """
     if look in read(directory):
         return
@@ -58,13 +58,13 @@ def add(directory: Path, look: Look) -> None:
 
 
 def number(looks: Sequence[Look], look: Look) -> tuple[int, int]:
-    """Which comparison this is of how many that were made so far, this one included, in the order of the first look."""
+    """The number of this comparison, and the total number of comparisons, ordered by first look."""
     known = list(dict.fromkeys([*(one.comparison for one in looks), look.comparison]))
     return known.index(look.comparison) + 1, len(known)
 
 
 def _grouped(seeds: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:
-    """Arms with the same seeds together: most have the same, and there may be a thousand."""
+    """Arms grouped by their seeds: most have the same, and there may be a thousand."""
     groups: dict[tuple[int, ...], list[str]] = {}
     for label, own in seeds.items():
         groups.setdefault(own, []).append(label)

@@ -1,4 +1,4 @@
-"""Reads experiment.json, the record of a results directory, including those of older versions."""
+"""Reads experiment.json, the record of a results directory, including the formats of older versions."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ def read_record(directory: Path) -> dict[str, Any]:
     if isinstance(record, dict):
         record = {RENAMED.get(key, key): value for key, value in record.items()}
     if (wrong := difference(record, RECORD)) is not None:
-        raise ValueError(f"{directory / FILE} is damaged ({wrong}), or of another program: choose another folder")
+        raise ValueError(
+            f"{directory / FILE} is damaged ({wrong}), or was not written by this program: choose another folder"
+        )
     return {**record, "overrides": [_override(one) for one in record.get("overrides", [])]}
 
 

@@ -1,4 +1,4 @@
-"""Reads the results of an experiment: one tidy table of all curves, with descriptions of the cells."""
+"""Reads the results of an experiment: one tidy table of all curves, and descriptions of the cells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from lab.results.looks import Look
 from lab.results.record import FILE, read_record
 
 DEEP = ("checkpoints", "profile")
-"""Folders of many files, none of which is read here."""
+"""Folders with many files, none of which is read here."""
 MEASURED = ["step", "split", "metric", "value"]
 
 
@@ -25,8 +25,8 @@ class Results:
 
     `rows` is tidy: experiment, cell, task, model, activation, one column per axis, seed, learning_rate, step, split,
     metric, value. `timing` has cell, kind, runs, start_step, step, seconds, tokens. `experiment` is experiment.json,
-    `cells` the cells' descriptions, each with its `environment` and how many of its runs are `done`. `ignored` names,
-    in sentences, folders that are copies.
+    `cells` the cells' descriptions, each with its `environment` and the number of its runs that are `done`. `ignored`
+    lists folders that are copies, one sentence each.
     """
 
     directory: Path
@@ -38,7 +38,7 @@ class Results:
 
     @property
     def looks(self) -> tuple[Look, ...]:
-        """What was looked at so far. Raises ValueError if the log is damaged."""
+        """The comparisons shown so far. Raises ValueError if the log is damaged."""
         return looks.read(self.directory)
 
     @property
@@ -48,8 +48,8 @@ class Results:
         return read(folder) if (folder / FILE).exists() else None
 
     def examples(self, cell: str, split: str = "validation", metric: str = "loss") -> Examples | None:
-        """What the last evaluation measured of single examples (windows, images, recordings) in all runs of a cell:
-        values [runs, examples], with the weight and the document of each example; None where that was not kept.
+        """Per-example values of the last evaluation (windows, images, recordings) for all runs of a cell: values
+        [runs, examples], with the weight and the document of each example; None if not kept.
 
         Cells with the same task and settings have the same examples. Raises ValueError if a file is damaged.
         """
@@ -99,7 +99,7 @@ def _cell(description: dict[str, Any], waves: Sequence[Wave]) -> dict[str, Any]:
 
 
 def _rows(experiment: dict[str, Any], cell: dict[str, Any], wave: Wave) -> pd.DataFrame:
-    """The wave's curves with the columns that say where they belong."""
+    """The wave's curves with the columns that identify them."""
     table = wave.metrics()
     constant = {
         "experiment": experiment["name"],

@@ -1,4 +1,4 @@
-"""The shape that the JSON files of a results directory must have, so that a damaged or foreign one is named."""
+"""The required shape of the JSON files in a results directory, to detect damaged or foreign files."""
 
 from pathlib import Path
 from typing import Any
@@ -44,23 +44,23 @@ CELL = {
 RUNS = [{"seed": NUMBER, str: int | float | str}]
 ENVIRONMENTS = [{"commit": str, "x64?": bool, "device?": str, "data?": {str: object}, "device_bytes?": NUMBER}]
 MATCHED = {"arms": [{"arm": {str: object}, "fields": {str: object}, "seconds_per_step": NUMBER}]}
-"""A type, [the shape of all items], {field: its shape}, or (None, the shape) of what may be null; `field?` may be
-absent, and `str` stands for any field."""
+"""A type, [the shape of all items], {field: its shape}, or (None, the shape) for a nullable value; `field?` is
+optional, and `str` stands for any field."""
 
 
 def read_shaped(path: Path, shape: Any) -> Any:
-    """Reads a JSON file that must have a shape.
+    """Read a JSON file and check its shape.
 
-    Raises ValueError, naming file and field, where it is damaged or has another, FileNotFoundError if it is missing.
+    Raises ValueError, naming file and field, if it is damaged or has another shape, FileNotFoundError if it is missing.
     """
     value = read_json(path)
     if (wrong := difference(value, shape)) is not None:
-        raise ValueError(f"{path} is damaged ({wrong}): delete it to have it made again")
+        raise ValueError(f"{path} is damaged ({wrong}): delete it to recompute it")
     return value
 
 
 def difference(value: Any, shape: Any, where: str = "it") -> str | None:
-    """The first thing at which a value differs from a shape, in words; None where it has it."""
+    """The first deviation of a value from a shape, in words; None if there is none."""
     if isinstance(shape, tuple):
         return None if value is None else difference(value, shape[1], where)
     if isinstance(shape, list):
@@ -70,7 +70,7 @@ def difference(value: Any, shape: Any, where: str = "it") -> str | None:
         return next(filter(None, found), None)
     if isinstance(shape, dict):
         if not isinstance(value, dict):
-            return _wrong(where, value, "an object of fields")
+            return _wrong(where, value, "a JSON object")
         return next(filter(None, _differences(value, shape, where)), None)
     if isinstance(value, shape) and (not isinstance(value, bool) or shape in (bool, object)):
         return None

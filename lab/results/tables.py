@@ -10,7 +10,7 @@ from pyarrow.parquet import ParquetFile
 from lab.files.atomic import write_bytes
 
 Columns = Mapping[str, Literal["number", "text"]]
-"""Name of a column -> what it holds; `name?` may be absent."""
+"""Name of a column -> its kind; `name?` is optional."""
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -19,13 +19,13 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_table(path: Path, columns: Columns | None = None) -> pd.DataFrame:
-    """Read a Parquet table, which must have `columns`, each of numbers or of texts.
+    """Read a Parquet table, which must have `columns`, each of numbers or of strings.
 
     Raises ValueError, naming the file, if it is truncated, not a Parquet file or lacks a column; FileNotFoundError if
     it is missing.
     """
     try:
-        with ParquetFile(path) as file:  # less work than pandas' own reader, which looks for folders of files
+        with ParquetFile(path) as file:  # faster than pandas' reader, which looks for folders
             table = file.read(use_threads=False).to_pandas()
         for name, kind in (columns or {}).items():
             _check_column(table, name, kind)
@@ -33,7 +33,7 @@ def read_table(path: Path, columns: Columns | None = None) -> pd.DataFrame:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
-        # pyarrow's errors are of these kinds, and so are those of pandas where its own metadata in the file are damaged
+        # The exceptions of pyarrow, and of pandas if its metadata in the file are damaged
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} is damaged ({reason}): delete it to recompute it") from None
 
