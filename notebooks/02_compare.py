@@ -88,15 +88,22 @@ unpaired = losses.drop(columns=baseline).var() + losses[baseline].var()
 # %% [markdown]
 # ## How sure
 #
-# The 95 % interval of the mean difference is $\bar d \pm t_{0.975,\,n-1}\, s / \sqrt{n}$. Every further arm is a
-# further chance to be wrong, so Holm's method multiplies the smallest p value by the number of arms, the next by one
-# less, and so on, and lets none fall below the one before.
+# The standard error of the mean difference is $s / \sqrt{n}$ over the seeds. The learning rates were chosen on a few
+# tuning seeds, and another choice would have given another difference: its standard error, `se_choice`, comes on top.
+# The choice counts as known, so that the degrees of freedom are $(n - 1)(1 + se_{choice}^2 / se^2)^2$.
+#
+# Every further arm is a further chance to be wrong, so Holm's method multiplies the smallest p value by the number of
+# arms, the next by one less, and so on, and lets none fall below the one before.
 
 # %%
+compared = pd.DataFrame(comparison.arms).set_index("activation").sort_values("difference")
 n = len(differences)
 error = differences.std() / np.sqrt(n)
-half_width = stats.t.ppf((1 + comparison.level) / 2, n - 1) * error
-p = pd.Series(2 * stats.t.sf((differences.mean() / error).abs(), n - 1), differences.columns).sort_values()
+choice = compared["se_choice"].reindex(error.index)
+total = np.hypot(error, choice)
+freedom = (n - 1) * (1 + (choice / error) ** 2) ** 2
+half_width = stats.t.ppf((1 + comparison.level) / 2, freedom) * total
+p = pd.Series(2 * stats.t.sf((differences.mean() / total).abs(), freedom), differences.columns).sort_values()
 adjusted = (p * np.arange(len(p), 0, -1)).cummax().clip(upper=1)
 by_hand = pd.DataFrame(
     {
@@ -114,7 +121,6 @@ by_hand.style.format(precision=4)
 # The same from `ablations.compare`, with the verdict and the minimum detectable effect.
 
 # %%
-compared = pd.DataFrame(comparison.arms).set_index("activation").sort_values("difference")
 pd.testing.assert_frame_equal(by_hand, compared[by_hand.columns], check_like=True, check_names=False, rtol=1e-6)
 compared[[*by_hand.columns, "minimum_detectable_effect", "verdict"]].style.format(precision=4)
 
@@ -136,7 +142,7 @@ Markdown(
 After {comparison.step} steps, **{best}** has the lowest mean loss: {losses[best].mean():.3f} nats over {n} seeds,
 the baseline {baseline} has {losses[baseline].mean():.3f}.
 
-- Better than {baseline}: **{names("better")}**. Worse: **{names("worse")}**. Not resolved: **{names("inconclusive")}**.
+- Better than {baseline}: **{names("better")}**. Worse: **{names("worse")}**. Inconclusive: **{names("inconclusive")}**.
 - Were there no differences, any verdict at all would come up with a probability of at most {1 - comparison.level:.0%}.
   They are about this model, this data and this many steps.
 - With {n} seeds the minimum detectable effect is {compared["minimum_detectable_effect"].max():.3f} nats (80 % power).
