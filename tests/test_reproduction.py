@@ -154,6 +154,6 @@ def test_a_study_answers_its_question_and_holds_its_reports(tmp_path):
     words = words_of(path)
     assert words.index("Which?") < words.index("gelu is better: yes p = 0.01") < words.index("Speed")
     assert "gelu0.5" in words  # a difference in its own unit
-    assert words.index("Speed") < words.index("The experiment quickstart") < words.index("of the report")
+    assert words.index("Speed") < words.index("Experiment quickstart") < words.index("of the report")
     assert not Page(path.read_text()).open
     assert {"speed.tex", "quickstart-ranking.csv"} < {file.name for file in path.parent.iterdir()}

@@ -81,5 +81,5 @@ def test_bad_times_are_refused_in_one_sentence(reference, arm, level, message):
 
 @pytest.mark.parametrize("budget", [0, 1.5, np.nan])
 def test_budgets_are_shares(budget):
-    with pytest.raises(ValueError, match="share"):
+    with pytest.raises(ValueError, match="budgets"):
         targets(STEPS, np.ones((2, 5)), [budget])

@@ -110,9 +110,7 @@ def check_code(cells: Sequence[Cell], directory: Path, load: Callable[[Any], Dat
 
 def _refuse(folder: Path, difference: str | None) -> None:
     if difference is not None:
-        raise ValueError(
-            f"{folder} was made with {difference}: give what is new another name, choose another --out, or delete it"
-        )
+        raise ValueError(f"{folder} was made with {difference}: rename the new one, choose another --out, or delete it")
 
 
 def _with_arm(cell: Cell, arm: Activation) -> Cell:

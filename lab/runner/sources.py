@@ -54,7 +54,7 @@ def opened(directory: Path, load: Load, ignore: tuple[str, ...] = (), code: Code
     task, model = completed(task), with_activation(model, model.activation)
     data = load(task)
     if difference := changed_code(made, own_code(model, task, settings.batch_size, data)):
-        raise ValueError(f"{directory} was made with {difference}: give what is new another name")
+        raise ValueError(f"{directory} was made with {difference}: rename the new one")
     runs = [Run.of(identity) for wave in CellDirectory(directory).waves() if wave.done for identity in wave.runs]
     seeds = [run.seed for run in runs]
     if not runs:
