@@ -59,7 +59,7 @@ def run(
     session = _session(asked, out, Mode(**mode), plan)
     directory, train = session.directory, session.train
     chosen, table = tuning.tuned(matching.matched(asked, directory), directory, train)
-    if asked.tuning.learning_rates and table is None and not session.mode.quiet:
+    if asked.tuning_rates and table is None and not session.mode.quiet:
         print(f"{directory} was begun at one learning rate and goes on at it; another --out tunes", file=sys.stderr)
     return looks.run_sequentially(chosen, directory, train) if sequential else train(chosen, directory)
 
@@ -73,7 +73,7 @@ def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: boo
     from lab.runner.mode import Mode
 
     asked = _found(experiment)
-    if not asked.tuning.learning_rates:
+    if not asked.tuning_rates:
         raise ValueError(f"{asked.name} tunes nothing: give --tuning.learning-rates, the grid for every arm")
     session = _session(asked, out, Mode(quiet=quiet))
     _, table = tuning.tuned(asked, session.directory, session.train)
