@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -21,7 +19,7 @@ from lab.results.environment import environment
 from lab.results.excerpts import Excerpt, of_results
 from lab.results.results import Results
 from lab.runner import plan
-from lab.runner.sources import Load, Source, opened
+from lab.runner.sources import Load, Source, opened, sound
 from lab.surgery.attribution import FOLDED, attribution, changes
 from lab.surgery.swap import norm_of, swapped_model
 from lab.training.settings import Hyperparameters, Settings
@@ -73,7 +71,7 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     networks = opened(asked.directory.resolve(), load, asked.ignore, _code(asked.experiment))
     if networks.collections:
         raise ValueError(f"{asked.directory} has {', '.join(networks.collections)}: such networks cannot be swapped")
-    source, diverged = _sound(networks, asked.directory)
+    source, diverged = sound(networks, asked.directory)
     task = _task(asked, source)
     todo, inexact = _defined(source.model, changes(source.model, asked.activation, asked.norm))
     experiments = _recoveries(asked, source, task, start, todo)
@@ -90,19 +88,6 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
 def _code(experiment: Experiment | None) -> Code:
     """The user's own types and activations in an experiment."""
     return {} if experiment is None else code_of(*((cell.task, cell.model) for cell in grid(experiment)))
-
-
-def _sound(source: Source, directory: Path) -> tuple[Source, dict[str, str]]:
-    """The networks that can be compared, and why others cannot. Raises ValueError if none can."""
-    sound = {seed: params for seed, params in source.parameters.items() if _finite(params)}
-    if not sound:
-        raise ValueError(f"{directory} holds no network whose parameters are all finite: they diverged in training")
-    diverged = {f"seed {seed}": "its network diverged in training" for seed in source.parameters if seed not in sound}
-    return replace(source, parameters=sound), diverged
-
-
-def _finite(params: dict[str, Any]) -> bool:
-    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
 
 
 def _task(asked: Swap, source: Source) -> Any:

@@ -1,0 +1,131 @@
+"""What quantization costs networks: differences in loss by recipe, and what keeping a site in float saves."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lab.comparison.question import Question
+from lab.comparison.verdict import Finding, Pairs, findings
+from lab.results.examples import Measured
+from lab.statistics.crossed import by_document, crossed
+
+MARGIN = 0.001
+"""Nats within which a network counts as equivalent: 0.1 % of the perplexity, a tenth of the smallest standard deviation
+over seeds in the studies here."""
+FLOAT = "off"
+"""The recipe without quantization, the baseline."""
+VARIANT = ["recipe", "kept"]
+NOT_ARMS = ("seed", *VARIANT, "loss", "difference", "se_seeds_and_text", "learning_rate")
+
+
+def differences(changed: Measured, unchanged: Measured, seeds: Sequence[int]) -> pd.DataFrame:
+    """Rows of seed, loss and difference, the loss of each changed network minus that of the unchanged one, in nats per
+    token of the whole text; and se_seeds_and_text, the standard error of the mean difference over seeds and documents.
+
+    `values` are those of networks in the order of `seeds`. A single network has a row per document instead, whose mean
+    is the difference and whose spread is the noise of the text (the linearized ratio of sums, as in
+    `lab.statistics.crossed`); `seed` then numbers the documents. A difference that is not finite is nan.
+    """
+    apart = changed.values.astype(np.float64) - unchanged.values
+    of_network, share = _by_network(apart, changed)
+    losses, _ = _by_network(changed.values.astype(np.float64), changed)
+    error = None
+    if len(seeds) > 1:
+        loss, difference = losses @ share, of_network @ share
+        trained = of_network[np.isfinite(of_network).all(axis=1)]
+        if len(trained) > 1 and len(share) > 1:
+            error = float(crossed(trained, share).se_seeds_and_text)
+    else:
+        loss, mean = losses[0], of_network[0] @ share
+        difference = mean + len(share) * share * (of_network[0] - mean)
+        seeds = range(len(share))
+    finite = np.where(np.isfinite(difference), difference, np.nan)
+    return pd.DataFrame({"seed": list(seeds), "loss": loss, "difference": finite, "se_seeds_and_text": error})
+
+
+def _by_network(values: Any, measured: Measured) -> tuple[np.ndarray, np.ndarray]:
+    """Values [networks, documents], and each document's share of the tokens."""
+    of_document, tokens = by_document(values, measured.document, measured.weight)
+    return of_document, tokens / tokens.sum()
+
+
+def recipes(rows: pd.DataFrame, margin: float = MARGIN, level: float = 0.95) -> pd.DataFrame:
+    """One row per arm and recipe: n, loss, difference to the float network with interval, adjusted p values, verdict.
+
+    `rows` are those of `differences` with `recipe`, `kept` ("" if nothing is) and a column for each field of the arm.
+    All arms and recipes are one family; "equivalent" is a difference within the margin.
+    """
+    whole = rows[rows["kept"] == ""]
+    found, pairs = [], []
+    for names, one in _grouped(whole, [*arms(rows), "recipe"]):
+        about = {**names, "n": int(one["difference"].notna().sum()), "loss": one["loss"].mean()}
+        found.append(about)
+        pairs.append(_pairs(one))
+    return _with_findings(found, pairs, [row["recipe"] != FLOAT for row in found], margin, level)
+
+
+def sites(rows: pd.DataFrame, margin: float = MARGIN, level: float = 0.95) -> pd.DataFrame:
+    """One row per arm, recipe and site that is kept in float: `remaining`, the difference to the float network that is
+    left, and `difference` to the network that is quantized everywhere, with interval, adjusted p values and verdict.
+
+    "better" says that keeping the site helps. All rows are one family.
+    """
+    found, pairs = [], []
+    for names, one in _grouped(rows[rows["recipe"] != FLOAT], [*arms(rows), "recipe"]):
+        whole = one[one["kept"] == ""].set_index("seed")["difference"]
+        for site, kept in _grouped(one[one["kept"] != ""], ["kept"]):
+            saved = kept.assign(difference=kept["difference"].to_numpy() - whole[kept["seed"]].to_numpy())
+            left = kept["difference"].mean()
+            found.append({**names, **site, "n": int(saved["difference"].notna().sum()), "remaining": left})
+            pairs.append(_pairs(saved.assign(se_seeds_and_text=np.nan)))
+    return _with_findings(found, pairs, [True] * len(found), margin, level)
+
+
+def arms(rows: pd.DataFrame) -> list[str]:
+    """The columns of rows that tell arms apart."""
+    return [name for name in rows.columns if name not in NOT_ARMS]
+
+
+def _grouped(rows: pd.DataFrame, columns: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    groups = rows.groupby(columns, sort=False, dropna=False)
+    return [(dict(zip(columns, names, strict=True)), group) for names, group in groups]
+
+
+def _pairs(rows: pd.DataFrame) -> Pairs:
+    error = rows["se_seeds_and_text"].iloc[0]
+    known = None if pd.isna(error) else float(error)
+    return Pairs(tuple(rows["seed"]), rows["difference"].to_numpy(), (len(rows),), se_seeds_and_text=known)
+
+
+def _with_findings(
+    rows: list[dict[str, Any]], pairs: list[Pairs], tested: list[bool], margin: float, level: float
+) -> pd.DataFrame:
+    """The rows with what was found of those that are tested; of others, the baseline, the difference alone."""
+    question = Question(FLOAT, "loss", "min", "test", level, margin)
+    chosen = [one for one, asked in zip(pairs, tested, strict=True) if asked]
+    told = iter(findings(chosen, question, len(chosen)))
+    return pd.DataFrame(
+        [
+            {**row, **(_told(next(told), one) if asked else _baseline(one))}
+            for row, one, asked in zip(rows, pairs, tested, strict=True)
+        ]
+    )
+
+
+def _told(found: Finding, pairs: Pairs) -> dict[str, Any]:
+    return {
+        "difference": found.evidence.mean,
+        "low": found.low,
+        "high": found.high,
+        "se_seeds_and_text": pairs.se_seeds_and_text,
+        "p_adjusted": found.p_adjusted,
+        "equivalence_p": found.equivalence_p,
+        "verdict": found.verdict,
+    }
+
+
+def _baseline(pairs: Pairs) -> dict[str, Any]:
+    nothing = dict.fromkeys(("low", "high", "se_seeds_and_text", "p_adjusted", "equivalence_p"), np.nan)
+    return {"difference": float(pairs.differences.mean()), **nothing, "verdict": "baseline"}
