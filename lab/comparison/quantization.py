@@ -17,12 +17,14 @@ over seeds in the studies here."""
 FLOAT = "off"
 """The recipe without quantization, the baseline."""
 VARIANT = ["recipe", "kept"]
-NOT_ARMS = ("seed", *VARIANT, "loss", "difference", "se_seeds_and_text", "learning_rate")
+OVER_SEEDS, OVER_TEXT = "seeds", "text (one network)"
+NOT_ARMS = ("seed", "over", *VARIANT, "loss", "difference", "se_seeds_and_text", "learning_rate")
 
 
 def differences(changed: Measured, unchanged: Measured, seeds: Sequence[int]) -> pd.DataFrame:
     """Rows of seed, loss and difference, the loss of each changed network minus that of the unchanged one, in nats per
-    token of the whole text; and se_seeds_and_text, the standard error of the mean difference over seeds and documents.
+    token of the whole text; se_seeds_and_text, the standard error of the mean difference over seeds and documents; and
+    `over`, what an interval of the rows is over.
 
     `values` are those of networks in the order of `seeds`. A single network has a row per document instead, whose mean
     is the difference and whose spread is the noise of the text (the linearized ratio of sums, as in
@@ -31,18 +33,24 @@ def differences(changed: Measured, unchanged: Measured, seeds: Sequence[int]) ->
     apart = changed.values.astype(np.float64) - unchanged.values
     of_network, share = _by_network(apart, changed)
     losses, _ = _by_network(changed.values.astype(np.float64), changed)
-    error = None
+    error, over = None, OVER_SEEDS
     if len(seeds) > 1:
         loss, difference = losses @ share, of_network @ share
         trained = of_network[np.isfinite(of_network).all(axis=1)]
         if len(trained) > 1 and len(share) > 1:
             error = float(crossed(trained, share).se_seeds_and_text)
     else:
-        loss, mean = losses[0], of_network[0] @ share
-        difference = mean + len(share) * share * (of_network[0] - mean)
-        seeds = range(len(share))
+        loss, difference = _as_draws(losses[0], share), _as_draws(of_network[0], share)
+        seeds, over = range(len(share)), OVER_TEXT
     finite = np.where(np.isfinite(difference), difference, np.nan)
-    return pd.DataFrame({"seed": list(seeds), "loss": loss, "difference": finite, "se_seeds_and_text": error})
+    beside = {"over": over, "se_seeds_and_text": error}
+    return pd.DataFrame({"seed": list(seeds), "loss": loss, "difference": finite, **beside})
+
+
+def _as_draws(values: Any, share: Any) -> Any:
+    """One number per document, whose mean is the mean over tokens and whose spread is its noise."""
+    mean = values @ share
+    return mean + len(share) * share * (values - mean)
 
 
 def _by_network(values: Any, measured: Measured) -> tuple[np.ndarray, np.ndarray]:
@@ -60,8 +68,7 @@ def recipes(rows: pd.DataFrame, margin: float = MARGIN, level: float = 0.95) -> 
     whole = rows[rows["kept"] == ""]
     found, pairs = [], []
     for names, one in _grouped(whole, [*arms(rows), "recipe"]):
-        about = {**names, "n": int(one["difference"].notna().sum()), "loss": one["loss"].mean()}
-        found.append(about)
+        found.append({**names, **_counted(one), "loss": one["loss"].mean()})
         pairs.append(_pairs(one))
     return _with_findings(found, pairs, [row["recipe"] != FLOAT for row in found], margin, level)
 
@@ -77,8 +84,7 @@ def sites(rows: pd.DataFrame, margin: float = MARGIN, level: float = 0.95) -> pd
         whole = one[one["kept"] == ""].set_index("seed")["difference"]
         for site, kept in _grouped(one[one["kept"] != ""], ["kept"]):
             saved = kept.assign(difference=kept["difference"].to_numpy() - whole[kept["seed"]].to_numpy())
-            left = kept["difference"].mean()
-            found.append({**names, **site, "n": int(saved["difference"].notna().sum()), "remaining": left})
+            found.append({**names, **site, **_counted(saved), "remaining": kept["difference"].mean()})
             pairs.append(_pairs(saved.assign(se_seeds_and_text=np.nan)))
     return _with_findings(found, pairs, [True] * len(found), margin, level)
 
@@ -91,6 +97,10 @@ def arms(rows: pd.DataFrame) -> list[str]:
 def _grouped(rows: pd.DataFrame, columns: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     groups = rows.groupby(columns, sort=False, dropna=False)
     return [(dict(zip(columns, names, strict=True)), group) for names, group in groups]
+
+
+def _counted(rows: pd.DataFrame) -> dict[str, Any]:
+    return {"n": int(rows["difference"].notna().sum()), "over": rows["over"].iloc[0]}
 
 
 def _pairs(rows: pd.DataFrame) -> Pairs:

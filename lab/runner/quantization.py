@@ -17,11 +17,15 @@ from lab.experiment import swapping
 from lab.experiment.experiment import Experiment, grid
 from lab.experiment.init_from import locate
 from lab.experiment.serialization import code_of
+from lab.files.atomic import write_json
 from lab.files.choices import check_choice
 from lab.probes import dense_inputs
+from lab.report import quantization as report
+from lab.report import study_page
+from lab.results.cells import CellDirectory
 from lab.results.environment import environment
 from lab.results.examples import Measured
-from lab.results.excerpts import Excerpt
+from lab.results.excerpts import Excerpt, json_rows
 from lab.runner import plan
 from lab.runner.sources import Load, Source, opened, sound
 from lab.surgery.quantization import RECIPES, SITES, check_quantizable, quantized, site_of
@@ -31,7 +35,7 @@ from lab.training.evaluation import Batches, by_example
 from lab.training.settings import Settings
 from models.layers.stack import unstacked
 
-FILE = "quantization.json"
+FILE, LEVEL = "quantization.json", 0.95
 BATCH, PORTION = 16, 8
 """Windows that are evaluated at once, and batches that are on the device."""
 CALIBRATION = 64
@@ -75,27 +79,56 @@ class Quantization(NamedTuple):
     inputs: pd.DataFrame
 
 
-def quantize(asked: Quantize, load: Load) -> tuple[Excerpt, pd.DataFrame, dict[str, str]]:
-    """The rows of all networks in a folder, with a column for each field in which its arms differ; what their layers
-    read; and which networks were left out, and why.
+def quantize(asked: Quantize, out: Path | None, load: Load, command: str) -> dict[str, Any]:
+    """Quantizes all networks of a folder, and writes OUT/index.html and OUT/quantization.json, whose value it gives.
 
     Raises ValueError, before anything is computed, for unknown recipes and networks that cannot be quantized, and what
-    `lab.runner.sources.opened` raises.
+    `lab.runner.sources.opened` raises. Networks that diverged are left out, and the page says so.
     """
+    _check(asked)
+    sources = _sources(asked, load)
+    ours = any(source.task is not None for _, _, source in sources)
+    folder = out or (asked.directory / "quantization" if ours else Path("results") / "quantize")
+    plan.check_folder(folder, (FILE,))
+    begin, parts = time.perf_counter(), []
+    left_out: dict[str, str] = {}
+    for arm, place, source in sources:
+        networks, diverged = sound(source, place)
+        found = measured(networks.model, networks.parameters, _text(asked, networks, load), asked.recipes)
+        parts.append([table.assign(**arm) for table in found])
+        left_out |= {", ".join([*map(str, arm.values()), name]): why for name, why in diverged.items()}
+    rows, inputs = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
+    made = {"command": command, "seconds": round(time.perf_counter() - begin), "environments": [environment({}, {})]}
+    return _write(asked, folder, Excerpt(rows, made), inputs, left_out)
+
+
+def _write(
+    asked: Quantize, folder: Path, measured: Excerpt, inputs: pd.DataFrame, left_out: Mapping[str, str]
+) -> dict[str, Any]:
+    """The page and the JSON file."""
+    rows = measured.rows
+    sections = report.sections(rows, inputs, asked.margin)
+    question = "What does quantization after training cost these networks, and where?"
+    page = study_page.write(folder, "Quantization", sections, {"quantization": measured}, left_out, question)
+    record = {
+        "directory": str(asked.directory),
+        "over": ", ".join(dict.fromkeys(rows["over"])),
+        "margin": asked.margin,
+        "level": LEVEL,
+        **{name: json_rows(one.table) for name, one in sections.items() if one.table is not None},
+        "left_out": dict(left_out),
+        "page": str(page),
+        "made": measured.made,
+    }
+    write_json(folder / FILE, record)
+    return record
+
+
+def _check(asked: Quantize) -> None:
     for name in asked.recipes:
         check_choice("--recipe", name, RECIPES)
     if not 0 < asked.margin < np.inf:
         raise ValueError(f"--margin is {asked.margin}: it must be a positive number of nats")
-    begin, left_out, parts = time.perf_counter(), {}, []
-    for arm, folder, source in _sources(asked, load):
-        networks, diverged = sound(source, folder)
-        text = _text(asked, networks, load)
-        found = measured(networks.model, networks.parameters, text, asked.recipes)
-        parts.append([table.assign(**arm) for table in found])
-        left_out |= {", ".join([*map(str, arm.values()), name]): why for name, why in diverged.items()}
-    rows, inputs = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
-    seconds = round(time.perf_counter() - begin)
-    return Excerpt(rows, {"seconds": seconds, "environments": [environment({}, {})]}), inputs, left_out
 
 
 def _sources(asked: Quantize, load: Load) -> list[tuple[dict[str, Any], Path, Source]]:
@@ -117,8 +150,6 @@ def _sources(asked: Quantize, load: Load) -> list[tuple[dict[str, Any], Path, So
 
 def _arm(folder: Path) -> dict[str, Any]:
     """The activation of a cell, and the axes of its experiment."""
-    from lab.results.cells import CellDirectory
-
     made = CellDirectory(folder).description()
     return {"activation": made["activation"], **made["axes"]}
 

@@ -16,7 +16,7 @@ from lab.experiment.serialization import Code, code_of
 from lab.files.atomic import write_json
 from lab.report import drift, recovery, report, study_page
 from lab.results.environment import environment
-from lab.results.excerpts import Excerpt, of_results
+from lab.results.excerpts import Excerpt, json_rows, of_results
 from lab.results.results import Results
 from lab.runner import plan
 from lab.runner.sources import Load, Source, opened, sound
@@ -186,13 +186,16 @@ def _write(
     """The page, and drift.json."""
     was, rows = _own(model), measured.rows
     sections = drift.sections(rows)
-    record: dict[str, Any] = {"attribution": _records(drift.attributed(rows)), "layers": _records(drift.by_layer(rows))}
+    record: dict[str, Any] = {
+        "attribution": json_rows(drift.attributed(rows)),
+        "layers": json_rows(drift.by_layer(rows)),
+    }
     if results:
         apart = pd.concat(
             [recovery.differences(found, was["activation"], was["norm"], suffix) for suffix, found in results.items()]
         )
         sections["recovery"] = recovery.section(apart)
-        record["recovery"] = _records(recovery.table(apart))
+        record["recovery"] = json_rows(recovery.table(apart))
     excerpts = {"drift": measured, **{one.experiment["name"]: of_results(one) for one in results.values()}}
     reports = {one.experiment["name"]: report.parts(one) for one in results.values()}
     to = {"activation": asked.activation and swapped_model(model, asked.activation).activation.name, "norm": asked.norm}
@@ -201,9 +204,3 @@ def _write(
     study_page.write(out, f"Swap: {words}", sections, excerpts, left_out, question, (), reports)
     about = {"weights": start.weights, "directory": start.directory, "text": asked.text, "from": was, "to": to}
     write_json(out / "drift.json", {**about, **record, "made": measured.made})
-
-
-def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
-    """The rows of a table as JSON, which has no nan and nothing infinite."""
-    rows = table.replace([np.inf, -np.inf], np.nan).to_dict(orient="records")
-    return [{name: None if pd.isna(value) else value for name, value in row.items()} for row in rows]

@@ -54,9 +54,7 @@ RECIPES: Mapping[str, Recipe] = {
     "w4": Recipe("int4 weights per output channel", INT4),
     "w8a8": Recipe("int8 weights per output channel, int8 inputs per token", INT8, INT8),
     "w8a8_tensor": Recipe("int8 weights and inputs, per tensor", INT8, INT8, per_tensor=True),
-    "smoothquant": Recipe(
-        "w8a8_tensor after SmoothQuant with alpha 0.5", INT8, INT8, per_tensor=True, smoothing=ALPHA
-    ),
+    "smoothquant": Recipe("w8a8_tensor after SmoothQuant with alpha 0.5", INT8, INT8, per_tensor=True, smoothing=ALPHA),
     "fp8": Recipe("fp8 (e4m3) weights and inputs, per tensor", E4M3_MAX, E4M3_MAX, per_tensor=True, form="e4m3"),
     "w4a4": Recipe("int4 weights per output channel, int4 inputs per token", INT4, INT4),
 }
@@ -160,9 +158,7 @@ def _divisors(flat: Mapping[str, Array], recipe: Recipe, limits: Limits) -> dict
 def _smoothing(inputs: Array, weights: Array, alpha: float) -> Array:
     """SmoothQuant's divisors (equation 4); 1 for a feature or its weights that are always 0."""
     alive = (inputs > 0) & (weights > 0)
-    return jnp.where(
-        alive, jnp.where(alive, inputs, 1) ** alpha / jnp.where(alive, weights, 1) ** (1 - alpha), 1
-    )
+    return jnp.where(alive, jnp.where(alive, inputs, 1) ** alpha / jnp.where(alive, weights, 1) ** (1 - alpha), 1)
 
 
 def _input_of(path: str) -> str:
