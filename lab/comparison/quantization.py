@@ -1,6 +1,6 @@
 """What quantization costs networks: differences in loss by recipe, and what keeping a site in float saves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,37 @@ def sites(rows: pd.DataFrame, margin: float = MARGIN, level: float = 0.95) -> pd
             found.append({**names, **site, **_counted(saved), "remaining": kept["difference"].mean()})
             pairs.append(_pairs(saved.assign(se_seeds_and_text=np.nan)))
     return _with_findings(found, pairs, [True] * len(found), margin, level)
+
+
+def swaps(
+    rows: pd.DataFrame,
+    kept: Mapping[str, Any],
+    options: Mapping[str, Mapping[str, Any]],
+    value: str = "difference",
+    margin: float = MARGIN,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """One row per recipe and option, an arm that may take the place of the arm `kept`: the difference in `value`
+    between the two, paired by seed, with interval, adjusted p values and verdict.
+
+    Arms are given by fields. `value` is "difference" for what the recipe costs, "loss" for the loss that is served. All
+    rows with a recipe are one family.
+    """
+    whole = rows[rows["kept"] == ""]
+    found, pairs = [], []
+    for names, one in _grouped(whole[whole["recipe"] != FLOAT], ["recipe"]):
+        reference = _values(one, kept, value)
+        for option, fields in options.items():
+            apart = (_values(one, fields, value) - reference).dropna()
+            found.append({**names, "option": option, "n": len(apart), "over": OVER_SEEDS})
+            pairs.append(Pairs(tuple(map(int, apart.index)), apart.to_numpy(), (len(apart),)))
+    return _with_findings(found, pairs, [True] * len(found), margin, level)
+
+
+def _values(rows: pd.DataFrame, fields: Mapping[str, Any], value: str) -> pd.Series:
+    """The values of an arm by seed."""
+    chosen = np.all([rows[name] == wanted for name, wanted in fields.items()], axis=0)
+    return rows[chosen].set_index("seed")[value]
 
 
 def arms(rows: pd.DataFrame) -> list[str]:

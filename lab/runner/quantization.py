@@ -161,7 +161,7 @@ def _text(asked: Quantize, source: Source, load: Load) -> Text:
     if source.task is not None and not asked.texts:
         arrays = load(source.task).arrays
         assert settings is not None
-        return Text(source.task, arrays["train"], _batches(source.task, arrays["test"], settings))
+        return Text(source.task, arrays["train"], batches_of(source.task, arrays["test"], settings))
     names = [f"text:{name}" for name in asked.texts] or ["stdlib"]
     if source.task is None:
         tokenizer = str(asked.directory / "tokenizer.json")
@@ -180,7 +180,7 @@ def _text(asked: Quantize, source: Source, load: Load) -> Text:
         raise ValueError(
             f"--text has {len(test['tokens'])} tokens to measure on: it must have at least {task.window}, a window"
         )
-    return Text(task, train, _batches(task, test, settings))
+    return Text(task, train, batches_of(task, test, settings))
 
 
 def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -190,7 +190,8 @@ def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {"tokens": tokens, "bytes": np.concatenate(sizes)}
 
 
-def _batches(task: Any, arrays: Mapping[str, np.ndarray], settings: Settings | None) -> Batches:
+def batches_of(task: Any, arrays: Mapping[str, np.ndarray], settings: Settings | None) -> Batches:
+    """The windows of the last evaluation; without settings, those of any other."""
     return Batches.of(final_batches(task, arrays, BATCH, settings.final_examples if settings else 0))
 
 
