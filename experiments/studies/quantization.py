@@ -61,16 +61,17 @@ class QuantizationStudy:
         """The four networks."""
         smoke, full = budget == "smoke", budget == "full"
         context = 256 if full else 64
-        size = {"d_model": 512, "n_layers": 8, "n_heads": 8} if full else {"d_model": 64, "n_layers": 2, "n_heads": 4}
+        model = Transformer(context=context, d_model=64, n_layers=2, n_heads=4, positions="rotary", bias=False)
         settings = Settings(steps=10 if smoke else 500, batch_size=8, final_evaluation=0.06)
         if full:
+            model = model.clone(d_model=512, n_layers=8, n_heads=8)
             settings = Settings(steps=4000, batch_size=64, final_evaluation=0.01)
         return (
             Experiment(
                 name="trained",
                 question="What do the networks learn before they are quantized?",
                 task=CausalLanguage(data="stdlib", context=context),
-                model=Transformer(context=context, positions="rotary", bias=False, initialization="lecun", **size),
+                model=model.clone(initialization="lecun"),
                 activations=("gelu", "swiglu"),
                 axes=(("model.norm", ("layernorm", "rmsnorm")),),
                 seeds=tuple(range(2 if smoke else 5 if full else 8)),

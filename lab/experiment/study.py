@@ -18,10 +18,8 @@ from lab.results.results import Results
 class Evaluate(Protocol):
     """What measures the trained networks of the study's experiments."""
 
-    def __call__(
-        self, experiment: Experiment, where: Callable[..., bool], function: Callable[..., Any]
-    ) -> pd.DataFrame:
-        """`ablations.evaluate` of an experiment: rows of one network after another."""
+    def __call__(self, experiment: Experiment, where: Callable[..., bool], function: Callable[..., Any]) -> Any:
+        """`ablations.evaluate` of an experiment: a table, one network after another."""
         ...
 
     def cells(self, experiment: Experiment, function: Callable[..., Any]) -> dict[str, pd.DataFrame]:

@@ -195,7 +195,7 @@ def batches_of(task: Any, arrays: Mapping[str, np.ndarray], settings: Settings |
     return Batches.of(final_batches(task, arrays, BATCH, settings.final_examples if settings else 0))
 
 
-def measured(model: Any, parameters: Mapping[int | None, Any], text: Text, recipes: Sequence[str] = ()) -> Quantization:
+def measured(model: Any, parameters: Mapping[Any, Any], text: Text, recipes: Sequence[str] = ()) -> Quantization:
     """The losses of networks of one model, by seed, with every recipe (all unless given), and with each site kept in
     float in turn; all networks in one compiled program, in float32."""
     if getattr(model, "scan", False):

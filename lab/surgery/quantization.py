@@ -127,7 +127,7 @@ def _layer(
         kernel = rounded(kernel, bound, recipe.weight_levels, recipe.form)
     layer = {f"{path}/kernel": kernel}
     if recipe.input_levels:
-        levels = jnp.full(kernel.shape[:-2], 0.0 if kept else recipe.input_levels)
+        levels = jnp.full(kernel.shape[:-2], 0 if kept else recipe.input_levels, jnp.float32)
         layer |= {f"{path}/{LEVELS}": levels, f"{path}/{DIVISOR}": jnp.ones_like(divisor) if kept else divisor}
     if recipe.input_levels and limit is not None:
         layer[f"{path}/{LIMIT}"] = limit
