@@ -22,7 +22,7 @@ from models.quantized import DIVISOR, LEVELS, LIMIT, Quantized
 Limits = Mapping[str, Float[Array, "*layers inner"]]
 """The largest absolute value of each input feature of every dense layer, by path, found on training text."""
 
-INT8, INT4 = 127, 7
+INT8, INT4 = 127.0, 7.0
 ALPHA = 0.5
 
 
@@ -31,9 +31,9 @@ class Recipe:
     """How kernels and inputs of dense layers are rounded, to the nearest value of a symmetric grid."""
 
     words: str
-    weight_levels: int = 0
+    weight_levels: float = 0.0
     """Levels of the kernels' grid, see `models.layers.rounding.rounded`; 0: float."""
-    input_levels: int = 0
+    input_levels: float = 0.0
     """Levels of the inputs' grid; 0: float."""
     per_tensor: bool = False
     """One step for a kernel, and one for a layer's input, set by calibration; otherwise one for each output channel of
@@ -98,6 +98,8 @@ def quantized(
         check_choice("keep", site, SITES)
     check_quantizable(model)
     asked = RECIPES[recipe]
+    if not asked.weight_levels and not asked.input_levels:
+        return model, dict(params)
     if asked.needs_limits and limits is None:
         raise ValueError(f"recipe {recipe} needs limits, the largest inputs of each layer on training text")
     flat = flatten_dict(params, sep="/")
@@ -121,7 +123,7 @@ def _layer(
     path: str, kernel: Array, divisor: Array, limit: Array | None, recipe: Recipe, kept: bool
 ) -> dict[str, Array]:
     """The kernel of a dense layer and what its input is rounded by; if kept, the same parameters that round nothing."""
-    if not kept and recipe.weight_levels:
+    if not kept:
         kernel = kernel * divisor[..., None]
         bound = largest(kernel, (-2, -1) if recipe.per_tensor else -2)
         kernel = rounded(kernel, bound, recipe.weight_levels, recipe.form)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 Format = Literal["integer", "e4m3"]
-E4M3_MAX = 448
+E4M3_MAX = 448.0
 """The largest finite value of e4m3 (Micikevicius et al. 2022, arXiv:2209.05433)."""
 SMALLEST_EXPONENT, MANTISSA_BITS = -6, 3
 
