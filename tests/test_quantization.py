@@ -1,6 +1,7 @@
 """A quantization rounds what it says and nothing else: sites that are kept, smoothing, causality, statistics."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +47,13 @@ def limits():
     return {path: inputs.limit for path, inputs in read(MODEL, PARAMS).items()}
 
 
+@partial(jax.jit, static_argnums=0)
+def logits(model, params, tokens):
+    return model.apply({"params": params}, tokens)
+
+
 def applied(model, params, tokens=TOKENS[:, :-1]):
-    return np.asarray(jax.jit(model.apply)({"params": params}, tokens))
+    return np.asarray(logits(model, params, tokens))
 
 
 def test_off_is_the_network_itself(limits):
@@ -128,7 +134,7 @@ def test_a_quantized_decoder_does_not_see_later_tokens_or_other_windows(limits, 
     assert (before[0, 5:] != after[0, 5:]).any()
 
 
-@pytest.mark.parametrize("recipe", ["w4a4", "smoothquant"])
+@pytest.mark.parametrize("recipe", [pytest.param("w4a4", marks=pytest.mark.slow), "smoothquant"])
 def test_scanned_layers_are_quantized_alike(limits, recipe):
     scanned = MODEL.clone(scan=True)
     params = {name: tree for name, tree in PARAMS.items() if not name.startswith("layer_")}

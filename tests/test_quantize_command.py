@@ -65,10 +65,10 @@ def test_off_is_exactly_the_recorded_loss(trained, found):
 
 def test_networks_together_are_as_each_alone(asked, found):
     source, text = asked
-    alone = measured(source.model, {1: source.parameters[1]}, text, ("w4a4",)).rows
+    alone = measured(source.model, {1: source.parameters[1]}, text, ("w4",)).rows
     assert set(alone["over"]) == {costs.OVER_TEXT}
-    together = found.rows[(found.rows["recipe"] == "w4a4") & (found.rows["seed"] == 1)].set_index("kept")
-    by_site = alone[alone["recipe"] == "w4a4"].groupby("kept")["difference"].mean()
+    together = found.rows[(found.rows["recipe"] == "w4") & (found.rows["seed"] == 1)].set_index("kept")
+    by_site = alone[alone["recipe"] == "w4"].groupby("kept")["difference"].mean()
     assert set(by_site.index) == {"", *SITES}
     np.testing.assert_allclose(by_site, together["difference"][by_site.index], atol=2e-6)
 
@@ -123,7 +123,7 @@ def test_a_hugging_face_network_is_told_to_be_one(tmp_path, capsys):
     for name in ("a", "b"):
         (tmp_path / f"{name}.txt").write_text(TEXT * 40)
     texts = [str(tmp_path / f"{name}.txt") for name in ("a", "b")]
-    words = ["quantize", str(folder), "--recipe", "smoothquant", "--text", *texts, "--out", str(tmp_path / "out")]
+    words = ["quantize", str(folder), "--recipe", "w8", "--text", *texts, "--out", str(tmp_path / "out")]
     assert ablations.main(words) == 0
     assert "one network" in capsys.readouterr().out
     assert "say nothing of other seeds" in (tmp_path / "out" / "index.html").read_text()

@@ -132,7 +132,7 @@ def weights_alone(table: pd.DataFrame) -> Verdict:
     )
     if (own["verdict"] == "equivalent").all():
         return Verdict(claim, "yes", words)
-    return Verdict(claim, "no" if (own["verdict"] == "worse").any() else "inconclusive", words)
+    return Verdict(claim, "no" if (own["low"] > MARGIN).any() else "inconclusive", words)
 
 
 def choice(recipe: str, table: pd.DataFrame) -> Verdict:
