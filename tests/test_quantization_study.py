@@ -57,6 +57,24 @@ def test_the_options_that_cost_less_are_chosen(costs, outcome):
     assert outcomes(rows(costs))["w8a8_tensor"] == outcome
 
 
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ({"gelu": 0.05}, "inconclusive"),  # whether another norm serves a lower loss is as open as its spread
+        ({"gelu": 0.05, "layernorm": 0.05}, "no"),
+        ({"gelu": -0.05}, "swap the activation, swap both"),
+    ],
+)
+def test_the_loss_that_is_served_decides_too(change, outcome):
+    table = rows({"w8": 0.0001})
+    rng = np.random.default_rng(1)
+    own = {(arm["activation"], arm["norm"], seed): rng.normal(0, 0.01) for arm in ARMS for seed in range(8)}
+    for name, value in change.items():
+        table["loss"] += value * ((table["activation"] == name) | (table["norm"] == name))
+    table["loss"] += [own[key] for key in zip(table["activation"], table["norm"], table["seed"], strict=True)]
+    assert outcomes(table)["an option serves a lower loss in int8 than RMSNorm with SwiGLU"] == outcome
+
+
 def test_a_wide_interval_chooses_nothing():
     assert outcomes(rows({}, noise=0.01))["w8a8_tensor"] == "inconclusive"
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.comparison.quantization import MARGIN, recipes, swaps
+from lab.comparison.quantization import MARGIN, contrasts, recipes
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Cell, Experiment
 from lab.experiment.study import Evaluate, Findings
@@ -46,6 +46,15 @@ OPTIONS = {
     "swap the norm": {"activation": "swiglu", "norm": "layernorm"},
     "swap both": {"activation": "gelu", "norm": "layernorm"},
 }
+INSTEAD = {option: ((1.0, fields), (-1.0, KEPT)) for option, fields in OPTIONS.items()}
+ACTIVATION, NORM, BOTH = OPTIONS.values()
+EFFECTS = {
+    "activation": ((0.5, ACTIVATION), (0.5, BOTH), (-0.5, KEPT), (-0.5, NORM)),
+    "norm": ((0.5, NORM), (0.5, BOTH), (-0.5, KEPT), (-0.5, ACTIVATION)),
+    "interaction": ((1.0, BOTH), (1.0, KEPT), (-1.0, ACTIVATION), (-1.0, NORM)),
+}
+"""Effects of GELU in place of SwiGLU, of LayerNorm in place of RMSNorm, each the mean over the other field, and what
+both together do beyond the sum."""
 INT8 = ("w8", "w8a8", "w8a8_tensor", "smoothquant")
 SMOKE = ("w8", "w4a4")
 
@@ -95,11 +104,11 @@ class QuantizationStudy:
     def findings(self, results: Mapping[str, Results], measured: Mapping[str, pd.DataFrame]) -> Findings:
         """Whether int8 weights cost anything, which option costs less, and where W4A4 breaks."""
         rows, inputs = measured["rows"], measured["inputs"]
-        costs, served = (swaps(rows, KEPT, OPTIONS, value) for value in ("difference", "loss"))
+        costs, served = (contrasts(rows, INSTEAD, value) for value in ("difference", "loss"))
         found = report.sections(rows, inputs, MARGIN)
-        table = costs.drop(columns="over").merge(
-            served[["recipe", "option", "difference", "low", "high", "verdict"]],
-            on=["recipe", "option"],
+        table = costs.merge(
+            served[["recipe", "contrast", "difference", "low", "high", "verdict"]],
+            on=["recipe", "contrast"],
             suffixes=("", "_served"),
         )
         options = Section(
@@ -111,13 +120,22 @@ class QuantizationStudy:
                 f"one family of recipes and options; equivalent means within {MARGIN:g} nats",
             ),
         )
+        effects = Section(
+            "Effects of activation and norm on what a recipe costs",
+            table=contrasts(rows, EFFECTS),
+            notes=(
+                "GELU in place of SwiGLU and LayerNorm in place of RMSNorm, each the mean over the other, in nats, "
+                "paired by seed; interaction: what both do beyond the sum. One family of its own",
+            ),
+        )
         asked = [name for name in INT8 if name in set(rows["recipe"])]
         verdicts = (
             weights_alone(recipes(rows)),
             *(choice(name, table[table["recipe"] == name]) for name in asked),
+            lower_loss(served[served["recipe"].isin(asked)]),
             *down_projection(rows),
         )
-        return Findings(verdicts, {"options": options, **found})
+        return Findings(verdicts, {"options": options, "effects": effects, **found})
 
 
 def weights_alone(table: pd.DataFrame) -> Verdict:
@@ -139,13 +157,26 @@ def choice(recipe: str, table: pd.DataFrame) -> Verdict:
     """What to do if a recipe is to cost less: the options that are better, or keep both if none can be."""
     claim = f"{recipe}: which option costs less than RMSNorm with SwiGLU"
     words = "; ".join(
-        f"{row['option']} {row['difference']:+.2g} ({row['low']:+.2g} to {row['high']:+.2g}), {row['verdict']}"
+        f"{row['contrast']} {row['difference']:+.2g} ({row['low']:+.2g} to {row['high']:+.2g}), {row['verdict']}"
         for row in table.to_dict("records")
     )
     better = table[table["verdict"] == "better"]
     settled = table["verdict"].isin(["equivalent", "worse"]).all()
-    outcome = ", ".join(better["option"]) if len(better) else "keep both" if settled else "inconclusive"
+    outcome = ", ".join(better["contrast"]) if len(better) else "keep both" if settled else "inconclusive"
     return Verdict(claim, outcome, f"{words}; nats, n = {table['n'].min()}")
+
+
+def lower_loss(table: pd.DataFrame) -> Verdict:
+    """Whether an option serves a lower loss in int8, whatever its quantization costs."""
+    claim = "an option serves a lower loss in int8 than RMSNorm with SwiGLU"
+    parts = []
+    for option, rows in table.groupby("contrast", sort=False):
+        words = f"{rows['difference'].min():+.2g} to {rows['difference'].max():+.2g} nats"
+        parts.append(f"{option} {words}, {', '.join(dict.fromkeys(rows['verdict']))}")
+    reason = f"{'; '.join(parts)}; means of {table['recipe'].nunique()} recipes, n = {table['n'].min()}"
+    if (better := list(dict.fromkeys(table.loc[table["verdict"] == "better", "contrast"]))) != []:
+        return Verdict(claim, ", ".join(better), reason)
+    return Verdict(claim, "no" if table["verdict"].isin(["worse", "equivalent"]).all() else "inconclusive", reason)
 
 
 def down_projection(rows: pd.DataFrame) -> list[Verdict]:

@@ -89,27 +89,28 @@ def sites(rows: pd.DataFrame, margin: float = MARGIN, level: float = 0.95) -> pd
     return _with_findings(found, pairs, [True] * len(found), margin, level)
 
 
-def swaps(
+Contrast = Sequence[tuple[float, Mapping[str, Any]]]
+"""Weights of arms, each given by its fields; they add up to 0."""
+
+
+def contrasts(
     rows: pd.DataFrame,
-    kept: Mapping[str, Any],
-    options: Mapping[str, Mapping[str, Any]],
+    asked: Mapping[str, Contrast],
     value: str = "difference",
     margin: float = MARGIN,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """One row per recipe and option, an arm that may take the place of the arm `kept`: the difference in `value`
-    between the two, paired by seed, with interval, adjusted p values and verdict.
+    """One row per recipe and contrast between arms, paired by seed, with interval, adjusted p values and verdict.
 
-    Arms are given by fields. `value` is "difference" for what the recipe costs, "loss" for the loss that is served. All
-    rows with a recipe are one family.
+    `value` is "difference" for what the recipe costs, "loss" for the loss that is served. All rows are one family.
     """
-    whole = rows[rows["kept"] == ""]
+    whole = rows[(rows["kept"] == "") & (rows["recipe"] != FLOAT)]
     found, pairs = [], []
-    for names, one in _grouped(whole[whole["recipe"] != FLOAT], ["recipe"]):
-        reference = _values(one, kept, value)
-        for option, fields in options.items():
-            apart = (_values(one, fields, value) - reference).dropna()
-            found.append({**names, "option": option, "n": len(apart), "over": OVER_SEEDS})
+    for names, one in _grouped(whole, ["recipe"]):
+        for contrast, weights in asked.items():
+            parts = [weight * _values(one, fields, value) for weight, fields in weights]
+            apart = pd.concat(parts, axis=1).dropna().sum(axis=1)
+            found.append({**names, "contrast": contrast, "n": len(apart)})
             pairs.append(Pairs(tuple(map(int, apart.index)), apart.to_numpy(), (len(apart),)))
     return _with_findings(found, pairs, [True] * len(found), margin, level)
 
@@ -147,12 +148,14 @@ def _with_findings(
     question = Question(FLOAT, "loss", "min", "test", level, margin)
     chosen = [one for one, asked in zip(pairs, tested, strict=True) if asked]
     told = iter(findings(chosen, question, len(chosen)))
-    return pd.DataFrame(
+    table = pd.DataFrame(
         [
             {**row, **(_told(next(told), one) if asked else _baseline(one))}
             for row, one, asked in zip(rows, pairs, tested, strict=True)
         ]
     )
+    known = any(one.se_seeds_and_text is not None for one in pairs)
+    return table if known else table.drop(columns="se_seeds_and_text", errors="ignore")
 
 
 def _told(found: Finding, pairs: Pairs) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from lab.report.reproduction import Verdict
 from lab.report.study_page import Section
 
 HUES = (BLUE, ORANGE, TEAL, MAGENTA, CYAN, PURPLE, RED, GREY)
+ORDER = ("attention_input", "attention_values", "feedforward_input", "feedforward_hidden")
 NOWHERE = "none"
 """The label of a network that is quantized everywhere, among the sites kept in float."""
 
@@ -66,7 +67,8 @@ def sections(rows: pd.DataFrame, inputs: pd.DataFrame, margin: float) -> dict[st
 def of_inputs(inputs: pd.DataFrame) -> pd.DataFrame:
     """One row per arm, site and layer: the means over networks of kurtosis and max_over_median."""
     by = [name for name in inputs.columns if name not in ("seed", "kurtosis", "max_over_median")]
-    return inputs.groupby(by, sort=False, dropna=False)[["kurtosis", "max_over_median"]].mean().reset_index()
+    table = inputs.groupby(by, sort=False, dropna=False)[["kurtosis", "max_over_median"]].mean().reset_index()
+    return table.sort_values("site", key=lambda names: names.map(ORDER.index), kind="stable", ignore_index=True)
 
 
 def verdict(row: Any, fields: list[str]) -> Verdict:
@@ -88,7 +90,7 @@ def of_recipes_drawn(rows: pd.DataFrame, table: pd.DataFrame, margin: float) -> 
     tested, labels = table[table["recipe"] != FLOAT], _labels(table, arms(rows))
     names = list(dict.fromkeys(tested["recipe"]))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 1.0 + (0.3 + 0.16 * len(labels)) * len(names)), layout="constrained")
+        figure = Figure(figsize=(9.6, 1.0 + (0.25 + 0.1 * len(labels)) * len(names)), layout="constrained")
         axes = figure.subplots()
         axes.axvspan(-margin, margin, color=GREY, alpha=0.15, linewidth=0)
         axes.axvline(0, color=INK, linewidth=1)
