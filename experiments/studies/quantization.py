@@ -2,7 +2,7 @@
 
 Command:  ablations study quantization --budget short
 Cost:     282 s of processor time (short), 3 minutes of 2 otherwise idle CPU cores (estimated): 32 runs in 4 cells, and
-          172 evaluations of quantized networks. Full: 20 runs of 65 million tokens, an hour on a GPU (not measured)
+          168 evaluations of quantized networks. Full: 20 runs of 65 million tokens, an hour on a GPU (not measured)
 Expected: weight-only int8 hardly depends on outliers of activations, so it costs nothing with any norm or activation
           (within the margin of 0.001 nats, chosen before the runs), and the question's premise fails; int8 inputs with
           one step per tensor cost more with SwiGLU, whose hidden values are products with heavy tails, and the norm
