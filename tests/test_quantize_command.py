@@ -1,20 +1,21 @@
 """`ablations quantize`: paired with the same network in float, written beside the report, refused in one sentence."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from refusals import assert_names
+from refusals import assert_names, refused
 from test_swaps import TEXT, hugging_face
 
 import ablations
 from lab.comparison import quantization as costs
 from lab.experiment.experiment import Experiment, grid
 from lab.results.examples import Measured
-from lab.runner import dispatch
+from lab.runner import dispatch, quantization
 from lab.runner.quantization import Text, batches_of, measured
-from lab.runner.sources import opened
+from lab.runner.sources import Source, opened
 from lab.surgery.quantization import SITES
 from lab.tasks.language import CausalLanguage
 from lab.training.settings import Hyperparameters, Settings
@@ -144,9 +145,14 @@ def test_what_is_not_known_is_refused_in_one_sentence(trained, tmp_path, capsys,
     assert not (tmp_path / "out").exists()
 
 
-def test_networks_that_diverged_are_left_out(trained, tmp_path, monkeypatch):
-    from lab.runner import quantization
+def test_a_tokenizer_made_from_the_text_reads_no_other():
+    task = CausalLanguage(tokenizer="characters", vocabulary=32)
+    source = Source(Transformer(), {}, task)
+    with refused("--text", "characters", "a.txt"):
+        quantization._text(quantization.Quantize(Path(), texts=("a.txt",)), source, dispatch.load)
 
+
+def test_networks_that_diverged_are_left_out(trained, tmp_path, monkeypatch):
     def broken(*arguments):
         source = opened(*arguments)
         source.parameters[1] = jax.tree.map(lambda x: x * np.inf, source.parameters[1])

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from lab.comparison import quantization as costs
+from lab.data.tokenizers import TRAINED
 from lab.experiment import swapping
-from lab.experiment.experiment import Experiment, grid
+from lab.experiment.experiment import Cell, Experiment, grid
 from lab.experiment.init_from import locate
 from lab.experiment.serialization import code_of
 from lab.files.atomic import write_json
@@ -93,10 +94,17 @@ def quantize(asked: Quantize, out: Path | None, load: Load, command: str) -> dic
     begin, parts = time.perf_counter(), []
     left_out: dict[str, str] = {}
     for arm, place, source in sources:
-        networks, diverged = sound(source, place)
+        label = ", ".join(map(str, arm.values())) or place.name
+        try:
+            networks, diverged = sound(source, place)
+        except ValueError as error:
+            left_out[label] = str(error)
+            continue
         found = measured(networks.model, networks.parameters, _text(asked, networks, load), asked.recipes)
         parts.append([table.assign(**arm) for table in found])
-        left_out |= {", ".join([*map(str, arm.values()), name]): why for name, why in diverged.items()}
+        left_out |= {f"{label}, {name}": why for name, why in diverged.items()}
+    if not parts:
+        raise ValueError(next(iter(left_out.values())))
     rows, inputs = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
     made = {"command": command, "seconds": round(time.perf_counter() - begin), "environments": [environment({}, {})]}
     return _write(asked, folder, Excerpt(rows, made), inputs, left_out)
@@ -157,30 +165,35 @@ def _arm(folder: Path) -> dict[str, Any]:
 def _text(asked: Quantize, source: Source, load: Load) -> Text:
     """Ours are calibrated on their own training text, and measured on the windows of the last evaluation, or on all of
     the given texts; a Hugging Face network is calibrated on the training part of the text, and measured on the rest."""
-    settings = source.settings
-    if source.task is not None and not asked.texts:
-        arrays = load(source.task).arrays
-        assert settings is not None
-        return Text(source.task, arrays["train"], batches_of(source.task, arrays["test"], settings))
+    own = source.task
+    if own is not None and not asked.texts:
+        arrays = load(own).arrays
+        return Text(own, arrays["train"], batches_of(own, arrays["test"], source.settings))
     names = [f"text:{name}" for name in asked.texts] or ["stdlib"]
-    if source.task is None:
-        tokenizer = str(asked.directory / "tokenizer.json")
-        task = swapping.text_task(source.model, names[0], tokenizer)
-        sets = [load(replace(task, data=name)).arrays for name in names]
-        train = _joined([arrays["train"] for arrays in sets])
-        rest = [arrays[split] for arrays in sets for split in ("validation", "test")]
-    else:
-        if not hasattr(source.task, "data"):
-            raise ValueError(f"--text is {asked.texts[0]}: task {source.task.name} reads no text")
-        task, train = source.task, load(source.task).arrays["train"]
-        sets = [load(replace(task, data=name)).arrays for name in names]
-        rest = [arrays[split] for arrays in sets for split in ("train", "validation", "test")]
-    test = _joined(rest)
+    task = own or swapping.text_task(source.model, names[0], str(asked.directory / "tokenizer.json"))
+    _check_text(asked, task)
+    sets = [load(replace(task, data=name)).arrays for name in names]
+    Cell(task, source.model, Settings(), (), ()).check()  # the task's tokens are the model's
+    train = load(own).arrays["train"] if own else _joined([arrays["train"] for arrays in sets])
+    unseen = ("train", "validation", "test") if own else ("validation", "test")
+    test = _joined([arrays[split] for arrays in sets for split in unseen])
     if len(test["tokens"]) < task.window:
         raise ValueError(
             f"--text has {len(test['tokens'])} tokens to measure on: it must have at least {task.window}, a window"
         )
-    return Text(task, train, batches_of(task, test, settings))
+    return Text(task, train, batches_of(task, test, source.settings))
+
+
+def _check_text(asked: Quantize, task: Any) -> None:
+    """Raises ValueError for a task that cannot read another text with the same tokens."""
+    given = " ".join(asked.texts)
+    if not hasattr(task, "data"):
+        raise ValueError(f"--text is {given}: task {task.name} reads no text")
+    if asked.texts and task.tokenizer in TRAINED:
+        raise ValueError(
+            f"--text is {given}: tokenizer '{task.tokenizer}' is made from the text of task {task.name}, and another "
+            "text would have other tokens"
+        )
 
 
 def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
