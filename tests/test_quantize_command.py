@@ -119,6 +119,7 @@ def test_results_are_quantized_beside_their_report(trained, capsys):
     assert "w8" in (directory / "quantization" / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_hugging_face_network_is_told_to_be_one(tmp_path, capsys):
     folder = hugging_face(tmp_path / "gpt2", "gpt2")
     for name in ("a", "b"):

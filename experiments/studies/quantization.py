@@ -129,14 +129,19 @@ class QuantizationStudy:
                 "paired by seed; interaction: what both do beyond the sum. One family of its own",
             ),
         )
-        asked = [name for name in INT8 if name in set(rows["recipe"])]
-        verdicts = (
-            weights_alone(recipes(rows)),
-            *(choice(name, table[table["recipe"] == name]) for name in asked),
-            lower_loss(served[served["recipe"].isin(asked)]),
-            *down_projection(rows),
-        )
+        verdicts = read(rows, table, served)
         return Findings(verdicts, {"options": options, "effects": effects, **found})
+
+
+def read(rows: pd.DataFrame, options: pd.DataFrame, served: pd.DataFrame) -> tuple[Verdict, ...]:
+    """All verdicts, from the measured rows, the options' costs and the losses that they serve."""
+    asked = [name for name in INT8 if name in set(rows["recipe"])]
+    return (
+        weights_alone(recipes(rows)),
+        *(choice(name, options[options["recipe"] == name]) for name in asked),
+        lower_loss(served[served["recipe"].isin(asked)]),
+        *down_projection(rows),
+    )
 
 
 def weights_alone(table: pd.DataFrame) -> Verdict:
