@@ -14,7 +14,7 @@ from lab.comparison import quantization as costs
 from lab.experiment.experiment import Experiment, grid
 from lab.results.examples import Measured
 from lab.runner import dispatch, quantization
-from lab.runner.quantization import Text, batches_of, measured
+from lab.runner.quantization import measured
 from lab.runner.sources import Source, opened
 from lab.surgery.quantization import SITES
 from lab.tasks.language import CausalLanguage
@@ -46,8 +46,7 @@ def asked(trained):
     """What `measured` takes: the source and its text."""
     directory, cell = trained
     source = opened(directory / "cells" / cell, dispatch.load)
-    arrays = dispatch.load(source.task).arrays
-    return source, Text(source.task, arrays["train"], batches_of(source.task, arrays["test"], source.settings))
+    return source, quantization._text(quantization.Quantize(directory / "cells" / cell), source, dispatch.load)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +61,11 @@ def test_off_is_exactly_the_recorded_loss(trained, found):
     rows = ablations.load(trained[0])
     last = rows[(rows["split"] == "test") & (rows["metric"] == "loss") & (rows["step"] == 3)].set_index("seed")
     np.testing.assert_allclose(off["loss"], last["value"][off.index], rtol=1e-6)
+
+
+def test_networks_are_calibrated_on_their_training_text(asked):
+    source, text = asked
+    np.testing.assert_array_equal(text.train["tokens"], dispatch.load(source.task).arrays["train"]["tokens"])
 
 
 def test_networks_together_are_as_each_alone(asked, found):
