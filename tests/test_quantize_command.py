@@ -26,7 +26,8 @@ from models.transformer import Transformer
 def trained(tmp_path_factory):
     """Results with one arm of two seeds, and the name of its cell."""
     folder = tmp_path_factory.mktemp("trained")
-    (folder / "corpus.txt").write_text(TEXT * 300)
+    drawn = np.random.default_rng(0).choice(TEXT.split(), 3000)  # so that the splits differ
+    (folder / "corpus.txt").write_text(" ".join(drawn))
     experiment = Experiment(
         name="trained",
         question="What is quantized?",
