@@ -38,7 +38,7 @@ from lab.runner.quantization import Text, batches_of, measured
 from lab.statistics.paired import paired_t
 from lab.surgery.quantization import RECIPES
 from lab.tasks.language import CausalLanguage
-from lab.training.settings import Hyperparameters, Settings
+from lab.training.settings import Settings
 from models.transformer import Transformer
 
 KEPT = {"activation": "swiglu", "norm": "rmsnorm"}
@@ -86,7 +86,7 @@ class QuantizationStudy:
                 axes=(("model.norm", ("layernorm", "rmsnorm")),),
                 seeds=tuple(range(2 if smoke else 5 if full else 8)),
                 settings=settings,
-                hyperparameters=Hyperparameters(learning_rate=1e-3 if full else 3e-3),
+                learning_rates=(1e-3 if full else 3e-3,),
             ),
         )
 
