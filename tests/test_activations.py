@@ -211,7 +211,9 @@ def test_nan_stays_nan(name):
 SMOOTH = ["gelu", "gelu_tanh", "gelu_quick", "silu", "mish", "swish_beta", "softplus", "tanhshrink", "lisht", "golu"]
 
 
-@pytest.mark.parametrize("name", [*SMOOTH, "roottanh", "seagull", "snake", "square_relax", "triangle_relax", "gelu_sine", "smooth_relu2"])
+@pytest.mark.parametrize(
+    "name", [*SMOOTH, "roottanh", "seagull", "snake", "square_relax", "triangle_relax", "gelu_sine", "smooth_relu2"]
+)
 def test_second_derivatives(name):
     x = jnp.linspace(-5, 5, 41)
     actual = jax.jit(jax.vmap(jax.grad(jax.grad(functools.partial(activation(name), **initial(name))))))(x)

@@ -123,7 +123,9 @@ class Activation:
         drawn = self.function if self.sampled is None else functools.partial(self.sampled, key)
         return self._evaluated(drawn, inputs, parameters)
 
-    def _evaluated(self, function: Callable[..., Any], inputs: tuple[Values, ...], parameters: dict[str, Any]) -> Values:
+    def _evaluated(
+        self, function: Callable[..., Any], inputs: tuple[Values, ...], parameters: dict[str, Any]
+    ) -> Values:
         expected = ("gate", "value") if self.gated else ("x",)
         if len(inputs) != len(expected):
             raise TypeError(f"{self!r} takes ({', '.join(expected)}), but was called with {len(inputs)} arrays")
