@@ -1,7 +1,7 @@
 """The multilayer perceptron: a classifier, autoencoder or tagger, depending on its widths and input."""
 
+import dataclasses
 import math
-from dataclasses import field
 from functools import partial
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from models import activations
 from models.layers.dense import Dense
 from models.layers.feedforward import Match
 from models.layers.hidden import Hidden, kernel_initializer, matched_widths
-from models.layers.normalization import Norm, NormKind
+from models.layers.normalization import NormKind
 from models.layers.stack import NEWER, check_choices, check_positive
 
 Initialization = Literal["unit_norm", "lecun", "xavier"]
@@ -43,7 +43,7 @@ class MLP(nn.Module):
     """Vocabulary size if the input is tokens; 0: it is numbers."""
     embedding_dim: int = 50
     """Width of the token embedding."""
-    norm: NormKind = field(default="none", metadata=NEWER)
+    norm: NormKind = dataclasses.field(default="none", metadata=NEWER)
     """Kind of normalization of each hidden layer's input."""
 
     def __post_init__(self) -> None:
@@ -89,8 +89,7 @@ class MLP(nn.Module):
         x = x.reshape(*examples, self.inputs)
         dense = partial(Dense, kernel_init=kernel_initializer(self.initialization))
         for i, width in enumerate(self.hidden_widths):
-            x = Norm(self.norm, name=f"norm_{i}")(x)
-            x = Hidden(activations.activation(self.activation), dense, width, self.dropout, name=f"layer_{i}")(
-                x, train=train
-            )
+            x = Hidden(
+                activations.activation(self.activation), dense, width, self.dropout, self.norm, name=f"layer_{i}"
+            )(x, train=train)
         return dense(self.outputs, name="head")(x)

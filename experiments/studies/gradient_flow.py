@@ -23,7 +23,7 @@ Short: width 512, 10 layers and 12 draws (1); depths 2, 8 and 16, five seeds, th
 Full: width 1,024, 20 layers and 24 draws; depths 2 to 48, width 128, 2,000 steps of 32 windows of 128; English novels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -63,7 +63,7 @@ ARMS = {  # name -> colour
     "pre": "#0077BB", "post": "#EE7733", "none": "#888888", "dyt": "#009988", "derf": "#AA4499",
 }  # fmt: skip
 PREDICTED = {"pre": "power", "dyt": "stretched", "derf": "stretched"}
-SHAPES = {
+SHAPES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "power": ("a power law", np.log),
     "stretched": ("exp(sqrt(l / lambda))", np.sqrt),
     "exponential": ("an exponential", np.asarray),
@@ -307,7 +307,7 @@ def agreement(table: pd.DataFrame) -> Verdict:
     outside = (table["low"] > table["expected"]) | (table["high"] < table["expected"])
     far = np.maximum((table["high"] / table["expected"] - 1).abs(), (table["low"] / table["expected"] - 1).abs())
     outcome = "no" if outside.any() else "yes" if (far < MARGIN).all() else "inconclusive"
-    row = table.loc[apart.idxmax()]
+    row = table.iloc[int(apart.argmax())]
     reason = (
         f"the largest of {len(table)} differences is {row['activation']}'s, {row['measured']:.3f} "
         f"({row['low']:.3f} to {row['high']:.3f}, n = {row['n']}) against {row['expected']:.3f}; {int(outside.sum())} "
@@ -339,10 +339,11 @@ def fits(rows: pd.DataFrame) -> pd.DataFrame:
             found.append(about)
             continue
         table = pd.DataFrame(seeds)
-        t = _t(np.log10(table["power"] / table["stretched"]).to_numpy())
+        t = _t(np.log10((table["power"] / table["stretched"]).to_numpy()))
         r2 = {f"r2_{shape}": float((1 - table[shape] / table["total"]).mean()) for shape in SHAPES}
         parts = {"ratio": float(t.mean), "low": float(t.low), "high": float(t.high)}
-        found.append(about | parts | r2 | table[["exponent", "lambda"]].mean().to_dict())
+        means = {name: float(table[name].mean()) for name in ("exponent", "lambda")}
+        found.append({**about, **parts, **r2, **means})
     order = list(ARMS)
     return pd.DataFrame(found).sort_values(
         ["state", "residual", "arm"], key=lambda c: c.map(order.index) if c.name == "arm" else c, ignore_index=True
@@ -394,7 +395,7 @@ def reached(rows: pd.DataFrame, results: Mapping[str, Results]) -> pd.DataFrame:
     """One row per residual, arm and depth: J of the whole network before and after training, and the final loss."""
     whole = rows[rows["layer"] == 0].assign(log=lambda part: np.log(part["jacobian"]))
     keys = ["residual", "arm", "n_layers"]
-    across = np.exp(whole.pivot_table("log", keys, "state", sort=False)).add_prefix("across_")
+    across = whole.pivot_table("log", keys, "state", sort=False).apply(np.exp).add_prefix("across_")
     curves = [one.rows for name, one in results.items() if name != "negative_inputs"]
     ends = pd.concat([_final(one) for one in curves])
     return across.join(ends.groupby(keys)["value"].mean().rename("loss")).reset_index()
@@ -412,9 +413,10 @@ def negative_table(rows: pd.DataFrame) -> pd.DataFrame:
     found = []
     for (name, state), group in rows.groupby(["activation", "state"], sort=False):
         by_seed = group.groupby("seed")[["std", "share_below", "arriving", "lost"]].mean()
+        means = {column: float(by_seed[column].mean()) for column in by_seed}
         t = _t(by_seed["lost"].to_numpy())
         interval = {"low": float(t.low), "high": float(t.high), "largest": float(group["lost"].max())}
-        found.append({"activation": name, "state": state, **by_seed.mean().to_dict(), **interval, "n": len(by_seed)})
+        found.append({"activation": name, "state": state, **means, **interval, "n": len(by_seed)})
     return pd.DataFrame(found)
 
 

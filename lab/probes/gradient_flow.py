@@ -85,8 +85,8 @@ def partial_jacobians(
     """Averaged partial Jacobian norms `J^{L,l} = E ||dh^L/dh^l||_F^2 / N_L` for l = 0 to L, so that the last one is
     about 1 (Doshi et al. 2021, arXiv:2111.12143, eq. 5; there `J^{l0,l}`).
 
-    h^l is the output of layer l, h^0 the input of the first, and N_L the number of values of h^L, over all examples and
-    positions. Layers are the blocks of a Transformer or Wide ResNet, and the hidden layers of others. The squared norm
+    h^l is the input of layer l + 1, which is the output of layer l, h^L the output of the last one, and N_L the number
+    of its values, over all examples and positions. Layers are the blocks of a Transformer or Wide ResNet, and the hidden layers of others. The squared norm
     is the mean of `||v^T dh^L/dh^l||^2` over random cotangents v ~ normal(0, I): one backward pass gives all layers, so
     its errors are shared by neighbouring layers. Dropout is off; scanned layers are run one by one.
 
@@ -302,8 +302,9 @@ def _forward(model: Any, variables: Any, inputs: Any, taps: Taps | None = None) 
         if context.method_name != "__call__":
             return call(*args, **kwargs)
         before, after = _sites(context.module)
-        first, *others = args or (None,)
-        return tapped(after, call(tapped(before, first), *others, **kwargs) if args else call(**kwargs))
+        if before is not None:
+            args = (tapped(before, args[0]), *args[1:])
+        return tapped(after, call(*args, **kwargs))
 
     with nn.intercept_methods(intercept):
         outputs = model.apply(variables, *inputs)

@@ -19,7 +19,8 @@ class Norm(nn.Module):
     2019) divides by the root mean square. Two pointwise functions stand in for a norm: "dyt" is `tanh(alpha x)` (Zhu et
     al. 2025, arXiv:2503.10622), "derf" is `erf(alpha x + shift)` (Chen et al. 2025, arXiv:2512.10938), with learned
     scalars `alpha`, 0.5 at first, and `shift`, 0 at first. All have a `scale` and, with `use_bias`, a `bias` (None: all
-    but RMSNorm); without `use_scale` neither. "none" is the identity. `epsilon` is added to the variance or mean square.
+    but RMSNorm); without `use_scale` neither. "none" is the identity. `epsilon` is added to the variance or mean
+    square.
     """
 
     kind: NormKind = "layernorm"
