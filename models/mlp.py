@@ -88,8 +88,7 @@ class MLP(nn.Module):
             x = nn.Embed(self.vocab_size, self.embedding_dim, embedding_init=draw, name="token_embedding")(x)
         x = x.reshape(*examples, self.inputs)
         dense = partial(Dense, kernel_init=kernel_initializer(self.initialization))
+        arm = activations.activation(self.activation)
         for i, width in enumerate(self.hidden_widths):
-            x = Hidden(
-                activations.activation(self.activation), dense, width, self.dropout, self.norm, name=f"layer_{i}"
-            )(x, train=train)
+            x = Hidden(arm, dense, width, self.dropout, self.norm, name=f"layer_{i}")(x, train=train)
         return dense(self.outputs, name="head")(x)

@@ -52,7 +52,7 @@ def test_both_slopes_of_a_gated_activation_count():
         chi("polynorm_glu")
 
 
-@pytest.mark.parametrize("name", slow_but(["relu", "gelu", "sigmoid"], TABLE))
+@pytest.mark.parametrize("name", slow_but(["relu", "gelu"], TABLE))
 def test_a_wide_network_has_the_gain_of_the_closed_form(name):
     """At init, RMSNorm before each layer, no residual; within four standard errors of 8 draws, and 6 %."""
     width = 256

@@ -413,7 +413,7 @@ def negative_table(rows: pd.DataFrame) -> pd.DataFrame:
     found = []
     for (name, state), group in rows.groupby(["activation", "state"], sort=False):
         by_seed = group.groupby("seed")[["std", "share_below", "arriving", "lost"]].mean()
-        means = {column: float(by_seed[column].mean()) for column in by_seed}
+        means = {column: float(by_seed[column].mean()) for column in ("std", "share_below", "arriving", "lost")}
         t = _t(by_seed["lost"].to_numpy())
         interval = {"low": float(t.low), "high": float(t.high), "largest": float(group["lost"].max())}
         found.append({"activation": name, "state": state, **means, **interval, "n": len(by_seed)})

@@ -86,9 +86,9 @@ def partial_jacobians(
     about 1 (Doshi et al. 2021, arXiv:2111.12143, eq. 5; there `J^{l0,l}`).
 
     h^l is the input of layer l + 1, which is the output of layer l, h^L the output of the last one, and N_L the number
-    of its values, over all examples and positions. Layers are the blocks of a Transformer or Wide ResNet, and the hidden layers of others. The squared norm
-    is the mean of `||v^T dh^L/dh^l||^2` over random cotangents v ~ normal(0, I): one backward pass gives all layers, so
-    its errors are shared by neighbouring layers. Dropout is off; scanned layers are run one by one.
+    of its values, over all examples and positions. Layers are the blocks of a Transformer or Wide ResNet, and the
+    hidden layers of others. The squared norm is the mean of `||v^T dh^L/dh^l||^2` over random cotangents v ~ normal(0,
+    I): one backward pass gives all layers, so its errors are shared by neighbouring layers. Dropout is off.
 
     Raises ValueError for a model in which no layers are found.
     """

@@ -17,9 +17,9 @@ from models.layers.normalization import Norm, NormKind
 class Hidden(nn.Module):
     """A linear map and its activation, or two maps if the activation is gated (Dauphin et al. 2017); then dropout.
 
-    `linear` creates a map, given its name and `features`; `norm` is that of the layer's input. The activation's learned parameters are parameters of this
-    layer, `activation_<parameter>` in float32. A stochastic activation draws in training, from the key "dropout". The
-    hidden values are sown as `hidden` in "intermediates".
+    `linear` creates a map, given its name and `features`; `norm` is that of the layer's input. The activation's learned
+    parameters are parameters of this layer, `activation_<parameter>` in float32. A stochastic activation draws in
+    training, from the key "dropout". The hidden values are sown as `hidden` in "intermediates".
     """
 
     activation: Activation
