@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lab.runner.gate import Decision
     from lab.runner.mode import Mode
     from lab.runner.planning import Plan
+    from lab.runner.record import PlanFile
     from lab.runner.session import Session
     from lab.training.settings import Run
     from models.pretrained import Inspection
@@ -35,7 +36,7 @@ def run(
     experiment: Experiment | str,
     out: str | Path | None = None,
     sequential: bool = False,
-    plan: str | Path | None = None,
+    plan: str | Path | PlanFile | None = None,
     **mode: Any,
 ) -> Results:
     """Trains what is missing of an experiment (a value, a name or a file), writes the report, returns the results.
@@ -91,12 +92,14 @@ def match(experiment: Experiment | str, out: str | Path | None = None) -> list[d
     return matching.match(session.experiment, session.directory, session.mode)
 
 
-def _session(asked: Experiment, out: str | Path | None, mode: Mode, plan: str | Path | None = None) -> Session:
+def _session(
+    asked: Experiment, out: str | Path | None, mode: Mode, plan: str | Path | PlanFile | None = None
+) -> Session:
     """The experiment checked, and ready to be trained in the folder of its results."""
     from lab.data import catalogue
     from lab.runner import record, session
 
-    file = None if plan is None else record.plan_file(Path(plan))
+    file = record.plan_file(Path(plan)) if isinstance(plan, str | Path) else plan
     return session.start(asked, _folder(asked, out), mode, command_line(), catalogue.reference_predictors, file)
 
 
@@ -206,11 +209,12 @@ def study(
     for bad input, and what `run` raises.
     """
     from lab.experiment.library import study as find_study
-    from lab.runner import studies
+    from lab.runner import record, studies
 
     asked = find_study(asked) if isinstance(asked, str) else asked
     folder = Path(out) if out is not None else Path("results") / asked.name / budget
-    return studies.carry_out(asked, budget, folder, partial(run, quiet=quiet), only)
+    train = partial(run, quiet=quiet, plan=record.plan_of(asked.name))
+    return studies.carry_out(asked, budget, folder, train, only)
 
 
 def figures(
