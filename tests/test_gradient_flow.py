@@ -12,6 +12,7 @@ from lab.probes.gradient_flow import chi, layer_gains, negative_inputs, partial_
 from lab.tasks.language import CausalLanguage
 from models.activations import Activation, activation
 from models.convnet import ConvNet
+from models.layers.stack import stacked
 from models.mlp import MLP
 from models.transformer import Transformer
 from models.wide_resnet import WideResNet
@@ -22,7 +23,8 @@ TABLE = {
 }  # fmt: skip
 X = jnp.ones((1, 2))
 TOKENS = jnp.arange(12).reshape(2, 6) % 7
-SMALL = Transformer(vocab_size=7, context=6, d_model=8, n_layers=3, n_heads=2, initialization="lecun")
+SIZES = {"vocab_size": 7, "context": 6, "d_model": 8, "n_heads": 2, "initialization": "lecun"}
+SMALL = Transformer(**SIZES, n_layers=3)
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -88,15 +90,33 @@ def test_partial_jacobians_are_those_of_jax():
     np.testing.assert_allclose(alone, [first, expected[1]], rtol=0.03)
 
 
-def test_a_scanned_network_is_as_the_unrolled_one():
-    scanned = SMALL.clone(scan=True, remat=True)
-    variables = scanned.init(jax.random.key(0), TOKENS)
-    for measure in (partial_jacobians, layer_gains):
-        found = measure(scanned, variables, TOKENS, key=jax.random.key(1))
-        np.testing.assert_allclose(
-            found, measure(SMALL, SMALL.init(jax.random.key(0), TOKENS), TOKENS, key=jax.random.key(1)), rtol=1e-5
-        )
-        assert len(found) == 3 + (measure is partial_jacobians)
+@pytest.mark.parametrize("scan", [False, True])
+def test_partial_jacobians_of_a_transformer_are_those_of_jax_scanned_or_not(scan):
+    """h^0 are the rows of the embedding, as all tokens differ; a network of the last block alone reads h^1 as such."""
+    tokens = jnp.arange(6)[None]
+    model = Transformer(**SIZES, n_layers=2, positions="rotary", final_norm=False)
+    params = model.init(jax.random.key(0), tokens)["params"]
+
+    def last(model, params, table):
+        given = {**params, "token_embedding": {"embedding": table}}
+        _, sown = model.apply({"params": given}, tokens, mutable=["intermediates"])
+        return sown["intermediates"]["last_hidden_state"][0]
+
+    table = params["token_embedding"]["embedding"]
+    _, sown = model.apply({"params": params}, tokens, capture_intermediates=True)
+    middle = jnp.concatenate([sown["intermediates"]["layer_0"]["__call__"][0][0], table[6:]])
+    top = {"layer_0": params["layer_1"]}
+    expected = [
+        jnp.square(jax.jacobian(lambda table: last(model, params, table))(table)).sum() / 48,
+        jnp.square(jax.jacobian(lambda table: last(model.clone(n_layers=1), top, table))(middle)).sum() / 48,
+        1,
+    ]
+    given = {"params": stacked(params) if scan else params}
+    measured = model.clone(scan=scan, remat=scan)
+    found = partial_jacobians(measured, given, tokens, key=jax.random.key(1), cotangents=4000)
+    np.testing.assert_allclose(found, expected, rtol=0.03)
+    alone = layer_gains(measured, given, tokens, key=jax.random.key(2), cotangents=4000)
+    np.testing.assert_allclose(alone[1], expected[1], rtol=0.03)
 
 
 def test_without_layers_outputs_the_residual_stream_passes_and_without_a_residual_nothing_does():
