@@ -59,7 +59,7 @@ def run(
     session = _session(asked, out, Mode(**mode), plan)
     directory, train = session.directory, session.train
     chosen, table = tuning.tuned(matching.matched(asked, directory), directory, train)
-    if asked.tuning.learning_rates and table is None and not session.mode.quiet:
+    if asked.tuning_rates and table is None and not session.mode.quiet:
         print(f"{directory} was begun at one learning rate and goes on at it; another --out tunes", file=sys.stderr)
     return looks.run_sequentially(chosen, directory, train) if sequential else train(chosen, directory)
 
@@ -73,7 +73,7 @@ def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: boo
     from lab.runner.mode import Mode
 
     asked = _found(experiment)
-    if not asked.tuning.learning_rates:
+    if not asked.tuning_rates:
         raise ValueError(f"{asked.name} tunes nothing: give --tuning.learning-rates, the grid for every arm")
     session = _session(asked, out, Mode(quiet=quiet))
     _, table = tuning.tuned(asked, session.directory, session.train)
@@ -264,6 +264,34 @@ def swap(
     )
     folder = Path(out) if out is not None else Path("results") / "swap"
     return swaps.swap(asked, folder, dispatch.load, partial(run, quiet=quiet), command_line())
+
+
+def quantize(
+    directory: str | Path,
+    recipes: Sequence[str] = (),
+    texts: Sequence[str | Path] = (),
+    margin: float = 0.001,
+    ignore: Sequence[str] = (),
+    out: str | Path | None = None,
+    experiment: Experiment | str | None = None,
+) -> dict[str, Any]:
+    """Quantizes the trained networks of results, of one cell or of a Hugging Face folder, by recipes of
+    `lab.surgery.quantization.RECIPES` (all unless given), and compares each with itself in float; also with each site
+    kept in float in turn.
+
+    The page index.html and quantization.json go to `out`: DIRECTORY/quantization unless given, and for a Hugging Face
+    folder results/quantize. Gives what the JSON file holds. For the rest see `lab.runner.quantization.Quantize`; raises
+    what `lab.runner.quantization.quantize` raises.
+    """
+    from lab.runner import dispatch, quantization
+    from lab.training.runs import use_all_cores, use_compilation_cache
+
+    use_all_cores()
+    use_compilation_cache()
+    own = None if experiment is None else _found(experiment)
+    named = tuple(map(str, texts))
+    asked = quantization.Quantize(Path(directory), tuple(recipes), named, margin, tuple(ignore), own)
+    return quantization.quantize(asked, None if out is None else Path(out), dispatch.load, command_line())
 
 
 def inspect(directory: str | Path, ignore: Sequence[str] = ()) -> Inspection:
