@@ -48,7 +48,7 @@ from lab.results.results import Results
 from lab.statistics.paired import PairedT, paired_t
 from lab.tasks.language import CausalLanguage
 from lab.tasks.task import Stream, stream_key
-from lab.training.settings import Hyperparameters, Run, Settings
+from lab.training.settings import Run, Settings
 from models.activations import activation
 from models.mlp import MLP
 from models.transformer import Transformer
@@ -137,7 +137,7 @@ class GradientFlow:
             ),
             seeds=size.seeds,
             settings=size.settings,
-            hyperparameters=Hyperparameters(learning_rate=1e-3),
+            learning_rates=(1e-3,),
         )
         pointwise = replace(
             layernorm,
