@@ -78,7 +78,7 @@ def test_a_column_is_rounded_no_worse_by_its_own_step_than_by_that_of_an_outlier
     assert (np.delete(channel, 5) < np.delete(tensor, 5) / 3).all()
 
 
-@pytest.mark.parametrize("recipe", ["w4", "smoothquant"])
+@pytest.mark.parametrize("recipe", [pytest.param("w4", marks=pytest.mark.slow), "smoothquant"])
 @pytest.mark.parametrize("site", SITES)
 def test_a_site_that_is_kept_has_no_error_and_the_others_have_theirs(limits, recipe, site):
     model, params = quantized(MODEL, PARAMS, recipe, limits, (site,))
