@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.activations import Activation
+from models.layers import telemetry
 from models.layers.dense import Initializer, initializer
 from models.layers.feedforward import Match
 
@@ -32,8 +33,11 @@ class Hidden(nn.Module):
             name: self.param(f"activation_{name}", lambda key, value=initial: jnp.asarray(value, jnp.float32))
             for name, initial in self.activation.parameters
         }
-        hidden = self.activation(*(self.linear(self.features, name=name)(x) for name in names), **learned)
+        telemetry.observe(self, "input", x, telemetry.direction)
+        inputs = [self.linear(self.features, name=name)(x) for name in names]
+        hidden = self.activation(*inputs, **learned)
         self.sow("intermediates", "hidden", hidden)
+        telemetry.observe_hidden(self, inputs, hidden)
         return nn.Dropout(self.dropout, deterministic=not train, name="dropout")(hidden)
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from lab.files.choices import check_choice
 from models import activations
+from models.layers import telemetry
 from models.layers.attention import Attention, AttentionContext, allowed_pairs
 from models.layers.dense import Initialization, deviation, initializer
 from models.layers.feedforward import FeedForward, Match, matched_width, second_moment
@@ -78,11 +79,11 @@ class Block(nn.Module):
         if (cross := self.cross_attention) is not None:
             seen = source_context or AttentionContext()
             layers["cross_attention"] = lambda y: cross(y, seen, source, crossed=True, scale=scale, train=train)
-        layers["feedforward"] = lambda y: self.feedforward(y, train=train)
-        if self.residual != "sequential":
-            return self.add(x, layers)
-        for name, layer in layers.items():
-            x = self.add(x, {name: layer})
+        layers["feedforward"] = lambda y: self.feedforward(y, train=train, real=context.real)
+        together = [layers] if self.residual != "sequential" else [{name: layer} for name, layer in layers.items()]
+        for each in together:
+            x = self.add(x, each)
+        telemetry.observe(self, "residual", x, telemetry.direction, real=context.real)
         return x
 
     @nn.nowrap
@@ -357,7 +358,8 @@ class Stack(nn.Module):
             rotation = rotations(positions, self.rotary_features, self.bases, self.rope_theta, self.rope_scaling)
         numbers = None if mask is None else jnp.asarray(mask)
         own = numbers if numbers is None or slot is None else lax.dynamic_slice_in_dim(numbers, slot, length, axis=1)
-        return AttentionContext(distance, allowed_pairs(distance, causal, numbers, own), bias, rotation, slot)
+        allowed = allowed_pairs(distance, causal, numbers, own)
+        return AttentionContext(distance, allowed, bias, rotation, slot, own)
 
     @nn.nowrap
     def block(self, name: str, crossed: bool) -> Block:
@@ -416,7 +418,7 @@ class Stack(nn.Module):
         if self.scan:
             loop = nn.scan(
                 lambda block, x, values: (run(block, x, *values), None),
-                variable_axes={"params": 0, "intermediates": 0, "cache": 0},
+                variable_axes={"params": 0, "intermediates": 0, "cache": 0, telemetry.COLLECTION: 0},
                 split_rngs={"dropout": True},
                 length=n,
             )
