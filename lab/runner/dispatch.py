@@ -32,10 +32,12 @@ def dispatch(
     retrain: bool,
     watch: Watch,
     profile: bool = False,
+    telemetry: bool = False,
 ) -> None:
     """Trains what is missing of every cell; a cell that another runner holds comes last, when it is free again.
 
-    `profile` traces a few steps of each cell that is trained into DIRECTORY/profile/CELL.
+    `profile` traces a few steps of each cell that is trained into DIRECTORY/profile/CELL; `telemetry` looks inside the
+    networks at every evaluation.
 
     No run is trained twice: a runner that waited finds it done. Raises what `lab.training.train.train` and
     `lab.runner.sources.initializers` raise.
@@ -45,7 +47,8 @@ def dispatch(
     )
     code = code_of(*((cell.task, cell.model) for cell in cells))
     begins = initializers([cell for cell in cells if cell.name in lacking], directory, load, code)
-    train_one = partial(_cell, directory=directory, placement=placement, watch=watch, profile=profile, begins=begins)
+    how = {"placement": placement, "watch": watch, "profile": profile, "telemetry": telemetry, "begins": begins}
+    train_one = partial(_cell, directory=directory, **how)
     held = [cell for cell in cells if not train_one(cell, retrain=retrain, wait=False)]
     for cell in held:
         train_one(cell, retrain=False, wait=True)
@@ -62,6 +65,7 @@ def _cell(
     placement: Placement,
     watch: Watch,
     profile: bool,
+    telemetry: bool,
     begins: Mapping[str, Initialize],
     retrain: bool,
     wait: bool,
@@ -83,6 +87,7 @@ def _cell(
             lambda step, rows: watch(cell, step, rows),
             directory / "profile" / cell.name if profile else None,
             begins.get(cell.name),
+            telemetry,
         )
         return True
 

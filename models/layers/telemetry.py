@@ -154,8 +154,10 @@ def observe_spectra(
 ) -> None:
     """Record the eigenvalues before and after an activation at the site "spectrum"."""
     if observing(module):
-        found = {name: spectrum(lax.stop_gradient(x.astype(jnp.float32)), real) for name, x in
-                 (("before", before), ("after", after))}
+        found = {
+            name: spectrum(lax.stop_gradient(x.astype(jnp.float32)), real)
+            for name, x in (("before", before), ("after", after))
+        }
         module.sow(COLLECTION, "spectrum", found)
 
 
@@ -228,5 +230,3 @@ def _share(where: Array, real: Real) -> Float[Array, ""]:
 def _spread(real: Array, x: Array) -> Array:
     """Whether each value counts."""
     return jnp.broadcast_to((real != 0).reshape(*real.shape, *(1,) * (x.ndim - real.ndim)), x.shape)
-
-
