@@ -1,6 +1,7 @@
 """How evenly the variance of a layer is spread over its directions: quantities of the spectrum of a covariance.
 
-With eigenvalues sorted downwards, p = eigenvalues / their sum and c_k = p_1 + ... + p_k, as in NerVE (arXiv:2603.06922).
+With eigenvalues sorted downwards, p is each one's share in their sum and c_k = p_1 + ... + p_k, as in NerVE
+(arXiv:2603.06922).
 """
 
 import jax.numpy as jnp

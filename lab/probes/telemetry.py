@@ -69,7 +69,7 @@ def norms(model: Any, tree: Any, metric: str) -> Found:
     """The norm of all parameters of every layer, and of every module outside of layers."""
     squares: Found = {}
     for path, leaf in flatten_dict(_by_layer(model, tree)).items():
-        layer, site = _place(path)
+        layer, _ = _place(path)
         key = (layer, PARAMETERS if layer else path[0], metric)
         squares[key] = squares.get(key, jnp.zeros(())) + jnp.square(leaf.astype(jnp.float32)).sum()
     return {key: jnp.sqrt(value) for key, value in squares.items()}

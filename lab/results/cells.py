@@ -54,7 +54,8 @@ class Wave:
 
     `runs.json` lists the runs; `metrics.parquet` has their curves up to the last checkpoint, `timing.parquet` the
     timings, `examples.parquet` the per-example values of the last evaluation, `telemetry.parquet`, if asked for, what
-    happened inside the networks, `checkpoints/` the weights, and `environment.json` the environment; `done`, a list of these files, is written last.
+    happened inside the networks, `checkpoints/` the weights, and `environment.json` the environment; `done`, a list of
+    these files, is written last.
     """
 
     path: Path

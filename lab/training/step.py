@@ -1,4 +1,7 @@
-"""One training run as pure functions: init, train_interval, evaluate, telemetry. No jit, no vmap: see `lab.training.runs`."""
+"""One training run as pure functions: init, train_interval, evaluate, telemetry.
+
+No jit, no vmap: see `lab.training.runs`.
+"""
 
 from functools import partial
 from typing import Any

@@ -25,19 +25,12 @@ class Telemetry:
 
     def add(self, step: int, split: str, found: Mapping[Key, Float[np.ndarray, " runs"]]) -> None:
         """Add what was measured at a step."""
-        blocks = [
-            pd.DataFrame(
-                {
-                    "run": np.arange(len(found[key])),
-                    "layer": key[0],
-                    "site": key[1],
-                    "metric": key[2],
-                    "value": np.asarray(found[key], np.float64),
-                }
-            )
-            for key in in_order(found)
-        ]
-        fresh = pd.concat(blocks, ignore_index=True).assign(step=step, split=split)[COLUMNS]
+        keys = in_order(found)
+        values = np.stack([np.asarray(found[key], np.float64) for key in keys])
+        layer, site, metric = (np.repeat(np.array(names, object), values.shape[1]) for names in zip(*keys, strict=True))
+        named = {"layer": layer, "site": site, "metric": metric, "value": values.ravel()}
+        run = np.tile(np.arange(values.shape[1]), len(keys))
+        fresh = pd.DataFrame({"run": run, "step": step, "split": split, **named})
         self._table = fresh if self._table.empty else pd.concat([self._table, fresh], ignore_index=True)
 
     def follow(self, step: int, each: Mapping[str, Float[np.ndarray, "runs steps"]]) -> None:

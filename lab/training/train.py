@@ -215,8 +215,8 @@ def _due(settings: Settings, step: int) -> bool:
 
 
 def _restored(program: Program, wave: Wave, clock: Clock) -> tuple[Any, list[Row], int, bytes | None, Telemetry | None]:
-    """State, rows, step, examples and telemetry of the newest checkpoint; state and rows are empty if there is none, and
-    telemetry is None if the program has none."""
+    """State, rows, step, examples and telemetry of the newest checkpoint; (None, [], 0, None, ...) if there is none.
+    Telemetry is None if the program has none."""
     fresh = Telemetry() if program.has_telemetry else None
     newest = distributed.on_process_zero(lambda: max(checkpoints.steps(wave.checkpoints), default=None))
     if newest is None:

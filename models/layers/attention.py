@@ -85,9 +85,9 @@ def attend(
 
     Scores are multiplied by `scale` (None: 1/sqrt(head_dim)), then soft-capped to `cap` by tanh, if given (Gemma Team
     2024, arXiv:2408.00118, section 2). If there are fewer key and value heads than query heads, each is shared by a
-    group of adjacent query heads (Ainslie et al. 2023). `drop` is applied to the attention weights, and `watch` is called with
-    the scores before the mask. Heads are a batch axis of two matrix products: forward and backward take 1.8 ms, compared with 3.1 ms of
-    `jax.nn.dot_product_attention`, at batch 16, length 64 and 4 heads of 16 on a 2-core CPU.
+    group of adjacent query heads (Ainslie et al. 2023). `watch` is called with the scores before the mask, `drop` is
+    applied to the attention weights. Heads are a batch axis of two matrix products: forward and backward take 1.8 ms,
+    compared with 3.1 ms of `jax.nn.dot_product_attention`, at batch 16, length 64 and 4 heads of 16 on a 2-core CPU.
     """
     batch, heads, queries, head_dim = query.shape
     scale = head_dim**-0.5 if scale is None else scale
