@@ -16,7 +16,7 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from lab.data.dataset import Dataset
-from lab.probes.telemetry import Found
+from lab.probes.telemetry import Key
 from lab.results.examples import Measured
 from lab.tasks.task import Task
 from lab.training import distributed, memory, reading, step
@@ -158,7 +158,7 @@ class Program:
             parts.append((count, metrics))
         return state, _combined([(count, self.host(metrics)) for count, metrics in parts])
 
-    def telemetry(self, state: step.State) -> Found:
+    def telemetry(self, state: step.State) -> dict[Key, np.ndarray]:
         """What happens inside the networks of all runs, arrays [runs]; only of a program with telemetry."""
         (look,) = self._telemetry
         return self.host(look(state, self._runs[1], self._place(self.evaluation.inside, WHOLE)))

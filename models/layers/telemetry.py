@@ -208,7 +208,7 @@ def median(x: Float[Array, "*rows features"], real: Real = None) -> Float[Array,
     return lax.bitcast_convert_type(lax.fori_loop(0, 20, narrowed, jnp.int32(0)), jnp.float32)
 
 
-def _sampled(x: Float[Array, "*rows features"], real: Real) -> tuple[Float[Array, "some features"], Real]:
+def _sampled(x: Float[Array, "*rows features"], real: Real) -> tuple[Float[Array, "some features"], Any]:
     """Every second position or, of more than 2 `MOST_SAMPLED`, as many evenly spaced ones."""
     rows = x.reshape(-1, x.shape[-1])
     every = max(2, -(-len(rows) // MOST_SAMPLED))
