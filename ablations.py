@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lab.runner.interface import run as run
     from lab.runner.interface import study as study
     from lab.runner.interface import swap as swap
+    from lab.runner.interface import telemetry as telemetry
     from lab.runner.interface import tune as tune
     from lab.tasks.language import CausalLanguage as CausalLanguage
     from lab.tasks.task import Task as Task
@@ -57,7 +58,7 @@ PLACES = {
     "lab.report.study_page": ("Section",),
     "lab.runner.interface": (
         *("compare", "describe", "evaluate", "figures", "gate", "inspect", "load", "match", "noise"),
-        *("plan", "run", "study", "swap", "tune"),
+        *("plan", "run", "study", "swap", "telemetry", "tune"),
     ),
     "lab.tasks.language": ("CausalLanguage",),
     "lab.tasks.task": ("Task",),

@@ -15,9 +15,11 @@ import ablations
 from lab.experiment.experiment import grid
 from lab.probes import spectrum
 from lab.probes.telemetry import in_order, record
+from lab.report import telemetry as section
 from lab.results.cells import CellDirectory
 from lab.results.results import read
 from lab.runner import session
+from lab.runner.inside import PROBE
 from lab.statistics.spikes import WINDOW, spikes
 from lab.training.execution import Execution
 from lab.training.runs import Program
@@ -261,7 +263,7 @@ def test_many_runs_as_one_alone(cell):
     dataset = cell.task.load()
 
     def looked(runs, execution):
-        program = Program(cell.model, cell.task, cell.settings, runs, dataset, execution, telemetry=True)
+        program = Program(cell.model, cell.task, cell.settings, runs, dataset, execution, probe=PROBE)
         return program.telemetry(program.init())
 
     alone = [looked([run], Execution("map", 1)) for run in cell.runs]
@@ -275,7 +277,7 @@ def test_many_runs_as_one_alone(cell):
 def test_the_norms_are_those_of_gradient_and_update(cell):
     """Together over all layers, at step 0, where AdamW's update is the rate times the signs, and the decay."""
     program = Program(
-        cell.model, cell.task, cell.settings, cell.runs[:1], cell.task.load(), Execution("map", 1), telemetry=True
+        cell.model, cell.task, cell.settings, cell.runs[:1], cell.task.load(), Execution("map", 1), probe=PROBE
     )
     state = program.init()
     found = program.telemetry(state)
@@ -299,7 +301,7 @@ def inside(folder):
 def test_resumed_has_the_rows_of_uninterrupted(cell, tmp_path, monkeypatch):
     dataset = cell.task.load()
     start = partial(train, cell.model, cell.task, cell.settings, cell.runs)
-    start(tmp_path / "whole", dataset, telemetry=True)
+    start(tmp_path / "whole", dataset, probe=PROBE)
 
     class Killed(Exception):
         pass
@@ -309,8 +311,8 @@ def test_resumed_has_the_rows_of_uninterrupted(cell, tmp_path, monkeypatch):
             raise Killed
 
     with pytest.raises(Killed):
-        start(tmp_path / "parts", dataset, watch=kill, telemetry=True)
-    start(tmp_path / "parts", dataset)  # what was begun with telemetry goes on with it
+        start(tmp_path / "parts", dataset, watch=kill, probe=PROBE)
+    start(tmp_path / "parts", dataset, probe=PROBE)
     pd.testing.assert_frame_equal(inside(tmp_path / "parts"), inside(tmp_path / "whole"))
     assert sorted(inside(tmp_path / "whole")["step"].unique()) == [0, 2, 4, 6]
 
@@ -318,7 +320,15 @@ def test_resumed_has_the_rows_of_uninterrupted(cell, tmp_path, monkeypatch):
 def test_training_is_the_same_with_it(cell, tmp_path):
     dataset = cell.task.load()
     for name in ("with", "without"):
-        train(cell.model, cell.task, cell.settings, cell.runs, tmp_path / name, dataset, telemetry=name == "with")
+        train(
+            cell.model,
+            cell.task,
+            cell.settings,
+            cell.runs,
+            tmp_path / name,
+            dataset,
+            probe=PROBE if name == "with" else None,
+        )
     curves = [CellDirectory(tmp_path / name).waves()[0].metrics() for name in ("with", "without")]
     pd.testing.assert_frame_equal(*curves)
 
@@ -327,10 +337,10 @@ def test_spike_scores_go_on_after_an_interruption():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(2, 400))
     values[1, 300] = 50
-    whole, parts = Telemetry(), Telemetry()
+    whole, parts = Telemetry(PROBE), Telemetry(PROBE)
     whole.follow(400, {"loss": values})
     for begin in range(0, 400, 40):
-        parts = Telemetry.of(parts.to_json()) if begin else parts
+        parts = Telemetry.of(PROBE, parts.to_json()) if begin else parts
         parts.follow(begin + 40, {"loss": values[:, begin : begin + 40]})
     last = parts.table[parts.table["step"] == 400]
     assert last["value"].tolist() == whole.table["value"].tolist() == [0, 1 / 400]
@@ -352,3 +362,19 @@ def test_results_have_it_where_it_was_asked_for(experiment, tmp_path, capsys, mo
     assert {"", "layer_0", "layer_1"} == set(rows["layer"])
     assert set(rows[rows["metric"] == "spike_score"]["site"]) == {"loss", "gradient_norm"}
     assert rows.groupby("activation")["seed"].unique().map(sorted).tolist() == [[0, 1]] * 2
+
+
+def test_the_table_of_the_report_pairs_by_seed():
+    """The arm's value is the seed's plus 2, of the baseline at the end the seed alone, at the start 10."""
+    rows = [
+        {"activation": arm, "seed": seed, "learning_rate": 1e-3, "step": step, "layer": layer, "site": "residual"}
+        | {"metric": "rms", "value": (10 if step == 0 else seed + (2 if arm == "relu" else 0))}
+        for layer in ("layer_2", "layer_10")
+        for arm in ("gelu", "relu")
+        for seed in (0, 5, 7)
+        for step in (0, 9)
+    ]
+    found = section.table(pd.DataFrame(rows), "gelu", 0.95)
+    assert found["layer"].tolist() == ["layer_2", "layer_10"]
+    for name, value in {"first": 10, "last": 4, "relu": 2, "relu low": 2, "relu high": 2}.items():
+        assert found[name].tolist() == pytest.approx([value] * 2), name

@@ -23,6 +23,7 @@ at RMS 1. The same shift of all token embeddings leaves the predictions of a pre
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -191,7 +192,7 @@ def shifts(cell: Cell, run: Run, variables: Mapping[str, Any], test: Mapping[str
     stream = sown["intermediates"]["layer_0"]["__call__"][0]
     stream = stream - stream.mean(axis=-1, keepdims=True)
     sigma = stream.std(axis=-1, keepdims=True)
-    norm = Norm(model.norm, model.norm_epsilon, use_scale=False, use_bias=False)
+    norm = partial(Norm(model.norm, model.norm_epsilon, use_scale=False, use_bias=False).apply, {})
 
     @jax.jit
     def loss(shift: Any) -> Float[Array, ""]:
@@ -200,9 +201,9 @@ def shifts(cell: Cell, run: Run, variables: Mapping[str, Any], test: Mapping[str
         total, weight = cell.task.metrics(model.apply({"params": moved}, *inputs), batch)["loss"]
         return total / weight
 
-    before, rows = norm.apply({}, stream), []
+    before, rows = jnp.asarray(norm(stream)), []
     for shift in SHIFTS:
-        after = norm.apply({}, stream + jnp.broadcast_to(shift * sigma, stream.shape))
+        after = jnp.asarray(norm(stream + jnp.broadcast_to(shift * sigma, stream.shape)))
         values = {
             "mean": direction(after)["mean_over_rms"],
             "moved": jnp.abs(after - before).max(),
@@ -274,11 +275,11 @@ def differences(found: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
 def of_shifts(found: pd.DataFrame) -> pd.DataFrame:
     """One row per arm and shift: mean, closed_form, moved, loss_change."""
     means = found.groupby([*ARM, "shift"], sort=False)[["mean", "moved", "loss"]].mean().reset_index()
-    base = means[means["shift"] == 0].set_index(ARM)["loss"]
+    base = means["loss"].groupby([means[name] for name in ARM]).transform("first")  # the first shift is none
     form = means["shift"] / np.sqrt(means["shift"] ** 2 + 1)
     rows = means.assign(
         closed_form=form.where(means["norm"] == "rmsnorm", 0.0),
-        loss_change=means["loss"] - means.set_index(ARM).index.map(base),
+        loss_change=means["loss"] - base,
     )
     return rows[[*ARM, "shift", "mean", "closed_form", "moved", "loss_change"]]
 

@@ -10,6 +10,7 @@ from lab.experiment.experiment import Cell
 from lab.experiment.serialization import code_of
 from lab.files.locks import lock
 from lab.results.cells import CellDirectory
+from lab.runner.inside import PROBE
 from lab.runner.plan import cell_directory
 from lab.runner.sources import initializers
 from lab.training import distributed
@@ -47,8 +48,15 @@ def dispatch(
     )
     code = code_of(*((cell.task, cell.model) for cell in cells))
     begins = initializers([cell for cell in cells if cell.name in lacking], directory, load, code)
-    how = {"placement": placement, "watch": watch, "profile": profile, "telemetry": telemetry, "begins": begins}
-    train_one = partial(_cell, directory=directory, **how)
+    train_one = partial(
+        _cell,
+        directory=directory,
+        placement=placement,
+        watch=watch,
+        profile=profile,
+        telemetry=telemetry,
+        begins=begins,
+    )
     held = [cell for cell in cells if not train_one(cell, retrain=retrain, wait=False)]
     for cell in held:
         train_one(cell, retrain=False, wait=True)
@@ -87,9 +95,14 @@ def _cell(
             lambda step, rows: watch(cell, step, rows),
             directory / "profile" / cell.name if profile else None,
             begins.get(cell.name),
-            telemetry,
+            PROBE if telemetry or _begun_with_telemetry(folder) else None,
         )
         return True
+
+
+def _begun_with_telemetry(folder: CellDirectory) -> bool:
+    """Whether runs are unfinished that were begun with telemetry: they go on with it."""
+    return any(made.get("telemetry", False) for wave in folder.waves() if not wave.done for made in wave.environments)
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from lab.data.dataset import Dataset
-from lab.probes.telemetry import Key
 from lab.results.examples import Measured
 from lab.tasks.task import Task
 from lab.training import distributed, memory, reading, step
@@ -24,6 +23,7 @@ from lab.training.evaluation import Batches, Evaluation, Sums, by_example, total
 from lab.training.execution import Execution
 from lab.training.settings import Hyperparameters, Run, Settings
 from lab.training.sharding import DATA, RUNS, shardings, with_split_inputs
+from lab.training.telemetry import Key, Probe
 
 # Shardings of arrays; the mesh has the axes `runs` and `data`.
 WHOLE = PartitionSpec()
@@ -72,8 +72,8 @@ class Program:
     `device_bytes` is the memory that it needs on each device, including data, by the analysis of its compiled parts.
     Arrays of runs have a leading axis `runs`, padded with copies of the last run to a multiple of the devices; results
     (`metrics`, `host`) have no padding, and are complete on every host. If a run is sharded over several devices, the
-    second axis of the mesh, its batches are split over them, and its state as in `lab.training.sharding`. With
-    `telemetry` it can measure that too, and training tells of every step.
+    second axis of the mesh, its batches are split over them, and its state as in `lab.training.sharding`. With a
+    `probe` it looks inside the networks too (`telemetry`), and training tells of every step.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Program:
         dataset: Dataset,
         execution: Execution,
         data_on: reading.Place = "auto",
-        telemetry: bool = False,
+        probe: Probe | None = None,
     ):
         self.n_runs, self.execution = len(runs), execution
         self._mesh = Mesh(execution.layout, (RUNS, DATA), axis_types=(AxisType.Auto,) * 2)
@@ -96,7 +96,7 @@ class Program:
         )
         self._arrays = dataset.arrays["train"]
         self.data_on = reading.place(data_on, self._arrays)
-        self._task, self._settings, self.has_telemetry = task, settings, telemetry
+        self._task, self._settings, self.probe = task, settings, probe
         self.evaluation = Evaluation.of(task, settings, dataset)
         begin = time.perf_counter()
         self._compile(model)
@@ -109,7 +109,7 @@ class Program:
         spread = with_split_inputs(task) if self.execution.shards > 1 else task
         init = self._jit(partial(step.init, model, task, settings), (0, 0, axis))
         train = self._jit(
-            partial(step.train_interval, model, spread, settings, each=self.has_telemetry),
+            partial(step.train_interval, model, spread, settings, each=self.probe is not None),
             (0, None, None, 0, 0, axis),
             donate=True,
         )
@@ -125,8 +125,8 @@ class Program:
             train.lower(state, count, count, *runs, data),
             evaluate.lower(state, portion),
         ]
-        if self.has_telemetry:
-            look = self._jit(partial(step.telemetry, model, task, settings), (0, 0, None))
+        if self.probe is not None:
+            look = self._jit(partial(step.telemetry, self.probe, model, task, settings), (0, 0, None))
             lowered.append(look.lower(state, runs[1], self._shapes(self.evaluation.inside, WHOLE)))
         with ThreadPoolExecutor() as pool:
             options = _compiler_options(self.execution)
@@ -159,7 +159,7 @@ class Program:
         return state, _combined([(count, self.host(metrics)) for count, metrics in parts])
 
     def telemetry(self, state: step.State) -> dict[Key, np.ndarray]:
-        """What happens inside the networks of all runs, arrays [runs]; only of a program with telemetry."""
+        """What happens inside the networks of all runs, arrays [runs]; only of a program with a probe."""
         (look,) = self._telemetry
         return self.host(look(state, self._runs[1], self._place(self.evaluation.inside, WHOLE)))
 
@@ -208,7 +208,7 @@ class Program:
             "execution": asdict(self.execution),
             "data_on": self.data_on,
             "device_bytes": self.device_bytes,
-            **({"telemetry": True} if self.has_telemetry else {}),
+            **({} if self.probe is None else {"telemetry": True}),
         }
 
     @cached_property

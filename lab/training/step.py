@@ -13,10 +13,10 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
-from lab.probes.telemetry import Found, measure
 from lab.tasks.task import Stream, Sums, Task, measured, of_each_token, stream_key
 from lab.training.optimizers import optimizer
 from lab.training.settings import Hyperparameters, Settings
+from lab.training.telemetry import Key, Probe
 from models.model import training_options
 
 EACH = "each_"
@@ -122,15 +122,16 @@ def evaluate(model: Any, task: Task, state: State, batches: dict[str, Array]) ->
 
 
 def telemetry(
+    probe: Probe,
     model: Any,
     task: Task,
     settings: Settings,
     state: State,
     hyperparameters: Hyperparameters,
     batch: dict[str, Array],
-) -> Found:
-    """What happens inside the network on an evaluation batch, dropout off: see `lab.probes.telemetry.measure`. The
-    update is the one that the optimizer would make with the gradient of this batch."""
+) -> dict[Key, Float[Array, ""]]:
+    """What happens inside the network on an evaluation batch, dropout off, as the probe measures it. The update is the
+    one that the optimizer would make with the gradient of this batch."""
 
     def loss(outputs: Any) -> Float[Array, ""]:
         metrics = task.metrics(outputs, batch)
@@ -142,7 +143,7 @@ def telemetry(
     def update(gradient: Any) -> Any:
         return optimizer(settings, hyperparameters).update(gradient, state.optimizer_state, state.parameters)[0]
 
-    return measure(loss, update, model, state.parameters, state.collections, task.inputs(batch))
+    return probe.measure(loss, update, model, state.parameters, state.collections, task.inputs(batch))
 
 
 def _batch(task, settings, data, seed, step, index, batch_size):

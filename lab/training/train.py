@@ -25,7 +25,7 @@ from lab.training.profile import trace
 from lab.training.runs import Program
 from lab.training.settings import Run, Settings
 from lab.training.step import EACH
-from lab.training.telemetry import Telemetry
+from lab.training.telemetry import Probe, Telemetry
 
 Row = dict[str, Any]  # run (its index), step, split, metric, value
 Watch = Callable[[int, list[Row]], None]
@@ -45,7 +45,7 @@ def train(
     watch: Watch = lambda step, rows: None,
     profile: Path | None = None,
     initialize: Initialize | None = None,
-    telemetry: bool = False,
+    probe: Probe | None = None,
 ) -> None:
     """Train the missing ones of `runs` in the cell's directory; returns at once if none is missing.
 
@@ -53,8 +53,8 @@ def train(
     interruption (bitwise on one CPU). Runs that do not fit on the devices at once are trained in waves.
     `watch` is called after every evaluation with its step and rows. `placement` describes the use of devices.
     A few steps of the first wave are traced into the folder `profile`, if given. `initialize` returns the initial
-    parameters of a run, as NumPy arrays, if they are not drawn from its seed. With `telemetry` every evaluation also
-    looks inside the networks; runs that were begun without it go on without.
+    parameters of a run, as NumPy arrays, if they are not drawn from its seed. With a `probe` every evaluation also
+    looks inside the networks; runs that were begun without one go on without.
     Raises OSError (disk full, read-only folder) and ValueError (damaged checkpoint, too little memory for a single
     run), each naming the file or the number.
     """
@@ -62,8 +62,8 @@ def train(
     identities = [run.identity for run in runs]
     while pending := distributed.on_process_zero(lambda: _pending(cell, identities)):
         asked = [Run.of(identity) for identity in pending["runs"]]
-        look = telemetry if pending["new"] else pending["telemetry"]
-        make = partial(Program, model, task, settings, dataset=dataset, data_on=placement.data_on, telemetry=look)
+        look = probe if pending["new"] or pending["telemetry"] else None
+        make = partial(Program, model, task, settings, dataset=dataset, data_on=placement.data_on, probe=look)
         if pending["new"]:
             execution = Execution.choose(placement.execution, len(asked[:most]), shards=placement.shards)
             execution = execution.with_parts(model, task, settings, dataset.arrays["train"])
@@ -177,7 +177,7 @@ def _save(
     """A checkpoint of the state, and the curves up to it, at the last step with the examples."""
     text = None if examples is None else base64.b64encode(examples).decode()
     with clock.measure("checkpoint", begin, end):
-        record = {"rows": rows, "timing": clock.rows, "examples": text}
+        record: dict[str, Any] = {"rows": rows, "timing": clock.rows, "examples": text}
         record |= {} if telemetry is None else {"telemetry": telemetry.to_json()}
         checkpoints.save(wave.checkpoints, end, program.host(state), record)
     distributed.on_process_zero(lambda: _write(wave, rows, examples, telemetry, clock))
@@ -217,7 +217,7 @@ def _due(settings: Settings, step: int) -> bool:
 def _restored(program: Program, wave: Wave, clock: Clock) -> tuple[Any, list[Row], int, bytes | None, Telemetry | None]:
     """State, rows, step, examples and telemetry of the newest checkpoint; (None, [], 0, None, ...) if there is none.
     Telemetry is None if the program has none."""
-    fresh = Telemetry() if program.has_telemetry else None
+    fresh = None if program.probe is None else Telemetry(program.probe)
     newest = distributed.on_process_zero(lambda: max(checkpoints.steps(wave.checkpoints), default=None))
     if newest is None:
         return None, [], 0, None, fresh
@@ -225,7 +225,7 @@ def _restored(program: Program, wave: Wave, clock: Clock) -> tuple[Any, list[Row
     clock.resume(record["timing"])
     text = record.get("examples")
     examples = None if text is None else base64.b64decode(text)
-    telemetry = None if fresh is None else Telemetry.of(record["telemetry"])
+    telemetry = None if program.probe is None else Telemetry.of(program.probe, record["telemetry"])
     return program.restore(state), record["rows"], newest, examples, telemetry
 
 
