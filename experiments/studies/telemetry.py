@@ -1,7 +1,8 @@
 """Telemetry: what do layers read after LayerNorm and RMSNorm, and what do they write, with GELU and SwiGLU?
 
 Command:  ablations study telemetry --budget short
-Cost:     not measured yet
+Cost:     568 s of processor time (short): 30 runs in 6 cells. Full: computed, 30 runs of 82 million tokens
+          and 25 million parameters, 4e17 FLOPs (not run)
 Expected: textbook pages say of LayerNorm + GELU that the feed-forward layer reads a mean of 0 and writes 48 % negative
           values with mean 0, and of RMSNorm + SwiGLU that it reads a mean of +0.35 at RMS 1 and writes 8 % negative
           values with mean +0.60. Hidden vectors of large language models are nearly orthogonal to the all-ones vector
@@ -43,7 +44,7 @@ from lab.report.reproduction import Verdict
 from lab.report.study_page import Section
 from lab.report.table import number
 from lab.results.results import Results
-from lab.statistics.paired import paired_t
+from lab.statistics.paired import holm, paired_t
 from lab.tasks.language import CausalLanguage
 from lab.tasks.task import Stream, stream_key
 from lab.training.settings import Hyperparameters, Run, Settings
@@ -142,7 +143,8 @@ class Telemetry:
                     table=effects,
                     notes=(
                         "Differences to rmsnorm with the same activation, trained, paired by seed, with their "
-                        f"{LEVEL:.0%} intervals; loss is that of validation at the last step, in nats",
+                        f"{LEVEL:.0%} intervals, not corrected for their number; loss is that of validation at the "
+                        "last step, in nats",
                     ),
                 ),
                 "shifts": Section(
@@ -258,7 +260,7 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences(found: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
-    """What the other norms differ by from rmsnorm: norm, activation, quantity, difference, low, high, n."""
+    """What the other norms differ by from rmsnorm: norm, activation, quantity, difference, low, high, p, n."""
     final = losses.assign(when="trained", quantity="loss")
     both = pd.concat([final, found], ignore_index=True)
     rows = []
@@ -267,8 +269,8 @@ def differences(found: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
             for quantity in ("loss", *QUANTITIES):
                 one, base = (_by_seed(both, name, activation, quantity, "trained") for name in (norm, "rmsnorm"))
                 t = paired_t((one - base).to_numpy(), LEVEL)
-                ends = {"difference": float(t.mean), "low": float(t.low), "high": float(t.high), "n": len(one)}
-                rows.append({"norm": norm, "activation": activation, "quantity": quantity, **ends})
+                ends = {"difference": float(t.mean), "low": float(t.low), "high": float(t.high), "p": float(t.p_value)}
+                rows.append({"norm": norm, "activation": activation, "quantity": quantity, **ends, "n": len(one)})
     return pd.DataFrame(rows)
 
 
@@ -316,16 +318,16 @@ def halves(numbers: pd.DataFrame) -> Verdict:
 
 
 def centring(effects: pd.DataFrame) -> Verdict:
-    """Whether centring RMSNorm's output changes the loss of either activation."""
+    """Whether centring RMSNorm's output changes the loss of either activation, corrected by Holm's method."""
     rows = effects[(effects["norm"] == "centred_rmsnorm") & (effects["quantity"] == "loss")].to_dict("records")
-    resolved = [row for row in rows if row["low"] > 0 or row["high"] < 0]
+    adjusted = holm(np.array([row["p"] for row in rows]))
     reason = "; ".join(
         f"{row['activation']} {number(row['difference'], 4, True)} nats "
-        f"({number(row['low'], 4, True)} to {number(row['high'], 4, True)})"
-        for row in rows
+        f"({number(row['low'], 4, True)} to {number(row['high'], 4, True)}, adjusted p {p:.2g})"
+        for row, p in zip(rows, adjusted, strict=True)
     )
     n = rows[0]["n"]
-    outcome = "no verdict" if n == 1 else "yes" if resolved else "inconclusive"
+    outcome = "no verdict" if n == 1 else "yes" if (adjusted < 1 - LEVEL).any() else "inconclusive"
     return Verdict("Centring the output of RMSNorm changes the loss", outcome, f"{reason}; n = {n}")
 
 
