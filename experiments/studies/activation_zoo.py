@@ -47,7 +47,7 @@ from lab.statistics.paired import holm, paired_difference
 from lab.statistics.ranking import RankCorrelation, rank_correlation
 from lab.statistics.spread import range_of_equals
 from lab.tasks.language import CausalLanguage
-from lab.training.settings import Hyperparameters, Settings
+from lab.training.settings import Settings
 from models.activations import ACTIVATIONS, activation, glu_of
 
 PUBLISHED = pd.read_csv(Path(__file__).with_name("activation_zoo_published.csv")).set_index("name")
@@ -103,7 +103,7 @@ class ActivationZoo:
                 metric="bits_per_byte",
                 seeds=(0, 1) if budget == "smoke" else (0, 1, 2, 3, 4),
                 settings=SETTINGS[budget],
-                hyperparameters=Hyperparameters(learning_rate=3e-3),
+                learning_rates=() if budget == "full" else (3e-3,),
                 tuning=Tuning(learning_rates=(3e-4, 1e-3, 3e-3)) if budget == "full" else Tuning(),
             )
             for size, fields in SIZES[budget].items()

@@ -176,6 +176,7 @@ class GluVariants:
             activations=("relu", "gelu_tanh", "swiglu") if budget == "smoke" else tuple(PAPER.index),
             baseline=BASELINE,
             seeds=tuple(range(SEEDS[budget])),
+            learning_rates=() if tried else (HYPERPARAMETERS[optimizer].learning_rate,),
             tuning=Tuning(tried, seeds=TUNING_SEEDS[budget]) if tried else Tuning(),
             settings=Settings(
                 steps=steps,

@@ -58,7 +58,7 @@ from lab.statistics.paired import holm, paired_t
 from lab.statistics.power_laws import PowerLaws, power_laws
 from lab.statistics.resampling import Estimate
 from lab.tasks.language import CausalLanguage
-from lab.training.settings import Hyperparameters, Settings
+from lab.training.settings import Settings
 
 BASELINE = "gelu"
 LEVEL = 0.95
@@ -150,9 +150,9 @@ class Scaling:
             activations=("gelu", "swiglu") if budget == "smoke" else ACTIVATIONS,
             baseline=BASELINE,
             seeds=tuple(range(SEEDS[budget])),
-            tuning=Tuning(rates) if rates else Tuning(),
+            learning_rates=() if rates else (6e-3,),
+            tuning=Tuning(rates),
             settings=Settings(steps=size.steps, batch_size=BATCH[budget]),
-            hyperparameters=Hyperparameters(learning_rate=6e-3),
         )
 
 
