@@ -156,7 +156,7 @@ def test_a_fold_that_would_not_be_exact_is_left_out_and_said_so(tmp_path):
     [
         ([], "neither --activation nor --norm is given"),
         (["--activation", "gelo"], "gelu"),
-        (["--norm", "layrnorm"], "norm is 'layrnorm': allowed values are layernorm, rmsnorm, none"),
+        (["--norm", "layrnorm"], "norm is 'layrnorm': allowed values are layernorm, rmsnorm, centred_rmsnorm, none"),
         (["--norm", "none"], "'none' has no parameters"),
         (["--norm", "layernorm", "--activation", "relu"], "--norm is 'layernorm', as the network's is already"),
         (["--activation", "gelu"], "--activation is 'gelu', as the network's is already"),

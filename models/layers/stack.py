@@ -272,7 +272,9 @@ class Stack(nn.Module):
                 raise ValueError(f"{name} are {getattr(self, name)}, which must not be negative")
         for name in ("qk_norm", "joint_qk_norm"):
             if getattr(self, name) and self.norm == "none":
-                raise ValueError(f"{name} is True but norm is 'none': allowed values are layernorm, rmsnorm")
+                raise ValueError(
+                    f"{name} is True but norm is 'none': allowed values are layernorm, rmsnorm, centred_rmsnorm"
+                )
         if self.qk_norm and self.joint_qk_norm:
             raise ValueError("qk_norm and joint_qk_norm are both True, only one of them may be")
         if not 0 <= self.dropout < 1:
