@@ -109,7 +109,8 @@ def _with_norm(model: Stack, norm: str) -> Stack:
     check_choice("norm", norm, get_args(NormKind))
     if norm != model.norm and "none" in (norm, model.norm):
         raise ValueError(
-            f"norm {model.norm!r} -> {norm!r}: 'none' has no parameters; allowed values are layernorm, rmsnorm, centred_rmsnorm"
+            f"norm {model.norm!r} -> {norm!r}: 'none' has no parameters; allowed values are layernorm, rmsnorm, "
+            "centred_rmsnorm"
         )
     return model.clone(norm=norm, norm_bias=model.has_norm_bias)
 
