@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lab.runner.interface import run as run
     from lab.runner.interface import study as study
     from lab.runner.interface import swap as swap
+    from lab.runner.interface import telemetry as telemetry
     from lab.runner.interface import tune as tune
     from lab.tasks.language import CausalLanguage as CausalLanguage
     from lab.tasks.task import Task as Task
@@ -58,7 +59,7 @@ PLACES = {
     "lab.report.study_page": ("Section",),
     "lab.runner.interface": (
         *("compare", "describe", "evaluate", "figures", "gate", "inspect", "load", "match", "noise"),
-        *("plan", "quantize", "run", "study", "swap", "tune"),
+        *("plan", "quantize", "run", "study", "swap", "telemetry", "tune"),
     ),
     "lab.tasks.language": ("CausalLanguage",),
     "lab.tasks.task": ("Task",),

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from models import activations
 from models.activations import Activation
+from models.layers import telemetry
 from models.layers.batch_normalization import BatchNormalized, batch_norm
 from models.layers.dense import Dense
 from models.layers.hidden import Hidden, matched_widths
@@ -45,7 +46,9 @@ class Block(nn.Module):
         if x.shape != y.shape:
             project = partial(nn.Conv, kernel_size=(1, 1), strides=self.stride, use_bias=False, kernel_init=GLOROT)
             x = project(self.width, name="projection")(x)
-        return x + y
+        x = x + y
+        telemetry.observe(self, "residual", x, telemetry.direction)
+        return x
 
 
 class WideResNet(nn.Module):

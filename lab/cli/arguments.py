@@ -184,6 +184,8 @@ class InspectArguments:
     """A Hugging Face folder."""
     against: str | None = None
     """Another activation: what serving the network with it costs, as `ablations swap` measures it."""
+    text: Path | None = None
+    """A text: what happens inside the network on its first windows, by layer; --against measures on it too."""
     ignore: tuple[str, ...] = ()
     """Keys of the config that count as absent."""
     json: bool = False

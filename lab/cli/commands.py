@@ -181,14 +181,19 @@ def inspect(asked: takes.InspectArguments) -> None:
     from lab.runner import interface
 
     found = interface.inspect(asked.directory, asked.ignore).to_dict()
-    rows = None
+    rows = inside = None
+    if asked.text is not None:
+        inside = interface.telemetry(asked.directory, asked.text, asked.ignore)
     if asked.against is not None:
-        rows = interface.swap(asked.directory, asked.against, ignore=asked.ignore, out=asked.out)
+        rows = interface.swap(asked.directory, asked.against, text=asked.text, ignore=asked.ignore, out=asked.out)
     if asked.json:
         drift = {} if rows is None else {"against": asked.against, "drift": json.loads(rows.to_json(orient="records"))}
+        drift |= {} if inside is None else {"telemetry": json.loads(inside.to_json(orient="records"))}
         print(json.dumps(found | drift, indent=2, allow_nan=False))
         return
     terminal.show_inspection(found)
+    if inside is not None:
+        terminal.show_telemetry(inside)
     if rows is not None:
         print(f"\nwith {asked.against}:")
         terminal.show_drift(rows)

@@ -185,6 +185,13 @@ def show_inspection(found: Mapping[str, Any]) -> None:
     print("\n".join(f"{name:10}  {words}" for name, words in lines.items()))
 
 
+def show_telemetry(rows: pd.DataFrame) -> None:
+    """What happens inside a network: a table for each site, with a row for each layer."""
+    for site, some in rows.groupby("site", sort=False):
+        wide = some.pivot_table("value", "layer", "metric", sort=False).rename_axis(columns=None).reset_index()
+        print(f"\n{site}:\n{wide.to_string(index=False, float_format='{:.4g}'.format, na_rep='-')}")
+
+
 def show_quantization(record: Mapping[str, Any]) -> None:
     """What each recipe costs, and what is left if a site is kept in float: see `lab.runner.quantization.record`."""
     import pandas as pd

@@ -99,6 +99,8 @@ class Experiment:
     """Whether intervals hold for each arm, for all at once, or for those selected: better, worse or equivalent."""
     target: float | None = None
     """Target value of the metric; the time at which each arm reaches it is reported; default: the baseline's values."""
+    telemetry: bool = False
+    """Look inside the networks at every evaluation: telemetry.parquet, rows per layer; see docs/how-to/telemetry.md."""
     settings: Settings = field(default_factory=Settings)
     """How it is trained: the static part."""
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
@@ -207,6 +209,7 @@ def tuning_of(experiment: Experiment) -> Experiment:
         learning_rates=experiment.tuning_rates,
         axes=(*experiment.axes, *decays),
         tuning=Tuning(),
+        telemetry=False,
     )
 
 

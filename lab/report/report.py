@@ -16,7 +16,7 @@ from lab.comparison.comparison import Comparison, compare, missing
 from lab.comparison.outcomes import axis_columns, run_columns
 from lab.comparison.speed import by_cell
 from lab.comparison.speed_up import speed_ups
-from lab.report import page, tuning_figure
+from lab.report import page, telemetry, tuning_figure
 from lab.report.answer import answer
 from lab.report.figures import curves, differences, svg, unit
 from lab.report.ranking import ranking
@@ -99,6 +99,7 @@ def parts(
         *_tuning(results),
         *_overrides(results),
         *_diverged(results.rows),
+        *telemetry.section(results),
         *_speed(results, peak),
         *_made_of(results),
         *_again(results),

@@ -22,6 +22,7 @@ METRICS: Columns = {
     **dict.fromkeys(("seed", "learning_rate", "step", "value"), "number"),
     **dict.fromkeys(("split", "metric"), "text"),
 }
+INSIDE: Columns = {**METRICS, "layer": "text", "site": "text"}
 TIMING: Columns = {
     "kind": "text",
     **dict.fromkeys(("start_step", "step", "seconds", "processor_seconds?", "tokens"), "number"),
@@ -32,6 +33,7 @@ Identity = dict[str, int | float | str]  # a run as JSON: seed and hyperparamete
 
 FILES = ("environment.json", "metrics.parquet", "timing.parquet")  # of a finished wave
 EXAMPLES = "examples.parquet"  # missing in waves of earlier versions
+TELEMETRY = "telemetry.parquet"  # only if it was asked for
 
 
 class Code(Protocol):
@@ -51,8 +53,9 @@ class Wave:
     """Runs of a cell that are trained together, in one directory.
 
     `runs.json` lists the runs; `metrics.parquet` has their curves up to the last checkpoint, `timing.parquet` the
-    timings, `examples.parquet` the per-example values of the last evaluation, `checkpoints/` the weights, and
-    `environment.json` the environment; `done`, a list of these files, is written last.
+    timings, `examples.parquet` the per-example values of the last evaluation, `telemetry.parquet`, if asked for, what
+    happened inside the networks, `checkpoints/` the weights, and `environment.json` the environment; `done`, a list of
+    these files, is written last.
     """
 
     path: Path
@@ -89,7 +92,9 @@ class Wave:
 
     def finish(self) -> None:
         """Mark the wave as done; must be called last."""
-        write_json(self.path / "done", [*FILES, *([EXAMPLES] if (self.path / EXAMPLES).exists() else [])])
+        write_json(
+            self.path / "done", [*FILES, *(name for name in (EXAMPLES, TELEMETRY) if (self.path / name).exists())]
+        )
 
     @property
     def environments(self) -> list[dict[str, Any]]:
@@ -97,11 +102,19 @@ class Wave:
         path = self.path / "environment.json"
         return read_shaped(path, shape.ENVIRONMENTS) if path.exists() else []
 
-    def write(self, metrics: pd.DataFrame, timing: pd.DataFrame, examples: bytes | None = None) -> None:
+    def write(
+        self,
+        metrics: pd.DataFrame,
+        timing: pd.DataFrame,
+        examples: bytes | None = None,
+        telemetry: pd.DataFrame | None = None,
+    ) -> None:
         """Replace curves and timing, and the per-example values of the last evaluation
-        (`lab.results.examples.encoded`), if there are any yet."""
+        (`lab.results.examples.encoded`) and telemetry, if there are any yet."""
         if examples is not None:
             write_bytes(self.path / EXAMPLES, examples)
+        if telemetry is not None:
+            write_table(self.path / TELEMETRY, telemetry)
         write_table(self.path / "metrics.parquet", metrics)
         write_table(self.path / "timing.parquet", timing)
 
@@ -125,6 +138,15 @@ class Wave:
             return decoded(table, split, metric)
         except (ValueError, TypeError) as error:  # non-numeric values
             raise ValueError(f"{path} is damaged ({error}): delete it to recompute it") from None
+
+    @property
+    def has_telemetry(self) -> bool:
+        """Whether telemetry has been written."""
+        return (self.path / TELEMETRY).exists()
+
+    def telemetry(self) -> pd.DataFrame:
+        """The columns of `metrics`, layer and site. Raises ValueError if the file is damaged."""
+        return read_table(self.path / TELEMETRY, INSIDE)
 
     def timing(self) -> pd.DataFrame:
         """Seconds: kind, runs, start_step, step, seconds, tokens; empty if not written yet."""

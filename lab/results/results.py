@@ -17,6 +17,7 @@ from lab.results.record import FILE, read_record
 DEEP = ("checkpoints", "profile")
 """Folders with many files, none of which is read here."""
 MEASURED = ["step", "split", "metric", "value"]
+INSIDE = ["step", "split", "layer", "site", "metric", "value"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,20 @@ class Results:
         return CellDirectory(self.directory / "cells" / cell).examples(split, metric)
 
     @property
+    def telemetry(self) -> pd.DataFrame:
+        """What happened inside the networks, as `rows` with the columns layer and site; empty if it was not asked for.
+
+        Raises ValueError if a file is damaged.
+        """
+        found = [
+            _rows(self.experiment, cell, wave.telemetry(), INSIDE)
+            for cell in self.cells
+            for wave in CellDirectory(self.directory / "cells" / cell["cell"]).waves()
+            if wave.has_telemetry
+        ]
+        return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=INSIDE)
+
+    @property
     def reference_predictors(self) -> pd.DataFrame:
         """Reference predictors: task, predictor, metric, split, value; empty if none is recorded."""
         recorded = [
@@ -80,7 +95,7 @@ def read(directory: Path) -> Results:
     measured = [(cell, wave) for cell, waves in read for wave in waves if wave.has_metrics]
     if not measured:
         raise ValueError(f"{directory} has no measurements yet: run the experiment first")
-    rows = [_rows(experiment, cell, wave) for cell, wave in measured]
+    rows = [_rows(experiment, cell, wave.metrics()) for cell, wave in measured]
     timing = [wave.timing().assign(cell=cell["cell"]) for cell, wave in measured]
     ignored += [sentence for folder in folders for sentence in folder.ignored()]
     together = (pd.concat(rows, ignore_index=True), pd.concat(timing, ignore_index=True))
@@ -98,9 +113,10 @@ def _cell(description: dict[str, Any], waves: Sequence[Wave]) -> dict[str, Any]:
     }
 
 
-def _rows(experiment: dict[str, Any], cell: dict[str, Any], wave: Wave) -> pd.DataFrame:
-    """The wave's curves with the columns that identify them."""
-    table = wave.metrics()
+def _rows(
+    experiment: dict[str, Any], cell: dict[str, Any], table: pd.DataFrame, measured: Sequence[str] = MEASURED
+) -> pd.DataFrame:
+    """Rows of a wave with the columns that identify them."""
     constant = {
         "experiment": experiment["name"],
         "cell": cell["cell"],
@@ -110,5 +126,5 @@ def _rows(experiment: dict[str, Any], cell: dict[str, Any], wave: Wave) -> pd.Da
         **cell["axes"],
     }
     traced = [axis for axis in experiment["axes"] if axis in table.columns and axis not in constant]
-    columns = list(dict.fromkeys([*constant, *traced, "seed", "learning_rate", *MEASURED]))
+    columns = list(dict.fromkeys([*constant, *traced, "seed", "learning_rate", *measured]))
     return table.assign(**constant)[columns]

@@ -10,6 +10,7 @@ from lab.experiment.experiment import Cell
 from lab.experiment.serialization import code_of
 from lab.files.locks import lock
 from lab.results.cells import CellDirectory
+from lab.runner.inside import PROBE
 from lab.runner.plan import cell_directory
 from lab.runner.sources import initializers
 from lab.training import distributed
@@ -32,10 +33,12 @@ def dispatch(
     retrain: bool,
     watch: Watch,
     profile: bool = False,
+    telemetry: bool = False,
 ) -> None:
     """Trains what is missing of every cell; a cell that another runner holds comes last, when it is free again.
 
-    `profile` traces a few steps of each cell that is trained into DIRECTORY/profile/CELL.
+    `profile` traces a few steps of each cell that is trained into DIRECTORY/profile/CELL; `telemetry` looks inside the
+    networks at every evaluation.
 
     No run is trained twice: a runner that waited finds it done. Raises what `lab.training.train.train` and
     `lab.runner.sources.initializers` raise.
@@ -45,7 +48,15 @@ def dispatch(
     )
     code = code_of(*((cell.task, cell.model) for cell in cells))
     begins = initializers([cell for cell in cells if cell.name in lacking], directory, load, code)
-    train_one = partial(_cell, directory=directory, placement=placement, watch=watch, profile=profile, begins=begins)
+    train_one = partial(
+        _cell,
+        directory=directory,
+        placement=placement,
+        watch=watch,
+        profile=profile,
+        telemetry=telemetry,
+        begins=begins,
+    )
     held = [cell for cell in cells if not train_one(cell, retrain=retrain, wait=False)]
     for cell in held:
         train_one(cell, retrain=False, wait=True)
@@ -62,6 +73,7 @@ def _cell(
     placement: Placement,
     watch: Watch,
     profile: bool,
+    telemetry: bool,
     begins: Mapping[str, Initialize],
     retrain: bool,
     wait: bool,
@@ -83,8 +95,14 @@ def _cell(
             lambda step, rows: watch(cell, step, rows),
             directory / "profile" / cell.name if profile else None,
             begins.get(cell.name),
+            PROBE if telemetry or _begun_with_telemetry(folder) else None,
         )
         return True
+
+
+def _begun_with_telemetry(folder: CellDirectory) -> bool:
+    """Whether runs are unfinished that were begun with telemetry: they go on with it."""
+    return any(made.get("telemetry", False) for wave in folder.waves() if not wave.done for made in wave.environments)
 
 
 @contextmanager

@@ -301,6 +301,26 @@ def inspect(directory: str | Path, ignore: Sequence[str] = ()) -> Inspection:
     return pretrained.inspect(directory, tuple(ignore))
 
 
+def telemetry(directory: str | Path, text: str | Path | None = None, ignore: Sequence[str] = ()) -> pd.DataFrame:
+    """What happens inside networks, by layer and site: the table of `load` with these two columns more, of a results
+    directory whose experiment was run with `telemetry`; with a `text`, that of a Hugging Face folder on its first
+    windows: layer, site, metric, value.
+
+    Raises FileNotFoundError if there is nothing of that kind, ValueError if a file is damaged, if nothing was recorded,
+    or if the network reads no text.
+    """
+    if text is not None:
+        from lab.runner import dispatch, inside
+
+        return inside.of_pretrained(Path(directory), Path(text), dispatch.load, tuple(ignore))
+    from lab.results import results
+
+    rows = results.read(Path(directory)).telemetry
+    if rows.empty:
+        raise ValueError(f"{directory} has no telemetry: run its experiment with --telemetry, or a new --out")
+    return rows
+
+
 def evaluate(
     experiment: Experiment | str,
     function: Callable[[Cell, Run, Any, Mapping[str, np.ndarray]], list[dict[str, Any]]],

@@ -146,6 +146,12 @@ def other_commits(directory: Path, cells: list[Cell]) -> dict[str, set[str]]:
     return {name: commits for name, commits in found.items() if commits}
 
 
+def without_telemetry(directory: Path, cells: Sequence[Cell]) -> list[str]:
+    """The cells that have runs without telemetry, which were trained before it was asked for."""
+    waves = {cell.name: cell_directory(directory, cell).waves() for cell in cells}
+    return [name for name, made in waves.items() if not all(wave.has_telemetry for wave in made)]
+
+
 def check_folder(directory: Path, ours: Sequence[str] = RESULT_FILES) -> None:
     """Raises ValueError for a folder that holds something else than results, of which any of `ours` tells, or out of
     which a symbolic link leads."""

@@ -61,7 +61,9 @@ class Session:
         peak = matmul_rate() if console.is_terminal else None
         with Progress(cells, console, directory if distributed.first() else None, peak) as progress:
             watch = tracking.tracked(progress, directory) if mode.track and distributed.first() else progress
-            dispatch.dispatch(cells, directory, mode, mode.retrain, watch, mode.profile)
+            dispatch.dispatch(cells, directory, mode, mode.retrain, watch, mode.profile, experiment.telemetry)
+        if experiment.telemetry:
+            _tell_of_missing_telemetry(cells, directory, console)
         if mode.profile:
             console.print(traces(directory))
         distributed.on_process_zero(lambda: _finish(experiment, directory, mode.track))
@@ -123,6 +125,11 @@ def _console(mode: Mode) -> Console:
 def _tell_of_other_commits(cells: list[Cell], directory: Path, console: Console) -> None:
     for name, commits in plan.other_commits(directory, cells).items():
         console.print(f"{name}: made by commit {', '.join(commits)}, this is {commit()}; --retrain makes it again")
+
+
+def _tell_of_missing_telemetry(cells: list[Cell], directory: Path, console: Console) -> None:
+    if lacking := plan.without_telemetry(directory, cells):
+        console.print(f"no telemetry of {', '.join(lacking)}: trained without it; --retrain trains again, with it")
 
 
 def asked_comparison(experiment: Experiment, found: Results) -> Comparison | None:

@@ -76,7 +76,7 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     todo, inexact = _defined(source.model, changes(source.model, asked.activation, asked.norm))
     experiments = _recoveries(asked, source, task, start, todo)
     Cell(task, source.model, Settings(), (), ()).check()  # the task's tokens are the model's
-    batches = task.evaluation_batches(_measured_on(asked, task, load(task)), swapping.BATCH)
+    batches = task.evaluation_batches(measured_on(asked, task, load(task)), swapping.BATCH)
     begin = time.perf_counter()
     rows = pd.concat([_rows(task, source.model, *network, todo, batches) for network in source.parameters.items()])
     made = {"command": command, "seconds": round(time.perf_counter() - begin), "environments": [environment({}, {})]}
@@ -102,7 +102,7 @@ def _task(asked: Swap, source: Source) -> Any:
     return swapping.text_task(source.model, data, str(asked.directory / "tokenizer.json"))
 
 
-def _measured_on(asked: Swap, task: Any, dataset: Dataset) -> dict[str, np.ndarray]:
+def measured_on(asked: Swap, task: Any, dataset: Dataset) -> dict[str, np.ndarray]:
     """The test split; of a text that is given all of it, since none of it was trained on yet. Raises ValueError for a
     text too short for a window."""
     if asked.text is None:

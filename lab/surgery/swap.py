@@ -12,6 +12,9 @@ from models.layers.normalization import NormKind
 from models.layers.stack import Stack
 from models.model import with_activation
 
+ALIKE = ("layernorm", "rmsnorm", "centred_rmsnorm")
+"""Norms that have the same parameters."""
+
 
 def swapped(
     model: Any,
@@ -107,11 +110,11 @@ def _check_learned(model: Any, other: Any) -> None:
 def _with_norm(model: Stack, norm: str) -> Stack:
     """The model with another norm, which has the same parameters."""
     check_choice("norm", norm, get_args(NormKind))
-    odd = [one for one in (norm, model.norm) if one not in ("layernorm", "rmsnorm")]
+    odd = [one for one in (norm, model.norm) if one not in ALIKE]
     if norm != model.norm and odd:
         lacking = "no parameters" if odd[0] == "none" else "parameters of its own"
         raise ValueError(
-            f"norm {model.norm!r} -> {norm!r}: {odd[0]!r} has {lacking}; allowed values are layernorm, rmsnorm"
+            f"norm {model.norm!r} -> {norm!r}: {odd[0]!r} has {lacking}; allowed values are {', '.join(ALIKE)}"
         )
     return model.clone(norm=norm, norm_bias=model.has_norm_bias)
 

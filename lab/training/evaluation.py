@@ -15,6 +15,7 @@ Fields = dict[str, np.ndarray]
 Sums = dict[str, tuple[np.ndarray, np.ndarray]]
 
 PORTION_BYTES = 2**26  # of batches on a device at once
+TELEMETRY_TOKENS = 128  # that telemetry looks at: a look then costs less than a step of 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,14 @@ class Batches:
         """The size of the fields."""
         return sum(field.nbytes for field in self.fields.values())
 
+    def first(self, examples: int) -> Fields:
+        """So many examples of the first batch, fields [examples, ...], without those that only fill it up."""
+        batch = {name: field[0] for name, field in self.fields.items()}
+        if (weight := batch.get("weight")) is not None:
+            counted = (weight.reshape(len(weight), -1) > 0).any(axis=1)
+            batch = {name: field[counted] for name, field in batch.items()}
+        return {name: field[:examples] for name, field in batch.items()}
+
     def portions(self, length: int) -> Iterator[Fields]:
         """The fields of so many batches at a time, the last filled up with zeros, which weigh nothing."""
         for begin in range(0, len(self), length):
@@ -51,12 +60,14 @@ class Evaluation:
     """`curve`: the batches of validation that curves are of; `final`: those of validation and of test at the last step.
 
     All are evaluated in portions of `length` batches, so that one program does it, which has no more of them on the
-    device than the curve, or than `PORTION_BYTES`.
+    device than the curve, or than `PORTION_BYTES`. `inside` are the first examples of the curve, the batch of
+    telemetry.
     """
 
     curve: Batches
     final: dict[str, Batches]
     length: int
+    inside: Fields
 
     @classmethod
     def of(cls, task: Task, settings: Settings, dataset: Dataset) -> "Evaluation":
@@ -66,7 +77,8 @@ class Evaluation:
         final = {split: final_batches(task, dataset.arrays[split], size, examples) for split in EVALUATED}
         portions = -(-curve.nbytes // PORTION_BYTES)
         length = -(-len(curve) // min(portions, len(curve)))
-        return cls(curve, {split: Batches.of(fields) for split, fields in final.items()}, length)
+        inside = curve.first(min(size, max(1, TELEMETRY_TOKENS // task.tokens_per_example)))
+        return cls(curve, {split: Batches.of(fields) for split, fields in final.items()}, length, inside)
 
     @property
     def final_is_larger(self) -> bool:

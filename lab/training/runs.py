@@ -23,6 +23,7 @@ from lab.training.evaluation import Batches, Evaluation, Sums, by_example, total
 from lab.training.execution import Execution
 from lab.training.settings import Hyperparameters, Run, Settings
 from lab.training.sharding import DATA, RUNS, shardings, with_split_inputs
+from lab.training.telemetry import Key, Probe
 
 # Shardings of arrays; the mesh has the axes `runs` and `data`.
 WHOLE = PartitionSpec()
@@ -71,7 +72,8 @@ class Program:
     `device_bytes` is the memory that it needs on each device, including data, by the analysis of its compiled parts.
     Arrays of runs have a leading axis `runs`, padded with copies of the last run to a multiple of the devices; results
     (`metrics`, `host`) have no padding, and are complete on every host. If a run is sharded over several devices, the
-    second axis of the mesh, its batches are split over them, and its state as in `lab.training.sharding`.
+    second axis of the mesh, its batches are split over them, and its state as in `lab.training.sharding`. With a
+    `probe` it looks inside the networks too (`telemetry`), and training tells of every step.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Program:
         dataset: Dataset,
         execution: Execution,
         data_on: reading.Place = "auto",
+        probe: Probe | None = None,
     ):
         self.n_runs, self.execution = len(runs), execution
         self._mesh = Mesh(execution.layout, (RUNS, DATA), axis_types=(AxisType.Auto,) * 2)
@@ -93,7 +96,7 @@ class Program:
         )
         self._arrays = dataset.arrays["train"]
         self.data_on = reading.place(data_on, self._arrays)
-        self._task, self._settings = task, settings
+        self._task, self._settings, self.probe = task, settings, probe
         self.evaluation = Evaluation.of(task, settings, dataset)
         begin = time.perf_counter()
         self._compile(model)
@@ -106,7 +109,9 @@ class Program:
         spread = with_split_inputs(task) if self.execution.shards > 1 else task
         init = self._jit(partial(step.init, model, task, settings), (0, 0, axis))
         train = self._jit(
-            partial(step.train_interval, model, spread, settings), (0, None, None, 0, 0, axis), donate=True
+            partial(step.train_interval, model, spread, settings, each=self.probe is not None),
+            (0, None, None, 0, 0, axis),
+            donate=True,
         )
         evaluate = self._jit(partial(step.evaluate, model, spread), (0, None))
         runs = self._shapes(self._numbers, RUN)
@@ -120,9 +125,14 @@ class Program:
             train.lower(state, count, count, *runs, data),
             evaluate.lower(state, portion),
         ]
+        if self.probe is not None:
+            look = self._jit(partial(step.telemetry, self.probe, model, task, settings), (0, 0, None))
+            lowered.append(look.lower(state, runs[1], self._shapes(self.evaluation.inside, WHOLE)))
         with ThreadPoolExecutor() as pool:
             options = _compiler_options(self.execution)
-            self._init, self._train, self._evaluate = pool.map(lambda program: program.compile(options), lowered)
+            self._init, self._train, self._evaluate, *self._telemetry = pool.map(
+                lambda program: program.compile(options), lowered
+            )
         self._state = state
         self.device_bytes = self._needed(data, portion)
 
@@ -130,7 +140,7 @@ class Program:
         """Bytes per device: what stays on it, and the largest additional need of any program."""
         windows = 1 if self.data_on == "device" else 2  # the current one and the next
         stays = memory.size(self._state) + windows * memory.size(data) + memory.size(portion)
-        beside = [memory.added(program) for program in (self._train, self._evaluate)]
+        beside = [memory.added(program) for program in (self._train, self._evaluate, *self._telemetry)]
         return stays + max(memory.added(self._init) - memory.size(self._state), *beside)  # init returns the state
 
     def init(self) -> step.State:
@@ -147,6 +157,11 @@ class Program:
             state, metrics = self._train(state, np.int32(begin), np.int32(count), *self._runs, data)
             parts.append((count, metrics))
         return state, _combined([(count, self.host(metrics)) for count, metrics in parts])
+
+    def telemetry(self, state: step.State) -> dict[Key, np.ndarray]:
+        """What happens inside the networks of all runs, arrays [runs]; only of a program with a probe."""
+        (look,) = self._telemetry
+        return self.host(look(state, self._runs[1], self._place(self.evaluation.inside, WHOLE)))
 
     def evaluate(self, state: step.State) -> dict[str, np.ndarray]:
         """The task's metrics of all runs on the batches of the curve, arrays [runs]."""
@@ -193,6 +208,7 @@ class Program:
             "execution": asdict(self.execution),
             "data_on": self.data_on,
             "device_bytes": self.device_bytes,
+            **({} if self.probe is None else {"telemetry": True}),
         }
 
     @cached_property
@@ -310,6 +326,8 @@ def _combined(parts: list[tuple[int, dict[str, np.ndarray]]]) -> dict[str, np.nd
     counts = [count for count, _ in parts]
 
     def whole(name: str, values: list[np.ndarray]) -> np.ndarray:
+        if name.startswith(step.EACH):
+            return np.concatenate([value[:, :count] for value, count in zip(values, counts, strict=True)], axis=1)
         if name == "not_finite":
             return np.sum(values, axis=0)
         return np.max(values, axis=0) if name.startswith(step.PEAK) else np.average(values, axis=0, weights=counts)

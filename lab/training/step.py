@@ -1,4 +1,7 @@
-"""One training run as pure functions: init, train_interval, evaluate. No jit, no vmap: see `lab.training.runs`."""
+"""One training run as pure functions: init, train_interval, evaluate, telemetry.
+
+No jit, no vmap: see `lab.training.runs`.
+"""
 
 from functools import partial
 from typing import Any
@@ -13,8 +16,11 @@ from jaxtyping import Array, Float, Integer
 from lab.tasks.task import Stream, Sums, Task, measured, of_each_token, stream_key
 from lab.training.optimizers import optimizer
 from lab.training.settings import Hyperparameters, Settings
+from lab.training.telemetry import Key, Probe
 from models.model import training_options
 
+EACH = "each_"
+"""Prefix of a training metric: its values at the steps of an interval, [longest interval]."""
 PEAK = "largest_"
 """Prefix of a training metric: its largest value over the steps of an interval."""
 
@@ -76,17 +82,18 @@ def train_interval(
     seed: Integer[Array, ""],
     hyperparameters: Hyperparameters,
     data: Data,
-) -> tuple[State, dict[str, Float[Array, ""]]]:
+    each: bool = False,
+) -> tuple[State, dict[str, Float[Array, "..."]]]:
     """Train `length` steps from step `start` on; the length is traced, so a shorter last interval needs no compilation.
 
     Returns the new state and, over the interval, the mean and largest training loss (of each batch before its update,
     with or without dropout according to `settings.training_loss`), the mean and largest gradient norm before clipping,
-    and the number of steps whose loss or gradient was not finite.
+    and the number of steps whose loss or gradient was not finite; with `each` also loss and gradient norm of each step.
     """
     update = optimizer(settings, hyperparameters).update
 
     def body(index, carry):
-        before, totals, peaks = carry
+        before, totals, peaks, curves = carry
         step = start + index
         batch = _batch(task, settings, data, seed, step, index, settings.batch_size)
         loss, collections, gradient = _gradient(model, task, settings, before, step, seed, batch)
@@ -98,14 +105,18 @@ def train_interval(
         seen = {"loss": loss, "gradient_norm": norm}
         totals = jax.tree.map(jnp.add, totals, {**seen, "not_finite": bad.astype(jnp.float32)})
         peaks = jax.tree.map(jnp.maximum, peaks, {f"{PEAK}{name}": value for name, value in seen.items()})
-        return State(optax.apply_updates(before.parameters, updates), optimizer_state, collections), totals, peaks
+        curves = {name: curve.at[index].set(seen[name]) for name, curve in curves.items()}
+        after = State(optax.apply_updates(before.parameters, updates), optimizer_state, collections)
+        return after, totals, peaks, curves
 
     zeros = {name: jnp.zeros(()) for name in ("loss", "gradient_norm", "not_finite")}
     lowest = {f"{PEAK}{name}": jnp.full((), -jnp.inf) for name in ("loss", "gradient_norm")}
-    state, totals, peaks = lax.fori_loop(0, length, body, (state, zeros, lowest))
+    curves = {name: jnp.zeros(settings.interval) for name in ("loss", "gradient_norm") if each}
+    state, totals, peaks, curves = lax.fori_loop(0, length, body, (state, zeros, lowest, curves))
     steps = length.astype(jnp.float32)
     means = {"loss": totals["loss"] / steps, "gradient_norm": totals["gradient_norm"] / steps}
-    return state, {**means, **peaks, "not_finite": totals["not_finite"]}
+    kept = {f"{EACH}{name}": curve for name, curve in curves.items()}
+    return state, {**means, **peaks, **kept, "not_finite": totals["not_finite"]}
 
 
 def evaluate(model: Any, task: Task, state: State, batches: dict[str, Array]) -> tuple[Sums, Sums]:
@@ -122,6 +133,31 @@ def evaluate(model: Any, task: Task, state: State, batches: dict[str, Array]) ->
 
     shapes, _ = jax.eval_shape(of_batch, jax.tree.map(lambda array: array[0], batches))
     return lax.scan(body, jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes), batches)
+
+
+def telemetry(
+    probe: Probe,
+    model: Any,
+    task: Task,
+    settings: Settings,
+    state: State,
+    hyperparameters: Hyperparameters,
+    batch: dict[str, Array],
+) -> dict[Key, Float[Array, ""]]:
+    """What happens inside the network on an evaluation batch, dropout off, as the probe measures it. The update is the
+    one that the optimizer would make with the gradient of this batch."""
+
+    def loss(outputs: Any) -> Float[Array, ""]:
+        metrics = task.metrics(outputs, batch)
+        if "loss" not in metrics:
+            return task.loss(outputs, batch)
+        total, weight = metrics["loss"]
+        return total / weight
+
+    def update(gradient: Any) -> Any:
+        return optimizer(settings, hyperparameters).update(gradient, state.optimizer_state, state.parameters)[0]
+
+    return probe.measure(loss, update, model, state.parameters, state.collections, task.inputs(batch))
 
 
 def _batch(task, settings, data, seed, step, index, batch_size):

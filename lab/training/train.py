@@ -24,6 +24,8 @@ from lab.training.placement import Placement
 from lab.training.profile import trace
 from lab.training.runs import Program
 from lab.training.settings import Run, Settings
+from lab.training.step import EACH
+from lab.training.telemetry import Probe, Telemetry
 
 Row = dict[str, Any]  # run (its index), step, split, metric, value
 Watch = Callable[[int, list[Row]], None]
@@ -43,6 +45,7 @@ def train(
     watch: Watch = lambda step, rows: None,
     profile: Path | None = None,
     initialize: Initialize | None = None,
+    probe: Probe | None = None,
 ) -> None:
     """Train the missing ones of `runs` in the cell's directory; returns at once if none is missing.
 
@@ -50,7 +53,8 @@ def train(
     interruption (bitwise on one CPU). Runs that do not fit on the devices at once are trained in waves.
     `watch` is called after every evaluation with its step and rows. `placement` describes the use of devices.
     A few steps of the first wave are traced into the folder `profile`, if given. `initialize` returns the initial
-    parameters of a run, as NumPy arrays, if they are not drawn from its seed.
+    parameters of a run, as NumPy arrays, if they are not drawn from its seed. With a `probe` every evaluation also
+    looks inside the networks; runs that were begun without one go on without.
     Raises OSError (disk full, read-only folder) and ValueError (damaged checkpoint, too little memory for a single
     run), each naming the file or the number.
     """
@@ -58,7 +62,8 @@ def train(
     identities = [run.identity for run in runs]
     while pending := distributed.on_process_zero(lambda: _pending(cell, identities)):
         asked = [Run.of(identity) for identity in pending["runs"]]
-        make = partial(Program, model, task, settings, dataset=dataset, data_on=placement.data_on)
+        look = probe if pending["new"] or pending["telemetry"] else None
+        make = partial(Program, model, task, settings, dataset=dataset, data_on=placement.data_on, probe=look)
         if pending["new"]:
             execution = Execution.choose(placement.execution, len(asked[:most]), shards=placement.shards)
             execution = execution.with_parts(model, task, settings, dataset.arrays["train"])
@@ -77,8 +82,8 @@ def _pending(cell: CellDirectory, identities: list[Identity]) -> dict[str, Any] 
     """The next wave to train, and the execution it was started with; None if all is done."""
     for wave in cell.missing(identities):
         made = wave.environments
-        execution = made[0]["execution"] if made else None
-        return {"runs": list(wave.runs), "new": not wave.started, "execution": execution}
+        begun = {"execution": made[0]["execution"], "telemetry": made[0].get("telemetry", False)} if made else {}
+        return {"runs": list(wave.runs), "new": not wave.started, "execution": None, "telemetry": False, **begun}
     return None
 
 
@@ -123,24 +128,26 @@ def _train_wave(
     )
     clock = Clock(program.n_runs, settings.batch_size * task.tokens_per_example)
     clock.add("compile", 0, 0, program.compile_seconds)
-    state, rows, start, examples = _restored(program, wave, clock)
+    state, rows, start, examples, telemetry = _restored(program, wave, clock)
     if state is None:
         state = _initial_state(program, wave, initialize)
         rows = _curve(program, state, 0, clock)
+        _look(program, state, 0, telemetry, clock)
         watch(0, rows)
     for first, end in intervals(settings, start):
-        state, fresh, diverged = _interval(program, task, state, first, end, clock)
+        state, fresh, diverged = _interval(program, task, state, first, end, telemetry, clock)
         if end < settings.steps:
             fresh += _curve(program, state, end, clock)
         else:
             last, examples = _last(program, state, end, clock)
             fresh += last
+        _look(program, state, end, telemetry, clock)
         fresh += _marks(fresh, diverged, end)
         watch(end, fresh)
         rows = rows + fresh
         if _due(settings, end):
-            _save(program, wave, state, rows, examples, first, end, clock)
-    distributed.on_process_zero(lambda: _finish(wave, rows, examples, clock))
+            _save(program, wave, state, rows, examples, telemetry, first, end, clock)
+    distributed.on_process_zero(lambda: _finish(wave, rows, examples, telemetry, clock))
 
 
 def _initial_state(program: Program, wave: Wave, initialize: Initialize | None) -> Any:
@@ -162,6 +169,7 @@ def _save(
     state: Any,
     rows: list[Row],
     examples: bytes | None,
+    telemetry: Telemetry | None,
     begin: int,
     end: int,
     clock: Clock,
@@ -169,13 +177,19 @@ def _save(
     """A checkpoint of the state, and the curves up to it, at the last step with the examples."""
     text = None if examples is None else base64.b64encode(examples).decode()
     with clock.measure("checkpoint", begin, end):
-        record = {"rows": rows, "timing": clock.rows, "examples": text}
+        record: dict[str, Any] = {"rows": rows, "timing": clock.rows, "examples": text}
+        record |= {} if telemetry is None else {"telemetry": telemetry.to_json()}
         checkpoints.save(wave.checkpoints, end, program.host(state), record)
-    distributed.on_process_zero(lambda: wave.write(_table(rows, wave), clock.table(), examples))
+    distributed.on_process_zero(lambda: _write(wave, rows, examples, telemetry, clock))
 
 
-def _finish(wave: Wave, rows: list[Row], examples: bytes | None, clock: Clock) -> None:
-    wave.write(_table(rows, wave), clock.table(), examples)
+def _write(wave: Wave, rows: list[Row], examples: bytes | None, telemetry: Telemetry | None, clock: Clock) -> None:
+    inside = None if telemetry is None else _table(telemetry.table, wave)
+    wave.write(_table(pd.DataFrame(rows), wave), clock.table(), examples, inside)
+
+
+def _finish(wave: Wave, rows: list[Row], examples: bytes | None, telemetry: Telemetry | None, clock: Clock) -> None:
+    _write(wave, rows, examples, telemetry, clock)
     wave.finish()
 
 
@@ -200,25 +214,39 @@ def _due(settings: Settings, step: int) -> bool:
     return step == settings.steps or step % (settings.interval * settings.checkpoint_every) == 0
 
 
-def _restored(program: Program, wave: Wave, clock: Clock) -> tuple[Any, list[Row], int, bytes | None]:
-    """State, rows, step and examples of the newest checkpoint; (None, [], 0, None) if there is none."""
+def _restored(program: Program, wave: Wave, clock: Clock) -> tuple[Any, list[Row], int, bytes | None, Telemetry | None]:
+    """State, rows, step, examples and telemetry of the newest checkpoint; (None, [], 0, None, ...) if there is none.
+    Telemetry is None if the program has none."""
+    fresh = None if program.probe is None else Telemetry(program.probe)
     newest = distributed.on_process_zero(lambda: max(checkpoints.steps(wave.checkpoints), default=None))
     if newest is None:
-        return None, [], 0, None
+        return None, [], 0, None, fresh
     state, record = checkpoints.restore(wave.checkpoints, newest, program.abstract)
     clock.resume(record["timing"])
     text = record.get("examples")
-    return program.restore(state), record["rows"], newest, None if text is None else base64.b64decode(text)
+    examples = None if text is None else base64.b64decode(text)
+    telemetry = None if program.probe is None else Telemetry.of(program.probe, record["telemetry"])
+    return program.restore(state), record["rows"], newest, examples, telemetry
 
 
 def _interval(
-    program: Program, task: Task, state: Any, begin: int, end: int, clock: Clock
+    program: Program, task: Task, state: Any, begin: int, end: int, telemetry: Telemetry | None, clock: Clock
 ) -> tuple[Any, list[Row], np.ndarray]:
     """The new state, the rows of training, and which runs had a step that was not finite."""
     with clock.measure("train", begin, end):
         state, metrics = program.train_interval(state, begin, end - begin)
     diverged = metrics.pop("not_finite") > 0
+    each = {name.removeprefix(EACH): metrics.pop(name) for name in list(metrics) if name.startswith(EACH)}
+    if telemetry is not None:
+        telemetry.follow(end, each)
     return state, _rows(end, "train", {**metrics, **task.summary({"loss": metrics["loss"]})}), diverged
+
+
+def _look(program: Program, state: Any, step: int, telemetry: Telemetry | None, clock: Clock) -> None:
+    """Add what happens inside the networks at a step, if anybody wants to know."""
+    if telemetry is not None:
+        with clock.measure("telemetry", step, step):
+            telemetry.add(step, "validation", program.telemetry(state))
 
 
 def _curve(program: Program, state: Any, step: int, clock: Clock, split: str = "validation") -> list[Row]:
@@ -253,8 +281,7 @@ def _rows(step: int, split: str, metrics: dict[str, Any]) -> list[Row]:
     ]
 
 
-def _table(rows: list[Row], wave: Wave) -> pd.DataFrame:
+def _table(measured: pd.DataFrame, wave: Wave) -> pd.DataFrame:
     """Rows with each run's seed and hyperparameters in place of its index."""
-    measured = pd.DataFrame(rows)
     identities = pd.DataFrame(list(wave.runs)).astype(float).astype({"seed": int})
     return measured.join(identities, on="run").drop(columns="run")[[*identities, *measured.columns.drop("run")]]

@@ -1,6 +1,7 @@
 """Multi-head attention, and which keys its queries may attend to."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from models.layers import telemetry
 from models.layers.dense import Dense, Initializer
 from models.layers.positions import rotate
 
@@ -20,6 +22,7 @@ class AttentionContext(NamedTuple):
     bias: added to the scores, [1, heads, queries, keys]; None: nothing.
     rotation: cosines and sines for `rotate`, [bases, _, 1, length, half], one base per layer; None: none.
     slot: the index of the first of these tokens in the cache of keys and values; None: there is no cache.
+    real: nonzero at the queries that count for telemetry, [batch, queries]; None: all.
     """
 
     distance: Int[Array, "queries keys"] | None = None
@@ -27,6 +30,7 @@ class AttentionContext(NamedTuple):
     bias: Float[Array, "1 heads queries keys"] | None = None
     rotation: tuple[Array, Array] | None = None
     slot: Any = None
+    real: Shaped[Array, "batch queries"] | None = None
 
     def rotation_of(self, base: Any) -> tuple[Array, Array] | None:
         """The cosines and sines of the base with this index; None: there is only one."""
@@ -75,14 +79,15 @@ def attend(
     scale: Any = None,
     cap: float | None = None,
     drop: Callable[[Array], Array] = lambda weights: weights,
+    watch: Callable[[Array], None] = lambda scores: None,
 ) -> Float[Array, "batch heads queries head_dim"]:
     """Dot-product attention; the softmax is computed in float32.
 
     Scores are multiplied by `scale` (None: 1/sqrt(head_dim)), then soft-capped to `cap` by tanh, if given (Gemma Team
     2024, arXiv:2408.00118, section 2). If there are fewer key and value heads than query heads, each is shared by a
-    group of adjacent query heads (Ainslie et al. 2023). `drop` is applied to the attention weights. Heads are a batch
-    axis of two matrix products: forward and backward take 1.8 ms, compared with 3.1 ms of
-    `jax.nn.dot_product_attention`, at batch 16, length 64 and 4 heads of 16 on a 2-core CPU.
+    group of adjacent query heads (Ainslie et al. 2023). `watch` is called with the scores before the mask, `drop` is
+    applied to the attention weights. Heads are a batch axis of two matrix products: forward and backward take 1.8 ms,
+    compared with 3.1 ms of `jax.nn.dot_product_attention`, at batch 16, length 64 and 4 heads of 16 on a 2-core CPU.
     """
     batch, heads, queries, head_dim = query.shape
     scale = head_dim**-0.5 if scale is None else scale
@@ -93,6 +98,7 @@ def attend(
         scores = cap * jnp.tanh(scores / cap)
     if bias is not None:
         scores = scores + jnp.broadcast_to(bias, scores.shape)
+    watch(scores)
     if allowed is not None:
         scores = jnp.where(allowed, scores, jnp.finfo(jnp.float32).min)
     weights = drop(jax.nn.softmax(scores).astype(value.dtype)).reshape(*grouped.shape[:-1], -1)
@@ -140,6 +146,7 @@ class Attention(nn.Module):
         `scale`, `window` and `rope_base` belong to this layer and may be traced; see `attend`,
         `AttentionContext.within` and `AttentionContext.rotation_of`.
         """
+        telemetry.observe(self, "input", x, telemetry.direction, real=context.real)
         rotation = context.rotation_of(rope_base)
         query = self.heads(x, self.n_heads, "query", self.query_init, rotation)
 
@@ -158,7 +165,9 @@ class Attention(nn.Module):
                     for name, y in (("key", key), ("value", value))
                 )
         drop = nn.Dropout(self.dropout, deterministic=not train, name="weights_dropout")
-        y = attend(query, key, value, context.bias, context.within(window), scale, self.cap, drop)
+        allowed = context.within(window)
+        watch = partial(telemetry.observe_scores, self, allowed=allowed)
+        y = attend(query, key, value, context.bias, allowed, scale, self.cap, drop, watch)
         y = y.swapaxes(1, 2).reshape(*x.shape[:-1], -1)
         y = Dense(x.shape[-1], self.output_bias, self.dtype, kernel_init=self.output_init, name="output")(y)
         return nn.Dropout(self.dropout, deterministic=not train, name="dropout")(y)

@@ -12,6 +12,7 @@ from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
 
 from models.activations import Activation
+from models.layers import telemetry
 from models.layers.dense import Dense, Initializer
 
 Match = Literal["parameters", "flops", "width"]
@@ -64,8 +65,14 @@ class FeedForward(nn.Module):
     output_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*rows d_model"], *, train: bool = False) -> Float[Array, "*rows d_model"]:
-        """Plain: `down(activation(up(x)))`; gated: `down(activation(gate(x), up(x)))`; then dropout on the output."""
+    def __call__(
+        self, x: Float[Array, "*rows d_model"], *, train: bool = False, real: telemetry.Real = None
+    ) -> Float[Array, "*rows d_model"]:
+        """Plain: `down(activation(up(x)))`; gated: `down(activation(gate(x), up(x)))`; then dropout on the output.
+
+        `real` is nonzero at the rows that count for telemetry, which leaves padding out; it has no other effect.
+        """
+        telemetry.observe(self, "input", x, telemetry.direction, real=real)
         names = ("gate", "up") if self.activation.gated else ("up",)
         inputs = [Dense(self.d_ff, self.bias, self.dtype, kernel_init=self.kernel_init, name=name)(x) for name in names]
         learned = {
@@ -78,5 +85,9 @@ class FeedForward(nn.Module):
             activation = functools.partial(self.activation.sample, self.make_rng("dropout"))
         hidden = jax.checkpoint(activation)(*inputs, **learned)
         self.sow("intermediates", "hidden", hidden)
-        y = Dense(x.shape[-1], self.bias, self.dtype, kernel_init=self.output_init, name="down")(hidden)
+        down = Dense(x.shape[-1], self.bias, self.dtype, kernel_init=self.output_init, name="down")
+        y = down(hidden)
+        if telemetry.observing(self):
+            telemetry.observe_hidden(self, inputs, hidden, real, down.variables["params"]["kernel"])
+        telemetry.observe(self, "output", y, telemetry.distribution, real=real)
         return nn.Dropout(self.dropout, deterministic=not train, name="dropout")(y)

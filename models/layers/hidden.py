@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.activations import Activation
+from models.layers import telemetry
 from models.layers.dense import Initializer, initializer
 from models.layers.feedforward import Match
 from models.layers.normalization import Norm, NormKind
@@ -40,8 +41,11 @@ class Hidden(nn.Module):
         activation: Callable[..., Array] = self.activation
         if train and self.activation.sampled is not None:
             activation = partial(self.activation.sample, self.make_rng("dropout"))
-        hidden = activation(*(self.linear(self.features, name=name)(x) for name in names), **learned)
+        telemetry.observe(self, "input", x, telemetry.direction)
+        inputs = [self.linear(self.features, name=name)(x) for name in names]
+        hidden = activation(*inputs, **learned)
         self.sow("intermediates", "hidden", hidden)
+        telemetry.observe_hidden(self, inputs, hidden)
         return nn.Dropout(self.dropout, deterministic=not train, name="dropout")(hidden)
 
 

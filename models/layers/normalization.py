@@ -1,4 +1,5 @@
-"""Normalization of a vector of features: LayerNorm, RMSNorm, a pointwise function in their place, or none."""
+"""Normalization of a vector of features: LayerNorm, RMSNorm (its output centred or not), a pointwise function in their
+place, or none."""
 
 from typing import Literal
 
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float
 from models.activations.formulas.exponential import sigmoid_and_slope
 from models.activations.formulas.slopes import with_slope
 
-NormKind = Literal["layernorm", "rmsnorm", "dyt", "derf", "none"]
+NormKind = Literal["layernorm", "rmsnorm", "centred_rmsnorm", "dyt", "derf", "none"]
 WITH_BIAS = ("layernorm", "dyt", "derf")
 """Kinds that have a bias unless it is switched off."""
 
@@ -19,10 +20,12 @@ class Norm(nn.Module):
     """Normalizes the last axis in float32 and returns the dtype of the input.
 
     "layernorm" (Ba et al. 2016) subtracts the mean and divides by the standard deviation, "rmsnorm" (Zhang and Sennrich
-    2019) divides by the root mean square. Two pointwise functions stand in for a norm: "dyt" is `tanh(alpha x)` (Zhu et
-    al. 2025, arXiv:2503.10622), "derf" is `erf(alpha x + shift)` (Chen et al. 2025, arXiv:2512.10938), with learned
-    scalars `alpha`, 0.5 at first, and `shift`, 0 at first. All have a `scale` and, with `use_bias`, a `bias` (None: all
-    but RMSNorm); without `use_scale` neither. "none" is the identity. `epsilon` is added to the variance or mean
+    2019) divides by the root mean square. "centred_rmsnorm" is an RMSNorm that subtracts the mean of what it has
+    divided: it differs from LayerNorm by the factor std / RMS of its input, and from RMSNorm by the mean that the
+    following layer reads. Two pointwise functions stand in for a norm: "dyt" is `tanh(alpha x)` (Zhu et al. 2025,
+    arXiv:2503.10622), "derf" is `erf(alpha x + shift)` (Chen et al. 2025, arXiv:2512.10938), with learned scalars
+    `alpha`, 0.5 at first, and `shift`, 0 at first. All have a `scale` and, with `use_bias`, a `bias` (None: all but the
+    RMSNorms); without `use_scale` neither. "none" is the identity. `epsilon` is added to the variance or mean
     square.
     """
 
@@ -48,11 +51,12 @@ class Norm(nn.Module):
 
     @nn.nowrap
     def normalized(self, x: Float[Array, "*rows features"]) -> Float[Array, "*rows features"]:
-        """x with mean square 1, in float32."""
+        """x with mean square 1, in float32; centred after that where the kind says so."""
         y = x.astype(jnp.float32)
         if self.kind == "layernorm":
             y = y - y.mean(axis=-1, keepdims=True)
-        return y * lax.rsqrt(jnp.square(y).mean(axis=-1, keepdims=True) + self.epsilon)
+        y = y * lax.rsqrt(jnp.square(y).mean(axis=-1, keepdims=True) + self.epsilon)
+        return y - y.mean(axis=-1, keepdims=True) if self.kind == "centred_rmsnorm" else y
 
     @nn.nowrap
     def squashed(self, x: Float[Array, "*rows features"]) -> Float[Array, "*rows features"]:

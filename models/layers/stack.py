@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from lab.files.choices import check_choice
 from models import activations
+from models.layers import telemetry
 from models.layers.attention import Attention, AttentionContext, allowed_pairs
 from models.layers.dense import Initialization, deviation, initializer
 from models.layers.feedforward import FeedForward, Match, matched_width, second_moment
@@ -79,11 +80,11 @@ class Block(nn.Module):
         if (cross := self.cross_attention) is not None:
             seen = source_context or AttentionContext()
             layers["cross_attention"] = lambda y: cross(y, seen, source, crossed=True, scale=scale, train=train)
-        layers["feedforward"] = lambda y: self.feedforward(y, train=train)
-        if self.residual in ("parallel", "parallel_shared"):
-            return self.add(x, layers)
-        for name, layer in layers.items():
-            x = self.add(x, {name: layer})
+        layers["feedforward"] = lambda y: self.feedforward(y, train=train, real=context.real)
+        parallel = self.residual in ("parallel", "parallel_shared")
+        for each in [layers] if parallel else [{name: layer} for name, layer in layers.items()]:
+            x = self.add(x, each)
+        telemetry.observe(self, "residual", x, telemetry.direction, real=context.real)
         return x
 
     @nn.nowrap
@@ -275,7 +276,8 @@ class Stack(nn.Module):
                 raise ValueError(f"{name} are {getattr(self, name)}, which must not be negative")
         for name in ("qk_norm", "joint_qk_norm"):
             if getattr(self, name) and self.norm == "none":
-                raise ValueError(f"{name} is True but norm is 'none': allowed values are layernorm, rmsnorm, dyt, derf")
+                allowed = "layernorm, rmsnorm, centred_rmsnorm, dyt, derf"
+                raise ValueError(f"{name} is True but norm is 'none': allowed values are {allowed}")
         if self.qk_norm and self.joint_qk_norm:
             raise ValueError("qk_norm and joint_qk_norm are both True, only one of them may be")
         if not 0 <= self.dropout < 1:
@@ -361,7 +363,8 @@ class Stack(nn.Module):
             rotation = rotations(positions, self.rotary_features, self.bases, self.rope_theta, self.rope_scaling)
         numbers = None if mask is None else jnp.asarray(mask)
         own = numbers if numbers is None or slot is None else lax.dynamic_slice_in_dim(numbers, slot, length, axis=1)
-        return AttentionContext(distance, allowed_pairs(distance, causal, numbers, own), bias, rotation, slot)
+        allowed = allowed_pairs(distance, causal, numbers, own)
+        return AttentionContext(distance, allowed, bias, rotation, slot, own)
 
     @nn.nowrap
     def block(self, name: str, crossed: bool) -> Block:
@@ -420,7 +423,7 @@ class Stack(nn.Module):
         if self.scan:
             loop = nn.scan(
                 lambda block, x, values: (run(block, x, *values), None),
-                variable_axes={"params": 0, "intermediates": 0, "cache": 0, "taps": 0},  # taps: lab.probes
+                variable_axes=dict.fromkeys(("params", "intermediates", "cache", "taps", telemetry.COLLECTION), 0),
                 split_rngs={"dropout": True},
                 length=n,
             )

@@ -1,0 +1,93 @@
+"""The section of a report on what happened inside the networks: the baseline by layer, and the differences to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from lab.comparison.outcomes import axis_columns
+from lab.report import page
+from lab.statistics.paired import paired_t
+
+if TYPE_CHECKING:
+    from lab.results.results import Results
+
+SHOWN = (
+    *("mean_over_rms", "rms", "growth", "mean", "std", "share_positive", "share_negative", "kurtosis"),
+    *("max_over_median", "dead_share", "dormant_share", "sparsity_at_cett", "max"),
+    *("participation_ratio_before", "participation_ratio_after", "jensen_shannon"),
+    *("gradient_norm", "update_norm", "spike_score"),
+)
+"""Metrics of the table; telemetry.parquet has all."""
+PLACE = ["layer", "site", "metric"]
+CAPTION = (
+    "Of {baseline}: means over the seeds at the first and the last step. Of the others: the difference to it at the "
+    "last step, paired by seed, and its {level:.0%} interval, not corrected for the many comparisons. "
+    "telemetry.parquet in each cell's folders has all quantities at every evaluation; Results.telemetry reads them."
+)
+
+
+def section(results: Results) -> list[page.Part]:
+    """The folded tables, one per setting of the axes; empty if nothing was recorded or the baseline has no rows."""
+    rows = results.telemetry
+    rows = rows[rows["metric"].isin(SHOWN)]
+    if rows.empty:
+        return []
+    axes = [name for name in axis_columns(rows) if name not in PLACE]
+    baseline, level = results.experiment["baseline"], results.experiment["level"]
+    parts: list[page.Part] = []
+    for number, (setting, some) in enumerate(rows.groupby(axes, sort=False) if axes else [((), rows)]):
+        words = ", ".join(f"{name} {value}" for name, value in zip(axes, setting, strict=True))
+        values = table(some, baseline, level)
+        if len(values):
+            name = f"telemetry-{number + 1}" if axes else "telemetry"
+            summary = f"{baseline} by layer, and the differences of the others" + (words and f": {words}")
+            columns = [page.column(str(head)) for head in values if not str(head).endswith((" low", " high"))]
+            columns = [_with_interval(one, values) for one in columns]
+            parts.append(page.Table(name, values, columns, CAPTION.format(baseline=baseline, level=level), summary))
+    return [page.heading("Inside the networks"), *parts] if parts else []
+
+
+def table(rows: pd.DataFrame, baseline: str, level: float) -> pd.DataFrame:
+    """Layer, site, metric, the baseline's `first` and `last` mean over its seeds, and for each other arm NAME the mean
+    paired difference at the last step with `NAME low` and `NAME high`."""
+    run = ["learning_rate", "seed"]
+    places = rows[PLACE].drop_duplicates()
+    own = rows[rows["activation"] == baseline]
+    wide = {
+        str(name): one[one["step"] == one["step"].max()].pivot_table("value", PLACE, run, sort=False)
+        for name, one in rows.groupby("activation", sort=False)
+    }
+    if baseline not in wide:
+        return pd.DataFrame()
+    first = own[own["step"] == own["step"].min()].groupby(PLACE, sort=False)["value"].mean()
+    found = {"first": first, "last": wide[baseline].mean(axis=1)}
+    for name, values in wide.items():
+        if name != baseline:
+            differences = (values - wide[baseline]).dropna(axis="columns", how="all")
+            differences = differences[np.isfinite(differences).all(axis=1)]
+            if differences.size:
+                t = paired_t(differences.to_numpy(), level)
+                ends = {name: t.mean, f"{name} low": t.low, f"{name} high": t.high}
+                found |= {head: pd.Series(column, differences.index) for head, column in ends.items()}
+    return places.merge(pd.DataFrame(found).reset_index(), on=PLACE, how="left")
+
+
+def _with_interval(one: page.Column, values: pd.DataFrame) -> page.Column:
+    """The column of a difference, with its interval in parentheses."""
+    low, high = f"{one.by} low", f"{one.by} high"
+    if low not in values:
+        return one._replace(words=lambda row: page.plain(_blank(row[one.by])))
+    return page.Column(f"{one.head} − baseline", one.by, lambda row: _words(row[one.by], row[low], row[high]))
+
+
+def _blank(value: object) -> object:
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _words(difference: float, low: float, high: float) -> str:
+    if np.isnan(difference):
+        return ""
+    return f"{difference:+.3g} ({low:+.3g} to {high:+.3g})".replace("-", "−")
