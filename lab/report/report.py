@@ -234,9 +234,12 @@ def _tuning(results: Results) -> list[page.Part]:
 
 
 def _by_rate(tuning_runs: Results) -> list[page.Part]:
-    """The difference to the baseline at every rate of the grid; empty if other fields were searched too."""
+    """The difference to the baseline at every rate of the grid; empty if it has one rate, or other fields were searched
+    too."""
     compared = _compared(tuning_runs)
-    if not isinstance(compared, Comparison) or any("weight_decay" in arm.axes for arm in compared.arms):
+    if not isinstance(compared, Comparison):
+        return []
+    if any([name for name in tuning.SEARCHED if name in arm.axes] != ["learning_rate"] for arm in compared.arms):
         return []
     caption = (
         f"The difference to {compared.baseline} at the same rate, on the tuning seeds: one line per arm, with a band "
