@@ -124,6 +124,7 @@ def done(result):
             "cells/*/*/environment.json",
             "cells/*/*/metrics.parquet",
             "cells/*/*/timing.parquet",
+            "cells/*/*/examples.parquet",
         ],
     ),
 )
@@ -135,6 +136,16 @@ def test_a_damaged_file_is_named_and_made_again_once_it_is_deleted(directory, fi
     done(command("run", "damaged", "--out", directory))
     equal(table(directory), table(finished))
     assert path.exists()
+
+
+@pytest.mark.parametrize("pattern", ["looks.jsonl", "cells/*/*/examples.parquet"])
+def test_a_damaged_file_of_the_comparison_is_no_absent_comparison(directory, command, pattern):
+    before, path = (directory / "report.html").read_bytes(), first(directory, pattern)
+    cut(path)
+    for words in (("compare", directory), ("report", directory), ("report", directory, directory)):
+        refused(command(*words), path, "is damaged")
+    refused(command("run", "damaged", "--out", directory), path, "is damaged")
+    assert (directory / "report.html").read_bytes() == before
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(directory, finished, command, monkeypatch):

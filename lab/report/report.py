@@ -16,6 +16,7 @@ from lab.comparison.comparison import Comparison, compare, missing
 from lab.comparison.outcomes import axis_columns, run_columns
 from lab.comparison.speed import by_cell
 from lab.comparison.speed_up import speed_ups
+from lab.files.damaged import DamagedFileError
 from lab.report import page, tuning_figure
 from lab.report.answer import answer
 from lab.report.figures import curves, differences, svg, unit
@@ -108,6 +109,8 @@ def parts(
 def _compared(results: Results) -> Comparison | ValueError:
     try:
         return compare(results)
+    except DamagedFileError:
+        raise
     except ValueError as error:
         return error
 

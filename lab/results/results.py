@@ -1,7 +1,8 @@
 """Reads the results of an experiment: one tidy table of all curves, and descriptions of the cells."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from lab.results.record import FILE, read_record
 DEEP = ("checkpoints", "profile")
 """Folders with many files, none of which is read here."""
 MEASURED = ["step", "split", "metric", "value"]
+AT_HAND = 4
+"""Cells whose per-example values stay in memory: among them the baseline's, which every arm is compared with."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,16 @@ class Results:
         """The comparisons shown so far. Raises ValueError if the log is damaged."""
         return looks.read(self.directory)
 
-    @property
+    @cached_property
     def tuning(self) -> "Results | None":
         """The runs that selected the hyperparameters of every arm, in a subdirectory; None if there are none."""
         folder = self.directory / "tuning"
         return read(folder) if (folder / FILE).exists() else None
+
+    @cached_property
+    def ends(self) -> dict[str, int]:
+        """The last step of every cell whose settings are known."""
+        return {cell["cell"]: cell["settings"]["steps"] for cell in self.cells if "steps" in cell.get("settings", {})}
 
     def examples(self, cell: str, split: str = "validation", metric: str = "loss") -> Examples | None:
         """Per-example values of the last evaluation (windows, images, recordings) for all runs of a cell: values
@@ -53,7 +61,12 @@ class Results:
 
         Cells with the same task and settings have the same examples. Raises ValueError if a file is damaged.
         """
-        return CellDirectory(self.directory / "cells" / cell).examples(split, metric)
+        return self._examples(cell, split, metric)
+
+    @cached_property
+    def _examples(self) -> Callable[[str, str, str], Examples | None]:
+        cells = self.directory / "cells"
+        return lru_cache(AT_HAND)(lambda cell, split, metric: CellDirectory(cells / cell).examples(split, metric))
 
     @property
     def reference_predictors(self) -> pd.DataFrame:

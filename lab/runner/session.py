@@ -11,6 +11,7 @@ from rich.console import Console
 
 from lab.comparison.comparison import Comparison, compare
 from lab.experiment.experiment import Cell, Experiment, grid
+from lab.files.damaged import DamagedFileError
 from lab.files.locks import lock
 from lab.probes.machine import matmul_rate
 from lab.report import report
@@ -143,6 +144,8 @@ def _finish(experiment: Experiment, directory: Path, track: bool) -> None:
         peak = matmul_rate()
         try:
             other = asked_comparison(experiment, found)
+        except DamagedFileError:
+            raise
         except ValueError:  # nothing to compare yet
             return
         if other is None:
