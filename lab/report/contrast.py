@@ -153,7 +153,7 @@ def _made(a: Results, b: Results) -> pd.DataFrame:
 def _recorded(results: Results) -> dict[str, str]:
     """Definition, command and environments, flattened; differing values of cells are joined."""
     defined = {name: value for name, value in results.experiment.items() if name not in ACCOUNTS}
-    return page.gathered([defined, *(cell.get("environment", {}) for cell in results.cells)])
+    return page.gathered([defined, *results.environments])
 
 
 def _sameness(both: pd.DataFrame) -> str:

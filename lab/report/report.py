@@ -382,7 +382,7 @@ def _made_of(results: Results) -> list[page.Part]:
     tables = [page.facts(title, [cell.get(name, {}) for cell in results.cells]) for title, name in parts.items()]
     tables.append(page.facts("Hyperparameters", [results.experiment.get("definition", {}).get("hyperparameters", {})]))
     tables.append(page.facts("Runs", results.rows[["seed", "learning_rate"]].drop_duplicates().to_dict("records")))
-    environments = [cell.get("environment", {}) for cell in results.cells]
+    environments = results.environments
     tables.append(page.facts("Data", [environment.get("data", {}) for environment in environments]))
     machines = [{name: value for name, value in one.items() if name != "data"} for one in environments]
     tables.append(page.facts("Environment", machines))

@@ -28,8 +28,8 @@ class Results:
 
     `rows` is tidy: experiment, cell, task, model, activation, one column per axis, seed, learning_rate, step, split,
     metric, value. `timing` has cell, kind, runs, start_step, step, seconds, tokens. `experiment` is experiment.json,
-    `cells` the cells' descriptions, each with its `environment` and the number of its runs that are `done`. `ignored`
-    lists folders that are copies, one sentence each.
+    `cells` the cells' descriptions, each with its `environments`, the latest of them as `environment`, and the number
+    of its runs that are `done`. `ignored` lists folders that are copies, one sentence each.
     """
 
     directory: Path
@@ -54,6 +54,11 @@ class Results:
     def ends(self) -> dict[str, int]:
         """The last step of every cell whose settings are known."""
         return {cell["cell"]: cell["settings"]["steps"] for cell in self.cells if "steps" in cell.get("settings", {})}
+
+    @property
+    def environments(self) -> list[dict[str, Any]]:
+        """The environments in which the runs of all cells were made; a cell may have several."""
+        return [one for cell in self.cells for one in cell.get("environments", [cell.get("environment", {})])]
 
     def examples(self, cell: str, split: str = "validation", metric: str = "loss") -> Examples | None:
         """Per-example values of the last evaluation (windows, images, recordings) for all runs of a cell: values
@@ -105,6 +110,7 @@ def _cell(description: dict[str, Any], waves: Sequence[Wave]) -> dict[str, Any]:
     return {
         **description,
         "environment": environments[-1] if environments else {},
+        "environments": environments,
         "commits": sorted({environment["commit"] for environment in environments}),
         "runs": sum(len(wave.runs) for wave in waves),
         "done": sum(len(wave.runs) for wave in waves if wave.done),

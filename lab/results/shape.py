@@ -43,7 +43,16 @@ CELL = {
     "own_code?": {str: object},
 }
 RUNS = [{"seed": NUMBER, str: int | float | str}]
-ENVIRONMENTS = [{"commit": str, "x64?": bool, "device?": str, "data?": {str: object}, "device_bytes?": NUMBER}]
+ENVIRONMENTS = [
+    {
+        "commit": str,
+        "versions?": {str: str},
+        "x64?": bool,
+        "device?": str,
+        "data?": {str: object},
+        "device_bytes?": NUMBER,
+    }
+]
 MATCHED = {"arms": [{"arm": {str: object}, "fields": {str: object}, "seconds_per_step": NUMBER}]}
 """A type, [the shape of all items], {field: its shape}, or (None, the shape) for a nullable value; `field?` is
 optional, and `str` stands for any field."""
