@@ -18,7 +18,7 @@ from lab.experiment.experiment import Experiment, grid
 from lab.files import atomic
 from lab.results import environment
 from lab.results.results import read
-from lab.runner import dispatch, plan, session
+from lab.runner import dispatch, plan
 from lab.tasks.language import CausalLanguage
 from lab.training import checkpoints, runs
 from lab.training.settings import Hyperparameters, Settings
@@ -124,6 +124,7 @@ def done(result):
             "cells/*/*/environment.json",
             "cells/*/*/metrics.parquet",
             "cells/*/*/timing.parquet",
+            "cells/*/*/examples.parquet",
         ],
     ),
 )
@@ -135,6 +136,16 @@ def test_a_damaged_file_is_named_and_made_again_once_it_is_deleted(directory, fi
     done(command("run", "damaged", "--out", directory))
     equal(table(directory), table(finished))
     assert path.exists()
+
+
+@pytest.mark.parametrize("pattern", ["looks.jsonl", "cells/*/*/examples.parquet"])
+def test_a_damaged_file_of_the_comparison_is_no_absent_comparison(directory, command, pattern):
+    before, path = (directory / "report.html").read_bytes(), first(directory, pattern)
+    cut(path)
+    for words in (("compare", directory), ("report", directory), ("report", directory, directory)):
+        refused(command(*words), path, "is damaged")
+    refused(command("run", "damaged", "--out", directory), path, "is damaged")
+    assert (directory / "report.html").read_bytes() == before
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(directory, finished, command, monkeypatch):
@@ -302,7 +313,7 @@ def test_a_grown_grid_trains_only_what_is_missing(directory, question, command, 
 def test_results_of_another_commit_are_used_with_a_warning_and_retrained_on_demand(
     directory, finished, command, monkeypatch
 ):
-    for module in (plan, session, environment):
+    for module in (plan, environment):
         monkeypatch.setattr(module, "commit", lambda: "beef")
     for path in directory.glob("cells/*/*/environment.json"):
         atomic.write_json(path, [{**made, "commit": "cafe"} for made in atomic.read_json(path)])
@@ -317,3 +328,16 @@ def test_results_of_another_commit_are_used_with_a_warning_and_retrained_on_dema
     assert "cafe" not in said
     assert {commit for cell in read(directory).cells for commit in cell["commits"]} == {"beef"}
     equal(table(directory), table(finished))
+
+
+def test_runs_of_two_versions_of_jax_are_told_by_run_comparison_and_report(directory, command, monkeypatch):
+    monkeypatch.setattr(runs, "Program", None)  # nothing is trained again
+    path = first(directory, "cells/gelu-*/*/environment.json")
+    (made,) = atomic.read_json(path)
+    now = made["versions"]["jax"]
+    atomic.write_json(path, [{**made, "versions": {**made["versions"], "jax": "0.0.1"}}, made])
+    code, said = command("run", "damaged", "--out", directory)
+    assert code == 0
+    assert f"made with jax 0.0.1, this is {now}" in " ".join(said.split())
+    assert any("0.0.1" in sentence and now in sentence for sentence in ablations.compare(directory).cautions)
+    assert "0.0.1" in (directory / "report.html").read_text().partition("What was run")[2]

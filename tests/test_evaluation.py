@@ -293,3 +293,13 @@ def test_the_error_over_seeds_and_text_is_of_the_pairs_that_trained():
     assert errors(*pair, "validation", "loss", 5) is None  # not the last step
     assert errors(*pair, "validation", "perplexity", 9) is None
     assert errors(outcome("arm", [0]), outcome("base", [0]), "validation", "loss", 9) is None
+
+
+def test_large_seeds_are_told_apart(monkeypatch):
+    cells = tuple({"cell": name, "settings": {"steps": 9}} for name in ("arm", "base"))
+    seeds = [1_000_000, 1_000_001, 1_000_002]
+    kept = {name: replace(table(k), runs=table(k).runs.assign(seed=seeds)) for k, name in enumerate(("arm", "base"))}
+    monkeypatch.setattr(Results, "examples", lambda self, cell, *_: kept[cell])
+    pair = (outcome(name, seeds[::-1]) for name in ("arm", "base"))
+    found = crossed_errors(Results(None, {}, cells, None, None), *pair, "validation", "loss", 9)
+    np.testing.assert_allclose(found.mean, (kept["arm"].values - kept["base"].values).mean(), rtol=1e-5)

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import ablations
 from lab.results import results
+from lab.results.cells import CellDirectory
 
 OLD = Path(__file__).parent / "results_0_1_0"
 
@@ -41,6 +43,12 @@ def test_an_absent_arm_counts_in_the_correction(folder):
     assert swiglu.p_adjusted == pytest.approx(2 * swiglu.p / 0.8)  # a first look
     assert swiglu.p_adjusted >= before["swiglu"].p_adjusted
     assert any("silu" in sentence for sentence in after.to_dict()["missing"])
+
+
+def test_an_absent_baseline_is_asked_for_and_no_other_name_suggested(folder):
+    shutil.rmtree(cell(folder, "gelu"))
+    with pytest.raises(ValueError, match="baseline is 'gelu', but none of its runs is there"):
+        ablations.compare(folder)
 
 
 def test_an_absent_seed_is_named(folder):
@@ -95,3 +103,15 @@ def test_nothing_is_missing_where_all_is_there(folder):
     found = ablations.compare(folder)
     assert found.missing == ()
     assert found.family_size == len(found.arms) == 2
+
+
+def test_the_values_of_the_baseline_are_read_once_for_all_arms(folder, monkeypatch):
+    read = Counter()
+
+    def examples(self, *_):
+        read[self.path.name] += 1
+
+    monkeypatch.setattr(CellDirectory, "examples", examples)
+    ablations.compare(folder)
+    assert len(read) == 3
+    assert set(read.values()) == {1}

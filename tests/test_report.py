@@ -407,6 +407,15 @@ def test_report_says_what_was_tuned_and_what_arms_have_for_their_own(tmp_path):
     assert "relu" in (tmp_path / "tuning_differences.svg").read_text()
 
 
+def test_report_of_a_tuning_grid_with_one_rate(tmp_path, monkeypatch):
+    tuned = synthetic.results(synthetic.rows(["gelu", "relu"], seeds=[7, 8]))
+    found = synthetic.results(synthetic.rows(["gelu", "relu"]), tmp_path)
+    monkeypatch.setattr(type(found), "tuning", property(lambda results: tuned))
+    write(found)
+    assert pd.read_csv(tmp_path / "tuning.csv")["chosen"].tolist() == [True, True]
+    assert not (tmp_path / "tuning_differences.svg").exists()
+
+
 def test_report_times_the_arms_to_the_baselines_own_values(tmp_path):
     found = synthetic.results(synthetic.rows(["gelu", "relu", "swiglu"]))
     write(found, tmp_path / "report.html")

@@ -45,6 +45,7 @@ def run(asked: takes.RunArguments) -> None:
     """Trains, compares and reports."""
     from lab.cli import terminal
     from lab.comparison import comparison
+    from lab.files.damaged import DamagedFileError
     from lab.probes.machine import matmul_rate
     from lab.report import report as page
     from lab.runner import interface
@@ -59,6 +60,8 @@ def run(asked: takes.RunArguments) -> None:
         compared = comparison.compare(found, experiment.reference, experiment.metric, experiment.split)
         terminal.show_comparison(found, compared)
         report = page.place(found, compared)
+    except DamagedFileError:
+        raise
     except ValueError as error:  # one activation alone, say: it was trained all the same
         print(f"no comparison: {error}")
     terminal.show_speed(found, matmul_rate())
@@ -84,15 +87,16 @@ def match(asked: takes.StoredArguments) -> None:
 def compare(asked: takes.CompareArguments) -> None:
     """The comparison as a table or as JSON; another than the experiment's own also as a report of its own."""
     from lab.cli import terminal
+    from lab.comparison import comparison, looks
     from lab.results import results
-    from lab.runner import interface
 
     given = (asked.baseline, asked.metric, asked.split, asked.step, asked.axis)
-    compared = interface.compare(asked.directory, *given)
+    found = results.read(asked.directory)
+    compared = comparison.compare(found, asked.baseline, asked.metric, asked.split, asked.step, axis=asked.axis)
+    looks.record(found, compared)
     if asked.json:
         print(json.dumps(compared.to_dict(), indent=2, allow_nan=False))
         return
-    found = results.read(asked.directory)
     terminal.show_comparison(found, compared)
     if any(value is not None for value in given):
         from lab.report import report as page

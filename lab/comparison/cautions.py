@@ -32,6 +32,7 @@ def cautions(results: Results, comparison: Comparison, choice: Sequence[str]) ->
     fewest = min(arm.n for arm in arms)
     if fewest < FEW:
         yield f"few pairs (at least one arm has only {fewest}): only large effects can be found"
+    yield from _made(results)
     yield from _tuned(results, comparison)
     yield from choice
     yield from _looked(comparison)
@@ -44,6 +45,14 @@ def cautions(results: Results, comparison: Comparison, choice: Sequence[str]) ->
 def _early(results: Results, comparison: Comparison) -> str:
     steps = results.experiment.get("steps", comparison.step)
     return f"compared at step {comparison.step} of {steps}" if comparison.step < steps else ""
+
+
+def _made(results: Results) -> Iterator[str]:
+    versions = {made.get("versions", {}).get("jax") for made in results.environments}
+    devices = {made.get("device") for made in results.environments}
+    for how, which in (("with jax", versions), ("on", devices)):
+        if len(known := sorted(which - {None})) > 1:
+            yield f"runs were made {how} {' and '.join(known)}: their numbers agree within a tolerance, not exactly"
 
 
 def _tuned(results: Results, comparison: Comparison) -> Iterator[str]:

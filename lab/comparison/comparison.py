@@ -350,7 +350,7 @@ def _planned_step(results: Results) -> int | None:
 
 def _own_ends(results: Results, measured: pd.DataFrame) -> dict[str, int]:
     """The last step of each cell, if they differ and every cell has reached its own; otherwise empty."""
-    found = {cell["cell"]: cell["settings"]["steps"] for cell in results.cells if "steps" in cell.get("settings", {})}
+    found = results.ends
     reached = measured.groupby("cell")["step"].max()
     if len(set(found.values())) < 2 or any(reached.get(cell, -1) < end for cell, end in found.items()):
         return {}

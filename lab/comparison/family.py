@@ -52,7 +52,6 @@ def missing(
     """
     rows = results.rows
     runs = rows.drop_duplicates(run_columns(rows)) if runs is None else runs
-    ends = {cell["cell"]: cell.get("settings", {}).get("steps") for cell in results.cells}
     reached = rows.groupby("cell")["step"].max()
     of_metric = set(rows.loc[(rows["metric"] == metric) & (rows["split"] == split), "cell"])
     seeds = {str(cell): set(frame["seed"]) for cell, frame in runs.groupby("cell")}
@@ -65,7 +64,7 @@ def missing(
             found.append(f"{one.label} has no {split} {metric}")
         else:
             found += _lacking(one, seeds.get(cell, set()), int(counts.get(cell, 0)))
-            if (end := ends.get(cell)) is not None and reached[cell] < end:
+            if (end := results.ends.get(cell)) is not None and reached[cell] < end:
                 found.append(f"{one.label} has only reached step {reached[cell]} of {end}")
     return found
 

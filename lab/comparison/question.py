@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from lab.comparison import family
 from lab.files.choices import nearest
 from lab.results import analysis_plan
 from lab.results.directions import Direction, checked, direction_of, split_metric
@@ -69,7 +70,7 @@ def question(
     split = _known("split", split or record.get("split", "validation"), rows.loc[rows["metric"] == name, "split"])
     looks = record.get("looks") or None
     return Question(
-        baseline=_known("baseline", baseline or record.get("baseline"), rows["activation"]),
+        baseline=_baseline(results, baseline or record.get("baseline")),
         metric=name,
         direction=direction or known,
         split=split,
@@ -97,6 +98,13 @@ def recorded_step(step: int, measured: pd.DataFrame) -> int:
         near = recorded[np.abs(recorded - step).argmin()]
         raise ValueError(f"step is {step}, but the nearest one recorded is {near}")
     return int(step)
+
+
+def _baseline(results: Results, name: str | None) -> str:
+    here = results.rows["activation"]
+    if name and name not in set(here) and any(one.is_baseline for one in family.asked_for(results, name).values()):
+        raise ValueError(f"baseline is {name!r}, but none of its runs is there: train them, or choose another baseline")
+    return _known("baseline", name, here)
 
 
 def _known(field: str, value: str | None, column: pd.Series) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from lab.results.examples import Examples, same_examples
 from lab.statistics.crossed import Crossed, by_document, crossed
@@ -68,18 +68,19 @@ def differences(
 
 def _examples(results: Results, rows: pd.DataFrame, split: str, metric: str, step: int | None) -> Examples | None:
     """The per-example values of the runs in `rows`, in their order."""
-    ends = {cell["cell"]: cell["settings"]["steps"] for cell in results.cells if "steps" in cell.get("settings", {})}
     cells = rows["cell"].unique()
-    if len(cells) > 1 or (step is not None and ends.get(cells[0]) != step):
+    if len(cells) > 1 or (step is not None and results.ends.get(cells[0]) != step):
         return None
     found = results.examples(cells[0], split, metric)
     if found is None:
         return None
-    index = [_numbers(found.runs, {"seed": seed, **row}) for seed, row in rows.to_dict("index").items()]
-    return found.of(np.concatenate(index)) if all(len(numbers) == 1 for numbers in index) else None
+    same = _same(found.runs, rows)
+    return found.of(same.argmax(axis=1)) if (same.sum(axis=1) == 1).all() else None
 
 
-def _numbers(runs: pd.DataFrame, row: dict[Any, Any]) -> np.ndarray:
-    """The indices of the runs with this seed and, where they vary, these hyperparameters."""
-    known = [name for name in runs.columns if name in row]
-    return np.flatnonzero(np.all([np.isclose(runs[name].astype(float), float(row[name])) for name in known], axis=0))
+def _same(runs: pd.DataFrame, rows: pd.DataFrame) -> Bool[np.ndarray, "rows runs"]:
+    """Which of the runs has the seed of a row, its index, and, where they vary, its hyperparameters."""
+    same = rows.index.to_numpy()[:, None] == runs["seed"].to_numpy()
+    for name in runs.columns.intersection(rows.columns):
+        same &= np.isclose(rows[name].to_numpy(float)[:, None], runs[name].to_numpy(float))
+    return same

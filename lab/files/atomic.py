@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
+from lab.files.damaged import DamagedFileError
+
 LEFTOVERS = ".*.tmp"  # partially written files and partially deleted folders, which readers ignore
 
 
@@ -84,15 +86,15 @@ def sweep(leftovers: Iterable[Path]) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON value.
 
-    Raises ValueError, naming the file, if it is not JSON (for example truncated) or nested too deeply,
+    Raises DamagedFileError, naming the file, if it is not JSON (for example truncated) or nested too deeply,
     FileNotFoundError if it is missing.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it to recompute it") from None
+        raise DamagedFileError(f"{path} is damaged ({error}): delete it to recompute it") from None
     except RecursionError:
-        raise ValueError(f"{path} is damaged (nested too deeply): delete it to recompute it") from None
+        raise DamagedFileError(f"{path} is damaged (nested too deeply): delete it to recompute it") from None
 
 
 def _umask() -> int:

@@ -12,6 +12,7 @@ import pandas as pd
 from lab.comparison.comparison import compare
 from lab.comparison.outcomes import axis_columns, label
 from lab.comparison.speed import by_cell
+from lab.files.damaged import DamagedFileError
 from lab.report import page
 from lab.report.table import number, times
 from lab.statistics.paired import paired_difference
@@ -133,6 +134,8 @@ def _verdicts(results: Results, name: str) -> pd.DataFrame:
     """The verdict by activation and axes, in a column `name`; no rows if nothing can be compared yet."""
     try:
         found = compare(results)
+    except DamagedFileError:
+        raise
     except ValueError:
         return pd.DataFrame(columns=["activation", name], dtype=str)
     groups = [*((one, "baseline") for one in found.baselines), *((one, one.verdict) for one in found.arms)]
@@ -150,7 +153,7 @@ def _made(a: Results, b: Results) -> pd.DataFrame:
 def _recorded(results: Results) -> dict[str, str]:
     """Definition, command and environments, flattened; differing values of cells are joined."""
     defined = {name: value for name, value in results.experiment.items() if name not in ACCOUNTS}
-    return page.gathered([defined, *(cell.get("environment", {}) for cell in results.cells)])
+    return page.gathered([defined, *results.environments])
 
 
 def _sameness(both: pd.DataFrame) -> str:

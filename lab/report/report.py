@@ -16,6 +16,7 @@ from lab.comparison.comparison import Comparison, compare, missing
 from lab.comparison.outcomes import axis_columns, run_columns
 from lab.comparison.speed import by_cell
 from lab.comparison.speed_up import speed_ups
+from lab.files.damaged import DamagedFileError
 from lab.report import page, telemetry, tuning_figure
 from lab.report.answer import answer
 from lab.report.figures import curves, differences, svg, unit
@@ -109,6 +110,8 @@ def parts(
 def _compared(results: Results) -> Comparison | ValueError:
     try:
         return compare(results)
+    except DamagedFileError:
+        raise
     except ValueError as error:
         return error
 
@@ -235,9 +238,12 @@ def _tuning(results: Results) -> list[page.Part]:
 
 
 def _by_rate(tuning_runs: Results) -> list[page.Part]:
-    """The difference to the baseline at every rate of the grid; empty if other fields were searched too."""
+    """The difference to the baseline at every rate of the grid; empty if it has one rate, or other fields were searched
+    too."""
     compared = _compared(tuning_runs)
-    if not isinstance(compared, Comparison) or any("weight_decay" in arm.axes for arm in compared.arms):
+    if not isinstance(compared, Comparison):
+        return []
+    if any([name for name in tuning.SEARCHED if name in arm.axes] != ["learning_rate"] for arm in compared.arms):
         return []
     caption = (
         f"The difference to {compared.baseline} at the same rate, on the tuning seeds: one line per arm, with a band "
@@ -377,7 +383,7 @@ def _made_of(results: Results) -> list[page.Part]:
     tables = [page.facts(title, [cell.get(name, {}) for cell in results.cells]) for title, name in parts.items()]
     tables.append(page.facts("Hyperparameters", [results.experiment.get("definition", {}).get("hyperparameters", {})]))
     tables.append(page.facts("Runs", results.rows[["seed", "learning_rate"]].drop_duplicates().to_dict("records")))
-    environments = [cell.get("environment", {}) for cell in results.cells]
+    environments = results.environments
     tables.append(page.facts("Data", [environment.get("data", {}) for environment in environments]))
     machines = [{name: value for name, value in one.items() if name != "data"} for one in environments]
     tables.append(page.facts("Environment", machines))

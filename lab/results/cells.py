@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from lab.files.atomic import LEFTOVERS, read_json, remove, sweep, write_bytes, write_json
+from lab.files.damaged import DamagedFileError
 from lab.results import shape
 from lab.results.examples import Examples, Measured, decoded, joined
 from lab.results.shape import read_shaped
@@ -137,7 +138,7 @@ class Wave:
         try:
             return decoded(table, split, metric)
         except (ValueError, TypeError) as error:  # non-numeric values
-            raise ValueError(f"{path} is damaged ({error}): delete it to recompute it") from None
+            raise DamagedFileError(f"{path} is damaged ({error}): delete it to recompute it") from None
 
     @property
     def has_telemetry(self) -> bool:

@@ -18,7 +18,7 @@ def environment(device: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     return {
         "commit": commit(),
         "python": platform.python_version(),
-        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "versions": versions(),
         "platform": platform.platform(),
         "processor": _processor(),
         **device,
@@ -40,6 +40,11 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that make the numbers."""
+    return {name: version for name in PACKAGES if (version := _version(name))}
 
 
 def _version(package: str) -> str | None:

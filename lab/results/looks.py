@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lab.files.damaged import DamagedFileError
+
 FILE = "looks.jsonl"
 
 
@@ -33,7 +35,7 @@ class Look:
 def read(directory: Path) -> tuple[Look, ...]:
     """All looks at a results directory, oldest first; empty if there is no log.
 
-    Raises ValueError, naming the file, if it is damaged.
+    Raises DamagedFileError, naming the file, if it is damaged.
     """
     path = directory / FILE
     if not path.is_file():
@@ -42,7 +44,7 @@ def read(directory: Path) -> tuple[Look, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
         return tuple(_look(json.loads(line)) for line in lines if line.strip())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error}): its looks cannot be counted") from None
+        raise DamagedFileError(f"{path} is damaged ({error}): its looks cannot be counted") from None
 
 
 def add(directory: Path, look: Look) -> None:

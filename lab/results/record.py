@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.files.atomic import read_json
+from lab.files.damaged import DamagedFileError
 from lab.results.shape import RECORD, difference
 
 FILE = "experiment.json"
@@ -16,7 +17,7 @@ RENAMED_FIELDS = {"start": "init_from"}
 def read_record(directory: Path) -> dict[str, Any]:
     """The record of a results directory, with the keys of this version.
 
-    Raises FileNotFoundError if the directory has none, ValueError if the file is damaged.
+    Raises FileNotFoundError if the directory has none, DamagedFileError if the file is damaged.
     """
     if not (directory / FILE).exists():
         raise FileNotFoundError(f"{directory} is not a results directory: it has no {FILE}")
@@ -24,7 +25,7 @@ def read_record(directory: Path) -> dict[str, Any]:
     if isinstance(record, dict):
         record = {RENAMED.get(key, key): value for key, value in record.items()}
     if (wrong := difference(record, RECORD)) is not None:
-        raise ValueError(
+        raise DamagedFileError(
             f"{directory / FILE} is damaged ({wrong}), or was not written by this program: choose another folder"
         )
     return {**record, "overrides": [_override(one) for one in record.get("overrides", [])]}

@@ -1,7 +1,8 @@
 """Reads the results of an experiment: one tidy table of all curves, and descriptions of the cells."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ DEEP = ("checkpoints", "profile")
 """Folders with many files, none of which is read here."""
 MEASURED = ["step", "split", "metric", "value"]
 INSIDE = ["step", "split", "layer", "site", "metric", "value"]
+AT_HAND = 4
+"""Cells whose per-example values stay in memory: among them the baseline's, which every arm is compared with."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class Results:
 
     `rows` is tidy: experiment, cell, task, model, activation, one column per axis, seed, learning_rate, step, split,
     metric, value. `timing` has cell, kind, runs, start_step, step, seconds, tokens. `experiment` is experiment.json,
-    `cells` the cells' descriptions, each with its `environment` and the number of its runs that are `done`. `ignored`
-    lists folders that are copies, one sentence each.
+    `cells` the cells' descriptions, each with its `environments`, the latest of them as `environment`, and the number
+    of its runs that are `done`. `ignored` lists folders that are copies, one sentence each.
     """
 
     directory: Path
@@ -42,11 +45,21 @@ class Results:
         """The comparisons shown so far. Raises ValueError if the log is damaged."""
         return looks.read(self.directory)
 
-    @property
+    @cached_property
     def tuning(self) -> "Results | None":
         """The runs that selected the hyperparameters of every arm, in a subdirectory; None if there are none."""
         folder = self.directory / "tuning"
         return read(folder) if (folder / FILE).exists() else None
+
+    @cached_property
+    def ends(self) -> dict[str, int]:
+        """The last step of every cell whose settings are known."""
+        return {cell["cell"]: cell["settings"]["steps"] for cell in self.cells if "steps" in cell.get("settings", {})}
+
+    @property
+    def environments(self) -> list[dict[str, Any]]:
+        """The environments in which the runs of all cells were made; a cell may have several."""
+        return [one for cell in self.cells for one in cell.get("environments", [cell.get("environment", {})])]
 
     def examples(self, cell: str, split: str = "validation", metric: str = "loss") -> Examples | None:
         """Per-example values of the last evaluation (windows, images, recordings) for all runs of a cell: values
@@ -54,7 +67,12 @@ class Results:
 
         Cells with the same task and settings have the same examples. Raises ValueError if a file is damaged.
         """
-        return CellDirectory(self.directory / "cells" / cell).examples(split, metric)
+        return self._examples(cell, split, metric)
+
+    @cached_property
+    def _examples(self) -> Callable[[str, str, str], Examples | None]:
+        cells = self.directory / "cells"
+        return lru_cache(AT_HAND)(lambda cell, split, metric: CellDirectory(cells / cell).examples(split, metric))
 
     @property
     def telemetry(self) -> pd.DataFrame:
@@ -107,6 +125,7 @@ def _cell(description: dict[str, Any], waves: Sequence[Wave]) -> dict[str, Any]:
     return {
         **description,
         "environment": environments[-1] if environments else {},
+        "environments": environments,
         "commits": sorted({environment["commit"] for environment in environments}),
         "runs": sum(len(wave.runs) for wave in waves),
         "done": sum(len(wave.runs) for wave in waves if wave.done),

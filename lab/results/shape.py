@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.files.atomic import read_json
+from lab.files.damaged import DamagedFileError
 
 NUMBER = int | float
 SCORE = {"metric": str, "split": str, "value": NUMBER}
@@ -43,7 +44,15 @@ CELL = {
 }
 RUNS = [{"seed": NUMBER, str: int | float | str}]
 ENVIRONMENTS = [
-    {"commit": str, "x64?": bool, "telemetry?": bool, "device?": str, "data?": {str: object}, "device_bytes?": NUMBER}
+    {
+        "commit": str,
+        "versions?": {str: str},
+        "x64?": bool,
+        "telemetry?": bool,
+        "device?": str,
+        "data?": {str: object},
+        "device_bytes?": NUMBER,
+    }
 ]
 MATCHED = {"arms": [{"arm": {str: object}, "fields": {str: object}, "seconds_per_step": NUMBER}]}
 """A type, [the shape of all items], {field: its shape}, or (None, the shape) for a nullable value; `field?` is
@@ -53,11 +62,12 @@ optional, and `str` stands for any field."""
 def read_shaped(path: Path, shape: Any) -> Any:
     """Read a JSON file and check its shape.
 
-    Raises ValueError, naming file and field, if it is damaged or has another shape, FileNotFoundError if it is missing.
+    Raises DamagedFileError, naming file and field, if it is damaged or has another shape, FileNotFoundError if it is
+    missing.
     """
     value = read_json(path)
     if (wrong := difference(value, shape)) is not None:
-        raise ValueError(f"{path} is damaged ({wrong}): delete it to recompute it")
+        raise DamagedFileError(f"{path} is damaged ({wrong}): delete it to recompute it")
     return value
 
 

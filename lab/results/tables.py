@@ -8,6 +8,7 @@ import pandas as pd
 from pyarrow.parquet import ParquetFile
 
 from lab.files.atomic import write_bytes
+from lab.files.damaged import DamagedFileError
 
 Columns = Mapping[str, Literal["number", "text"]]
 """Name of a column -> its kind; `name?` is optional."""
@@ -21,8 +22,8 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 def read_table(path: Path, columns: Columns | None = None) -> pd.DataFrame:
     """Read a Parquet table, which must have `columns`, each of numbers or of strings.
 
-    Raises ValueError, naming the file, if it is truncated, not a Parquet file or lacks a column; FileNotFoundError if
-    it is missing.
+    Raises DamagedFileError, naming the file, if it is truncated, not a Parquet file or lacks a column;
+    FileNotFoundError if it is missing.
     """
     try:
         with ParquetFile(path) as file:  # faster than pandas' reader, which looks for folders
@@ -35,7 +36,7 @@ def read_table(path: Path, columns: Columns | None = None) -> pd.DataFrame:
     except (OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
         # The exceptions of pyarrow, and of pandas if its metadata in the file are damaged
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} is damaged ({reason}): delete it to recompute it") from None
+        raise DamagedFileError(f"{path} is damaged ({reason}): delete it to recompute it") from None
 
 
 def _check_column(table: pd.DataFrame, name: str, kind: str) -> None:

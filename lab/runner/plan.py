@@ -12,7 +12,7 @@ from lab.files.atomic import LEFTOVERS, read_json, sweep, write_json
 from lab.files.links import check_links
 from lab.files.locks import lock
 from lab.results.cells import CellDirectory, cell_directories, changed_code, first_difference
-from lab.results.environment import commit
+from lab.results.environment import commit, versions
 from lab.results.looks import read as looks_of
 from lab.results.record import FILE, read_record
 from lab.results.results import DEEP
@@ -136,14 +136,18 @@ def cell_directory(directory: Path, cell: Cell) -> CellDirectory:
     return CellDirectory(directory / "cells" / cell.name)
 
 
-def other_commits(directory: Path, cells: list[Cell]) -> dict[str, set[str]]:
-    """The cells that have finished runs made by a commit other than this one, with those commits."""
-    now = commit()
-    found = {}
+def made_otherwise(directory: Path, cells: list[Cell]) -> list[str]:
+    """A sentence for every cell that has finished runs made by another commit, or with another jax, than there is
+    now."""
+    now, jax = commit(), versions().get("jax")
+    found = []
     for cell in cells:
-        waves = [wave for wave in cell_directory(directory, cell).waves() if wave.done]
-        found[cell.name] = {made["commit"] for wave in waves for made in wave.environments} - {now}
-    return {name: commits for name, commits in found.items() if commits}
+        made = [one for wave in cell_directory(directory, cell).waves() if wave.done for one in wave.environments]
+        if commits := {one["commit"] for one in made} - {now}:
+            found.append(f"{cell.name}: made by commit {', '.join(sorted(commits))}, this is {now}")
+        if others := {one.get("versions", {}).get("jax") for one in made} - {jax, None}:
+            found.append(f"{cell.name}: made with jax {', '.join(sorted(others))}, this is {jax}")
+    return found
 
 
 def without_telemetry(directory: Path, cells: Sequence[Cell]) -> list[str]:

@@ -10,13 +10,13 @@ import jax
 from rich.console import Console
 
 from lab.comparison.comparison import Comparison, compare
-from lab.experiment.experiment import Cell, Experiment, grid
+from lab.experiment.experiment import Experiment, grid
+from lab.files.damaged import DamagedFileError
 from lab.files.locks import lock
 from lab.probes.machine import matmul_rate
 from lab.report import report
 from lab.results import results
 from lab.results.directions import split_metric
-from lab.results.environment import commit
 from lab.results.results import Results
 from lab.runner import dispatch, plan, tracking
 from lab.runner.mode import Mode
@@ -57,7 +57,8 @@ class Session:
         prepare = partial(plan.prepare, experiment, directory, self.command, self.predictors, looks, file)
         distributed.on_process_zero(prepare)
         if not mode.retrain:
-            _tell_of_other_commits(cells, directory, console)
+            for sentence in plan.made_otherwise(directory, cells):
+                console.print(f"{sentence}; --retrain makes it again")
         peak = matmul_rate() if console.is_terminal else None
         with Progress(cells, console, directory if distributed.first() else None, peak) as progress:
             watch = tracking.tracked(progress, directory) if mode.track and distributed.first() else progress
@@ -122,11 +123,6 @@ def _console(mode: Mode) -> Console:
     return Console(quiet=mode.quiet or not distributed.first(), stderr=True)
 
 
-def _tell_of_other_commits(cells: list[Cell], directory: Path, console: Console) -> None:
-    for name, commits in plan.other_commits(directory, cells).items():
-        console.print(f"{name}: made by commit {', '.join(commits)}, this is {commit()}; --retrain makes it again")
-
-
 def _tell_of_missing_telemetry(cells: list[Cell], directory: Path, console: Console) -> None:
     if lacking := plan.without_telemetry(directory, cells):
         console.print(f"no telemetry of {', '.join(lacking)}: trained without it; --retrain trains again, with it")
@@ -150,6 +146,8 @@ def _finish(experiment: Experiment, directory: Path, track: bool) -> None:
         peak = matmul_rate()
         try:
             other = asked_comparison(experiment, found)
+        except DamagedFileError:
+            raise
         except ValueError:  # nothing to compare yet
             return
         if other is None:
