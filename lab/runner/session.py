@@ -10,7 +10,7 @@ import jax
 from rich.console import Console
 
 from lab.comparison.comparison import Comparison, compare
-from lab.experiment.experiment import Experiment, grid
+from lab.experiment.experiment import Cell, Experiment, grid
 from lab.files.damaged import DamagedFileError
 from lab.files.locks import lock
 from lab.probes.machine import matmul_rate
