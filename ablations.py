@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lab.runner.interface import match as match
     from lab.runner.interface import noise as noise
     from lab.runner.interface import plan as plan
+    from lab.runner.interface import quantize as quantize
     from lab.runner.interface import run as run
     from lab.runner.interface import study as study
     from lab.runner.interface import swap as swap
@@ -57,7 +58,7 @@ PLACES = {
     "lab.report.study_page": ("Section",),
     "lab.runner.interface": (
         *("compare", "describe", "evaluate", "figures", "gate", "inspect", "load", "match", "noise"),
-        *("plan", "run", "study", "swap", "tune"),
+        *("plan", "quantize", "run", "study", "swap", "tune"),
     ),
     "lab.tasks.language": ("CausalLanguage",),
     "lab.tasks.task": ("Task",),

@@ -6,7 +6,7 @@ Run:  python examples/own_study.py
 from dataclasses import dataclass, replace
 
 import ablations
-from ablations import CausalLanguage, Experiment, Findings, Hyperparameters, Section, Settings, Transformer, Verdict
+from ablations import CausalLanguage, Experiment, Findings, Section, Settings, Transformer, Verdict
 
 low = Experiment(
     name="low_rate",
@@ -16,13 +16,13 @@ low = Experiment(
     activations=("gelu", "relu"),
     seeds=(0, 1, 2, 3, 4),
     settings=Settings(steps=200, batch_size=8),
-    hyperparameters=Hyperparameters(learning_rate=3e-3),
+    learning_rates=(3e-3,),  # given, so not tuned
 )
 high = replace(
     low,
     name="high_rate",
     question="Is ReLU as good as GELU at a high learning rate?",
-    hyperparameters=Hyperparameters(learning_rate=3e-2),
+    learning_rates=(3e-2,),
 )
 
 

@@ -26,5 +26,6 @@ experiment = Experiment(
     published=(("nanoGPT, 1 run, 2,000 steps", 1.88),),
     seeds=(0, 1, 2, 3, 4, 5, 6, 7),
     settings=Settings(steps=2000, batch_size=12, warmup_steps=100),
-    hyperparameters=Hyperparameters(learning_rate=1e-3, b2=0.99),
+    learning_rates=(1e-3,),  # nanoGPT's
+    hyperparameters=Hyperparameters(b2=0.99),
 )

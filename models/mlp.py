@@ -1,5 +1,6 @@
 """The multilayer perceptron: a classifier, autoencoder or tagger, depending on its widths and input."""
 
+import dataclasses
 import math
 from functools import partial
 from typing import Any, Literal
@@ -11,7 +12,8 @@ from models import activations
 from models.layers.dense import Dense
 from models.layers.feedforward import Match
 from models.layers.hidden import Hidden, kernel_initializer, matched_widths
-from models.layers.stack import check_choices, check_positive
+from models.layers.normalization import NormKind
+from models.layers.stack import NEWER, check_choices, check_positive
 
 Initialization = Literal["unit_norm", "lecun", "xavier"]
 
@@ -41,6 +43,8 @@ class MLP(nn.Module):
     """Vocabulary size if the input is tokens; 0: it is numbers."""
     embedding_dim: int = 50
     """Width of the token embedding."""
+    norm: NormKind = dataclasses.field(default="none", metadata=NEWER)
+    """Kind of normalization of each hidden layer's input."""
 
     def __post_init__(self) -> None:
         self.activation = activations.activation(self.activation)
@@ -60,7 +64,7 @@ class MLP(nn.Module):
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
         """Raises ValueError, in one sentence, for invalid fields or an input length that does not fit."""
-        check_choices(self, {"match": Match, "initialization": Initialization})
+        check_choices(self, {"match": Match, "initialization": Initialization, "norm": NormKind})
         check_positive(self, ("outputs", "embedding_dim"))
         for field in ("input_shape", "widths"):
             if not (values := getattr(self, field)) or min(values) < 1:
@@ -84,8 +88,7 @@ class MLP(nn.Module):
             x = nn.Embed(self.vocab_size, self.embedding_dim, embedding_init=draw, name="token_embedding")(x)
         x = x.reshape(*examples, self.inputs)
         dense = partial(Dense, kernel_init=kernel_initializer(self.initialization))
+        arm = activations.activation(self.activation)
         for i, width in enumerate(self.hidden_widths):
-            x = Hidden(activations.activation(self.activation), dense, width, self.dropout, name=f"layer_{i}")(
-                x, train=train
-            )
+            x = Hidden(arm, dense, width, self.dropout, self.norm, name=f"layer_{i}")(x, train=train)
         return dense(self.outputs, name="head")(x)

@@ -39,6 +39,14 @@ def no_programs_pile_up():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def untuned():
+    """Experiments are compared at their own rate unless a test says which to try: tuning takes three times as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lab.experiment.experiment.FACTORS", ())
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def own_data_directory(tmp_path_factory):
     """Prepared corpora go to one folder a test session, never to the user's."""
     with pytest.MonkeyPatch.context() as patch:

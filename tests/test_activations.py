@@ -44,6 +44,18 @@ def elish_below(x):
     return mpmath.expm1(x) * sigmoid(x)
 
 
+def exact_gelu(x):
+    return x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2
+
+
+GELU_LOWEST = mpmath.findroot(lambda x: mpmath.diff(exact_gelu, x), -0.75)
+
+
+def smooth_relu2(x, constant):
+    root = mpmath.hypot(x, constant)
+    return x * (x + root) / 2 if x > 0 else x * constant**2 / (root - x) / 2
+
+
 def wave(function, signs_and_divisors):
     return lambda x: sum(function((2 * i + 1) * x) / mpmath.mpf(d) for i, d in enumerate(signs_and_divisors))
 
@@ -52,7 +64,7 @@ def wave(function, signs_and_divisors):
 INF = math.inf
 REFERENCES = {
     "relu": (lambda x: max(x, 0), (0, INF), 0),
-    "gelu": (lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2, (0, INF), None),
+    "gelu": (lambda x: exact_gelu(x), (0, INF), None),
     "gelu_tanh": (lambda x: x * sigmoid(GELU_SCALE * (x + mpmath.mpf("0.044715") * x**3)), (0, INF), None),
     "gelu_quick": (lambda x: x * sigmoid(mpmath.mpf("1.702") * x), (0, INF), None),
     "silu": (lambda x: x * sigmoid(x), (0, INF), None),
@@ -94,6 +106,12 @@ REFERENCES = {
     "minsin": (lambda x: min(x, mpmath.sin(x)), (-INF, math.nan), None),
     "square_relax": (wave(mpmath.cos, (1, -3, 5, -7)), (math.nan, math.nan), None),
     "triangle_relax": (wave(mpmath.sin, (1, -9, 25, -49)), (math.nan, math.nan), None),
+    "golu": (lambda x: x * mpmath.exp(-mpmath.exp(-x)) if x > -100 else mpmath.mpf(0), (0, INF), None),
+    "gelu_monotone": (lambda x: exact_gelu(max(x, GELU_LOWEST)), (-0.16997121, INF), None),
+    "gelu_sine": (lambda x: exact_gelu(x) + mpmath.sin(x) / 10, (math.nan, INF), None),
+    "soi": (lambda x: exact_gelu(x), (0, INF), None),
+    "leaky_relu2": (lambda x, constant: (x if x > 0 else constant * x) ** 2, (INF, INF), None),
+    "smooth_relu2": (lambda x, constant: smooth_relu2(x, constant), (-0.01, INF), None),
 }
 POINTWISE = [*REFERENCES, "polynorm", "softmax", "log_softmax"]
 FEW_GATED = [*POINTWISE, "geglu", "swish_beta_glu", "swiglu_clamped"]
@@ -190,10 +208,12 @@ def test_nan_stays_nan(name):
     assert all(jnp.isnan(f(*inputs)).all() for inputs in calls)
 
 
-SMOOTH = ["gelu", "gelu_tanh", "gelu_quick", "silu", "mish", "swish_beta", "softplus", "tanhshrink", "lisht"]
+SMOOTH = ["gelu", "gelu_tanh", "gelu_quick", "silu", "mish", "swish_beta", "softplus", "tanhshrink", "lisht", "golu"]
 
 
-@pytest.mark.parametrize("name", [*SMOOTH, "roottanh", "seagull", "snake", "square_relax", "triangle_relax"])
+@pytest.mark.parametrize(
+    "name", [*SMOOTH, "roottanh", "seagull", "snake", "square_relax", "triangle_relax", "gelu_sine", "smooth_relu2"]
+)
 def test_second_derivatives(name):
     x = jnp.linspace(-5, 5, 41)
     actual = jax.jit(jax.vmap(jax.grad(jax.grad(functools.partial(activation(name), **initial(name))))))(x)
@@ -292,6 +312,10 @@ MOMENTS = {  # E f(z), E f(z)^2 under z ~ N(0, 1)
     "tanh": (0, 0.394294),
     "xielu": (0.528416, 1.735515),
     "polyrelu": (0.565609, 2.275427),
+    "golu": (0.258856, 0.319634),
+    "gelu_sine": (0.282095, 0.490198),
+    "leaky_relu2": (0.625, 1.59375),
+    "smooth_relu2": (0.5, 1.51),
 }
 
 
@@ -330,6 +354,36 @@ def test_gated_units_have_their_names_from_the_paper():
         glu_of("swiglu")
 
 
+def test_a_stochastic_activation_draws_one_of_two_values_with_gelu_as_its_mean():
+    x, f = jnp.array([-3.0, -1.0, 0.5, 2.0, jnp.nan, -jnp.inf]), activation("soi")
+    keys = jax.random.split(jax.random.key(0), 4000)
+    draws = jax.vmap(lambda key: f.sample(key, x))(keys)
+    assert ((draws[:, :4] == 0) | (draws[:, :4] == x[None, :4])).all()
+    error = jnp.abs(x) * 0.5 / len(keys) ** 0.5
+    assert (jnp.abs(draws.mean(0) - activation("gelu")(x))[:4] < 4 * error[:4]).all()
+    assert jnp.isnan(draws[:, 4]).all()
+    assert (draws[:, 5] == 0).all()
+    slopes = jax.vmap(lambda key: jax.grad(lambda x: f.sample(key, x)[:4].sum())(x))(keys)
+    np.testing.assert_array_equal(slopes[:, :4], draws[:, :4] != 0)
+    gate, gated = x[:4], activation("soi_glu")
+    np.testing.assert_array_equal(gated.sample(keys[0], gate, 3 * gate), f.sample(keys[0], gate) * 3 * gate)
+    np.testing.assert_array_equal(activation("relu").sample(keys[0], gate), activation("relu")(gate))
+
+
+def test_another_draw_is_another_activation():
+    own = [Activation("own", jnp.tanh, sampled=draw) for draw in (lambda key, x: x, lambda key, x: -x)]
+    assert own[0] != own[1] != Activation("own", jnp.tanh)
+
+
+@pytest.mark.parametrize("name", ["leaky_relu2", "smooth_relu2"])
+def test_a_constant_is_not_learned_and_zero_gives_squared_relu(name):
+    x, f = jnp.linspace(-3, 3, 25), activation(name)
+    assert jax.grad(lambda constant: f(x, constant=constant).sum())(0.5) == 0
+    value, backward = jax.vjp(lambda x: f(x, constant=jnp.float32(0)), x)
+    np.testing.assert_allclose(value, activation("relu2")(x), rtol=1e-6)
+    np.testing.assert_allclose(backward(jnp.ones_like(x))[0], 2 * jnp.maximum(x, 0), rtol=1e-6)
+
+
 def test_clamped_swiglu():
     gate, value = jnp.array([-20.0, -1.0, 0.5, 7.0, 9.0, 1e30]), jnp.array([3.0, -9.0, 0.5, 7.0, 8.0, -1e30])
     clamped = activation("swiglu_clamped")
@@ -351,7 +405,7 @@ def test_names():
     assert activation("swish") == activation("silu")
     assert activation(activation("gelu")) is activation("gelu")
     assert repr(activation("gelu")) == "Activation('gelu')"
-    assert len(set(ACTIVATIONS)) == len(ACTIVATIONS) == 85
+    assert len(set(ACTIVATIONS)) == len(ACTIVATIONS) == 97
     with pytest.raises(ValueError, match="activation 'gelo' is unknown; did you mean 'gelu'"):
         activation("gelo")
     for name in ("", "Cube", "a/b", "a b", "../a"):

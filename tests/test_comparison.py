@@ -1,6 +1,7 @@
 """The rule of comparison pairs what belongs together, counts divergence as worst, and refuses what it cannot know."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,8 @@ def test_arms_are_paired_by_seed_against_the_baseline():
     results = synthetic.results()
     shuffled = results.rows.sample(frac=1, random_state=0)
     comparison = compare(shuffled, baseline="gelu")
-    assert comparison.arms == compare(results).arms
+    planned = replace(results, experiment={**results.experiment, "plan": {"file": "plan.json"}})
+    assert comparison.arms == compare(planned).arms
     assert (comparison.metric, comparison.split, comparison.step, comparison.level) == (
         "loss",
         "validation",

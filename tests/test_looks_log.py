@@ -17,10 +17,13 @@ from lab.report import report
 from lab.results.looks import FILE, Look, read
 from lab.statistics.looks import interval_after, p_after
 
+PLAN = {"file": "plan.json", "sha256": "0" * 64, "fields": {}}
+
 
 def begun(tmp_path, n):
     """Results of n seeds in a folder."""
     found = synthetic.results(synthetic.rows(["gelu", "silu", "relu"], seeds=range(n)), tmp_path)
+    found.experiment["plan"] = PLAN
     (tmp_path / "experiment.json").write_text(json.dumps(found.experiment))
     return found
 
@@ -119,11 +122,15 @@ def test_a_look_survives_its_file(tmp_path):
     assert read(tmp_path) == (look,)
 
 
-def test_what_was_said_at_the_first_look_stays_though_it_paid_nothing_for_others():
+def test_the_first_look_pays_for_those_that_may_follow_unless_a_plan_fixed_the_seeds():
     spread = np.array([-1.0, -0.5, 0, 0.5, 1])
     mean = stats.t.ppf(1 - 0.045 / 2, 4) * spread.std(ddof=1) / np.sqrt(5)  # p .045
     pairs = Pairs(tuple(range(8)), np.concatenate([mean + spread, -spread[:3]]), (5, 8))
-    question = Question("gelu", "loss", "min", "validation")
-    assert p_after(pairs.differences[:5], (5,))[0] > 0.05
-    assert evidence(pairs, question, 0.95).p[0] == pytest.approx(0.045)
-    assert findings([pairs], question, 1)[0].verdict == "worse"
+    first = Pairs(pairs.seeds[:5], pairs.differences[:5], (5,))
+    open_ended = Question("gelu", "loss", "min", "validation")
+    planned = replace(open_ended, fixed_seeds=True)
+    for seen in (first, pairs):
+        assert evidence(seen, open_ended, 0.95).p[0] == pytest.approx(0.045 / 0.8)
+        assert findings([seen], open_ended, 1)[0].verdict == "inconclusive"
+        assert evidence(seen, planned, 0.95).p[0] == pytest.approx(0.045)
+        assert findings([seen], planned, 1)[0].verdict == "worse"

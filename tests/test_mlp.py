@@ -172,3 +172,23 @@ def test_an_input_that_does_not_fit_is_refused():
     SMALL.check(3)
     with refused("5", "input_shape", "(3, 2)"):
         SMALL.check(5)
+
+
+def test_a_norm_is_that_of_every_hidden_layers_input():
+    model = SMALL.clone(norm="rmsnorm")
+    variables = model.init(jax.random.key(0), X)
+    assert all("scale" in variables["params"][f"layer_{i}"]["norm"] for i in (0, 1))
+    np.testing.assert_allclose(model.apply(variables, 100 * X), model.apply(variables, X), rtol=1e-3)
+
+
+def test_a_stochastic_activation_draws_in_training_only():
+    model = SMALL.clone(activation=activation("soi"))
+    variables = model.init(jax.random.key(0), X)
+    exact = SMALL.clone(activation=activation("gelu")).apply(variables, X)
+    np.testing.assert_array_equal(model.apply(variables, X), exact)
+    one, same, other = (
+        model.apply(variables, X, train=True, rngs={"dropout": jax.random.key(key)}) for key in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+    assert (one != exact).any()

@@ -348,7 +348,7 @@ class Ours:
         return jnp.mean(jnp.square(outputs - batch["x"][:, :1]))
 
 experiment = Experiment(name="mine", question="?", task=Ours(), model=Mine(), activations=("gelu", "relu"),
-                        seeds=(0, 1), settings=Settings(steps=2, batch_size=2))
+                        seeds=(0, 1), learning_rates=(1e-3,), settings=Settings(steps=2, batch_size=2))
 
 if __name__ == "__main__":
     print(sorted(run(experiment, quiet=True).experiment["cells"]))

@@ -157,6 +157,7 @@ def test_an_rmsnorm_with_a_bias_is_not_written_as_one_without(tmp_path):
         ({}, {"activation": "swiglu_clamped"}, "'gelu_tanh' -> 'swiglu_clamped': no constant value"),
         ({}, {"activation": "gellu"}, "'gellu' is unknown; did you mean 'gelu'"),
         ({}, {"norm": "none"}, "'layernorm' -> 'none': 'none' has no parameters"),
+        ({}, {"norm": "dyt"}, "'layernorm' -> 'dyt': 'dyt' has parameters of its own"),
         ({"norm": "none"}, {"norm": "rmsnorm"}, "'none' -> 'rmsnorm': 'none' has no parameters"),
         (
             {"head_activation": "gelu"},

@@ -66,7 +66,7 @@ def test_going_on_begins_where_the_training_before_it_ended():
     assert name.startswith("gelu-")
     assert (on.init_from.weights, on.init_from.directory) == (name, f"../first/cells/{name}")
     assert on.seeds == first.seeds
-    assert on.hyperparameters.learning_rate == pytest.approx(0.1 * first.hyperparameters.learning_rate)
+    assert on.hyperparameters.learning_rate == pytest.approx(0.1 * first.learning_rates[0])
 
 
 @pytest.mark.parametrize(

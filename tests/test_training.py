@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from bigram import Bigram
 from marks import slow_but
+from refusals import refused
 
 from lab.experiment.experiment import grid
 from lab.results.cells import CellDirectory
@@ -294,3 +295,32 @@ def test_the_training_loss_may_be_recorded_without_dropout_and_before_the_update
     batch = task.batch(arrays, 0, 0, 8)
     expected = task.loss(model.apply({"params": state.parameters}, *task.inputs(batch)), batch)
     assert (abs(float(metrics["loss"] - expected)) > 1e-3) == differs
+
+
+def test_runs_of_one_program_differ_in_the_constant_of_the_activation(experiment):
+    constants = (("hyperparameters.activation_constant", (0.0, 0.75)),)
+    wide = replace(experiment, activations=("leaky_relu2",), baseline="leaky_relu2", seeds=(0,), axes=constants)
+    wide.check()
+    (many,) = grid(wide)
+    assert [run.identity["activation_constant"] for run in many.runs] == [0.0, 0.75]
+    assert [Run.of(run.identity) for run in many.runs] == list(many.runs)
+    state, metrics = trained(many, execution=Execution("vmap", 1))
+    held = [
+        leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state.parameters) if path[-1].key == step.CONSTANT
+    ]
+    assert held
+    for leaf in held:
+        np.testing.assert_array_equal(leaf, [0.0, 0.75])
+    (squared,) = grid(replace(experiment, activations=("relu2",), baseline="relu2", seeds=(0,)))
+    _, expected = trained(squared, execution=Execution("vmap", 1))
+    np.testing.assert_allclose(metrics["loss"][0], expected["loss"][0], rtol=1e-5)
+    assert abs(metrics["loss"][1] - metrics["loss"][0]) > 1e-4
+
+
+def test_a_constant_of_an_activation_without_one_is_refused(experiment):
+    given = replace(experiment, hyperparameters=Hyperparameters(activation_constant=0.5))
+    with refused("activation_constant", "0.5", "leaky_relu2"):
+        given.check()
+    with refused("activation_constant", "nan"):
+        Hyperparameters(activation_constant=float("nan")).check()
+    assert "activation_constant" not in Run(0, Hyperparameters()).identity  # as results from before there was one

@@ -102,7 +102,7 @@ def test_tuning_trains_the_whole_grid_on_its_own_seeds(experiment):
         ({"tuning": Tuning(RATES, seeds=(0, 9))}, "tuning.seeds has 0, which are reported too"),
         ({"tuning": Tuning(RATES), "learning_rates": RATES}, "both given"),
         ({"tuning": Tuning((1e-3, 1e-3))}, "tuning.learning_rates repeats 0.001"),
-        ({"tuning": Tuning(weight_decays=(0.1,))}, "without tuning.learning_rates"),
+        ({"tuning": Tuning(weight_decays=(0.1,)), "learning_rates": RATES}, "tuning.weight_decays"),
         ({"tuning": Tuning((-1.0,))}, "learning_rate is -1.0"),
         ({"axes": (("tuning.seeds", ((1,), (2,))),)}, "axis tuning.seeds is no field"),
         ({"tuning": Tuning(RATES), "axes": (("hyperparameters.b1", (0.8, 0.9)),)}, "hyperparameters.b1 is an axis"),
@@ -113,6 +113,18 @@ def test_tuning_trains_the_whole_grid_on_its_own_seeds(experiment):
 def test_what_cannot_be_tuned_is_refused(experiment, fields, sentence):
     with pytest.raises(ValueError, match=sentence):
         replace(experiment, **fields).check()
+
+
+def test_rates_are_tuned_unless_the_experiment_names_them(experiment, monkeypatch):
+    monkeypatch.setattr("lab.experiment.experiment.FACTORS", (0.5, 1.0, 2.0, 4.0))
+    rate = experiment.hyperparameters.learning_rate
+    assert experiment.tuning_rates == (rate / 2, rate, 2 * rate, 4 * rate)
+    assert replace(experiment, tuning=Tuning(RATES)).tuning_rates == RATES
+    chosen = with_overrides(experiment, [{"arm": {}, "fields": {"hyperparameters.learning_rate": 0.1}}])
+    own_axis = replace(experiment, axes=(("hyperparameters.weight_decay", (0.0, 0.1)),))
+    unknown = replace(experiment, metric="perplexing")  # nobody has said which way it is better
+    for one in (replace(experiment, learning_rates=(rate,)), chosen, own_axis, unknown):
+        assert one.tuning_rates == ()
 
 
 @pytest.mark.slow

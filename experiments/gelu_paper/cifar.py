@@ -132,6 +132,7 @@ class Cifar100:
                 activations=ACTIVATIONS,
                 baseline="gelu_tanh",
                 seeds=(0, 1, 2),
+                learning_rates=(0.1,),
                 metric="accuracy",
                 split="test",
                 published=published(CIFAR100),
@@ -146,9 +147,7 @@ class Cifar100:
                     evaluate_every=steps,
                     matmul_precision="highest",
                 ),
-                hyperparameters=Hyperparameters(
-                    learning_rate=0.1, weight_decay=self.weight_decay, b1=0.9, clip_norm=float("inf")
-                ),
+                hyperparameters=Hyperparameters(weight_decay=self.weight_decay, b1=0.9, clip_norm=float("inf")),
             ),
         )
 

@@ -13,7 +13,8 @@ the Pile for 10,000 steps, once with each of 30 activations; the author notes th
 estimate estimate the variance. `activation_zoo_published.csv` is its table. Its GELU is the tanh approximation
 (EleutherAI/gpt-neo, models/activations.py), which is therefore the baseline here.
 
-All built-in activations are trained, plain and gated, and the published ones are also compared among themselves.
+All 85 built-in activations of version 0.2 are trained, plain and gated, and the published ones are also compared among
+themselves.
 Smoke: three of them. Short: seeds 0 to 4; two sizes (32 wide and 1 layer; 64 wide and 2 layers); WikiText-2 in bytes,
 300 steps of 8 windows of 64: 153,600 tokens per run; learning rate 3e-3 for all. Full: each at the best of three rates
 by two separate seeds; two sizes (256 wide and 4 layers; 512 and 8), English novels, 4,000 steps of 64 windows of
@@ -47,14 +48,17 @@ from lab.statistics.paired import holm, paired_difference
 from lab.statistics.ranking import RankCorrelation, rank_correlation
 from lab.statistics.spread import range_of_equals
 from lab.tasks.language import CausalLanguage
-from lab.training.settings import Hyperparameters, Settings
+from lab.training.settings import Settings
 from models.activations import ACTIVATIONS, activation, glu_of
 
 PUBLISHED = pd.read_csv(Path(__file__).with_name("activation_zoo_published.csv")).set_index("name")
 RANGE = float(np.ptp(PUBLISHED["bits_per_byte"]))
 """Bits per byte from the best published activation to the worst."""
 GELU = "gelu_tanh"
-ARMS: dict[Budget, tuple[str, ...]] = {"smoke": (GELU, "relu", "softmax"), "short": ACTIVATIONS, "full": ACTIVATIONS}
+LATER = ("golu", "gelu_monotone", "gelu_sine", "soi", "leaky_relu2", "smooth_relu2")
+"""Built-in activations that this study does not ask about: they came after its results."""
+ASKED = tuple(name for name in ACTIVATIONS if name.removesuffix("_glu") not in LATER)
+ARMS: dict[Budget, tuple[str, ...]] = {"smoke": (GELU, "relu", "softmax"), "short": ASKED, "full": ASKED}
 SIZES: dict[Budget, dict[str, dict[str, int]]] = {
     "smoke": {
         "small": {"d_model": 16, "n_layers": 1, "n_heads": 2},
@@ -103,7 +107,7 @@ class ActivationZoo:
                 metric="bits_per_byte",
                 seeds=(0, 1) if budget == "smoke" else (0, 1, 2, 3, 4),
                 settings=SETTINGS[budget],
-                hyperparameters=Hyperparameters(learning_rate=3e-3),
+                learning_rates=() if budget == "full" else (3e-3,),
                 tuning=Tuning(learning_rates=(3e-4, 1e-3, 3e-3)) if budget == "full" else Tuning(),
             )
             for size, fields in SIZES[budget].items()

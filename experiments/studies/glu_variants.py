@@ -1,7 +1,7 @@
 """Do gated feed-forward layers beat plain ones, and in the order that Shazeer (2020) found?
 
 Command:  ablations study glu_variants --budget short
-Cost:     302 s of processor time (short) on an AMD EPYC, 3 minutes of 2 cores; about 12 on a Xeon of 2.5 GHz: 256 runs
+Cost:     357 s of processor time (short) on an AMD EPYC, 4 minutes of 2 cores; about 12 on a Xeon of 2.5 GHz: 256 runs
           and 32 programs. Full: computed 2e20 FLOPs, three weeks on a GPU that sustains 1e14 FLOP/s (not measured)
 Expected: gated layers better than plain ones as a group, SwiGLU and GEGLU better than GLU; the plain ReLU, GELU and
           Swish too close to distinguish. After 524,288 steps the paper has one run each
@@ -176,6 +176,7 @@ class GluVariants:
             activations=("relu", "gelu_tanh", "swiglu") if budget == "smoke" else tuple(PAPER.index),
             baseline=BASELINE,
             seeds=tuple(range(SEEDS[budget])),
+            learning_rates=() if tried else (HYPERPARAMETERS[optimizer].learning_rate,),
             tuning=Tuning(tried, seeds=TUNING_SEEDS[budget]) if tried else Tuning(),
             settings=Settings(
                 steps=steps,

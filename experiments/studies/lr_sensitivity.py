@@ -1,7 +1,7 @@
 """Learning-rate sensitivity: how much does the wrong learning rate cost with each activation, and what lowers that?
 
 Command:  ablations study lr_sensitivity --budget short
-Cost:     2,085 s of processor time (short), 17 minutes of 2 otherwise idle CPU cores: 896 runs in 32 cells. Full:
+Cost:     713 s of processor time (short) on 2 busy cores of an AMD EPYC, 12 minutes: 896 runs in 32 cells. Full:
           computed 3e18 FLOPs, 8 hours on a GPU that sustains 1e14 FLOP/s (not measured)
 Expected: qk-norm and z-loss lower the sensitivity, and wider networks are more sensitive (Wortsman et al. 2023,
           arXiv:2309.14322). All networks there used gelu; the effect of other activations is unknown

@@ -32,7 +32,7 @@ from experiments.quickstart import experiment as quickstart
 from lab.comparison.comparison import Arm, Comparison, compare
 from lab.comparison.outcomes import outcomes
 from lab.experiment.budget import Budget
-from lab.experiment.experiment import Cell, Experiment
+from lab.experiment.experiment import Cell, Experiment, Tuning
 from lab.experiment.study import Evaluate, Findings
 from lab.report.figures import INK, STYLE, colour, differences
 from lab.report.reproduction import Verdict
@@ -91,6 +91,8 @@ class NoiseFloor:
             model=smaller,
             activations=ARMS[budget],
             seeds=tuple(range(count)),
+            learning_rates=(quickstart.hyperparameters.learning_rate,),
+            tuning=Tuning(),
             axes=(("settings.init_seed", (None, 0)), ("settings.order_seed", (None, 0))),
             settings=replace(quickstart.settings, steps=STEPS[budget]),
         )

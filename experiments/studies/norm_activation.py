@@ -1,7 +1,7 @@
 """Norm and activation: what becomes unstable when both change, and is ReLU better than GELU without norms?
 
 Command:  ablations study norm_activation --budget short
-Cost:     2,356 s of processor time (short), 20 minutes of 2 otherwise idle CPU cores: 875 runs in 35 cells. Full:
+Cost:     856 s of processor time (short) on 2 busy cores of an AMD EPYC, 27 minutes: 875 runs in 35 cells. Full:
           computed 3e18 FLOPs, 8 hours on a GPU that sustains 1e14 FLOP/s (not measured)
 Expected: every norm and placement trains at rates at which the network without norms does not; post-norm, whose
           gradients are largest at initialization, tolerates less than pre-norm (Xiong et al. 2020, arXiv:2002.04745).

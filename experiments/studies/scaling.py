@@ -1,7 +1,7 @@
 """Does an activation that saves compute in a small network still do so in a larger one?
 
 Command:  ablations study scaling --budget short
-Cost:     683 s of processor time (short) on an AMD EPYC, 7 minutes of 2 cores; about 20 on a Xeon of 2.5 GHz: 65 runs
+Cost:     840 s of processor time (short) on an AMD EPYC, 9 minutes of 2 cores; about 20 on a Xeon of 2.5 GHz: 65 runs
           of 307,200 tokens per size and 50 programs. Full: 275 runs, computed 1.2e19 FLOPs, a day and a half on a GPU
           that sustains 1e14 FLOP/s (not measured)
 Expected: gated units and squared ReLU need less compute than GELU, ReLU more (Shazeer 2020, So et al. 2021), by factors
@@ -58,7 +58,7 @@ from lab.statistics.paired import holm, paired_t
 from lab.statistics.power_laws import PowerLaws, power_laws
 from lab.statistics.resampling import Estimate
 from lab.tasks.language import CausalLanguage
-from lab.training.settings import Hyperparameters, Settings
+from lab.training.settings import Settings
 
 BASELINE = "gelu"
 LEVEL = 0.95
@@ -150,9 +150,9 @@ class Scaling:
             activations=("gelu", "swiglu") if budget == "smoke" else ACTIVATIONS,
             baseline=BASELINE,
             seeds=tuple(range(SEEDS[budget])),
-            tuning=Tuning(rates) if rates else Tuning(),
+            learning_rates=() if rates else (6e-3,),
+            tuning=Tuning(rates),
             settings=Settings(steps=size.steps, batch_size=BATCH[budget]),
-            hyperparameters=Hyperparameters(learning_rate=6e-3),
         )
 
 

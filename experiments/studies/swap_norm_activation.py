@@ -1,7 +1,7 @@
 """LayerNorm became RMSNorm and GELU became SwiGLU in one commit, and the model drifted: which of the two did it?
 
 Command:  ablations study swap_norm_activation --budget short
-Cost:     338 s of processor time (short), 3 minutes of 2 otherwise idle CPU cores: 45 runs and 9 programs. Full:
+Cost:     124 s of processor time (short) on 2 busy cores of an AMD EPYC, 1.5 minutes: 45 runs and 9 programs. Full:
           5 runs of 65 million tokens and 40 of 6.5 million, an hour or two on a GPU (not measured)
 Expected: dropping the centring changes the loss little, as the residual stream of a trained decoder has a mean near 0
           (Jiang et al. 2023, arXiv:2305.14858), and folding it into the weights changes nothing; the gate causes the

@@ -155,6 +155,28 @@ class SwapArguments:
 
 
 @dataclass(frozen=True)
+class QuantizeArguments:
+    """Options of `ablations quantize`."""
+
+    directory: Path = positional()  # noqa: RUF009
+    """Folder of the results, a cell of results, or a Hugging Face folder."""
+    recipe: tuple[str, ...] = ()
+    """Recipes: w8, w4, w8a8, w8a8_tensor, smoothquant, fp8, w4a4; all unless given."""
+    text: tuple[str, ...] = ()
+    """Texts to measure on; unless given, the test split of the networks' own task."""
+    margin: float = 0.001
+    """Nats within which a quantized network counts as equivalent."""
+    ignore: tuple[str, ...] = ()
+    """Keys of a Hugging Face config that count as absent."""
+    out: Path | None = None
+    """Folder of the page; DIRECTORY/quantization unless given, for a Hugging Face folder results/quantize."""
+    experiment: str | None = None
+    """File of the experiment; needed where it defines its model, task or activation."""
+    json: bool = False
+    """Print JSON in place of the table."""
+
+
+@dataclass(frozen=True)
 class InspectArguments:
     """Options of `ablations inspect`."""
 

@@ -166,6 +166,19 @@ def swap(asked: takes.SwapArguments) -> None:
     print(f"page: {(asked.out or Path('results/swap')) / 'index.html'}")
 
 
+def quantize(asked: takes.QuantizeArguments) -> None:
+    """Quantizes trained networks and compares them with themselves in float."""
+    from lab.cli import terminal
+    from lab.runner import interface
+
+    given = (asked.recipe, asked.text, asked.margin, asked.ignore, asked.out, asked.experiment)
+    record = interface.quantize(asked.directory, *given)
+    if asked.json:
+        print(json.dumps(record, indent=2, allow_nan=False))
+        return
+    terminal.show_quantization(record)
+
+
 def inspect(asked: takes.InspectArguments) -> None:
     """Says what a checkpoint uses, and what another activation would cost it."""
     from lab.cli import terminal
@@ -261,6 +274,11 @@ COMMANDS: Mapping[str, Command] = {
     "report": Command("Write the report again; of two folders, what differs.", takes.ReportArguments, report),
     "swap": Command(
         "Change a trained network's activation or norm, and measure the drift by layer.", takes.SwapArguments, swap
+    ),
+    "quantize": Command(
+        "Quantize trained networks by several recipes: what each costs, and which site is to blame.",
+        takes.QuantizeArguments,
+        quantize,
     ),
     "inspect": Command(
         "Say what a Hugging Face folder holds: family, sizes, activation, norm, positions, parameters.",

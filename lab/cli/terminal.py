@@ -185,6 +185,19 @@ def show_inspection(found: Mapping[str, Any]) -> None:
     print("\n".join(f"{name:10}  {words}" for name, words in lines.items()))
 
 
+def show_quantization(record: Mapping[str, Any]) -> None:
+    """What each recipe costs, and what is left if a site is kept in float: see `lab.runner.quantization.record`."""
+    import pandas as pd
+
+    about = f"{record['over']}; difference in nats to float; equivalent: within {record['margin']:g} nats"
+    headings = {"recipes": f"intervals over {about}", "sites": "one site kept in float; difference to all quantized"}
+    for name, heading in headings.items():
+        table = pd.DataFrame(record[name])
+        table = table[[one for one in table if one not in ("over", "equivalence_p", "se_seeds_and_text")]]
+        print(f"{heading}\n\n{table.to_string(index=False, float_format='{:.4g}'.format, na_rep='-')}\n")
+    print(f"page: {record['page']}")
+
+
 def show_drift(rows: pd.DataFrame) -> None:
     """What each change does to the networks, the table of `lab.report.drift.attributed`."""
     from lab.report import drift

@@ -309,7 +309,7 @@ def _arm(
     size: int,
 ) -> Arm:
     trained, evidence = pairs.trained, found.evidence
-    n, strictest = len(trained), 1 - (1 - asked.level) / size
+    n, strictest = len(trained), 1 - asked.alpha / size
     sd = float(pairs.spread.std(ddof=1)) if n > 1 else math.nan
     beside = paired_difference(trained, np.zeros(n), asked.level) if n else None
     return Arm(

@@ -10,7 +10,9 @@ import pandas as pd
 
 from lab.comparison import family
 from lab.files.choices import nearest
+from lab.results import analysis_plan
 from lab.results.directions import Direction, checked, direction_of, split_metric
+from lab.statistics.looks import spent
 
 if TYPE_CHECKING:
     from lab.results.results import Results
@@ -32,6 +34,14 @@ class Question:
     hold: Hold = "each"
     planned_looks: tuple[int, int] | None = None
     """The first and last number of seeds at which arms are compared, if the number of seeds is chosen sequentially."""
+    fixed_seeds: bool = False
+    """Whether a plan file or a study fixed the number of seeds. Otherwise the first look spends only a part of alpha,
+    since seeds may be added after it."""
+
+    @property
+    def alpha(self) -> float:
+        """What the first look at a fixed number of pairs may spend."""
+        return (1 - self.level) * (1 if self.fixed_seeds else spent(1))
 
     @property
     def sign(self) -> float:
@@ -68,6 +78,7 @@ def question(
         margin=record.get("margin") if name == own else None,  # in the unit of that metric
         hold=record.get("intervals", "each"),
         planned_looks=(looks[0], looks[1]) if looks else None,
+        fixed_seeds=analysis_plan.fixes_seeds(record),
     )
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from lab.comparison.question import Question
 from lab.statistics import family
 from lab.statistics.choice import with_choice
-from lab.statistics.looks import equivalence_after, interval_after, p_after
+from lab.statistics.looks import equivalence_after, first_of_several, interval_after, p_after
 from lab.statistics.paired import paired_t
 from lab.statistics.sequential import repeated_equivalence, repeated_interval, repeated_p
 
@@ -116,12 +116,15 @@ def evidence(pairs: Pairs, question: Question, level: float) -> Evidence:
     if len(pairs.looks) > 1:
         means = np.array([trained[:count].mean() for count in pairs.looks])
         p, interval = p_after(pairs.spread, pairs.looks), interval_after(pairs.spread, pairs.looks, level)
-        p[0] = min(p[0], paired_t(pairs.spread[: pairs.looks[0]]).p_value)  # as reported at the first look
-        p = np.minimum.accumulate(p)
+        if question.fixed_seeds:  # the first look spent all of alpha, and what it said stays
+            p = np.minimum(p, paired_t(pairs.spread[: pairs.looks[0]]).p_value)
         equal = None if margin is None else equivalence_after(pairs.spread, pairs.looks, margin)
         return Evidence(means, p, equal, float(interval.low), float(interval.high), *now)
     equal = None if margin is None else _equivalence(t.mean, t.sd / np.sqrt(n), n - 1, pairs.se_choice, margin)
-    return Evidence(t.mean[None], np.full(1, single), equal, float(one.low), float(one.high), *now)
+    p = np.full(1, single)
+    if not question.fixed_seeds:
+        p, equal = first_of_several(p), None if equal is None else first_of_several(equal)
+    return Evidence(t.mean[None], p, equal, float(one.low), float(one.high), *now)
 
 
 def _sequential(

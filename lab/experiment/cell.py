@@ -16,7 +16,7 @@ from lab.experiment.serialization import canonical
 from lab.probes.cost import cost
 from lab.tasks.task import completed
 from lab.training.settings import Run, Settings
-from models.activations import Activation
+from models.activations import ACTIVATIONS, Activation, activation
 from models.model import check_fields
 
 INIT_FROM = "start"
@@ -94,12 +94,22 @@ class Cell:
         self.activation.check()
         for run in self.runs:
             run.hyperparameters.check()
+            self._check_constant(run.hyperparameters.activation_constant)
         check_fields(self.model, getattr(self.task, "context", None))
         for part in ("task", "model"):
             _check_form(part, getattr(self, part))
         needed = getattr(self.task, "vocab_size", 0)
         if (vocabulary := getattr(self.model, "vocab_size", needed)) < needed:
             raise ValueError(f"model.vocab_size is {vocabulary}: it must be at least {needed}, the task's")
+
+    def _check_constant(self, constant: float | None) -> None:
+        """Raises ValueError for a constant of an activation that has none."""
+        if constant is not None and "constant" not in dict(self.activation.parameters):
+            having = [name for name in ACTIVATIONS if "constant" in dict(activation(name).parameters)]
+            raise ValueError(
+                f"hyperparameters.activation_constant is {constant}, but activation '{self.activation.name}' has no "
+                f"constant: allowed are {', '.join(having)}"
+            )
 
     def metrics(self, dataset: Dataset, split: str) -> list[str]:
         """Names of the metrics on a split, found without measuring."""

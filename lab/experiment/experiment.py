@@ -24,6 +24,8 @@ Named = str | Activation  # an activation, or the name of one
 Axis = tuple[str, tuple[Any, ...]]  # the dotted path of a field, and its values
 OWN_FIELD = {"model.activation": "activations", "hyperparameters.learning_rate": "learning_rates"}  # never in axes
 
+FACTORS = (0.5, 1.0, 2.0, 4.0)  # of the experiment's own rate: arms differ by at most 2 in their best one, mostly
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -33,7 +35,8 @@ class Tuning:
     """
 
     learning_rates: tuple[float, ...] = ()
-    """Peak learning rates to choose from; nothing is tuned where there are none, and arms are compared untuned."""
+    """Peak learning rates to choose from. Default: 0.5, 1, 2 and 4 times the experiment's own; an experiment with
+    `learning_rates`, an axis of hyperparameters or rates for single arms is compared at those, untuned."""
     weight_decays: tuple[float, ...] = ()
     """Weight decays to choose from; that of hyperparameters unless given."""
     seeds: tuple[int, ...] = (1000, 1001)
@@ -140,7 +143,7 @@ class Experiment:
                     cell.check_code(dataset)
             check_choice("metric", metric, alike[0].metrics(dataset, self.split))
             known = checked(metric, direction, declared(task))
-            if self.tuning.learning_rates and metric not in known:
+            if self.tuning_rates and metric not in known:
                 raise ValueError(
                     f"metric is '{metric}', of which nobody has declared whether more or less is better, so that no "
                     f"learning rate can be chosen: name it in the task's directions, or ask for {metric}:max or :min"
@@ -153,6 +156,18 @@ class Experiment:
             return activation(self.baseline).name
         except ValueError:  # one of the user's own, or none: `check` says so
             return self.baseline
+
+    @property
+    def tuning_rates(self) -> tuple[float, ...]:
+        """The rates that each arm's own is chosen from; none if the experiment compares arms at given rates."""
+        if self.tuning.learning_rates:
+            return self.tuning.learning_rates
+        traced = any(path.startswith("hyperparameters.") for path, _ in self.axes)
+        own = any(path == "hyperparameters.learning_rate" for arm in self.overrides for path, _ in arm.fields)
+        metric, direction = split_metric(self.metric)
+        if self.learning_rates or traced or own or not (direction or metric in declared(self.task)):
+            return ()
+        return tuple(factor * self.hyperparameters.learning_rate for factor in FACTORS)
 
     @property
     def axis_names(self) -> list[str]:
@@ -189,7 +204,7 @@ def tuning_of(experiment: Experiment) -> Experiment:
     return replace(
         experiment,
         seeds=tuning.seeds,
-        learning_rates=tuning.learning_rates,
+        learning_rates=experiment.tuning_rates,
         axes=(*experiment.axes, *decays),
         tuning=Tuning(),
     )
@@ -246,13 +261,13 @@ def _check_values(name: str, values: list[Any], empty: bool = False) -> None:
 
 def _check_tuning(experiment: Experiment) -> None:
     tuning = experiment.tuning
-    if not tuning.learning_rates:
+    if not experiment.tuning_rates:
         if tuning.weight_decays:
-            raise ValueError("tuning.weight_decays are given without tuning.learning_rates: give rates too")
+            raise ValueError("tuning.weight_decays are given, but learning rates are compared and not tuned: give one")
         return
     if experiment.learning_rates:
         raise ValueError("learning_rates and tuning.learning_rates are both given: compare at all, or at the best")
-    _check_values("tuning.learning_rates", list(tuning.learning_rates))
+    _check_values("tuning.learning_rates", list(experiment.tuning_rates))
     _check_values("tuning.seeds", list(tuning.seeds))
     if both := sorted(set(tuning.seeds) & set(experiment.seeds)):
         raise ValueError(

@@ -14,8 +14,17 @@ from lab.report.study_page import Section
 from lab.results.excerpts import Excerpt
 from lab.results.results import Results
 
-Evaluate = Callable[..., pd.DataFrame]
-"""`ablations.evaluate` of one of the study's experiments: (experiment, where, function) -> rows."""
+
+class Evaluate(Protocol):
+    """What measures the trained networks of the study's experiments."""
+
+    def __call__(self, experiment: Experiment, where: Callable[..., bool], function: Callable[..., Any]) -> Any:
+        """`ablations.evaluate` of an experiment: a table, one network after another."""
+        ...
+
+    def cells(self, experiment: Experiment, function: Callable[..., Any]) -> dict[str, pd.DataFrame]:
+        """Tables of all networks of a cell at once: see `lab.runner.networks.evaluated_by_cell`."""
+        ...
 
 
 @dataclass(frozen=True)

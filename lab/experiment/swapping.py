@@ -71,6 +71,7 @@ def recovery(
         activations=arms,
         axes=(("model.norm", norms),) if len(norms) > 1 else (),
         seeds=seeds,
+        learning_rates=(float(hyperparameters.learning_rate),),
         init_from=start,
         baseline=first.name,
         settings=settings,
@@ -112,8 +113,8 @@ def pretraining(name: str, shape: str, activations: tuple[str, ...], size: Size)
         model=network(shape, task.vocab_size, size),
         activations=activations,
         seeds=tuple(range(size.seeds)),
+        learning_rates=(size.learning_rate,),
         settings=Settings(steps=size.steps, batch_size=size.batch_size),
-        hyperparameters=Hyperparameters(learning_rate=size.learning_rate),
     )
 
 

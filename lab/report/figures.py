@@ -38,6 +38,7 @@ HUES = {
     "snake": BLUE, "cosid": BLUE, "minsin": BLUE, "triangle_relax": BLUE, "square_relax": CYAN,
     "bipolar_sigmoid": MAGENTA, "maxsig": MAGENTA, "softmax": MAGENTA, "softsign": PURPLE,
     "log_softmax": GREY, "spike": GREY, "spike2": GREY, "roottanh": RED, "softplusmone": ROSE,
+    "golu": CYAN, "gelu_sine": CYAN, "gelu_monotone": PURPLE, "soi": GREY, "leaky_relu2": ROSE, "smooth_relu2": RED,
 }  # fmt: skip
 DASHES = (
     "solid", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lab.comparison.comparison import Comparison
 from lab.report import page
 from lab.results import analysis_plan
+from lab.statistics.looks import spent
 
 if TYPE_CHECKING:
     from lab.results.results import Results
@@ -59,6 +60,11 @@ def _looks(comparison: Comparison) -> list[str]:
         return [
             f"The number of seeds, between {looks[0]} and {looks[1]}, was chosen sequentially from the results: "
             "intervals and p values account for all looks."
+        ]
+    if not comparison.question.fixed_seeds:
+        return [
+            f"Seeds may be added after this look; p values hold for all looks together, of which the first spends "
+            f"{spent(1):.0%} of {1 - comparison.level:.2g}."
         ]
     return []
 

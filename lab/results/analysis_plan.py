@@ -103,6 +103,11 @@ def recorded(asked: Mapping[str, Any], plan: AnalysisPlan | None, file: str | No
     return {**of_file, "sha256": digest(content), "fields": content}
 
 
+def fixes_seeds(record: Mapping[str, Any]) -> bool:
+    """Whether a plan file or a study fixed the number of seeds before the runs; rows without a record are complete."""
+    return not record or (record.get("plan") or {}).get("file") is not None
+
+
 def changed(record: Mapping[str, Any], question: Mapping[str, Any]) -> list[str]:
     """The fields of the recorded plan that have changed since, in words: `seeds 5 → 8`."""
     before = record["plan"]["fields"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from lab.files.atomic import read_json, write_json
@@ -47,3 +48,9 @@ def of_results(results: Results) -> Excerpt:
     seconds = float(results.timing["seconds"].sum())
     made = {"command": results.experiment["command"], "seconds": round(seconds), "environments": distinct}
     return Excerpt(rows.reset_index(drop=True), made)
+
+
+def json_rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The rows of a table as JSON, which has no nan and nothing infinite."""
+    rows = table.replace([np.inf, -np.inf], np.nan).to_dict(orient="records")
+    return [{name: None if pd.isna(value) else value for name, value in row.items()} for row in rows]

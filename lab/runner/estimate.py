@@ -17,7 +17,7 @@ def estimate(experiment: Experiment, rate: float) -> pd.DataFrame:
     """A row each cell of an experiment, and of its tuning: cell, runs, parameters, flops_per_token (forward), memory_mb
     and the minutes of training on a machine that makes matrix products at `rate` (FLOP/s)."""
     cells = {cell.name: cell for cell in grid(experiment)}
-    if experiment.tuning.learning_rates:
+    if experiment.tuning_rates:
         cells |= {f"tuning/{cell.name}": cell for cell in grid(tuning_of(experiment))}
     costs: dict[str, dict[str, Any]] = {}  # of every network, which is traced once: 0.1 s for a small one
     rows = []

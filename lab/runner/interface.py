@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lab.runner.gate import Decision
     from lab.runner.mode import Mode
     from lab.runner.planning import Plan
+    from lab.runner.record import PlanFile
     from lab.runner.session import Session
     from lab.training.settings import Run
     from models.pretrained import Inspection
@@ -35,7 +36,7 @@ def run(
     experiment: Experiment | str,
     out: str | Path | None = None,
     sequential: bool = False,
-    plan: str | Path | None = None,
+    plan: str | Path | PlanFile | None = None,
     **mode: Any,
 ) -> Results:
     """Trains what is missing of an experiment (a value, a name or a file), writes the report, returns the results.
@@ -58,7 +59,7 @@ def run(
     session = _session(asked, out, Mode(**mode), plan)
     directory, train = session.directory, session.train
     chosen, table = tuning.tuned(matching.matched(asked, directory), directory, train)
-    if asked.tuning.learning_rates and table is None and not session.mode.quiet:
+    if asked.tuning_rates and table is None and not session.mode.quiet:
         print(f"{directory} was begun at one learning rate and goes on at it; another --out tunes", file=sys.stderr)
     return looks.run_sequentially(chosen, directory, train) if sequential else train(chosen, directory)
 
@@ -72,7 +73,7 @@ def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: boo
     from lab.runner.mode import Mode
 
     asked = _found(experiment)
-    if not asked.tuning.learning_rates:
+    if not asked.tuning_rates:
         raise ValueError(f"{asked.name} tunes nothing: give --tuning.learning-rates, the grid for every arm")
     session = _session(asked, out, Mode(quiet=quiet))
     _, table = tuning.tuned(asked, session.directory, session.train)
@@ -91,12 +92,14 @@ def match(experiment: Experiment | str, out: str | Path | None = None) -> list[d
     return matching.match(session.experiment, session.directory, session.mode)
 
 
-def _session(asked: Experiment, out: str | Path | None, mode: Mode, plan: str | Path | None = None) -> Session:
+def _session(
+    asked: Experiment, out: str | Path | None, mode: Mode, plan: str | Path | PlanFile | None = None
+) -> Session:
     """The experiment checked, and ready to be trained in the folder of its results."""
     from lab.data import catalogue
     from lab.runner import record, session
 
-    file = None if plan is None else record.plan_file(Path(plan))
+    file = record.plan_file(Path(plan)) if isinstance(plan, str | Path) else plan
     return session.start(asked, _folder(asked, out), mode, command_line(), catalogue.reference_predictors, file)
 
 
@@ -206,11 +209,12 @@ def study(
     for bad input, and what `run` raises.
     """
     from lab.experiment.library import study as find_study
-    from lab.runner import studies
+    from lab.runner import record, studies
 
     asked = find_study(asked) if isinstance(asked, str) else asked
     folder = Path(out) if out is not None else Path("results") / asked.name / budget
-    return studies.carry_out(asked, budget, folder, partial(run, quiet=quiet), only)
+    train = partial(run, quiet=quiet, plan=record.plan_of(asked.name))
+    return studies.carry_out(asked, budget, folder, train, only)
 
 
 def figures(
@@ -260,6 +264,34 @@ def swap(
     )
     folder = Path(out) if out is not None else Path("results") / "swap"
     return swaps.swap(asked, folder, dispatch.load, partial(run, quiet=quiet), command_line())
+
+
+def quantize(
+    directory: str | Path,
+    recipes: Sequence[str] = (),
+    texts: Sequence[str | Path] = (),
+    margin: float = 0.001,
+    ignore: Sequence[str] = (),
+    out: str | Path | None = None,
+    experiment: Experiment | str | None = None,
+) -> dict[str, Any]:
+    """Quantizes the trained networks of results, of one cell or of a Hugging Face folder, by recipes of
+    `lab.surgery.quantization.RECIPES` (all unless given), and compares each with itself in float; also with each site
+    kept in float in turn.
+
+    The page index.html and quantization.json go to `out`: DIRECTORY/quantization unless given, and for a Hugging Face
+    folder results/quantize. Gives what the JSON file holds. For the rest see `lab.runner.quantization.Quantize`; raises
+    what `lab.runner.quantization.quantize` raises.
+    """
+    from lab.runner import dispatch, quantization
+    from lab.training.runs import use_all_cores, use_compilation_cache
+
+    use_all_cores()
+    use_compilation_cache()
+    own = None if experiment is None else _found(experiment)
+    named = tuple(map(str, texts))
+    asked = quantization.Quantize(Path(directory), tuple(recipes), named, margin, tuple(ignore), own)
+    return quantization.quantize(asked, None if out is None else Path(out), dispatch.load, command_line())
 
 
 def inspect(directory: str | Path, ignore: Sequence[str] = ()) -> Inspection:

@@ -173,7 +173,8 @@ def pilot_of(experiment: Experiment) -> Experiment:
     """The experiment's own arms at its own rate, on a few seeds that are neither reported nor tuned on."""
     used = {*experiment.seeds, *experiment.tuning.seeds}
     seeds = [seed for seed in range(2000, 2000 + PILOT_SEEDS + len(used)) if seed not in used][:PILOT_SEEDS]
-    return replace(experiment, seeds=tuple(seeds), tuning=Tuning())
+    rates = (experiment.hyperparameters.learning_rate,)
+    return replace(experiment, seeds=tuple(seeds), learning_rates=rates, tuning=Tuning())
 
 
 def final_evaluation(option: Option, examples: int) -> float:
@@ -214,7 +215,7 @@ def _option(
     run, example = (sum(getattr(time, part) for time in times.values()) for part in ("run", "example"))
     compile_seconds = sum(time.compile for time in times.values())
     once = compile_seconds
-    if experiment.tuning.learning_rates:
+    if experiment.tuning_rates:
         points = len(grid(tuning_of(experiment))[0].runs)
         once += compile_seconds + points * (run + measured * example)
     return Option(
@@ -278,7 +279,7 @@ def _notes(experiment: Experiment, options: Sequence[Option]) -> Iterator[str]:
             f"The pilot has one value of {' and '.join(unknown)}: how noise and effect change with them is not known, "
             f"and no design varies them (a pilot with --axis settings.steps or --axis model.d_model would)."
         )
-    if experiment.tuning.learning_rates:
+    if experiment.tuning_rates:
         yield "Arms are tuned: that the choice of the rate is uncertain too is not part of the power."
     pairs = min(arm.noise.pairs for option in options for setting in option.settings for arm in setting.arms)
     yield f"The noise is estimated from {pairs} pairs: the power is a mean over what it may be."

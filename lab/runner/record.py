@@ -26,6 +26,11 @@ def plan_file(path: Path) -> PlanFile:
     return PlanFile(analysis_plan.read(path), path.name)
 
 
+def plan_of(study: str) -> PlanFile:
+    """The plan of a study, whose code fixes what each experiment asks: it adds nothing to the experiment's own."""
+    return PlanFile(AnalysisPlan(), f"study {study}")
+
+
 def record(
     experiment: Experiment,
     known: Mapping[str, Any],
@@ -122,7 +127,9 @@ def _plan(
         plan = analysis_plan.recorded(asked, file.plan if file else None, file.name if file else None)
         return {"written": _now(), **plan}
     before = known.get("plan")
-    if file is not None and (before is None or before.get("file_sha256") != file.plan.digest):
+    if file is None or file.plan == AnalysisPlan():
+        return before
+    if before is None or before.get("file_sha256") != file.plan.digest:
         raise ValueError(f"{file.name} is not the plan that these results were begun with: choose another --out")
     return before
 

@@ -1,9 +1,12 @@
 """The trained networks in a folder, ours or Hugging Face's, opened; and taken as initial parameters of other runs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 from lab.experiment.experiment import Cell
 from lab.experiment.init_from import InitFrom, initial_parameters, locate
@@ -67,6 +70,19 @@ def opened(directory: Path, load: Load, ignore: tuple[str, ...] = (), code: Code
     parameters: dict[int | None, Any] = {run.seed: variables["params"] for run, variables in found}
     collections = tuple(name for name in found[0][1] if name != "params")
     return Source(model, parameters, task, settings, runs[0].hyperparameters, collections)
+
+
+def sound(source: Source, directory: Path) -> tuple[Source, dict[str, str]]:
+    """The networks that can be compared, and why others cannot. Raises ValueError if none can."""
+    finite = {seed: params for seed, params in source.parameters.items() if _finite(params)}
+    if not finite:
+        raise ValueError(f"{directory} holds no network whose parameters are all finite: they diverged in training")
+    diverged = {f"seed {seed}": "its network diverged in training" for seed in source.parameters if seed not in finite}
+    return replace(source, parameters=finite), diverged
+
+
+def _finite(params: dict[str, Any]) -> bool:
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
 
 
 def initializers(cells: Sequence[Cell], directory: Path, load: Load, code: Code | None = None) -> dict[str, Initialize]:

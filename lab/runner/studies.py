@@ -1,7 +1,7 @@
 """Studies and the figures of papers: their experiments trained, their networks measured, their pages written."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,12 @@ import pandas as pd
 
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
-from lab.experiment.study import Evaluate, Paper, check, chosen_figures
+from lab.experiment.study import Paper, check, chosen_figures
 from lab.report import report, study_page
 from lab.results import excerpts
 from lab.results.excerpts import Excerpt, of_results
 from lab.results.results import Results
-from lab.runner.networks import evaluated
+from lab.runner.networks import evaluated, evaluated_by_cell
 
 Train = Callable[[Experiment, Path], Results]  # trains what is missing of an experiment in a directory
 
@@ -30,7 +30,7 @@ def carry_out(study: Any, budget: Budget, folder: Path, train: Train, only: Sequ
         raise ValueError(f"--only is {' '.join(only)}: {study.name} has no parts to choose from")
     check(study, budget)
     found = {one.name: _marked(train(one, folder / one.name), budget) for one in study.experiments(budget)}
-    measured = study.measurements(budget, _evaluate(folder)) if hasattr(study, "measurements") else {}
+    measured = study.measurements(budget, Evaluator(folder)) if hasattr(study, "measurements") else {}
     for name, rows in measured.items():
         Excerpt(rows, {}).write(folder / "measured", name)
     findings = study.findings(found, measured)
@@ -66,14 +66,20 @@ def _measure(figure: Any, budget: Budget, folder: Path, train: Train) -> None:
         excerpt = of_results(train(experiment, folder / "experiments" / experiment.name))
         excerpt.write(folder / "saved", experiment.name)
         made = excerpt.made
-    for name, rows in figure.measurements(budget, _evaluate(folder / "experiments")).items():
+    for name, rows in figure.measurements(budget, Evaluator(folder / "experiments")).items():
         Excerpt(rows, made).write(folder / "saved", name)
 
 
-def _evaluate(folder: Path) -> Evaluate:
-    """What measures the networks of experiments whose results are in this folder, by their names."""
+@dataclass(frozen=True)
+class Evaluator:
+    """What measures the networks of experiments whose results are in a folder, by their names."""
 
-    def evaluate(experiment: Experiment, where: Any, function: Any) -> pd.DataFrame:
-        return evaluated(experiment, folder / experiment.name, function, where)
+    folder: Path
 
-    return evaluate
+    def __call__(self, experiment: Experiment, where: Any, function: Any) -> pd.DataFrame:
+        """Rows of one network after another."""
+        return evaluated(experiment, self.folder / experiment.name, function, where)
+
+    def cells(self, experiment: Experiment, function: Any) -> dict[str, pd.DataFrame]:
+        """Tables of all networks of a cell at once."""
+        return evaluated_by_cell(experiment, self.folder / experiment.name, function)

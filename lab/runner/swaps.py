@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -18,10 +16,10 @@ from lab.experiment.serialization import Code, code_of
 from lab.files.atomic import write_json
 from lab.report import drift, recovery, report, study_page
 from lab.results.environment import environment
-from lab.results.excerpts import Excerpt, of_results
+from lab.results.excerpts import Excerpt, json_rows, of_results
 from lab.results.results import Results
 from lab.runner import plan
-from lab.runner.sources import Load, Source, opened
+from lab.runner.sources import Load, Source, opened, sound
 from lab.surgery.attribution import FOLDED, attribution, changes
 from lab.surgery.swap import norm_of, swapped_model
 from lab.training.settings import Hyperparameters, Settings
@@ -73,7 +71,7 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     networks = opened(asked.directory.resolve(), load, asked.ignore, _code(asked.experiment))
     if networks.collections:
         raise ValueError(f"{asked.directory} has {', '.join(networks.collections)}: such networks cannot be swapped")
-    source, diverged = _sound(networks, asked.directory)
+    source, diverged = sound(networks, asked.directory)
     task = _task(asked, source)
     todo, inexact = _defined(source.model, changes(source.model, asked.activation, asked.norm))
     experiments = _recoveries(asked, source, task, start, todo)
@@ -90,19 +88,6 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
 def _code(experiment: Experiment | None) -> Code:
     """The user's own types and activations in an experiment."""
     return {} if experiment is None else code_of(*((cell.task, cell.model) for cell in grid(experiment)))
-
-
-def _sound(source: Source, directory: Path) -> tuple[Source, dict[str, str]]:
-    """The networks that can be compared, and why others cannot. Raises ValueError if none can."""
-    sound = {seed: params for seed, params in source.parameters.items() if _finite(params)}
-    if not sound:
-        raise ValueError(f"{directory} holds no network whose parameters are all finite: they diverged in training")
-    diverged = {f"seed {seed}": "its network diverged in training" for seed in source.parameters if seed not in sound}
-    return replace(source, parameters=sound), diverged
-
-
-def _finite(params: dict[str, Any]) -> bool:
-    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
 
 
 def _task(asked: Swap, source: Source) -> Any:
@@ -201,13 +186,16 @@ def _write(
     """The page, and drift.json."""
     was, rows = _own(model), measured.rows
     sections = drift.sections(rows)
-    record: dict[str, Any] = {"attribution": _records(drift.attributed(rows)), "layers": _records(drift.by_layer(rows))}
+    record: dict[str, Any] = {
+        "attribution": json_rows(drift.attributed(rows)),
+        "layers": json_rows(drift.by_layer(rows)),
+    }
     if results:
         apart = pd.concat(
             [recovery.differences(found, was["activation"], was["norm"], suffix) for suffix, found in results.items()]
         )
         sections["recovery"] = recovery.section(apart)
-        record["recovery"] = _records(recovery.table(apart))
+        record["recovery"] = json_rows(recovery.table(apart))
     excerpts = {"drift": measured, **{one.experiment["name"]: of_results(one) for one in results.values()}}
     reports = {one.experiment["name"]: report.parts(one) for one in results.values()}
     to = {"activation": asked.activation and swapped_model(model, asked.activation).activation.name, "norm": asked.norm}
@@ -216,9 +204,3 @@ def _write(
     study_page.write(out, f"Swap: {words}", sections, excerpts, left_out, question, (), reports)
     about = {"weights": start.weights, "directory": start.directory, "text": asked.text, "from": was, "to": to}
     write_json(out / "drift.json", {**about, **record, "made": measured.made})
-
-
-def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
-    """The rows of a table as JSON, which has no nan and nothing infinite."""
-    rows = table.replace([np.inf, -np.inf], np.nan).to_dict(orient="records")
-    return [{name: None if pd.isna(value) else value for name, value in row.items()} for row in rows]

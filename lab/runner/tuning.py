@@ -22,7 +22,7 @@ def tuned(experiment: Experiment, directory: Path, train: Train) -> tuple[Experi
     DIRECTORY/tuning.
     """
     begun_untuned = (directory / FILE).exists() and not (directory / "tuning").exists()
-    if not experiment.tuning.learning_rates or begun_untuned:
+    if not experiment.tuning_rates or begun_untuned:
         return experiment, None
     table = tuning.tuned(train(tuning_of(experiment), directory / "tuning"))
     return with_overrides(experiment, tuning.choices(table)), table

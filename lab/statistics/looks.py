@@ -25,6 +25,11 @@ def spent(looks: int) -> float:
     return 1 - RESERVED / looks if looks else 0.0
 
 
+def first_of_several(p: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
+    """The p value of a first look that others may follow: the alpha at which it equals its bound."""
+    return np.minimum(p / spent(1), 1)
+
+
 def p_after(differences: Float[np.ndarray, "*batch n"], looks: Sequence[int]) -> Float[np.ndarray, "*batch looks"]:
     """The two-sided p value after each look at paired differences in the order of their seeds.
 

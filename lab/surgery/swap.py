@@ -107,9 +107,11 @@ def _check_learned(model: Any, other: Any) -> None:
 def _with_norm(model: Stack, norm: str) -> Stack:
     """The model with another norm, which has the same parameters."""
     check_choice("norm", norm, get_args(NormKind))
-    if norm != model.norm and "none" in (norm, model.norm):
+    odd = [one for one in (norm, model.norm) if one not in ("layernorm", "rmsnorm")]
+    if norm != model.norm and odd:
+        lacking = "no parameters" if odd[0] == "none" else "parameters of its own"
         raise ValueError(
-            f"norm {model.norm!r} -> {norm!r}: 'none' has no parameters; allowed values are layernorm, rmsnorm"
+            f"norm {model.norm!r} -> {norm!r}: {odd[0]!r} has {lacking}; allowed values are layernorm, rmsnorm"
         )
     return model.clone(norm=norm, norm_bias=model.has_norm_bias)
 

@@ -147,6 +147,9 @@ class Hyperparameters:
     """Largest global norm of the gradient; inf switches clipping off."""
     eps_root: Traced = 0.0
     """Added to the second moment under the root, with adam and adamw."""
+    activation_constant: Traced | None = field(default=None, metadata={"since": "0.2.0"})
+    """The constant of an activation that has one: leaky_relu2's slope below 0, smooth_relu2's width of the bend;
+    default: the activation's own."""
 
     def check(self) -> None:
         """Raises ValueError, naming the field and its value, if a field is out of range."""
@@ -161,6 +164,8 @@ class Hyperparameters:
         for name in ("b1", "b2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"hyperparameters.{name} is {getattr(self, name)}: it must lie in [0, 1)")
+        if self.activation_constant is not None and not math.isfinite(self.activation_constant):
+            raise ValueError(f"hyperparameters.activation_constant is {self.activation_constant}: it must be finite")
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,8 @@ class Run:
     @property
     def identity(self) -> dict[str, int | float | str]:
         """The run as JSON: its seed and every hyperparameter. Equal identities mean the same run."""
-        values = {field.name: float(getattr(self.hyperparameters, field.name)) for field in fields(Hyperparameters)}
+        given = {field.name: getattr(self.hyperparameters, field.name) for field in fields(Hyperparameters)}
+        values = {name: float(value) for name, value in given.items() if value is not None}
         finite = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
         return {"seed": self.seed, **finite}  # JSON has no infinity
 

@@ -18,6 +18,9 @@ from models.model import training_options
 PEAK = "largest_"
 """Prefix of a training metric: its largest value over the steps of an interval."""
 
+CONSTANT = "activation_constant"
+"""A layer's parameter that is not learned, see `models.activations.Activation`, and the hyperparameter that sets it."""
+
 Data = dict[str, dict[str, Array]]
 """Training data: the split `train`, field -> array; or a `window`, the next batches as read by the host, field -> array
 [steps, batch_size, ...]."""
@@ -48,8 +51,19 @@ def init(
     batch = _batch(task, settings, data, seed, 0, 0, 1)
     own = seed if settings.init_seed is None else settings.init_seed
     variables = dict(model.init({"params": stream_key(own, Stream.INIT)}, *task.inputs(batch)))
-    parameters = variables.pop("params")
+    parameters = with_constant(variables.pop("params"), hyperparameters.activation_constant)
     return State(parameters, optimizer(settings, hyperparameters).init(parameters), variables)
+
+
+def with_constant(parameters: Any, constant: Float[Array, ""] | float | None) -> Any:
+    """The parameters with the constant of the activation in every layer; None: unchanged."""
+    if constant is None:
+        return parameters
+
+    def changed(path: Any, leaf: Array) -> Array:
+        return jnp.full_like(leaf, constant) if path[-1].key == CONSTANT else leaf
+
+    return jax.tree_util.tree_map_with_path(changed, parameters)
 
 
 def train_interval(

@@ -13,8 +13,15 @@ WIDTH = 8
 """Of the arrays that a function is traced with, unless it holds arrays of another width."""
 
 
-def identify(name: str, function: Callable[..., Any], gated: bool, parameters: tuple[tuple[str, Any], ...]) -> Identity:
-    """Of an activation: its values, its slopes in inputs and learned parameters, and their initial values.
+def identify(
+    name: str,
+    function: Callable[..., Any],
+    gated: bool,
+    parameters: tuple[tuple[str, Any], ...],
+    sampled: Callable[..., Any] | None = None,
+) -> Identity:
+    """Of an activation: its values, its slopes in inputs and learned parameters, their initial values, and if it is
+    stochastic a draw.
 
     Raises ValueError, in one sentence, for a function that JAX cannot trace or that is not pure, and for one that gives
     something else than one floating-point array of its input's shape.
@@ -29,7 +36,9 @@ def identify(name: str, function: Callable[..., Any], gated: bool, parameters: t
         value, backward = jax.vjp(result, inputs, learned)
         result(inputs, learned)  # three calls in all: of an even number, one that alternates would give the same again
         slopes = backward(jnp.cos(np.arange(value.size).reshape(value.shape)).astype(value.dtype))
-        return result(inputs, learned), slopes, {key: jnp.asarray(start) for key, start in initial.items()}
+        starts = {key: jnp.asarray(start) for key, start in initial.items()}
+        drawn = [] if sampled is None else [sampled(jax.random.key(0), *inputs, **learned)]
+        return result(inputs, learned), slopes, starts, *drawn
 
     owner = f"the function of activation '{name}'"
     _check(owner, traced(owner, jax.eval_shape, result, inputs, initial), inputs[0].shape)

@@ -7,24 +7,26 @@ Formulas are evaluated in float32 (or wider) and rounded once to the dtype of th
 where the usual forms return 0 or nan. At a kink the gradient is the left derivative: relu'(0) = 0, as in PyTorch.
 """
 
+import functools
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from lab.files.choices import nearest
 from models.activations.formulas import Values
 from models.activations.formulas.normalized import log_softmax, polynorm, softmax
-from models.activations.formulas.periodic import cosid, minsin, snake, square_relax, triangle_relax
+from models.activations.formulas.periodic import cosid, gelu_sine, minsin, snake, square_relax, triangle_relax
 from models.activations.formulas.piecewise import (
     absolute,
     elu,
     identity,
     leaky_relu,
+    leaky_relu2,
     polyrelu,
     prelu,
     relu,
@@ -32,7 +34,18 @@ from models.activations.formulas.piecewise import (
     selu,
     xielu,
 )
-from models.activations.formulas.self_gated import gelu, gelu_quick, gelu_tanh, hard_swish, mish, silu, tanhexp
+from models.activations.formulas.self_gated import (
+    gelu,
+    gelu_monotone,
+    gelu_quick,
+    gelu_tanh,
+    golu,
+    hard_swish,
+    mish,
+    silu,
+    soi,
+    tanhexp,
+)
 from models.activations.formulas.smooth import (
     bipolar_sigmoid,
     elish,
@@ -43,6 +56,7 @@ from models.activations.formulas.smooth import (
     roottanh,
     seagull,
     sigmoid,
+    smooth_relu2,
     softplus,
     softplusmone,
     softsign,
@@ -68,6 +82,10 @@ class Activation:
     name: letters, digits and underscores in lower case (it becomes a directory name).
     function: `function(x, **parameters)`, or `function(gate, value, **parameters)` if gated; it sees float32 arrays.
     parameters: (name, initial value) pairs; they are learned, one set a layer, and passed to a call as keyword arrays.
+        One called "constant", whose gradient the function stops, is not learned: a training run may set it, by its
+        hyperparameter `activation_constant`.
+    sampled: of a stochastic activation, what `FeedForward` and `Hidden` use in training instead of `function`, its
+        mean: `sampled(key, x, **parameters)`, or `sampled(key, gate, value, **parameters)` if gated.
 
     Raises ValueError for an unusable name, for a built-in name given to another function, and for a function that JAX
     cannot trace, that is not pure, or whose result is not one floating-point array of its input's shape.
@@ -77,6 +95,7 @@ class Activation:
     function: Callable[..., Any]
     gated: bool = False
     parameters: tuple[tuple[str, Initial], ...] = ()
+    sampled: Callable[..., Any] | None = None
 
     def __post_init__(self):
         if not re.fullmatch(r"[a-z0-9_]+", self.name):
@@ -97,6 +116,16 @@ class Activation:
 
         Raises TypeError for a wrong number of inputs and for integers.
         """
+        return self._evaluated(self.function, inputs, parameters)
+
+    def sample(self, key: Array, *inputs: Values, **parameters: Any) -> Values:
+        """Draw `(x)`, or `(gate, value)` if gated, of a stochastic activation; of another one, evaluate it."""
+        drawn = self.function if self.sampled is None else functools.partial(self.sampled, key)
+        return self._evaluated(drawn, inputs, parameters)
+
+    def _evaluated(
+        self, function: Callable[..., Any], inputs: tuple[Values, ...], parameters: dict[str, Any]
+    ) -> Values:
         expected = ("gate", "value") if self.gated else ("x",)
         if len(inputs) != len(expected):
             raise TypeError(f"{self!r} takes ({', '.join(expected)}), but was called with {len(inputs)} arrays")
@@ -104,7 +133,7 @@ class Activation:
         if not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(f"{self!r} takes floating-point arrays, not {dtype}")
         wide = jnp.promote_types(dtype, jnp.float32)
-        return self.function(*(jnp.asarray(x, wide) for x in inputs), **parameters).astype(dtype)
+        return function(*(jnp.asarray(x, wide) for x in inputs), **parameters).astype(dtype)
 
     def __repr__(self):
         return f"Activation({self.name!r})"
@@ -130,7 +159,7 @@ class Activation:
         """Whether it is one of `ACTIVATIONS`, which go by their names; so do those that are being made for it."""
         return not _BUILT_IN or self.name in _BUILT_IN
 
-    @cached_property
+    @functools.cached_property
     def identity(self) -> Identity:
         """What the function computed when the activation was made."""
         return identify(*self._given)
@@ -145,7 +174,7 @@ class Activation:
 
     @property
     def _given(self) -> tuple[Any, ...]:
-        return self.name, self.function, self.gated, self.parameters
+        return self.name, self.function, self.gated, self.parameters, self.sampled
 
 
 def activation(name: str | Activation) -> Activation:
@@ -172,7 +201,8 @@ def glu_of(pointwise: str | Activation) -> Activation:
     if pointwise.gated:
         raise ValueError(f"glu_of({pointwise.name!r}): this activation is already gated; glu_of needs a pointwise one")
     name = _GLU_NAMES.get(pointwise.name, f"{pointwise.name}_glu")
-    return Activation(name, _GLU(pointwise.function), gated=True, parameters=pointwise.parameters)
+    sampled = None if pointwise.sampled is None else _GLU(pointwise.sampled)
+    return Activation(name, _GLU(pointwise.function), True, pointwise.parameters, sampled)
 
 
 def _is_parameter(pair: Any) -> bool:
@@ -192,12 +222,16 @@ def swiglu_clamped(gate: Values, value: Values) -> Values:
 
 @dataclass(frozen=True)
 class _GLU:
-    """`pointwise(gate) * value`; a class, because two closures over one function would not compare equal."""
+    """`pointwise(gate) * value`; a class, because two closures over one function would not compare equal.
+
+    Given `(gate, value)`, or `(key, gate, value)` if it draws.
+    """
 
     pointwise: Callable[..., Any]
 
-    def __call__(self, gate: Values, value: Values, **parameters: Any) -> Values:
-        return self.pointwise(gate, **parameters) * value
+    def __call__(self, *inputs: Any, **parameters: Any) -> Values:
+        *given, value = inputs
+        return self.pointwise(*given, **parameters) * value
 
 
 def _inverse_softplus(y: float) -> float:
@@ -253,6 +287,13 @@ _POINTWISE = (
     Activation("triangle_relax", triangle_relax),
     Activation("softmax", softmax),
     Activation("log_softmax", log_softmax),
+    # What has been compared with GELU and ReLU^2 since.
+    Activation("golu", golu),
+    Activation("gelu_monotone", gelu_monotone),
+    Activation("gelu_sine", gelu_sine),
+    Activation("soi", gelu, sampled=soi),
+    Activation("leaky_relu2", leaky_relu2, parameters=(("constant", 0.5),)),
+    Activation("smooth_relu2", smooth_relu2, parameters=(("constant", 0.2),)),
 )
 _GATED = (*(glu_of(pointwise) for pointwise in _POINTWISE), Activation("swiglu_clamped", swiglu_clamped, gated=True))
 _BUILT_IN.update({built_in.name: built_in for built_in in (*_POINTWISE, *_GATED)})

@@ -1,6 +1,7 @@
 """The feed-forward layer, plain or gated, and the widths at which the two cost the same."""
 
 import functools
+from collections.abc import Callable
 from typing import Literal
 
 import flax.linen as nn
@@ -50,7 +51,8 @@ class FeedForward(nn.Module):
     """Two dense layers with an activation between them, or three if the activation is gated (Shazeer 2020).
 
     `d_ff` is the actual hidden width; see `matched_width`. The activation's learned parameters are parameters of this
-    layer, `activation_<parameter>` in float32. The hidden values are sown as `hidden` in "intermediates".
+    layer, `activation_<parameter>` in float32. A stochastic activation draws in training, from the key "dropout". The
+    hidden values are sown as `hidden` in "intermediates".
     """
 
     activation: Activation
@@ -71,7 +73,10 @@ class FeedForward(nn.Module):
             for name, initial in self.activation.parameters
         }
         # Recomputed in the backward pass, so that of the hidden width only the activation's inputs are saved.
-        hidden = jax.checkpoint(self.activation)(*inputs, **learned)
+        activation: Callable[..., Array] = self.activation
+        if train and self.activation.sampled is not None:
+            activation = functools.partial(self.activation.sample, self.make_rng("dropout"))
+        hidden = jax.checkpoint(activation)(*inputs, **learned)
         self.sow("intermediates", "hidden", hidden)
         y = Dense(x.shape[-1], self.bias, self.dtype, kernel_init=self.output_init, name="down")(hidden)
         return nn.Dropout(self.dropout, deterministic=not train, name="dropout")(y)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,29 +11,36 @@ from jaxtyping import Array, Float
 from models.activations import Activation
 from models.layers.dense import Initializer, initializer
 from models.layers.feedforward import Match
+from models.layers.normalization import Norm, NormKind
 
 
 class Hidden(nn.Module):
     """A linear map and its activation, or two maps if the activation is gated (Dauphin et al. 2017); then dropout.
 
-    `linear` creates a map, given its name and `features`. The activation's learned parameters are parameters of this
-    layer, `activation_<parameter>` in float32. The hidden values are sown as `hidden` in "intermediates".
+    `linear` creates a map, given its name and `features`; `norm` is that of the layer's input. The activation's learned
+    parameters are parameters of this layer, `activation_<parameter>` in float32. A stochastic activation draws in
+    training, from the key "dropout". The hidden values are sown as `hidden` in "intermediates".
     """
 
     activation: Activation
     linear: Callable[..., nn.Module]
     features: int
     dropout: float = 0.0
+    norm: NormKind = "none"
 
     @nn.compact
     def __call__(self, x: Float[Array, "*rows inputs"], *, train: bool) -> Float[Array, "*positions features"]:
         """Plain: `activation(up(x))`; gated: `activation(gate(x), up(x))`."""
+        x = Norm(self.norm, name="norm")(x)
         names = ("gate", "up") if self.activation.gated else ("up",)
         learned = {
             name: self.param(f"activation_{name}", lambda key, value=initial: jnp.asarray(value, jnp.float32))
             for name, initial in self.activation.parameters
         }
-        hidden = self.activation(*(self.linear(self.features, name=name)(x) for name in names), **learned)
+        activation: Callable[..., Array] = self.activation
+        if train and self.activation.sampled is not None:
+            activation = partial(self.activation.sample, self.make_rng("dropout"))
+        hidden = activation(*(self.linear(self.features, name=name)(x) for name in names), **learned)
         self.sow("intermediates", "hidden", hidden)
         return nn.Dropout(self.dropout, deterministic=not train, name="dropout")(hidden)
 

@@ -18,11 +18,11 @@ from models import activations
 from models.layers.attention import Attention, AttentionContext, allowed_pairs
 from models.layers.dense import Initialization, deviation, initializer
 from models.layers.feedforward import FeedForward, Match, matched_width, second_moment
-from models.layers.normalization import Norm, NormKind
+from models.layers.normalization import WITH_BIAS, Norm, NormKind
 from models.layers.positions import Positions, RopeScaling, alibi, relative_buckets, rotations, sinusoids
 
 NormPlacement = Literal["pre", "post", "sandwich", "input", "output"]
-Residual = Literal["sequential", "parallel", "parallel_shared"]
+Residual = Literal["sequential", "parallel", "parallel_shared", "none"]
 ComputeType = Literal["float32", "bfloat16"]
 Given = Array | np.ndarray  # an array as users may pass it
 
@@ -46,7 +46,8 @@ class Block(nn.Module):
     "pre" normalizes a layer's input (Xiong et al. 2020), "post" the sum (Vaswani et al. 2017), "output" the layer's
     output (Liu et al. 2022), "sandwich" its input and output (Ding et al. 2021), "input" the input of both layer and
     sum. With a "parallel" residual all layers read the block's input (Wang and Komatsuzaki 2021), with
-    "parallel_shared" through one norm.
+    "parallel_shared" through one norm. With the residual "none" nothing is added: a layer's output is the next one's
+    input.
     """
 
     attention: Attention
@@ -79,7 +80,7 @@ class Block(nn.Module):
             seen = source_context or AttentionContext()
             layers["cross_attention"] = lambda y: cross(y, seen, source, crossed=True, scale=scale, train=train)
         layers["feedforward"] = lambda y: self.feedforward(y, train=train)
-        if self.residual != "sequential":
+        if self.residual in ("parallel", "parallel_shared"):
             return self.add(x, layers)
         for name, layer in layers.items():
             x = self.add(x, {name: layer})
@@ -87,7 +88,7 @@ class Block(nn.Module):
 
     @nn.nowrap
     def add(self, x: Array, layers: dict[str, Callable[[Array], Array]]) -> Array:
-        """x plus the output of every layer."""
+        """x plus the output of every layer, or without a residual the output alone."""
         first = next(iter(layers))
         if self.placement == "input":
             x = self.norm(name=f"{first}_norm")(x)
@@ -99,7 +100,9 @@ class Block(nn.Module):
                 inputs = {name: self.norm(name=f"{name}_norm")(x) for name in layers}
         for name, layer in layers.items():
             y = layer(inputs[name])
-            x = x + (self.norm(name=f"{name}_output_norm")(y) if self.placement in ("sandwich", "output") else y)
+            if self.placement in ("sandwich", "output"):
+                y = self.norm(name=f"{name}_output_norm")(y)
+            x = y if self.residual == "none" else x + y
         return self.norm(name=f"{first}_norm")(x) if self.placement == "post" else x
 
 
@@ -139,7 +142,8 @@ class Stack(nn.Module):
     """Where a block normalizes: each layer's input, the sum, a layer's input and output, the input of both, or the
     output."""
     residual: Residual = "sequential"
-    """Whether a block's layers run in sequence or read the same input, through separate norms or a shared one."""
+    """Whether a block's layers run in sequence or read the same input, through separate norms or a shared one; none: in
+    sequence, without adding their input."""
     final_norm: bool | None = None
     """Normalize the last layer's output; None: unless placement is post."""
     embedding_norm: bool = False
@@ -171,7 +175,7 @@ class Stack(nn.Module):
     relative_distance: int = 128
     """Distance from which all tokens share the last relative position."""
     bias: bool = True
-    """Biases in dense layers and LayerNorms, unless a field below says otherwise."""
+    """Biases in dense layers and norms but RMSNorms, unless a field below says otherwise."""
     qkv_bias: bool | None = None
     """Biases of queries, keys and values."""
     output_bias: bool | None = None
@@ -241,8 +245,8 @@ class Stack(nn.Module):
 
     @property
     def has_norm_bias(self) -> bool:
-        """Whether norms have biases: `norm_bias`, or for LayerNorms `bias` if that is None."""
-        return (self.bias and self.norm == "layernorm") if self.norm_bias is None else self.norm_bias
+        """Whether norms have biases: `norm_bias`, or, unless they are RMSNorms, `bias` if that is None."""
+        return (self.bias and self.norm in WITH_BIAS) if self.norm_bias is None else self.norm_bias
 
     @nn.nowrap
     def check(self, length: int | None = None) -> None:
@@ -271,7 +275,7 @@ class Stack(nn.Module):
                 raise ValueError(f"{name} are {getattr(self, name)}, which must not be negative")
         for name in ("qk_norm", "joint_qk_norm"):
             if getattr(self, name) and self.norm == "none":
-                raise ValueError(f"{name} is True but norm is 'none': allowed values are layernorm, rmsnorm")
+                raise ValueError(f"{name} is True but norm is 'none': allowed values are layernorm, rmsnorm, dyt, derf")
         if self.qk_norm and self.joint_qk_norm:
             raise ValueError("qk_norm and joint_qk_norm are both True, only one of them may be")
         if not 0 <= self.dropout < 1:
@@ -416,7 +420,7 @@ class Stack(nn.Module):
         if self.scan:
             loop = nn.scan(
                 lambda block, x, values: (run(block, x, *values), None),
-                variable_axes={"params": 0, "intermediates": 0, "cache": 0},
+                variable_axes={"params": 0, "intermediates": 0, "cache": 0, "taps": 0},  # taps: lab.probes
                 split_rngs={"dropout": True},
                 length=n,
             )

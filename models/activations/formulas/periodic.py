@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from models.activations.formulas import Values
 from models.activations.formulas.piecewise import relu
+from models.activations.formulas.self_gated import gelu
 from models.activations.formulas.slopes import with_slope
 
 
@@ -15,6 +16,11 @@ def snake(x: Values) -> Values:
 def cosid(x: Values) -> Values:
     """`cos(x) - x` (Ramachandran et al. 2017, arXiv:1710.05941)."""
     return jnp.cos(_finite(x)) - x
+
+
+def gelu_sine(x: Values) -> Values:
+    """`GELU(x) + 0.1 sin(x)` (Vitvitskyi et al. 2026, arXiv:2602.05688)."""
+    return gelu(x) + 0.1 * jnp.sin(jnp.where(x == jnp.inf, 0.0, x))  # it has a limit at inf, but none at -inf
 
 
 def minsin(x: Values) -> Values:

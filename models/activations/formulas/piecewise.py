@@ -5,6 +5,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from models.activations.formulas import Scalar, Scalars, Values
 
@@ -22,6 +23,14 @@ def relu(x: Values) -> Values:
 def relu2(x: Values) -> Values:
     """`max(x, 0)^2` (So et al. 2021, arXiv:2109.08668)."""
     return jnp.square(relu(x))
+
+
+def leaky_relu2(x: Values, constant: Scalar) -> Values:
+    """`x^2` above 0, `(constant x)^2` below: a leaky ReLU, squared (KellerJordan/modded-nanogpt, pull request 249).
+
+    The constant is not learned. With 0 it is ReLU^2, with 1 the square.
+    """
+    return jnp.square(prelu(x, lax.stop_gradient(constant)))
 
 
 def prelu(x: Values, slope: Scalar) -> Values:

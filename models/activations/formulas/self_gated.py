@@ -5,9 +5,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
+from models.activations.formulas import Values
 from models.activations.formulas.exponential import exp, minus_magnitude, sigmoid_and_slope
 from models.activations.formulas.slopes import with_slope
 
@@ -100,3 +102,26 @@ def tanhexp(x):
 def hard_swish(x):
     """`x clip(x + 3, 0, 6) / 6` (Howard et al. 2019, arXiv:1905.02244)."""
     return jnp.clip((x + 3) / 6, 0.0, 1.0), jnp.where(jnp.abs(x) < 3, 1 / 6, 0.0)
+
+
+@_self_gated
+def golu(x):
+    """`x exp(-exp(-x))`, gated by the Gumbel distribution (Das et al. 2025, arXiv:2502.03654)."""
+    decay = jnp.exp(-jnp.maximum(x, -10.0))  # the gate is 0 there, also in float64, and exp(-x) overflows further on
+    gate = jnp.exp(-decay)
+    return gate, gate * decay
+
+
+_LOWEST = -0.7517915246936  # where GELU is smallest
+
+
+def gelu_monotone(x: Values) -> Values:
+    """GELU above its minimum at -0.7518, and constant, -0.16997, below it."""
+    return gelu(jnp.where(x <= _LOWEST, _LOWEST, x))
+
+
+def soi(key: jax.Array, x: Values) -> Values:
+    """`x` with probability `Phi(x)`, else 0: the stochastic 0-I map, whose mean is GELU (Hendrycks & Gimpel 2016, first
+    version of arXiv:1606.08415, section 4). Its slope is 1 where it keeps x, as that of dropout."""
+    dropped = jax.random.uniform(key, x.shape, x.dtype) >= 0.5 * lax.erfc(-math.sqrt(0.5) * x)
+    return jnp.where(dropped, 0.0, x)  # nan is not dropped

@@ -114,6 +114,20 @@ def seagull(x: Values) -> Values:
     return jnp.log1p(near * near) + 2 * jnp.log(jnp.maximum(jnp.abs(x) / far, 1.0))
 
 
+@with_slope
+def smooth_relu2(x, constant):
+    """`x (x + sqrt(x^2 + constant^2)) / 2`, ReLU^2 with a smooth bend of that width (karpathy/nanochat, pull request
+    828: 0.2). The constant is not learned. It is -constant^2 / 4 far below 0, and ReLU^2 with 0."""
+    limits = jnp.finfo(x.dtype)
+    bounded = jnp.clip(x, limits.min, limits.max)  # inf / inf is nan
+    root = jnp.maximum(jnp.hypot(bounded, constant), 4 * limits.tiny)
+    # x + root cancels below 0, where it is constant^2 / (root - x); of that the half does not overflow.
+    half, square = 0.5 * root - 0.5 * minus_magnitude(bounded), constant * constant
+    below = 0.25 * square * (bounded / half), 0.125 * square * (square / root) / half / half
+    above = x * (0.5 * x + 0.5 * root), (0.5 * x + 0.5 * root) * (1 + bounded / root)
+    return tuple(jnp.where(x <= 0, low, high) for low, high in zip(below, above, strict=True))
+
+
 def _elish_below(x):
     below = negative_part(x)
     return jnp.expm1(below) * sigmoid(below)
