@@ -16,7 +16,7 @@ from refusals import assert_names
 from rich.console import Console
 
 import ablations
-from lab.experiment.experiment import Tuning, grid
+from lab.experiment.experiment import Cell, Tuning, grid
 from lab.results import results
 from lab.runner.progress import Pace, Progress
 from lab.training import train
@@ -353,3 +353,16 @@ def test_the_runs_of_the_tuning_are_described_too(experiment):
     assert list(rows.index) == [*names, *(f"tuning/{name}" for name in names)]
     assert rows.loc[names, "runs"].tolist() == [3, 3]
     assert rows["runs"].tolist()[2:] == [4, 4]
+
+
+def test_a_network_is_traced_once_for_all_cells_that_have_it(experiment, monkeypatch):
+    traced, cost = [], Cell.cost
+
+    def counted(cell, dataset):
+        traced.append(cell.activation.name)
+        return cost(cell, dataset)
+
+    monkeypatch.setattr(Cell, "cost", counted)
+    asked = replace(experiment, axes=(("settings.steps", (2, 3)),), tuning=Tuning((1e-3, 1e-2), seeds=(7, 8)))
+    assert len(ablations.describe(asked)) == 8
+    assert sorted(traced) == ["gelu", "swiglu"]

@@ -1,5 +1,7 @@
 """What the cells of an experiment take, known before anything is compiled."""
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -17,11 +19,18 @@ def estimate(experiment: Experiment, rate: float) -> pd.DataFrame:
     cells = {cell.name: cell for cell in grid(experiment)}
     if experiment.tuning_rates:
         cells |= {f"tuning/{cell.name}": cell for cell in grid(tuning_of(experiment))}
-    return pd.DataFrame([{"cell": name, **_of_cell(cell, rate)} for name, cell in cells.items()])
+    costs: dict[str, dict[str, Any]] = {}  # of every network, which is traced once: 0.1 s for a small one
+    rows = []
+    for name, cell in cells.items():
+        network = json.dumps([cell.canonical[part] for part in ("model", "task")])
+        if network not in costs:
+            costs[network] = cell.cost(dispatch.load(cell.task))
+        rows.append({"cell": name, **_of_cell(cell, costs[network], rate)})
+    return pd.DataFrame(rows)
 
 
-def _of_cell(cell: Cell, rate: float) -> dict[str, Any]:
-    cost, settings, runs = cell.cost(dispatch.load(cell.task)), cell.settings, len(cell.runs)
+def _of_cell(cell: Cell, cost: Mapping[str, Any], rate: float) -> dict[str, Any]:
+    settings, runs = cell.settings, len(cell.runs)
     tokens = settings.steps * settings.batch_size * cell.task.tokens_per_example
     kept = cost["state_bytes"] * runs + cost["activation_bytes"] * settings.batch_size
     return {

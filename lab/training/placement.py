@@ -9,7 +9,8 @@ Place = Literal["auto", "device", "host"]
 
 @dataclass(frozen=True)
 class Placement:
-    """Requested use of the machine; results agree within about 1e-5 for any choice."""
+    """Requested use of the machine; a step gives the same result for any choice but for rounding,
+    which thousands of steps amplify."""
 
     execution: Kind = "auto"
     """How the runs of a cell are executed; auto is vmap on accelerators; on a CPU, one run at a time per core."""
