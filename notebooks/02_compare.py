@@ -93,8 +93,8 @@ unpaired = losses.drop(columns=baseline).var() + losses[baseline].var()
 # The choice counts as known, so that the degrees of freedom are $(n - 1)(1 + se_{choice}^2 / se^2)^2$.
 #
 # Every further arm is a further chance to be wrong, so Holm's method multiplies the smallest p value by the number of
-# arms, the next by one less, and so on, and lets none fall below the one before. Seeds may be added after this look; to pay for
-# that, every p value is divided by 0.8 first.
+# arms, the next by one less, and so on, and lets none fall below the one before. Seeds may be added after this look; to
+# pay for that, every p value is divided by 0.8 first.
 
 # %%
 compared = pd.DataFrame(comparison.arms).set_index("activation").sort_values("difference")
