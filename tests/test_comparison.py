@@ -9,6 +9,7 @@ import pytest
 import synthetic
 from scipy import stats
 
+from lab.comparison.cautions import cautions
 from lab.comparison.comparison import compare
 from lab.comparison.outcomes import axis_columns, outcomes
 from lab.statistics.paired import holm, minimum_detectable_effect
@@ -218,3 +219,13 @@ def test_nothing_to_pair_is_refused():
         compare(synthetic.rows(["gelu"]), "gelu")
     with pytest.raises(ValueError, match="two values at step 2000"):
         compare(pd.concat([synthetic.rows(), synthetic.rows()]), "gelu")
+
+
+def test_an_arm_whose_losses_per_example_are_missing_is_named():
+    results = synthetic.results()
+    compared = compare(results)
+    first, *rest = compared.arms
+    measured = [replace(arm, se_seeds_and_text=0.01) for arm in rest]
+    for known, named in (((first, *measured), True), ((replace(first, se_seeds_and_text=0.01), *measured), False)):
+        found = cautions(results, replace(compared, arms=known), ())
+        assert any("over text" in sentence and first.label in sentence for sentence in found) == named

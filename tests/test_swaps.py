@@ -218,7 +218,8 @@ def apart(changes, steps=(0, 10), seeds=range(4)):
 
 
 def test_a_difference_that_is_gone_has_recovered():
-    rows = apart({"norm": (0.1, 0.0), "activation": (0.2, 0.1)})
+    rows = apart({"norm": (0.1, 0.0), "activation": (0.2, 0.1)}).eval("on_curve = difference")
+    rows.loc[(rows["step"] == 10) & (rows["change"] == "activation"), "difference"] += 0.05  # on another text
     table = recovery.table(rows).set_index("change")
     np.testing.assert_allclose(table["recovered"], [1.0, 0.5], atol=0.02)
     assert list(table["verdict"]) == ["inconclusive", "worse"]

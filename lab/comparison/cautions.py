@@ -32,6 +32,9 @@ def cautions(results: Results, comparison: Comparison, choice: Sequence[str]) ->
     fewest = min(arm.n for arm in arms)
     if fewest < FEW:
         yield f"few pairs (at least one arm has only {fewest}): only large effects can be found"
+    unknown = [arm.label for arm in arms if arm.se_seeds_and_text is None]
+    if 0 < len(unknown) < len(arms):
+        yield f"no standard error over text for {', '.join(unknown)}: no losses per example that match the baseline's"
     yield from _made(results)
     yield from _tuned(results, comparison)
     yield from choice

@@ -40,8 +40,9 @@ class Question:
 
     @property
     def alpha(self) -> float:
-        """What the first look at a fixed number of pairs may spend."""
-        return (1 - self.level) * (1 if self.fixed_seeds else spent(1))
+        """What the look at the planned number of pairs may spend."""
+        planned = self.fixed_seeds or self.planned_looks is not None
+        return (1 - self.level) * (1 if planned else spent(1))
 
     @property
     def sign(self) -> float:

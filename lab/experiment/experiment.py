@@ -24,7 +24,8 @@ Named = str | Activation  # an activation, or the name of one
 Axis = tuple[str, tuple[Any, ...]]  # the dotted path of a field, and its values
 OWN_FIELD = {"model.activation": "activations", "hyperparameters.learning_rate": "learning_rates"}  # never in axes
 
-FACTORS = (0.5, 1.0, 2.0, 4.0)  # of the experiment's own rate: arms differ by at most 2 in their best one, mostly
+FACTORS = (0.5, 1.0, 2.0, 4.0)
+"""Default tuning grid, in multiples of the experiment's own learning rate."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lab.comparison.outcomes import outcomes
+from lab.comparison.outcomes import of_curves, outcomes
 from lab.report.drift import line_style
 from lab.report.figures import INK, STYLE
 from lab.report.reproduction import Verdict
@@ -18,8 +18,10 @@ from lab.statistics.paired import holm, paired_t
 
 
 def differences(results: Results, activation: str, norm: str | None = None, suffix: str = "") -> pd.DataFrame:
-    """Rows of change, seed, step and difference: the loss of every changed network minus that of the unchanged network
-    with the same seed and the same further training.
+    """Rows of change, seed, step, difference and on_curve: the loss of every changed network minus that of the
+    unchanged network with the same seed and the same further training.
+
+    At the last step `difference` is on the text of the final evaluation; `on_curve` is on that of the curve throughout.
 
     The unchanged arm has this activation and, if norms vary, this norm; the others are called "norm", "activation" or
     "both" by their change, or "gelu -> relu" if there are several activations. `suffix` is appended if the norms are
@@ -30,15 +32,23 @@ def differences(results: Results, activation: str, norm: str | None = None, suff
     measured = rows[(rows["metric"] == rule["metric"]) & (rows["split"] == rule["split"])]
     found = []
     for step in sorted(measured["step"].unique()):
-        ends = outcomes(rows, rule["metric"], rule["split"], int(step))
-        ends["change"] = _named(ends, activation, norm)
-        table = ends.pivot_table(index="seed", columns="change", values="value")
-        told = set(table) - ({"", "activation"} if suffix else {""})
-        changed = sorted(told, key=lambda name: (name == "both", name != "norm", name))
-        apart = table[changed].sub(table[""], axis=0).melt(ignore_index=False, value_name="difference")
-        found.append(apart.reset_index().assign(step=int(step)))
+        asked = (rule["metric"], rule["split"], int(step), activation, norm, bool(suffix))
+        on_curve = _apart(of_curves(rows), *asked).rename(columns={"difference": "on_curve"})
+        found.append(_apart(rows, *asked).merge(on_curve, on=["seed", "change"]).assign(step=int(step)))
     together = pd.concat(found, ignore_index=True)
-    return together.assign(change=together["change"] + suffix)[["change", "seed", "step", "difference"]]
+    return together.assign(change=together["change"] + suffix)[["change", "seed", "step", "difference", "on_curve"]]
+
+
+def _apart(
+    rows: pd.DataFrame, metric: str, split: str, step: int, activation: str, norm: str | None, folded: bool
+) -> pd.DataFrame:
+    """Rows of seed, change and difference at one step."""
+    ends = outcomes(rows, metric, split, step)
+    ends["change"] = _named(ends, activation, norm)
+    losses = ends.pivot_table(index="seed", columns="change", values="value")
+    told = set(losses) - ({"", "activation"} if folded else {""})
+    changed = sorted(told, key=lambda name: (name == "both", name != "norm", name))
+    return losses[changed].sub(losses[""], axis=0).melt(ignore_index=False, value_name="difference").reset_index()
 
 
 def _named(ends: pd.DataFrame, activation: str, norm: str | None) -> np.ndarray:
@@ -52,16 +62,18 @@ def _named(ends: pd.DataFrame, activation: str, norm: str | None) -> np.ndarray:
 
 def table(rows: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """One row per change: n seeds, the mean difference before and after further training, the latter with its paired t
-    interval, Holm's p over the changes and a verdict; and the fraction of the difference that has vanished."""
+    interval, Holm's p over the changes and a verdict; and the fraction of the difference that has vanished, on the text
+    of the curve."""
     first, last = rows["step"].min(), rows["step"].max()
     found: list[dict[str, Any]] = []
     for change in dict.fromkeys(rows["change"]):
         one = rows[rows["change"] == change]
-        start = one[one["step"] == first]["difference"].to_numpy()
+        start = one[one["step"] == first]["on_curve"].to_numpy()
+        left = one[one["step"] == last]["on_curve"].mean()
         end = paired_t(one[one["step"] == last]["difference"].to_numpy(), level)
         row = {"change": change, "n": len(start), "at the start": start.mean(), "after": float(end.mean)}
         row |= {"low": float(end.low), "high": float(end.high), "p": float(end.p_value)}
-        found.append({**row, "recovered": 1 - float(end.mean) / start.mean() if start.mean() > 0 else np.nan})
+        found.append({**row, "recovered": 1 - left / start.mean() if start.mean() > 0 else np.nan})
     together = pd.DataFrame(found)
     together["p_adjusted"] = holm(together["p"])
     together["verdict"] = [
@@ -98,7 +110,7 @@ def drawn(rows: pd.DataFrame) -> Figure:
         axes = figure.subplots()
         axes.axhline(0, color=INK, linewidth=1)
         for change in dict.fromkeys(rows["change"]):
-            one = rows[rows["change"] == change].pivot_table(index="step", columns="seed", values="difference")
+            one = rows[rows["change"] == change].pivot_table(index="step", columns="seed", values="on_curve")
             t, style = paired_t(one.to_numpy()), line_style(str(change))
             axes.plot(one.index, t.mean, label=change, **style)
             if one.shape[1] > 1:
