@@ -14,7 +14,7 @@ import pytest
 import ablations
 from lab.experiment.experiment import grid
 from lab.probes import spectrum
-from lab.probes.telemetry import in_order, record
+from lab.probes.telemetry import in_order, record, recorded
 from lab.report import telemetry as section
 from lab.results.cells import CellDirectory
 from lab.results.results import read
@@ -90,6 +90,11 @@ def test_sparsity_at_thresholds_and_at_a_truncation_error():
     assert float(telemetry.tail_truncation(even, kernel=jnp.eye(100))["sparsity_at_cett"]) == pytest.approx(
         0.34, abs=0.03
     )
+
+
+def test_all_neurons_of_a_dead_layer_can_be_left_out():
+    found = telemetry.tail_truncation(jnp.zeros((6, 4)), kernel=jnp.eye(4))
+    assert float(found["sparsity_at_cett"]) == 1
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
@@ -194,6 +199,30 @@ def test_every_kind_of_network_records(model, inputs, layers, sites):
     assert all(value.shape == () for value in found.values())
 
 
+def test_padding_has_no_influence_anywhere_in_a_network():
+    model = EncoderDecoder(**SMALL)
+    variables = model.init(jax.random.key(1), TOKENS, TOKENS)
+    variables = jax.tree.map(lambda leaf: 3 * leaf, variables)  # so that scores of padding may be the largest
+    real = jnp.arange(8)[None] < jnp.array([[5], [3], [1]])
+
+    @jax.jit
+    def looked(tokens):
+        _, sown = model.apply(variables, tokens, tokens, real, decoder_mask=real, mutable=["telemetry"])
+        return recorded(model, sown["telemetry"])
+
+    whole = looked(TOKENS)
+    for other in (0, 7, 49):
+        for key, value in looked(jnp.where(real, TOKENS, other)).items():
+            np.testing.assert_allclose(value, whole[key], rtol=1e-3, atol=1e-5, err_msg=str(key))
+
+
+def test_a_network_of_nan_has_no_numbers():
+    model = Transformer(**SMALL)
+    variables = jax.tree.map(lambda leaf: leaf * np.nan, model.init(jax.random.key(1), TOKENS))
+    found = jax.jit(lambda: record(model, variables, (TOKENS,)))()
+    assert [key for key, value in found.items() if not np.isnan(value)] == []
+
+
 class Own(nn.Module):
     """A user's own network: two layers, of which one is called twice, and a loop."""
 
@@ -216,6 +245,7 @@ class Inner(nn.Module):
     def __call__(self, x, _=None):
         x = nn.Dense(4)(x)
         telemetry.observe(self, "out", x, telemetry.units)
+        telemetry.observe(self, "h1", x, telemetry.units)
         return x if _ is None and self.name == "layer_1" else (x, None)
 
 
@@ -223,6 +253,7 @@ def test_a_network_of_ones_own():
     found = seen(Own(), normal(5, 4))
     assert {"block_0", "layer_1", "_0", "_1", "_2"} == {layer for layer, _, _ in found}
     assert {("layer_1", "out", "dead_share"), ("layer_1", "out#2", "dead_share")} <= set(found)
+    assert ("layer_1", "h1", "dead_share") in found
     assert {metric for layer, _, metric in found if layer == "block_0"} == {
         *("rms", "mean_over_rms", "mean", "std", "share_negative", "kurtosis", "max_over_median")
     }
@@ -345,6 +376,16 @@ def test_spike_scores_go_on_after_an_interruption():
     assert last["value"].tolist() == whole.table["value"].tolist() == [0, 1 / 400]
 
 
+def test_a_diverged_run_has_no_spike_score():
+    rows = Telemetry(PROBE)
+    values = np.ones((2, 10))
+    values[1, 3] = np.nan
+    for end in (10, 20):
+        rows.follow(end, {"loss": values})
+        values = np.ones((2, 10))
+    assert rows.table["value"].isna().tolist() == [False, True] * 2
+
+
 def test_results_have_it_where_it_was_asked_for(experiment, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(session, "_finish", lambda *of: None)  # the report
     experiment = replace(experiment, activations=("gelu",))
@@ -365,9 +406,11 @@ def test_results_have_it_where_it_was_asked_for(experiment, tmp_path, capsys, mo
 
 
 def test_the_table_of_the_report_pairs_by_seed():
-    """The arm's value is the seed's plus 2, of the baseline at the end the seed alone, at the start 10."""
+    """The arm's value is the seed's plus 2, of the baseline at the end the seed alone, at the start 10; each arm
+    has the learning rate that was tuned for it."""
+    rates = {"gelu": 1e-3, "relu": 3e-3}
     rows = [
-        {"activation": arm, "seed": seed, "learning_rate": 1e-3, "step": step, "layer": layer, "site": "residual"}
+        {"activation": arm, "seed": seed, "learning_rate": rates[arm], "step": step, "layer": layer, "site": "residual"}
         | {"metric": "rms", "value": (10 if step == 0 else seed + (2 if arm == "relu" else 0))}
         for layer in ("layer_2", "layer_10")
         for arm in ("gelu", "relu")

@@ -25,6 +25,7 @@ PLACE = ["layer", "site", "metric"]
 CAPTION = (
     "Of {baseline}: means over the seeds at the first and the last step. Of the others: the difference to it at the "
     "last step, paired by seed, and its {level:.0%} interval, not corrected for the many comparisons. "
+    "Values that are not numbers, as of diverged runs, are left out. "
     "telemetry.parquet in each cell's folders has all quantities at every evaluation; Results.telemetry reads them."
 )
 
@@ -53,11 +54,10 @@ def section(results: Results) -> list[page.Part]:
 def table(rows: pd.DataFrame, baseline: str, level: float) -> pd.DataFrame:
     """Layer, site, metric, the baseline's `first` and `last` mean over its seeds, and for each other arm NAME the mean
     paired difference at the last step with `NAME low` and `NAME high`."""
-    run = ["learning_rate", "seed"]
     places = rows[PLACE].drop_duplicates()
     own = rows[rows["activation"] == baseline]
     wide = {
-        str(name): one[one["step"] == one["step"].max()].pivot_table("value", PLACE, run, sort=False)
+        str(name): one[one["step"] == one["step"].max()].pivot_table("value", PLACE, "seed", sort=False)
         for name, one in rows.groupby("activation", sort=False)
     }
     if baseline not in wide:
