@@ -421,3 +421,21 @@ def test_the_table_of_the_report_pairs_by_seed():
     assert found["layer"].tolist() == ["layer_2", "layer_10"]
     for name, value in {"first": 10, "last": 4, "relu": 2, "relu low": 2, "relu high": 2}.items():
         assert found[name].tolist() == pytest.approx([value] * 2), name
+
+
+class Unfinished:
+    """Results with telemetry alone: relu has reached step 5, gelu, in which everything happens later, step 9."""
+
+    telemetry = pd.DataFrame(
+        {"experiment": "own", "cell": arm, "task": "t", "model": "m", "activation": arm, "learning_rate": 1e-3}
+        | {"seed": seed, "step": step, "split": "validation", "layer": "layer_0", "site": "residual", "metric": "rms"}
+        | {"value": 100.0 if step == 9 else 1.0}
+        for arm, steps in (("gelu", (0, 5, 9)), ("relu", (0, 5)))
+        for seed in (0, 1)
+        for step in steps
+    )
+
+
+def test_unfinished_arms_are_compared_at_a_common_step():
+    _, table = section.section(Unfinished, "gelu", 0.95, 5)
+    assert table.values["relu"].tolist() == [0]
