@@ -237,5 +237,5 @@ class EncoderDecoder(LanguageModel):
         x = self.placed(self.vectors(embed, decoder_tokens), places, train)
         seen = None if mask is None else (mask != 0)[:, None, None, :]
         context = self.attention_context(places, True, decoder_mask, slot)
-        x = self.layers(x, context, encoded, AttentionContext(allowed=seen, slot=slot), train=train)
+        x = self.layers(x, context, encoded, AttentionContext(allowed=seen, slot=slot, real=context.real), train=train)
         return self.logits(x, embed)

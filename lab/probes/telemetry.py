@@ -88,7 +88,7 @@ def _by_layer(model: Any, tree: Mapping[str, Any]) -> dict[str, Any]:
 def _place(path: tuple[str, ...]) -> tuple[str, str]:
     """Layer and site of a path; names of sites may contain slashes."""
     parts = "/".join(path).split("/")
-    numbered = [index for index, part in enumerate(parts) if re.search(r"\d$", part)]
+    numbered = [index for index, part in enumerate(parts[:-1]) if re.search(r"\d$", part)]
     end = numbered[-1] + 1 if numbered else 0
     return "/".join(parts[:end]), "/".join(parts[end:])
 

@@ -93,6 +93,7 @@ def parts(
     """The parts of a report, the answer first; if there is no answer, the error says why."""
     found = _compared(results) if comparison is None else comparison
     asked = vars(found.question) if isinstance(found, Comparison) else results.experiment
+    step = found.step if isinstance(found, Comparison) and not found.own_steps else None
     return [
         *_findings(results, found),
         *_reference_predictors(results),
@@ -100,7 +101,7 @@ def parts(
         *_tuning(results),
         *_overrides(results),
         *_diverged(results.rows),
-        *telemetry.section(results),
+        *telemetry.section(results, asked["baseline"], asked["level"], step),
         *_speed(results, peak),
         *_made_of(results),
         *_again(results),

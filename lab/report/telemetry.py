@@ -23,20 +23,23 @@ SHOWN = (
 """Metrics of the table; telemetry.parquet has all."""
 PLACE = ["layer", "site", "metric"]
 CAPTION = (
-    "Of {baseline}: means over the seeds at the first and the last step. Of the others: the difference to it at the "
-    "last step, paired by seed, and its {level:.0%} interval, not corrected for the many comparisons. "
+    "For {baseline}: means over the seeds at the first step and at the step of the comparison. For the others: the "
+    "difference from it at that step, paired by seed, and its {level:.0%} interval, not corrected for the many "
+    "comparisons. "
+    "Values that are not numbers, as of diverged runs, are left out. "
     "telemetry.parquet in each cell's folders has all quantities at every evaluation; Results.telemetry reads them."
 )
 
 
-def section(results: Results) -> list[page.Part]:
-    """The folded tables, one per setting of the axes; empty if nothing was recorded or the baseline has no rows."""
+def section(results: Results, baseline: str, level: float, step: int | None) -> list[page.Part]:
+    """The folded tables, one per setting of the axes; empty if nothing was recorded or the baseline has no rows. Arms
+    are compared at `step`, or if it is None each at its last one."""
     rows = results.telemetry
     rows = rows[rows["metric"].isin(SHOWN)]
+    rows = rows if step is None else rows[rows["step"] <= step]
     if rows.empty:
         return []
     axes = [name for name in axis_columns(rows) if name not in PLACE]
-    baseline, level = results.experiment["baseline"], results.experiment["level"]
     parts: list[page.Part] = []
     for number, (setting, some) in enumerate(rows.groupby(axes, sort=False) if axes else [((), rows)]):
         words = ", ".join(f"{name} {value}" for name, value in zip(axes, setting, strict=True))
@@ -52,12 +55,11 @@ def section(results: Results) -> list[page.Part]:
 
 def table(rows: pd.DataFrame, baseline: str, level: float) -> pd.DataFrame:
     """Layer, site, metric, the baseline's `first` and `last` mean over its seeds, and for each other arm NAME the mean
-    paired difference at the last step with `NAME low` and `NAME high`."""
-    run = ["learning_rate", "seed"]
+    paired difference at its last step with `NAME low` and `NAME high`."""
     places = rows[PLACE].drop_duplicates()
     own = rows[rows["activation"] == baseline]
     wide = {
-        str(name): one[one["step"] == one["step"].max()].pivot_table("value", PLACE, run, sort=False)
+        str(name): one[one["step"] == one["step"].max()].pivot_table("value", PLACE, "seed", sort=False)
         for name, one in rows.groupby("activation", sort=False)
     }
     if baseline not in wide:

@@ -317,7 +317,7 @@ def telemetry(directory: str | Path, text: str | Path | None = None, ignore: Seq
 
     rows = results.read(Path(directory)).telemetry
     if rows.empty:
-        raise ValueError(f"{directory} has no telemetry: run its experiment with --telemetry, or a new --out")
+        raise ValueError(f"{directory} has no telemetry: run its experiment with --telemetry --retrain")
     return rows
 
 

@@ -125,7 +125,7 @@ def _console(mode: Mode) -> Console:
 
 def _tell_of_missing_telemetry(cells: list[Cell], directory: Path, console: Console) -> None:
     if lacking := plan.without_telemetry(directory, cells):
-        console.print(f"no telemetry of {', '.join(lacking)}: trained without it; --retrain trains again, with it")
+        console.print(f"no telemetry for {', '.join(lacking)}, trained without it: --retrain adds it")
 
 
 def asked_comparison(experiment: Experiment, found: Results) -> Comparison | None:

@@ -49,11 +49,12 @@ class Telemetry:
 
     def follow(self, step: int, each: Mapping[str, Float[np.ndarray, "runs steps"]]) -> None:
         """Add the spike score, spikes / steps, of every quantity up to `step`, given its values at all steps since the
-        last call."""
+        last call; nan from the first value that is not finite."""
         found: dict[Key, np.ndarray] = {}
         for name, values in each.items():
             before = self._recent.get(name, values[:, :0])
-            new = self._probe.spikes(values, before).sum(axis=-1).astype(np.float64)
+            finite = np.isfinite(values).all(axis=-1)
+            new = np.where(finite, self._probe.spikes(values, before).sum(axis=-1), np.nan)
             self._spikes[name] = self._spikes.get(name, np.zeros(len(values))) + new
             self._recent[name] = np.concatenate([before, values], axis=-1)[:, -self._probe.window :]
             found["", name, "spike_score"] = self._spikes[name] / step

@@ -166,7 +166,7 @@ class Attention(nn.Module):
                 )
         drop = nn.Dropout(self.dropout, deterministic=not train, name="weights_dropout")
         allowed = context.within(window)
-        watch = partial(telemetry.observe_scores, self, allowed=allowed)
+        watch = partial(telemetry.observe_scores, self, allowed=allowed, real=context.real)
         y = attend(query, key, value, context.bias, allowed, scale, self.cap, drop, watch)
         y = y.swapaxes(1, 2).reshape(*x.shape[:-1], -1)
         y = Dense(x.shape[-1], self.output_bias, self.dtype, kernel_init=self.output_init, name="output")(y)

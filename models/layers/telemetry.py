@@ -49,12 +49,15 @@ def observe(
 
     Call it in `__call__` of any Flax Linen module: `observe(self, "hidden", h)`. `site` is the name of the place within
     the module; the layer is the module's path. Without the collection "telemetry" among the mutable ones of `apply`,
-    the traced program is the same as without the call.
+    the traced program is the same as without the call. If x is nan anywhere, all of its numbers are, even those that
+    comparisons would make 0.
     """
     if observing(module):
         kept = lax.stop_gradient(x.astype(jnp.float32))
         found = [reduce(kept, real) for reduce in reductions or (direction, distribution)]
-        module.sow(COLLECTION, site, {name: value for values in found for name, value in values.items()})
+        broken = jnp.isnan(_counted(kept, real, 0.0)).any()
+        named = {name: jnp.where(broken, jnp.nan, value) for values in found for name, value in values.items()}
+        module.sow(COLLECTION, site, named)
 
 
 def direction(x: Float[Array, "*rows features"], real: Real = None) -> Values:
@@ -110,8 +113,8 @@ def tail_truncation(
     """`sparsity_at_cett`: the share of neurons that can be left out before CETT, the cumulative error of tail
     truncation, exceeds `CETT`.
 
-    Neuron i adds n_i = h_i kernel_i to the output. Those with ||n_i|| < eps are left out, and CETT is the mean over the
-    positions (half of them, see `MOST_SAMPLED`) of ||sum of those left out|| / ||sum of all||. eps is found by
+    Neuron i adds n_i = h_i kernel_i to the output. Those with ||n_i|| <= eps are left out, and CETT is the mean over
+    the positions (half of them, see `MOST_SAMPLED`) of ||sum of those left out|| / ||sum of all||. eps is found by
     bisection, to within 6 %.
     """
     h, real = _sampled(h, real)
@@ -121,7 +124,7 @@ def tail_truncation(
     top = _counted(size, real, 0.0).max()
 
     def left_out(level: Array) -> Array:
-        return size < top * jnp.exp2(-level)
+        return size <= top * jnp.exp2(-level)
 
     def narrowed(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         few, many = bounds  # eps in halvings of the largest: few halvings leave out too much, many do not
@@ -178,11 +181,14 @@ def observe_hidden(
     observe_spectra(module, inputs[0], hidden, real)
 
 
-def observe_scores(module: nn.Module, scores: Float[Array, "batch heads queries keys"], allowed: Any) -> None:
-    """Record the largest |score| of attention, before the softmax, where a query may attend."""
+def observe_scores(
+    module: nn.Module, scores: Float[Array, "batch heads queries keys"], allowed: Any, real: Real = None
+) -> None:
+    """Record the largest |score| of attention, before the softmax, where a query that counts may attend."""
     if observing(module):
         size = jnp.abs(scores) if allowed is None else jnp.where(allowed, jnp.abs(scores), 0.0)
-        module.sow(COLLECTION, "scores", {"max": lax.stop_gradient(size.max())})
+        counted = _counted(size.swapaxes(1, 2), real, 0.0)
+        module.sow(COLLECTION, "scores", {"max": lax.stop_gradient(counted.max())})
 
 
 def moments(x: Float[Array, "*rows features"], real: Real = None) -> tuple[Float[Array, ""], Float[Array, ""]]:
