@@ -18,6 +18,7 @@ from lab.probes.dense_inputs import Inputs
 from lab.results.cells import CellDirectory
 from lab.results.examples import Measured
 from lab.runner import dispatch, quantization, swaps, texts
+from lab.runner.networks import evaluated_by_cell
 from lab.runner.quantization import measured
 from lab.runner.sources import Source, opened
 from lab.surgery.quantization import SITES
@@ -215,6 +216,21 @@ def test_networks_of_several_learning_rates_are_not_taken_together(trained, monk
         opened(trained[0] / "cells" / trained[1], dispatch.load)
 
 
+def test_networks_by_seed_are_refused_where_a_seed_has_several(tmp_path):
+    experiment = Experiment(
+        name="rates",
+        question="Which?",
+        task=CausalLanguage(context=8),
+        model=Transformer(context=8),
+        activations=("gelu",),
+        seeds=(0, 1),
+        learning_rates=(1e-3, 3e-3),
+        settings=Settings(steps=3),
+    )
+    with refused("several networks of seed 0"):
+        evaluated_by_cell(experiment, tmp_path, lambda *arguments: {})
+
+
 def test_what_the_layers_of_cross_attention_read_is_told_apart():
     names = ("attention/query", "attention/key", "cross_attention/query", "cross_attention/key")
     paths = [f"layer_0/{name}" for name in (*names, "cross_attention/value", "feedforward/gate", "feedforward/up")]
@@ -254,3 +270,8 @@ def test_networks_that_diverged_are_left_out(trained, tmp_path, monkeypatch):
     told = ablations.quantize(trained[0], ["w8"], out=tmp_path / "out")
     assert told["left_out"] == {"gelu, seed 1": "its network diverged in training"}
     assert told["over"] == costs.OVER_TEXT
+
+
+def test_off_alone_is_written(trained, tmp_path, capsys):
+    assert ablations.main(["quantize", str(trained[0]), "--recipe", "off", "--out", str(tmp_path / "out")]) == 0
+    assert "baseline" in capsys.readouterr().out
