@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from experiments.studies.quantization import INSTEAD, KEPT, OPTIONS, read, study
-from lab.comparison.quantization import OVER_SEEDS, contrasts
+from lab.comparison.quantization import OVER_SEEDS, contrasts, recipes
 from lab.surgery.quantization import SITES
 
 ARMS = [KEPT, *OPTIONS.values()]
@@ -83,6 +83,17 @@ def test_a_wide_interval_chooses_nothing():
 @pytest.mark.parametrize(("saved", "outcome"), [((0.0, 0.1), "yes"), ((0.1, 0.0), "no"), ((0.1, 0.1), "inconclusive")])
 def test_the_site_that_saves_most_is_found(saved, outcome):
     assert outcomes(rows({"w4a4": 0.3}, saved))["W4A4"] == outcome
+
+
+def test_a_network_whose_loss_is_not_finite_leaves_the_others_their_verdict():
+    table = rows({"w4a4": 0.3}, (0.0, 0.1))
+    table.loc[(table["seed"] == 3) & (table["recipe"] == "w4a4") & (table["kept"] == ""), "difference"] = np.nan
+    table.loc[(table["seed"] == 3) & (table["recipe"] == "w4a4") & (table["kept"] == SITES[1]), "difference"] = np.nan
+    assert outcomes(table)["W4A4"] == "yes"
+    table.loc[(table["seed"] == 3) & (table["recipe"] == "off"), "difference"] = np.nan
+    of_recipes = recipes(table).set_index("recipe")
+    assert (of_recipes.loc["off", "difference"] == 0).all()
+    assert (of_recipes.loc["off", "n"] == 7).all()
 
 
 def test_the_page_has_every_arm_recipe_and_site():

@@ -1,6 +1,8 @@
 """`ablations quantize`: paired with the same network in float, written beside the report, refused in one sentence."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -12,11 +14,15 @@ from test_swaps import TEXT, hugging_face
 import ablations
 from lab.comparison import quantization as costs
 from lab.experiment.experiment import Experiment, grid
+from lab.probes.dense_inputs import Inputs
+from lab.results.cells import CellDirectory
 from lab.results.examples import Measured
-from lab.runner import dispatch, quantization
+from lab.runner import dispatch, quantization, swaps, texts
+from lab.runner.networks import evaluated_by_cell
 from lab.runner.quantization import measured
 from lab.runner.sources import Source, opened
 from lab.surgery.quantization import SITES
+from lab.tasks.classification import TextClassification
 from lab.tasks.language import CausalLanguage
 from lab.training.settings import Hyperparameters, Settings
 from models.transformer import Transformer
@@ -151,11 +157,107 @@ def test_what_is_not_known_is_refused_in_one_sentence(trained, tmp_path, capsys,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_tokenizer_made_from_the_text_reads_no_other():
-    task = CausalLanguage(tokenizer="characters", vocabulary=32)
-    source = Source(Transformer(), {}, task)
-    with refused("--text", "characters", "a.txt"):
-        quantization._text(quantization.Quantize(Path(), texts=("a.txt",)), source, dispatch.load)
+@pytest.mark.parametrize("words", [["quantize"], ["swap", "--activation", "relu"]])
+def test_a_tokenizer_trained_on_the_text_reads_no_other(trained, tmp_path, capsys, monkeypatch, words):
+    def characters(*arguments):
+        source = opened(*arguments)
+        return replace(source, task=replace(source.task, tokenizer="characters", vocabulary=32))
+
+    monkeypatch.setattr(quantization if words == ["quantize"] else swaps, "opened", characters)
+    (tmp_path / "a.txt").write_text(TEXT * 40)
+    command, *options = words
+    cell = trained[0] / "cells" / trained[1]
+    given = [command, str(cell), *options, "--text", str(tmp_path / "a.txt"), "--out", str(tmp_path / "out")]
+    assert ablations.main(given) == 2
+    assert_names(capsys.readouterr().err, "--text", "a.txt", "characters")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_task_without_windows_of_text_reads_no_other():
+    source = Source(Transformer(), {}, TextClassification())
+    assert texts.task_of(source, Path()) is source.task
+    with refused("--text", "a.txt", "text_classification"):
+        texts.task_of(source, Path(), "a.txt")
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """Results of which a copy was made, and the folder of their cell."""
+    shutil.copytree(trained[0], tmp_path / "out", ignore=shutil.ignore_patterns("quantization"))
+    return tmp_path / "out", tmp_path / "out" / "cells" / trained[1]
+
+
+def test_a_copy_of_a_cell_does_not_count_twice(copied):
+    directory, cell = copied
+    shutil.copytree(cell, cell.with_name("copy"))
+    told = ablations.quantize(directory, ["w8"])
+    assert [row["n"] for row in told["recipes"]] == [2, 2]
+
+
+def test_two_cells_of_one_arm_are_not_taken_together(copied):
+    directory, cell = copied
+    other = cell.with_name("gelu-other")
+    shutil.copytree(cell, other)
+    description = json.loads((other / "cell.json").read_text())
+    (other / "cell.json").write_text(json.dumps(description | {"cell": other.name}))
+    with refused("out", "gelu"):
+        ablations.quantize(directory, ["w8"])
+
+
+def test_networks_of_several_learning_rates_are_not_taken_together(trained, monkeypatch):
+    waves = CellDirectory.waves
+
+    def retuned(self):
+        (wave,) = waves(self)
+        return [replace(wave, runs=(wave.runs[0], wave.runs[1] | {"learning_rate": 0.5}))]
+
+    monkeypatch.setattr(CellDirectory, "waves", retuned)
+    with refused("learning_rate", "0.5", "0.01", "1"):
+        opened(trained[0] / "cells" / trained[1], dispatch.load)
+
+
+def test_networks_by_seed_are_refused_where_a_seed_has_several(tmp_path):
+    experiment = Experiment(
+        name="rates",
+        question="Which?",
+        task=CausalLanguage(context=8),
+        model=Transformer(context=8),
+        activations=("gelu",),
+        seeds=(0, 1),
+        learning_rates=(1e-3, 3e-3),
+        settings=Settings(steps=3),
+    )
+    with refused("several networks of seed 0"):
+        evaluated_by_cell(experiment, tmp_path, lambda *arguments: {})
+
+
+def test_what_the_layers_of_cross_attention_read_is_told_apart():
+    names = ("attention/query", "attention/key", "cross_attention/query", "cross_attention/key")
+    paths = [f"layer_0/{name}" for name in (*names, "cross_attention/value", "feedforward/gate", "feedforward/up")]
+    read = {path: Inputs(np.ones((1, 4)), np.full(1, 3.0 + at), np.ones(1)) for at, path in enumerate(paths)}
+    table = quantization._read(read, [0]).set_index(["site", "layer"])["kurtosis"]
+    assert dict(table) == {
+        ("attention_input", "layer_0"): 3,
+        ("attention_input", "layer_0/cross_attention/query"): 5,
+        ("attention_input", "layer_0/cross_attention/key"): 6,
+        ("feedforward_input", "layer_0"): 9,
+    }
+
+
+def test_a_loss_that_is_not_finite_is_told_and_leaves_the_baseline(trained, tmp_path, monkeypatch):
+    losses = quantization.losses
+
+    def burst(model, text, params):
+        found = losses(model, text, params)
+        calls.append(model)
+        lost = len(calls) == 3  # after the network itself and "off": w8 with no site kept
+        return replace(found, values=np.where([[False], [lost]], np.nan, found.values))
+
+    calls = []
+    monkeypatch.setattr(quantization, "losses", burst)
+    told = ablations.quantize(trained[0], ["w8"], out=tmp_path / "out")
+    assert told["left_out"] == {"gelu, w8": "a loss is not finite for seeds 1"}
+    assert [row["n"] for row in told["recipes"]] == [2, 1]
 
 
 def test_networks_that_diverged_are_left_out(trained, tmp_path, monkeypatch):
@@ -168,3 +270,8 @@ def test_networks_that_diverged_are_left_out(trained, tmp_path, monkeypatch):
     told = ablations.quantize(trained[0], ["w8"], out=tmp_path / "out")
     assert told["left_out"] == {"gelu, seed 1": "its network diverged in training"}
     assert told["over"] == costs.OVER_TEXT
+
+
+def test_off_alone_is_written(trained, tmp_path, capsys):
+    assert ablations.main(["quantize", str(trained[0]), "--recipe", "off", "--out", str(tmp_path / "out")]) == 0
+    assert "baseline" in capsys.readouterr().out

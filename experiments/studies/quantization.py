@@ -191,7 +191,7 @@ def down_projection(rows: pd.DataFrame) -> list[Verdict]:
     own = rows[(rows["recipe"] == "w4a4") & (rows["activation"] == KEPT["activation"]) & (rows["norm"] == KEPT["norm"])]
     if own.empty:
         return []
-    by_site = own.pivot_table(index="seed", columns="kept", values="difference")
+    by_site = own.pivot_table(index="seed", columns="kept", values="difference").dropna()  # a loss may not be finite
     more = by_site["attention_values"] - by_site["feedforward_hidden"]
     t = paired_t(more.to_numpy())
     means = by_site.mean()

@@ -163,7 +163,8 @@ class QuantizeArguments:
     recipe: tuple[str, ...] = ()
     """Recipes: w8, w4, w8a8, w8a8_tensor, smoothquant, fp8, w4a4; all unless given."""
     text: tuple[str, ...] = ()
-    """Texts to measure on; unless given, the test split of the networks' own task."""
+    """Text files to measure on; unless given, the test split of the networks' own task, for a Hugging Face folder that
+    of the corpus stdlib."""
     margin: float = 0.001
     """Nats within which a quantized network counts as equivalent."""
     ignore: tuple[str, ...] = ()

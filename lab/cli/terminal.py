@@ -193,14 +193,15 @@ def show_telemetry(rows: pd.DataFrame) -> None:
 
 
 def show_quantization(record: Mapping[str, Any]) -> None:
-    """What each recipe costs, and what is left if a site is kept in float: see `lab.runner.quantization.record`."""
+    """What each recipe costs, and what is left if a site is kept in float: see `lab.runner.quantization.quantize`."""
     import pandas as pd
 
     about = f"{record['over']}; difference in nats to float; equivalent: within {record['margin']:g} nats"
     headings = {"recipes": f"intervals over {about}", "sites": "one site kept in float; difference to all quantized"}
     for name, heading in headings.items():
         table = pd.DataFrame(record[name])
-        table = table[[one for one in table if one not in ("over", "equivalence_p", "se_seeds_and_text")]]
+        hidden = ["equivalence_p", "se_seeds_and_text", *(["over"] if "," not in record["over"] else [])]
+        table = table.drop(columns=hidden, errors="ignore")
         print(f"{heading}\n\n{table.to_string(index=False, float_format='{:.4g}'.format, na_rep='-')}\n")
     print(f"page: {record['page']}")
 

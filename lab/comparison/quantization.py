@@ -172,4 +172,8 @@ def _told(found: Finding, pairs: Pairs) -> dict[str, Any]:
 
 def _baseline(pairs: Pairs) -> dict[str, Any]:
     nothing = dict.fromkeys(("low", "high", "se_seeds_and_text", "p_adjusted", "equivalence_p"), np.nan)
-    return {"difference": float(pairs.differences.mean()), **nothing, "verdict": "baseline"}
+    return {
+        "difference": float(pairs.trained.mean()) if len(pairs.trained) else np.nan,
+        **nothing,
+        "verdict": "baseline",
+    }

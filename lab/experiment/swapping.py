@@ -34,7 +34,7 @@ def text_task(model: Any, data: str, tokenizer: str) -> Any:
     elif isinstance(model, Transformer):
         kind = CausalLanguage if model.architecture == "decoder" else MaskedLanguage
     else:
-        raise ValueError(f"a {type(model).__name__} reads no text: only networks of text and cells of ours are swapped")
+        raise ValueError(f"a {type(model).__name__} reads no text: it must be a Transformer or an EncoderDecoder")
     return kind(data=data, tokenizer=tokenizer, context=min(model.context, LONGEST))
 
 

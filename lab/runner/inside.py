@@ -9,7 +9,7 @@ import pandas as pd
 from lab.experiment import swapping
 from lab.experiment.experiment import Cell
 from lab.probes.telemetry import in_order, measure, record
-from lab.runner import swaps
+from lab.runner import texts
 from lab.runner.sources import Load
 from lab.statistics.spikes import WINDOW, spikes
 from lab.training.settings import Settings
@@ -29,8 +29,8 @@ def of_pretrained(directory: Path, text: Path, load: Load, ignore: tuple[str, ..
     model, params = pretrained.load(directory, ignore=ignore)
     task = swapping.text_task(model, f"text:{text}", str(directory / "tokenizer.json"))
     Cell(task, model, Settings(), (), ()).check()  # the task's tokens are the model's
-    asked = swaps.Swap(directory, text=str(text))
-    batches = task.evaluation_batches(swaps.measured_on(asked, task, load(task)), swapping.BATCH)
+    arrays = texts.joined(task, [load(task)], texts.SPLITS, str(text))
+    batches = task.evaluation_batches(arrays, swapping.BATCH)
     batch = {name: field[0] for name, field in batches.items()}
     counted = batch["weight"].reshape(len(batch["weight"]), -1).any(axis=1)  # the rest only fills the batch up
     inputs = task.inputs({name: jnp.asarray(field[counted]) for name, field in batch.items()})

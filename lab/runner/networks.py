@@ -10,6 +10,7 @@ import pandas as pd
 from lab.experiment.experiment import Cell, Experiment, grid, with_overrides
 from lab.results.record import FILE, read_record
 from lab.runner import dispatch, plan
+from lab.runner.sources import ALONE
 from lab.training.settings import Run
 from lab.training.trained import networks
 
@@ -40,10 +41,14 @@ def evaluated_by_cell(experiment: Experiment, directory: Path, function: OfCell)
     """The tables of `function(cell, networks, arrays)` for every cell, one below another by name.
 
     `networks` are the variables of the cell's runs by seed, `arrays` those of every split. Rows are preceded by the
-    activation and the axes. Raises ValueError for a network not trained yet.
+    activation and the axes. Raises ValueError for a network not trained yet, and for a cell with several networks of
+    one seed, such as with several learning rates.
     """
     tables: dict[str, list[pd.DataFrame]] = {}
     for cell in _cells(experiment, directory):
+        seeds = [run.seed for run in cell.runs]
+        if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+            raise ValueError(f"cell {cell.name} has several networks of seed {twice[0]}: {ALONE}")
         folder, data = plan.cell_directory(directory, cell).path, dispatch.load(cell.task)
         found = networks(cell.model, cell.task, cell.settings, cell.runs, folder, data)
         about = {"activation": cell.activation.name, **dict(cell.axes)}

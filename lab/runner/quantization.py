@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,22 +13,19 @@ import numpy as np
 import pandas as pd
 
 from lab.comparison import quantization as costs
-from lab.data.tokenizers import TRAINED
-from lab.experiment import swapping
-from lab.experiment.experiment import Cell, Experiment, grid
+from lab.experiment.experiment import Cell, Experiment
 from lab.experiment.init_from import locate
-from lab.experiment.serialization import code_of
 from lab.files.atomic import write_json
 from lab.files.choices import check_choice
 from lab.probes import dense_inputs
 from lab.report import quantization as report
 from lab.report import study_page
-from lab.results.cells import CellDirectory
+from lab.results.cells import CellDirectory, cell_directories
 from lab.results.environment import environment
 from lab.results.examples import Measured
 from lab.results.excerpts import Excerpt, json_rows
-from lab.runner import plan
-from lab.runner.sources import Load, Source, opened, sound
+from lab.runner import plan, texts
+from lab.runner.sources import Load, Source, opened, sound, users_code
 from lab.surgery.quantization import RECIPES, SITES, check_quantizable, quantized, site_of
 from lab.tasks.task import final_batches
 from lab.training import step
@@ -102,12 +99,22 @@ def quantize(asked: Quantize, out: Path | None, load: Load, command: str) -> dic
             continue
         found = measured(networks.model, networks.parameters, _text(asked, networks, load), asked.recipes)
         parts.append([table.assign(**arm) for table in found])
-        left_out |= {f"{label}, {name}": why for name, why in diverged.items()}
+        left_out |= {f"{label}, {name}": why for name, why in (diverged | _burst(found.rows)).items()}
     if not parts:
         raise ValueError(next(iter(left_out.values())))
     rows, inputs = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
     made = {"command": command, "seconds": round(time.perf_counter() - begin), "environments": [environment({}, {})]}
     return _write(asked, folder, Excerpt(rows, made), inputs, left_out)
+
+
+def _burst(rows: pd.DataFrame) -> dict[str, str]:
+    """By recipe, how many networks have a loss that is not finite; their differences are missing in the tables."""
+    lost = rows[(rows["kept"] == "") & rows["difference"].isna()].groupby("recipe", sort=False)
+    one = (rows["over"] == costs.OVER_TEXT).all()
+    return {
+        str(recipe): "a loss is not finite" if one else f"a loss is not finite for seeds {' '.join(map(str, some))}"
+        for recipe, some in lost["seed"]
+    }
 
 
 def _write(
@@ -142,17 +149,21 @@ def _check(asked: Quantize) -> None:
 def _sources(asked: Quantize, load: Load) -> list[tuple[dict[str, Any], Path, Source]]:
     """The arm, folder and networks of every cell, or of the one folder. Raises ValueError as `quantize` does."""
     directory = asked.directory
-    cells = sorted(path.parent for path in directory.glob("cells/*/cell.json"))
+    cells = [cell.path for cell in cell_directories(directory)[0]]  # without copies, whose networks would count twice
     if not cells:
         locate(directory, ignore=asked.ignore)
-    code = {} if asked.experiment is None else code_of(*((cell.task, cell.model) for cell in grid(asked.experiment)))
-    found = []
+    code = users_code(asked.experiment)
+    found: list[tuple[dict[str, Any], Path, Source]] = []
     for folder in cells or [directory]:
         source = opened(folder.resolve(), load, asked.ignore, code)
         check_quantizable(source.model)
         if source.collections:
             raise ValueError(f"{folder} has {', '.join(source.collections)}: such networks cannot be quantized")
-        found.append((_arm(folder) if cells else {}, folder, source))
+        arm = _arm(folder) if cells else {}
+        if arm in [other for other, *_ in found]:
+            words = ", ".join(map(str, arm.values()))
+            raise ValueError(f"{directory} has several cells of the arm {words}: give the folder of one of them")
+        found.append((arm, folder, source))
     return found
 
 
@@ -169,38 +180,14 @@ def _text(asked: Quantize, source: Source, load: Load) -> Text:
     if own is not None and not asked.texts:
         arrays = load(own).arrays
         return Text(own, arrays["train"], batches_of(own, arrays["test"], source.settings))
-    names = [f"text:{name}" for name in asked.texts] or ["stdlib"]
-    task = own or swapping.text_task(source.model, names[0], str(asked.directory / "tokenizer.json"))
-    _check_text(asked, task)
-    sets = [load(replace(task, data=name)).arrays for name in names]
+    names = " ".join(asked.texts)
+    tasks = [texts.task_of(source, asked.directory, name) for name in asked.texts or (None,)]
+    task, sets = tasks[0], [load(one) for one in tasks]
     Cell(task, source.model, Settings(), (), ()).check()  # the task's tokens are the model's
-    train = load(own).arrays["train"] if own else _joined([arrays["train"] for arrays in sets])
-    unseen = ("train", "validation", "test") if own else ("validation", "test")
-    test = _joined([arrays[split] for arrays in sets for split in unseen])
-    if len(test["tokens"]) < task.window:
-        raise ValueError(
-            f"--text has {len(test['tokens'])} tokens to measure on: it must have at least {task.window}, a window"
-        )
+    train = load(own).arrays["train"] if own else texts.joined(task, sets, ["train"], names)
+    unseen = texts.SPLITS if own else ("validation", "test")
+    test = texts.joined(task, sets, unseen, names)
     return Text(task, train, batches_of(task, test, source.settings))
-
-
-def _check_text(asked: Quantize, task: Any) -> None:
-    """Raises ValueError for a task that cannot read another text with the same tokens."""
-    given = " ".join(asked.texts)
-    if not hasattr(task, "data"):
-        raise ValueError(f"--text is {given}: task {task.name} reads no text")
-    if asked.texts and task.tokenizer in TRAINED:
-        raise ValueError(
-            f"--text is {given}: tokenizer '{task.tokenizer}' is made from the text of task {task.name}, and another "
-            "text would have other tokens"
-        )
-
-
-def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Tokens one after another; the bytes of those of training are not known, and count as one each."""
-    tokens = np.concatenate([part["tokens"] for part in parts])
-    sizes = [part.get("bytes", np.ones(len(part["tokens"]), np.int32)) for part in parts]
-    return {"tokens": tokens, "bytes": np.concatenate(sizes)}
 
 
 def batches_of(task: Any, arrays: Mapping[str, np.ndarray], settings: Settings | None) -> Batches:
@@ -259,15 +246,18 @@ def _sums(model: Any, task: Any, params: Any, batches: Any) -> Any:
 
 
 def _read(read: Mapping[str, dense_inputs.Inputs], seeds: Sequence[int]) -> pd.DataFrame:
-    """One row per network and input; layers that read the same are one."""
+    """One row per network and input; layers that read the same are one. Those of cross-attention have rows of their
+    own: its queries read the decoder, its keys and values the encoder's output."""
     rows = []
     for path, inputs in read.items():
-        site = site_of(path)
-        if site is None or path.rpartition("/")[2] in ("key", "value", "gate"):
+        site, (layer, _, within) = site_of(path), path.partition("/")
+        crossed = within.startswith("cross_attention/")
+        if site is None or within.endswith(("/value", "/gate")) or (within.endswith("/key") and not crossed):
             continue
+        layer = path if crossed else layer
         values = zip(seeds, np.asarray(inputs.kurtosis), np.asarray(inputs.max_over_median), strict=True)
         rows += [
-            {"seed": seed, "site": site, "layer": path.partition("/")[0], "kurtosis": kurtosis, "max_over_median": most}
+            {"seed": seed, "site": site, "layer": layer, "kurtosis": kurtosis, "max_over_median": most}
             for seed, kurtosis, most in values
         ]
     return pd.DataFrame(rows)

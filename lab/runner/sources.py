@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lab.experiment.experiment import Cell
+from lab.experiment.experiment import Cell, Experiment, grid
 from lab.experiment.init_from import InitFrom, initial_parameters, locate
 from lab.experiment.own_code import own_code
-from lab.experiment.serialization import Code, restored
-from lab.results.cells import CellDirectory, changed_code
+from lab.experiment.serialization import Code, code_of, restored
+from lab.results.cells import CellDirectory, changed_code, first_difference
 from lab.tasks.task import completed
 from lab.training.settings import Hyperparameters, Run, Settings
 from lab.training.train import Dataset, Initialize
@@ -21,6 +21,7 @@ from models import pretrained
 from models.model import with_activation
 
 Load = Callable[[Any], Dataset]  # the examples of a task
+ALONE = "runs that differ by the seed alone are needed"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def opened(directory: Path, load: Load, ignore: tuple[str, ...] = (), code: Code
     in `ignore` count as absent; `code` has the user's own types and activations of a cell.
 
     Raises FileNotFoundError and ValueError, in one sentence, for what is missing, damaged or not known, for code that
-    is not given, and for a cell that has several networks of one seed.
+    is not given, and for a cell whose runs differ by more than the seed.
     """
     if not (directory / "cell.json").exists():
         model, params = pretrained.load(directory, ignore=ignore)
@@ -63,13 +64,21 @@ def opened(directory: Path, load: Load, ignore: tuple[str, ...] = (), code: Code
     if not runs:
         raise ValueError(f"{directory} holds no trained network: run its experiment to the end first")
     if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+        raise ValueError(f"{directory} has several networks of seed {twice[0]}: {ALONE}")
+    if other := next((run for run in runs if replace(run, seed=seeds[0]) != runs[0]), None):
+        difference = first_difference(other.identity | {"seed": seeds[0]}, runs[0].identity)
         raise ValueError(
-            f"{directory} has several networks of seed {twice[0]}: runs that differ by the seed alone are needed"
+            f"{directory} has a network of seed {other.seed} with {difference} as seed {seeds[0]}: {ALONE}"
         )
     found = list(networks(model, task, settings, runs, directory, data))
     parameters: dict[int | None, Any] = {run.seed: variables["params"] for run, variables in found}
     collections = tuple(name for name in found[0][1] if name != "params")
     return Source(model, parameters, task, settings, runs[0].hyperparameters, collections)
+
+
+def users_code(experiment: Experiment | None) -> Code:
+    """The user's own types and activations in an experiment, as `opened` takes them."""
+    return {} if experiment is None else code_of(*((cell.task, cell.model) for cell in grid(experiment)))
 
 
 def sound(source: Source, directory: Path) -> tuple[Source, dict[str, str]]:

@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 
 from lab.experiment import swapping
-from lab.experiment.experiment import Cell, Experiment, Named, grid
+from lab.experiment.experiment import Cell, Experiment, Named
 from lab.experiment.init_from import InitFrom, locate
-from lab.experiment.serialization import Code, code_of
 from lab.files.atomic import write_json
 from lab.report import drift, recovery, report, study_page
 from lab.results.environment import environment
 from lab.results.excerpts import Excerpt, json_rows, of_results
 from lab.results.results import Results
-from lab.runner import plan
-from lab.runner.sources import Load, Source, opened, sound
+from lab.runner import plan, texts
+from lab.runner.sources import Load, Source, opened, sound, users_code
 from lab.surgery.attribution import FOLDED, attribution, changes
 from lab.surgery.swap import norm_of, swapped_model
 from lab.training.settings import Hyperparameters, Settings
@@ -68,15 +67,15 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
         raise ValueError("neither --activation nor --norm is given: say what the network is to have")
     plan.check_folder(out, SWAP_FILES)
     start = locate(asked.directory, ignore=asked.ignore)
-    networks = opened(asked.directory.resolve(), load, asked.ignore, _code(asked.experiment))
+    networks = opened(asked.directory.resolve(), load, asked.ignore, users_code(asked.experiment))
     if networks.collections:
         raise ValueError(f"{asked.directory} has {', '.join(networks.collections)}: such networks cannot be swapped")
     source, diverged = sound(networks, asked.directory)
-    task = _task(asked, source)
+    task = texts.task_of(source, asked.directory, asked.text)
     todo, inexact = _defined(source.model, changes(source.model, asked.activation, asked.norm))
     experiments = _recoveries(asked, source, task, start, todo)
     Cell(task, source.model, Settings(), (), ()).check()  # the task's tokens are the model's
-    batches = task.evaluation_batches(measured_on(asked, task, load(task)), swapping.BATCH)
+    batches = task.evaluation_batches(_measured_on(asked, task, load(task)), swapping.BATCH)
     begin = time.perf_counter()
     rows = pd.concat([_rows(task, source.model, *network, todo, batches) for network in source.parameters.items()])
     made = {"command": command, "seconds": round(time.perf_counter() - begin), "environments": [environment({}, {})]}
@@ -85,32 +84,12 @@ def swap(asked: Swap, out: Path, load: Load, train: Train, command: str) -> pd.D
     return rows
 
 
-def _code(experiment: Experiment | None) -> Code:
-    """The user's own types and activations in an experiment."""
-    return {} if experiment is None else code_of(*((cell.task, cell.model) for cell in grid(experiment)))
-
-
-def _task(asked: Swap, source: Source) -> Any:
-    """What the network is measured and trained on: its own task, or that of its kind on a text."""
-    if source.task is not None:
-        if asked.text is None:
-            return source.task
-        if not hasattr(source.task, "data"):
-            raise ValueError(f"--text is {asked.text}: task {source.task.name} reads no text")
-        return replace(source.task, data=f"text:{asked.text}")
-    data = "stdlib" if asked.text is None else f"text:{asked.text}"
-    return swapping.text_task(source.model, data, str(asked.directory / "tokenizer.json"))
-
-
-def measured_on(asked: Swap, task: Any, dataset: Dataset) -> dict[str, np.ndarray]:
+def _measured_on(asked: Swap, task: Any, dataset: Dataset) -> Mapping[str, np.ndarray]:
     """The test split; of a text that is given all of it, since none of it was trained on yet. Raises ValueError for a
     text too short for a window."""
     if asked.text is None:
         return dataset.arrays["test"]
-    tokens = np.concatenate([dataset.arrays[split]["tokens"] for split in ("train", "validation", "test")])
-    if len(tokens) < task.window:
-        raise ValueError(f"--text {asked.text} has {len(tokens)} tokens: it must have at least {task.window}, a window")
-    return {"tokens": tokens, "bytes": np.ones(len(tokens), np.int32)}  # drift does not ask for bytes
+    return texts.joined(task, [dataset], texts.SPLITS, asked.text)
 
 
 def _defined(model: Any, todo: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
