@@ -65,33 +65,36 @@ def layers(
     `taps` are added to the inputs. Severed, no gradient passes from one layer to another. Values inside a loop can be
     reached only through Flax's collections.
     """
-    paths: list[tuple[str, ...]] = []
+    shapes: dict[tuple[str, ...], tuple[tuple[int, ...], ...]] = {}
     inside: list[nn.Module] = []
 
     def intercept(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         module = context.module
         if context.method_name != "__call__" or not isinstance(module, LAYERS) or inside:
             return call(*args, **kwargs)
-        if module.path not in paths:  # a loop's body is traced more than once
-            paths.append(module.path)
         x, *others = args
         module.sow("intermediates", "layer_input", x)
         if module.has_variable("taps", "input"):
-            x = (lax.stop_gradient(x) if severed else x) + module.get_variable("taps", "input")
+            x = (lax.stop_gradient(x) if severed else x) + module.get_variable("taps", "input").reshape(x.shape)
         inside.append(module)
         y = call(x, *others, **kwargs)
         inside.pop()
         module.sow("intermediates", "layer_output", y)
+        shapes[module.path] = x.shape, y.shape  # in a loop those of one layer
         return y
 
-    looped = isinstance(model, Stack)
-    added = {(*name.split("/"), "input"): tap if looped else tap[0] for name, tap in (taps or {}).items()}
+    added = {(*name.split("/"), "input"): tap for name, tap in (taps or {}).items()}
     given = {**variables, "taps": unflatten_dict(added)}
     with nn.intercept_methods(intercept):
         _, found = model.apply(given, *inputs, mutable=["intermediates"])
     sown = flatten_dict(found.get("intermediates", {}))
-    pairs = {path: [sown[*path, f"layer_{side}"][0] for side in ("input", "output")] for path in paths}
-    return {"/".join(path): (x, y) if looped else (x[None], y[None]) for path, (x, y) in pairs.items()}
+    return {
+        "/".join(path): (
+            sown[*path, "layer_input"][0].reshape(-1, *before),
+            sown[*path, "layer_output"][0].reshape(-1, *after),
+        )
+        for path, (before, after) in shapes.items()
+    }
 
 
 def _sites(module: nn.Module) -> tuple[str | None, str | None]:
@@ -105,9 +108,11 @@ def _sites(module: nn.Module) -> tuple[str | None, str | None]:
     return None, f"{path}/hidden" if isinstance(module, Hidden) else None
 
 
-def around_activations(model: Any, variables: Any, inputs: Any, taps: Taps | None = None) -> tuple[Any, Taps]:
-    """The model's outputs, and the values before and after the activations, to which those of `taps` are added."""
+def around_activations(model: Any, variables: Any, inputs: Any, taps: Taps | None = None) -> tuple[Any, Taps, Taps]:
+    """The model's outputs; the values before and after the activations, to which those of `taps` are added; and by the
+    path of a feed-forward layer what is nonzero where its positions are not padding, if it is given that."""
     seen: Taps = {}
+    real: Taps = {}
 
     def tapped(name: str | None, value: Array) -> Array:
         if name is None:
@@ -118,6 +123,8 @@ def around_activations(model: Any, variables: Any, inputs: Any, taps: Taps | Non
     def intercept(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         if context.method_name != "__call__":
             return call(*args, **kwargs)
+        if kwargs.get("real") is not None and isinstance(context.module, FeedForward):
+            real["/".join(context.module.path)] = kwargs["real"]
         before, after = _sites(context.module)
         if before is not None:
             args = (tapped(before, args[0]), *args[1:])
@@ -125,7 +132,7 @@ def around_activations(model: Any, variables: Any, inputs: Any, taps: Taps | Non
 
     with nn.intercept_methods(intercept):
         outputs = model.apply(variables, *inputs)
-    return outputs, seen
+    return outputs, seen, real
 
 
 def activation_taps(model: Any, variables: Any, inputs: Any) -> Taps:

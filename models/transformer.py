@@ -87,8 +87,11 @@ class LanguageModel(Reader):
         if self.logit_chunk < 0:
             raise ValueError(f"logit_chunk is {self.logit_chunk}: it must be positive, or 0 for all")
         super().check(length)
-        if self.head_activation is not None and activations.activation(self.head_activation).gated:
-            raise ValueError(f"head_activation is {self.head_activation!r}, which is gated: it must be pointwise")
+        head = None if self.head_activation is None else activations.activation(self.head_activation)
+        if head is not None and head.gated:
+            raise ValueError(f"head_activation is {head!r}, which is gated: it must be pointwise")
+        if head is not None and head.sampled is not None:
+            raise ValueError(f"head_activation is {head!r}, which is stochastic: only feed-forward layers draw")
 
     @nn.nowrap
     def logits(

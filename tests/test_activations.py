@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from marks import slow_but
+from refusals import refused
 
 from lab.report.figures import HUES, line_styles
 from models.activations import ACTIVATIONS, Activation, activation, glu_of
@@ -373,6 +374,12 @@ def test_a_stochastic_activation_draws_one_of_two_values_with_gelu_as_its_mean()
 def test_another_draw_is_another_activation():
     own = [Activation("own", jnp.tanh, sampled=draw) for draw in (lambda key, x: x, lambda key, x: -x)]
     assert own[0] != own[1] != Activation("own", jnp.tanh)
+
+
+def test_a_draw_of_another_shape_or_type_is_refused():
+    for draw in (lambda key, x: x.sum(), lambda key, x: x > 0, lambda x: x):
+        with refused("own", "sampled"):
+            Activation("own", jnp.tanh, sampled=draw)
 
 
 @pytest.mark.parametrize("name", ["leaky_relu2", "smooth_relu2"])

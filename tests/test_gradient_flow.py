@@ -9,8 +9,10 @@ from marks import slow_but
 from refusals import refused
 
 from lab.probes.gradient_flow import chi, layer_gains, negative_inputs, partial_jacobians
+from lab.tasks.classification import TextClassification
 from lab.tasks.language import CausalLanguage
 from models.activations import Activation, activation
+from models.classifier import Classifier
 from models.convnet import ConvNet
 from models.layers.stack import stacked
 from models.mlp import MLP
@@ -145,6 +147,22 @@ def test_layers_of_convolutional_networks(model, x, layers):
     assert np.isfinite(found).all()
 
 
+class Wrapped(nn.Module):
+    """A network of one's own around a loop over layers."""
+
+    @nn.compact
+    def __call__(self, tokens):
+        return Transformer(**SIZES, n_layers=3, scan=True, name="inner")(tokens)
+
+
+def test_layers_of_a_loop_inside_a_network_of_ones_own_are_told_apart():
+    model, key = SMALL.clone(scan=True), jax.random.key(1)
+    params = model.init(jax.random.key(0), TOKENS)["params"]
+    for probe in (partial_jacobians, layer_gains):
+        found = probe(Wrapped(), {"params": {"inner": params}}, TOKENS, key=key)
+        np.testing.assert_allclose(found, probe(model, {"params": params}, TOKENS, key=key), rtol=1e-4)
+
+
 def test_a_network_without_known_layers_is_refused():
     with refused("Dense"):
         partial_jacobians(nn.Dense(3), nn.Dense(3).init(jax.random.key(0), X), X, key=jax.random.key(1))
@@ -165,3 +183,18 @@ def test_the_gradient_is_lost_where_inputs_are_very_negative(name, lost):
     assert row["mean"] == pytest.approx(-8 + 0.9 * (name == "identity"), abs=0.1)
     assert rows["layer_0/feedforward"]["share_below"] < 0.1
     assert negative_inputs(task, model, variables, batch, below=-20.0)[1]["arriving"] == 0
+
+
+def test_padding_counts_neither_as_an_input_nor_as_a_gradient():
+    model = Classifier(**SIZES, n_layers=1, classes=3)
+    variables = model.init(jax.random.key(0), TOKENS)
+    variables["params"]["layer_0"]["feedforward"]["up"]["kernel"] *= 4
+    task = TextClassification(context=6, classes=3)
+    mask = np.arange(6)[None] < np.array([[4], [4]])
+    batch = {"tokens": np.asarray(TOKENS), "mask": mask, "label": np.array([0, 2])}
+    (padded,) = negative_inputs(task, model, variables, batch, below=-1.0)
+    short = {**batch, "tokens": batch["tokens"][:, :4], "mask": mask[:, :4]}
+    (own,) = negative_inputs(task, model, variables, short, below=-1.0)
+    assert 0 < own["share_below"] < 1
+    assert padded.pop("layer") == own.pop("layer")
+    assert padded == pytest.approx(own, rel=1e-4)

@@ -75,7 +75,15 @@ def test_another_activation_is_put_in_and_not_written_where_the_type_has_none(tm
     assert not (tmp_path / "elu").exists()
 
 
-@pytest.mark.parametrize("fields", [{"placement": "sandwich"}, {"activation": "swiglu"}, {"windows": (4, 0)}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"placement": "sandwich"}, {"activation": "swiglu"}, {"windows": (4, 0)}, {"residual": "none"}),
+        *({"norm": kind} for kind in ("dyt", "derf", "centred_rmsnorm")),
+        *({"activation": name} for name in ("soi", "leaky_relu2")),
+    ],
+    ids=str,
+)
 def test_a_model_of_no_type_is_refused_by_what_differs(fields, tmp_path):
     model = family("gpt2", "small", d_model=8, n_heads=2, n_layers=2, vocab_size=11, **fields)
     with pytest.raises(ValueError, match=f"has {next(iter(fields))}"):

@@ -366,6 +366,7 @@ def test_equal_models_are_equal_and_take_an_activation_by_name():
         ({"architecture": "encodr"}, ("architecture", "'encodr'", "decoder", "encoder")),
         ({"residual": "paralel"}, ("residual", "'paralel'", "sequential", "'parallel'", "parallel_shared")),
         ({"head_activation": "swiglu"}, ("head_activation", "'swiglu'")),
+        ({"head_activation": "soi"}, ("head_activation", "'soi'")),
         ({"logit_cap": 0.0}, ("logit_cap", "0.0")),
         ({"d_model": 15, "n_heads": 3, "positions": "sinusoidal"}, ("positions", "'sinusoidal'", "even", "d_model")),
         ({"norm": "rmsnrm"}, ("norm", "'rmsnrm'", "layernorm", "none", "'rmsnorm'")),

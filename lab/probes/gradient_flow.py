@@ -1,7 +1,7 @@
 """How gradients pass through the layers of a network: in closed form, and measured by vector-Jacobian products."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,7 +11,13 @@ from jax import lax
 from jaxtyping import Array, Float, Shaped
 
 from models.activations import Activation, activation
+from models.layers.telemetry import moments
 from models.taps import Taps, activation_taps, around_activations, layer_inputs, layers, scanned, unrolled
+
+Estimate = Callable[[Array], Float[Array, " norms"]]
+"""Squared norms of gradients, for the key of a random cotangent."""
+Norms = Callable[[Callable[..., Any], Taps], Estimate]
+"""The estimate, given a function of the taps that runs the layers, and taps of zeros."""
 
 
 def chi(function: str | Activation, std: float = 1.0, width: int | None = None, **parameters: Any) -> float:
@@ -83,24 +89,7 @@ def partial_jacobians(
 
     Raises ValueError for a model in which no layers are found.
     """
-    model, variables = scanned(model, variables)
-    with jax.default_matmul_precision("float32"):
-        return np.asarray(_partial_jacobians(model, variables, inputs, jax.random.split(key, cotangents)))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _partial_jacobians(model: Any, variables: Any, inputs: Any, keys: Array) -> Float[Array, " layers_and_1"]:
-    zeros = layer_inputs(model, variables, inputs)
-    *_, name = zeros
-    last, backward = jax.vjp(lambda taps: layers(model, variables, inputs, taps)[name][1][-1], zeros)
-
-    def squared(key: Array) -> Float[Array, " layers_and_1"]:
-        cotangent = _normal(key, last)
-        (gradient,) = backward(cotangent)
-        energies = [*(_energies(gradient[name]) for name in zeros), _energy(cotangent)[None]]
-        return jnp.concatenate(energies) / last.size
-
-    return lax.map(squared, keys).mean(axis=0)
+    return _averaged(_of_the_last_layer, model, variables, inputs, key, cotangents)
 
 
 def layer_gains(
@@ -111,26 +100,47 @@ def layer_gains(
 
     Raises ValueError for a model in which no layers are found.
     """
+    return _averaged(_of_each_layer, model, variables, inputs, key, cotangents)
+
+
+def _averaged(
+    norms: Norms, model: Any, variables: Mapping[str, Any], inputs: Any, key: Array, cotangents: int
+) -> Float[np.ndarray, " norms"]:
     model, variables = scanned(model, variables)
     with jax.default_matmul_precision("float32"):
-        return np.asarray(_layer_gains(model, variables, inputs, jax.random.split(key, cotangents)))
+        return np.asarray(_mean_over(jax.random.split(key, cotangents), norms, model, variables, inputs))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _layer_gains(model: Any, variables: Any, inputs: Any, keys: Array) -> Float[Array, " layers"]:
-    zeros = layer_inputs(model, variables, inputs)
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _mean_over(keys: Array, norms: Norms, model: Any, variables: Any, inputs: Any) -> Float[Array, " norms"]:
+    estimate = norms(functools.partial(layers, model, variables, inputs), layer_inputs(model, variables, inputs))
+    return lax.map(estimate, keys).mean(axis=0)
 
-    def outputs(taps: Taps) -> list[Array]:
-        return [output for _, output in layers(model, variables, inputs, taps, severed=True).values()]
 
-    values, backward = jax.vjp(outputs, zeros)
+def _of_the_last_layer(run: Callable[..., Any], zeros: Taps) -> Estimate:
+    """The squared norms of gradients of the last layer's output in the inputs of all layers, and in itself."""
+    *_, name = zeros
+    last, backward = jax.vjp(lambda taps: run(taps)[name][1][-1], zeros)
 
-    def squared(key: Array) -> Float[Array, " layers"]:
+    def estimate(key: Array) -> Float[Array, " layers_and_1"]:
+        cotangent = _normal(key, last)
+        (gradient,) = backward(cotangent)
+        energies = [*(_energies(gradient[name]) for name in zeros), _energy(cotangent)[None]]
+        return jnp.concatenate(energies) / last.size
+
+    return estimate
+
+
+def _of_each_layer(run: Callable[..., Any], zeros: Taps) -> Estimate:
+    """The squared norms of gradients of the output of every layer in its own input."""
+    values, backward = jax.vjp(lambda taps: [output for _, output in run(taps, severed=True).values()], zeros)
+
+    def estimate(key: Array) -> Float[Array, " layers"]:
         (gradient,) = backward([_normal(jax.random.fold_in(key, i), value) for i, value in enumerate(values)])
         pairs = zip(zeros, values, strict=True)
         return jnp.concatenate([_energies(gradient[name]) / value[0].size for name, value in pairs])
 
-    return lax.map(squared, keys).mean(axis=0)
+    return estimate
 
 
 def negative_inputs(
@@ -146,7 +156,7 @@ def negative_inputs(
     z < below; of a normal z of mean 0 and variance 1 that is 3.2e-5 below -4. arriving: share of the squared gradient
     at the hidden values (after the activation) that arrives where z < below. lost: the same less the squared gradient
     that leaves from there, before the activation (gate and value of a gated layer), so that it is negative where slopes
-    exceed 1. All positions count, also padding. Dropout is off.
+    exceed 1. Padding of sequences is left out. Dropout is off.
 
     `task` is a `lab.tasks.task.Task`. Raises ValueError for a model in which no such layers are found.
     """
@@ -162,23 +172,25 @@ def _negative_inputs(
 ) -> dict[str, dict[str, Float[Array, ""]]]:
     inputs = task.inputs(batch)
 
-    def loss(taps: Taps) -> tuple[Array, Taps]:
-        outputs, seen = around_activations(model, variables, inputs, taps)
-        return task.loss(outputs, batch), seen
+    def loss(taps: Taps) -> tuple[Array, tuple[Taps, Taps]]:
+        outputs, seen, real = around_activations(model, variables, inputs, taps)
+        return task.loss(outputs, batch), (seen, real)
 
-    gradient, seen = jax.grad(loss, has_aux=True)(activation_taps(model, variables, inputs))
+    gradient, (seen, real) = jax.grad(loss, has_aux=True)(activation_taps(model, variables, inputs))
     rows = {}
     for layer in dict.fromkeys(name.rpartition("/")[0] for name in seen):
         maps = [name for name in ("gate", "up") if f"{layer}/{name}" in seen]
         z = seen[f"{layer}/{maps[0]}"].astype(jnp.float32)
-        where = z < below
-        whole = _energy(gradient[f"{layer}/hidden"])
+        counted = jnp.broadcast_to(real[layer][..., None] != 0 if layer in real else True, z.shape)
+        where = (z < below) & counted
+        whole = _energy(gradient[f"{layer}/hidden"], counted)
         arriving = _energy(gradient[f"{layer}/hidden"], where)
         leaving = sum(_energy(gradient[f"{layer}/{name}"], where) for name in maps)
+        mean, std = moments(z, real.get(layer))
         rows[layer] = {
-            "mean": z.mean(),
-            "std": z.std(),
-            "share_below": where.mean(),
+            "mean": mean,
+            "std": std,
+            "share_below": where.sum() / counted.sum(),
             "arriving": arriving / whole,
             "lost": (arriving - leaving) / whole,
         }

@@ -23,8 +23,8 @@ def identify(
     """Of an activation: its values, its slopes in inputs and learned parameters, their initial values, and if it is
     stochastic a draw.
 
-    Raises ValueError, in one sentence, for a function that JAX cannot trace or that is not pure, and for one that gives
-    something else than one floating-point array of its input's shape.
+    Raises ValueError, in one sentence, for a function or draw that JAX cannot trace or that is not pure, and for one
+    that gives something else than one floating-point array of its input's shape.
     """
     initial = {key: np.asarray(value, np.float32) for key, value in parameters}
     inputs = _inputs(_width(function, gated, initial), gated)
@@ -32,16 +32,21 @@ def identify(
     def result(inputs: Any, learned: Any) -> Any:
         return function(*inputs, **learned)
 
+    def drawn(inputs: Any, learned: Any) -> list[Any]:
+        return [] if sampled is None else [sampled(jax.random.key(0), *inputs, **learned)]
+
     def whole(inputs: Any, learned: Any) -> Any:
         value, backward = jax.vjp(result, inputs, learned)
         result(inputs, learned)  # three calls in all: of an even number, one that alternates would give the same again
         slopes = backward(jnp.cos(np.arange(value.size).reshape(value.shape)).astype(value.dtype))
         starts = {key: jnp.asarray(start) for key, start in initial.items()}
-        drawn = [] if sampled is None else [sampled(jax.random.key(0), *inputs, **learned)]
-        return result(inputs, learned), slopes, starts, *drawn
+        return result(inputs, learned), slopes, starts, *drawn(inputs, learned)
 
     owner = f"the function of activation '{name}'"
     _check(owner, traced(owner, jax.eval_shape, result, inputs, initial), inputs[0].shape)
+    draw = f"`sampled` of activation '{name}'"
+    for shape in traced(draw, jax.eval_shape, drawn, inputs, initial):
+        _check(draw, shape, inputs[0].shape)
     return traced(owner, Identity, whole, inputs, initial)
 
 

@@ -38,7 +38,8 @@ def second_moment(activation: Activation, std: float) -> float:
     """E f(z)^2 of an activation for z ~ normal(0, std); for a gated one, of independent gate and value.
 
     Averaged over 2^17 quantiles in a fixed random order, in rows of 512 for activations that act along an axis, with
-    learned parameters at their initial values. Within 1e-3 of the integral for pointwise activations.
+    learned parameters at their initial values. Within 1e-3 of the integral for pointwise activations. Of a stochastic
+    activation it is that of its mean, which is smaller than that of its draws.
     """
     with jax.ensure_compile_time_eval():
         quantiles = std * ndtri((np.arange(2**17) + 0.5) / 2**17).astype(np.float32)
@@ -46,6 +47,20 @@ def second_moment(activation: Activation, std: float) -> float:
         inputs = [jnp.asarray(rng.permutation(quantiles).reshape(-1, 512)) for _ in range(2 if activation.gated else 1)]
         learned = {name: jnp.asarray(initial, jnp.float32) for name, initial in activation.parameters}
         return float(jnp.mean(jnp.square(activation(*inputs, **learned))))
+
+
+def function_and_parameters(
+    activation: Activation, layer: nn.Module, train: bool
+) -> tuple[Callable[..., Array], dict[str, Array]]:
+    """What a layer calls, the activation or, in training, a draw of a stochastic one; and the learned parameters, which
+    are the layer's."""
+    learned = {
+        name: layer.param(f"activation_{name}", lambda key, value=initial: jnp.asarray(value, jnp.float32))
+        for name, initial in activation.parameters
+    }
+    if train and activation.sampled is not None:
+        return functools.partial(activation.sample, layer.make_rng("dropout")), learned
+    return activation, learned
 
 
 class FeedForward(nn.Module):
@@ -75,15 +90,9 @@ class FeedForward(nn.Module):
         telemetry.observe(self, "input", x, telemetry.direction, real=real)
         names = ("gate", "up") if self.activation.gated else ("up",)
         inputs = [Dense(self.d_ff, self.bias, self.dtype, kernel_init=self.kernel_init, name=name)(x) for name in names]
-        learned = {
-            name: self.param(f"activation_{name}", lambda key, value=initial: jnp.asarray(value, jnp.float32))
-            for name, initial in self.activation.parameters
-        }
+        function, learned = function_and_parameters(self.activation, self, train)
         # Recomputed in the backward pass, so that of the hidden width only the activation's inputs are saved.
-        activation: Callable[..., Array] = self.activation
-        if train and self.activation.sampled is not None:
-            activation = functools.partial(self.activation.sample, self.make_rng("dropout"))
-        hidden = jax.checkpoint(activation)(*inputs, **learned)
+        hidden = jax.checkpoint(function)(*inputs, **learned)
         self.sow("intermediates", "hidden", hidden)
         down = Dense(x.shape[-1], self.bias, self.dtype, kernel_init=self.output_init, name="down")
         y = down(hidden)

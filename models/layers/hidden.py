@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ from jaxtyping import Array, Float
 from models.activations import Activation
 from models.layers import telemetry
 from models.layers.dense import Initializer, initializer
-from models.layers.feedforward import Match
+from models.layers.feedforward import Match, function_and_parameters
 from models.layers.normalization import Norm, NormKind
 
 
@@ -34,16 +33,10 @@ class Hidden(nn.Module):
         """Plain: `activation(up(x))`; gated: `activation(gate(x), up(x))`."""
         x = Norm(self.norm, name="norm")(x)
         names = ("gate", "up") if self.activation.gated else ("up",)
-        learned = {
-            name: self.param(f"activation_{name}", lambda key, value=initial: jnp.asarray(value, jnp.float32))
-            for name, initial in self.activation.parameters
-        }
-        activation: Callable[..., Array] = self.activation
-        if train and self.activation.sampled is not None:
-            activation = partial(self.activation.sample, self.make_rng("dropout"))
         telemetry.observe(self, "input", x, telemetry.direction)
         inputs = [self.linear(self.features, name=name)(x) for name in names]
-        hidden = activation(*inputs, **learned)
+        function, learned = function_and_parameters(self.activation, self, train)
+        hidden = function(*inputs, **learned)
         self.sow("intermediates", "hidden", hidden)
         telemetry.observe_hidden(self, inputs, hidden)
         return nn.Dropout(self.dropout, deterministic=not train, name="dropout")(hidden)
