@@ -29,7 +29,7 @@ SOURCE = """
 from bigram import Bigram
 from lab.experiment.experiment import Experiment
 from lab.tasks.language import CausalLanguage
-from lab.training.settings import Hyperparameters, Settings
+from lab.training.settings import Settings
 
 experiment = Experiment(
     name="tiny",
@@ -38,8 +38,8 @@ experiment = Experiment(
     model=Bigram(),
     activations=("gelu", "relu"),
     seeds=(0, 1, 2),
+    learning_rates=(1e-2,),
     settings=Settings(steps={steps}, batch_size=4, evaluate_every=1, checkpoint_every=1),
-    hyperparameters=Hyperparameters(learning_rate=1e-2),
 )
 """
 

@@ -30,6 +30,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -247,7 +248,7 @@ def gains_at_init(name: str, size: Size) -> list[dict[str, Any]]:
 
 def _states(cell: Cell, run: Run, variables: Mapping[str, Any], test: Mapping[str, np.ndarray]) -> Any:
     """The batch, and the network's variables before and after training."""
-    batch = cell.task.batch(test, 0, 0, BATCH)
+    batch, variables = jax.tree.map(jnp.asarray, (cell.task.batch(test, 0, 0, BATCH), variables))
     drawn = cell.model.init({"params": stream_key(run.seed, Stream.INIT)}, *cell.task.inputs(batch))
     return batch, dict(zip(STATES, (drawn, variables), strict=True))
 

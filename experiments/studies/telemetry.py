@@ -184,7 +184,8 @@ def quantities(
 
 def shifts(cell: Cell, run: Run, variables: Mapping[str, Any], test: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """Rows of shift (c / sigma), mean, moved and loss of one trained network: see the notes of the section."""
-    batch, model, params = _windows(cell, test), cell.model, variables["params"]
+    batch, model, variables = _windows(cell, test), cell.model, jax.tree.map(jnp.asarray, variables)
+    params = variables["params"]
     inputs = cell.task.inputs(batch)
 
     def is_block(module: Any, method: str) -> bool:
