@@ -13,9 +13,11 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import lax
 from jaxtyping import Array
 
+from models.layers.block import Block
 from models.layers.feedforward import FeedForward
 from models.layers.hidden import Hidden
-from models.layers.stack import Block, Stack, stacked, unstacked
+from models.layers.scanned import stacked, unstacked
+from models.layers.stack import Stack
 from models.wide_resnet import Block as ConvolutionBlock
 
 LAYERS = (Block, ConvolutionBlock, Hidden)

@@ -14,7 +14,7 @@ from lab.surgery.swap import swapped
 from lab.tasks.language import CausalLanguage
 from lab.tasks.masked import MaskedLanguage
 from lab.tasks.spans import SpanCorruption
-from models.layers.stack import stacked
+from models.layers.scanned import stacked
 from models.mlp import MLP
 from models.transformer import EncoderDecoder, Transformer
 

@@ -14,7 +14,7 @@ from lab.tasks.language import CausalLanguage
 from models.activations import Activation, activation
 from models.classifier import Classifier
 from models.convnet import ConvNet
-from models.layers.stack import stacked
+from models.layers.scanned import stacked
 from models.mlp import MLP
 from models.transformer import Transformer
 from models.wide_resnet import WideResNet

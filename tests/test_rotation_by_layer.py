@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.layers.positions import RopeScaling
-from models.layers.stack import stacked
+from models.layers.scanned import stacked
 from models.transformer import Transformer
 
 TOKENS = jnp.array([[3, 1, 4, 1, 5, 9, 2, 6]])

@@ -48,8 +48,8 @@ from lab.statistics.paired import holm, paired_t
 from lab.tasks.language import CausalLanguage
 from lab.tasks.task import Stream, stream_key
 from lab.training.settings import Run, Settings
+from models.layers.block import Block
 from models.layers.normalization import Norm
-from models.layers.stack import Block
 from models.layers.telemetry import direction
 from models.transformer import Transformer
 

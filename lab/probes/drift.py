@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
+from models.layers.block import Block
 from models.layers.feedforward import FeedForward
-from models.layers.stack import Block, Stack, unstacked
+from models.layers.scanned import unstacked
+from models.layers.stack import Stack
 
 SHAPE = ("vocab_size", "classes", "d_model", "n_layers", "n_encoder_layers", "architecture")
 

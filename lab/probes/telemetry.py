@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
 from lab.probes import spectrum
-from models.layers.stack import unstacked
+from models.layers.scanned import unstacked
 from models.layers.telemetry import COLLECTION
 
 Key = tuple[str, str, str]

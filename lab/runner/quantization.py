@@ -31,7 +31,7 @@ from lab.tasks.task import final_batches
 from lab.training import step
 from lab.training.evaluation import Batches, by_example
 from lab.training.settings import Settings
-from models.layers.stack import unstacked
+from models.layers.scanned import unstacked
 
 FILE, LEVEL = "quantization.json", 0.95
 BATCH, PORTION = 16, 8

@@ -1,13 +1,10 @@
 """A stack of attention and feed-forward layers on a residual stream, shared by all Transformers here."""
 
-import re
-from collections.abc import Callable
 from dataclasses import field
 from functools import partial
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -17,13 +14,13 @@ from lab.files.choices import check_choice
 from models import activations
 from models.layers import telemetry
 from models.layers.attention import Attention, AttentionContext, allowed_pairs
+from models.layers.block import Block, NormPlacement, Residual
 from models.layers.dense import Initialization, deviation, initializer
 from models.layers.feedforward import FeedForward, Match, matched_width, second_moment
 from models.layers.normalization import WITH_BIAS, Norm, NormKind
 from models.layers.positions import Positions, RopeScaling, alibi, relative_buckets, rotations, sinusoids
+from models.layers.scanned import stacked
 
-NormPlacement = Literal["pre", "post", "sandwich", "input", "output"]
-Residual = Literal["sequential", "parallel", "parallel_shared", "none"]
 ComputeType = Literal["float32", "bfloat16"]
 Given = Array | np.ndarray  # an array as users may pass it
 
@@ -39,72 +36,6 @@ CHOICES = {
 NEWER = {"since": "0.2.0"}
 SIZES = ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "d_ff_multiple")
 POSITIVE = (*SIZES, "norm_epsilon", "rope_theta", "rotary_fraction", "attention_cap", "init_std", "embedding_std")
-
-
-class Block(nn.Module):
-    """Attention, then feed-forward, each added to its input; `norm` creates the norms, placed by `placement`.
-
-    "pre" normalizes a layer's input (Xiong et al. 2020), "post" the sum (Vaswani et al. 2017), "output" the layer's
-    output (Liu et al. 2022), "sandwich" its input and output (Ding et al. 2021), "input" the input of both layer and
-    sum. With a "parallel" residual all layers read the block's input (Wang and Komatsuzaki 2021), with
-    "parallel_shared" through one norm. With the residual "none" nothing is added: a layer's output is the next one's
-    input.
-    """
-
-    attention: Attention
-    feedforward: FeedForward
-    norm: partial[Norm]
-    placement: NormPlacement
-    residual: Residual = "sequential"
-    cross_attention: Attention | None = None
-
-    @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "batch length d_model"],
-        context: AttentionContext,
-        source: Array | None = None,
-        source_context: AttentionContext | None = None,
-        *,
-        scale: Any = None,
-        window: Any = None,
-        rope_base: Any = None,
-        train: bool,
-    ) -> Float[Array, "batch length d_model"]:
-        """The residual stream after all layers; see `Attention` for the arguments."""
-        layers: dict[str, Callable[[Array], Array]] = {
-            "attention": lambda y: self.attention(
-                y, context, scale=scale, window=window, rope_base=rope_base, train=train
-            )
-        }
-        if (cross := self.cross_attention) is not None:
-            seen = source_context or AttentionContext()
-            layers["cross_attention"] = lambda y: cross(y, seen, source, crossed=True, scale=scale, train=train)
-        layers["feedforward"] = lambda y: self.feedforward(y, train=train, real=context.real)
-        parallel = self.residual in ("parallel", "parallel_shared")
-        for each in [layers] if parallel else [{name: layer} for name, layer in layers.items()]:
-            x = self.add(x, each)
-        telemetry.observe(self, "residual", x, telemetry.direction, real=context.real)
-        return x
-
-    @nn.nowrap
-    def add(self, x: Array, layers: dict[str, Callable[[Array], Array]]) -> Array:
-        """x plus the output of every layer, or without a residual the output alone."""
-        first = next(iter(layers))
-        if self.placement == "input":
-            x = self.norm(name=f"{first}_norm")(x)
-        inputs = dict.fromkeys(layers, x)
-        if self.placement in ("pre", "sandwich"):
-            if self.residual == "parallel_shared":
-                inputs = dict.fromkeys(layers, self.norm(name=f"{first}_norm")(x))
-            else:
-                inputs = {name: self.norm(name=f"{name}_norm")(x) for name in layers}
-        for name, layer in layers.items():
-            y = layer(inputs[name])
-            if self.placement in ("sandwich", "output"):
-                y = self.norm(name=f"{name}_output_norm")(y)
-            x = y if self.residual == "none" else x + y
-        return self.norm(name=f"{first}_norm")(x) if self.placement == "post" else x
 
 
 class Stack(nn.Module):
@@ -462,30 +393,3 @@ def check_positive(model: Any, fields: tuple[str, ...]) -> None:
     for name in fields:
         if (value := getattr(model, name)) is not None and not value > 0:
             raise ValueError(f"{name} is {value}: it must be positive")
-
-
-def stacked(params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters with `layer_0`, `layer_1`, ... stacked into `layers`, as for `scan`; prefixes stay."""
-    found: dict[str, dict[int, Any]] = {}
-    others = {}
-    for name, tree in params.items():
-        if parts := re.fullmatch(r"(.*)layer_(\d+)", name):
-            found.setdefault(f"{parts[1]}layers", {})[int(parts[2])] = tree
-        else:
-            others[name] = tree
-    return others | {
-        name: jax.tree.map(lambda *leaves: jnp.stack(leaves), *(trees[i] for i in range(len(trees))))
-        for name, trees in found.items()
-    }
-
-
-def unstacked(params: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `stacked`."""
-    others = {}
-    for name, tree in params.items():
-        if not name.endswith("layers"):
-            others[name] = tree
-            continue
-        for i in range(jax.tree.leaves(tree)[0].shape[0]):
-            others[f"{name.removesuffix('s')}_{i}"] = jax.tree.map(lambda leaf, i=i: leaf[i], tree)
-    return others

@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 
 from lab.files.atomic import write_json
 from lab.files.choices import check_choice
-from models.layers.stack import Stack, stacked, unstacked
+from models.layers.scanned import stacked, unstacked
+from models.layers.stack import Stack
 from models.pretrained.accompanying import FILES, kept_keys
 from models.pretrained.config import Config
 from models.pretrained.format import Format, function
