@@ -92,7 +92,8 @@ def test_partial_jacobians_are_those_of_jax():
     np.testing.assert_allclose(alone, [first, expected[1]], rtol=0.03)
 
 
-@pytest.mark.parametrize("scan", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("scan", [False, True])
 def test_partial_jacobians_of_a_transformer_are_those_of_jax_scanned_or_not(scan):
     """h^0 are the rows of the embedding, as all tokens differ; a network of the last block alone reads h^1 as such."""
     tokens = jnp.arange(6)[None]
