@@ -5,7 +5,7 @@ Run:  python examples/own_activation.py
 
 import jax.numpy as jnp
 
-from ablations import Activation, CausalLanguage, Experiment, Hyperparameters, Settings, Transformer, compare, run
+from ablations import Activation, CausalLanguage, Experiment, Settings, Transformer, compare, run
 
 # Plain: a function of an array, element by element. The name is its name in every table and figure.
 squareplus = Activation("squareplus", lambda x: (x + jnp.sqrt(x**2 + 4)) / 2)
@@ -25,7 +25,7 @@ experiment = Experiment(
     baseline="gelu",
     seeds=(0, 1, 2, 3, 4),  # the same seed means the same initial weights and batches for every activation
     settings=Settings(steps=200, batch_size=8),
-    hyperparameters=Hyperparameters(learning_rate=1e-2),
+    learning_rates=(1e-2,),  # leave it out and every arm is tuned, which takes three times as long
 )
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from ablations import CausalLanguage, Experiment, Hyperparameters, Settings, compare, run
+from ablations import CausalLanguage, Experiment, Settings, compare, run
 
 
 class Convolutional(nn.Module):
@@ -39,7 +39,7 @@ experiment = Experiment(
     seeds=(0, 1, 2, 3, 4),
     axes=(),  # (("model.n_layers", (1, 2)),) would vary the depth too: any field of model, task and settings
     settings=Settings(steps=200, batch_size=8),
-    hyperparameters=Hyperparameters(learning_rate=5e-3),
+    learning_rates=(5e-3,),  # leave it out and every arm is tuned, which takes three times as long
 )
 
 if __name__ == "__main__":

@@ -20,6 +20,13 @@ def test_every_budget_can_be_trained(study, budget):
 
 
 @every_study
+@pytest.mark.parametrize("budget", ["smoke", "short", "full"])
+def test_no_study_is_tuned_without_saying_so(study, budget, monkeypatch):
+    monkeypatch.setattr("lab.experiment.experiment.FACTORS", (0.5, 1.0))
+    assert [one.name for one in study.experiments(budget) if one.tuning_rates != one.tuning.learning_rates] == []
+
+
+@every_study
 @pytest.mark.slow
 def test_a_smoke_run_ends_in_a_page(study, tmp_path):
     page = ablations.study(study, "smoke", tmp_path, quiet=True)

@@ -37,7 +37,7 @@ import pandas as pd
 from experiments.quickstart import experiment as quickstart
 from lab.experiment.budget import Budget
 from lab.experiment.cell import Cell
-from lab.experiment.experiment import Experiment
+from lab.experiment.experiment import Experiment, Tuning
 from lab.experiment.study import Evaluate, Findings
 from lab.probes.gradient_flow import chi, layer_gains, negative_inputs, partial_jacobians
 from lab.report.gradient_flow import (
@@ -149,7 +149,8 @@ class GradientFlow:
             name="negative_inputs",
             question="How many pre-activations are very negative, and what gradient is lost there?",
             activations=("gelu", "relu") if budget == "smoke" else ("gelu", "relu", "silu", "geglu"),
-            tuning=type(quickstart.tuning)(),
+            tuning=Tuning(),
+            learning_rates=(quickstart.hyperparameters.learning_rate,),
             seeds=size.seeds,
             settings=replace(quickstart.settings, steps=20 if budget == "smoke" else 300),
         )
