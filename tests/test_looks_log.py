@@ -134,3 +134,10 @@ def test_the_first_look_pays_for_those_that_may_follow_unless_a_plan_fixed_the_s
         assert findings([seen], open_ended, 1)[0].verdict == "inconclusive"
         assert evidence(seen, planned, 0.95).p[0] == pytest.approx(0.045)
         assert findings([seen], planned, 1)[0].verdict == "worse"
+
+
+def test_what_was_planned_may_spend_all_of_alpha():
+    open_ended = Question("gelu", "loss", "min", "validation")
+    assert open_ended.alpha == pytest.approx(0.04)
+    for planned in (replace(open_ended, fixed_seeds=True), replace(open_ended, planned_looks=(4, 8))):
+        assert planned.alpha == pytest.approx(0.05)
