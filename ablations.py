@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lab.experiment.experiment import Experiment as Experiment
     from lab.experiment.experiment import Tuning as Tuning
     from lab.experiment.study import Findings as Findings
-    from lab.report.reproduction import Verdict as Verdict
-    from lab.report.study_page import Section as Section
+    from lab.report.studies.reproduction import Verdict as Verdict
+    from lab.report.studies.study_page import Section as Section
     from lab.runner.interface import compare as compare
     from lab.runner.interface import describe as describe
     from lab.runner.interface import evaluate as evaluate
@@ -55,8 +55,8 @@ PLACES = {
     "lab.experiment.cell": ("Cell",),
     "lab.experiment.experiment": ("Experiment", "Tuning"),
     "lab.experiment.study": ("Findings",),
-    "lab.report.reproduction": ("Verdict",),
-    "lab.report.study_page": ("Section",),
+    "lab.report.studies.reproduction": ("Verdict",),
+    "lab.report.studies.study_page": ("Section",),
     "lab.runner.interface": (
         *("compare", "describe", "evaluate", "figures", "gate", "inspect", "load", "match", "noise"),
         *("plan", "quantize", "run", "study", "swap", "telemetry", "tune"),

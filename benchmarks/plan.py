@@ -28,7 +28,7 @@ from scipy.optimize import brentq
 from benchmarks.measure import markdown
 from benchmarks.pool import windows
 from benchmarks.ruler import RATE
-from lab.comparison.run_time import of_cell
+from lab.comparison.time.run_time import of_cell
 from lab.experiment.duration import Duration
 from lab.results import results
 from lab.statistics.design import Cost, Design, best, designs

@@ -24,8 +24,8 @@ from experiments.quickstart import experiment
 from lab.experiment.experiment import Cell, grid
 from lab.results.tables import write_table
 from lab.tasks.task import final_batches
+from lab.training.devices.execution import Execution
 from lab.training.evaluation import Batches
-from lab.training.execution import Execution
 from lab.training.runs import Program, use_all_cores, use_compilation_cache
 from lab.training.step import State
 

@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks import measure
 from experiments.quickstart import experiment as quickstart
 from lab.experiment.experiment import Cell, Tuning, grid
-from lab.runner.inside import PROBE
-from lab.training.execution import Execution
+from lab.runner.networks.inside import PROBE
+from lab.training.devices.execution import Execution
 from lab.training.runs import Program, use_all_cores
 from lab.training.step import EACH
 from lab.training.telemetry import Telemetry

@@ -14,7 +14,7 @@ import ablations
 from benchmarks import input as reading
 from benchmarks import measure, scaling
 from experiments.quickstart import experiment as quickstart
-from lab.comparison.speed import speed
+from lab.comparison.time.speed import speed
 
 
 def first_steps(steps: int, activations: tuple[str, ...]) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks import measure
-from lab.comparison.speed import TRAINING_PASSES
+from lab.comparison.time.speed import TRAINING_PASSES
 from lab.data.dataset import Dataset
 from lab.experiment.experiment import Cell, Experiment, grid
 from lab.tasks.language import CausalLanguage
-from lab.training.execution import Execution
-from lab.training.placement import Kind
+from lab.training.devices.execution import Execution
+from lab.training.devices.placement import Kind
 from lab.training.runs import Program
 from lab.training.settings import Hyperparameters, Settings
 from models.layers.stack import ComputeType

@@ -29,7 +29,7 @@ import pandas as pd
 import ablations
 from lab.experiment.experiment import grid
 from lab.experiment.swapping import SIZES, pretraining
-from lab.report import drift, recovery
+from lab.report.networks import drift, recovery
 from lab.results import results
 
 FOLDER = Path(tempfile.mkdtemp())

@@ -27,7 +27,8 @@ from IPython.display import HTML, Markdown, display
 import ablations
 from experiments.gelu_paper import SAVED
 from experiments.gelu_paper import study as paper
-from lab.report import figures, study_page
+from lab.report import figures
+from lab.report.studies import study_page
 from lab.results import excerpts
 
 MADE = Path(ablations.__file__).parent / "results" / "gelu_paper"

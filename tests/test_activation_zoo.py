@@ -21,7 +21,7 @@ from experiments.studies.activation_zoo import (
 )
 from lab.comparison.comparison import compare
 from lab.experiment.study import Findings
-from lab.report.reproduction import Verdict
+from lab.report.studies.reproduction import Verdict
 from lab.results.results import Results
 from models.activations import ACTIVATIONS
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lab.statistics.aggregate import interquartile_mean
+from lab.statistics.arms.aggregate import interquartile_mean
 
 
 def test_value_is_the_mean_of_the_middle_half_of_all_strata_together():

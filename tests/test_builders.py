@@ -17,16 +17,17 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from lab.data import images as images_module
-from lab.data import kept, prepared, registry, stock
+from lab.data import kept, registry
 from lab.data import speech as speech_module
-from lab.data.corpora import corpus
 from lab.data.dataset import SPLITS
 from lab.data.images import images, in_range, stacked
 from lab.data.sets import eltec_eng, mnist, spoken_digit, tweet_pos
 from lab.data.sets.tweet_pos import TAGS
 from lab.data.sets.wikitext2 import WikiText2
 from lab.data.speech import spoken_digits
-from lab.data.tweets import UNKNOWN, tweets, vocabulary
+from lab.data.text.corpora import corpus
+from lab.data.text.tweets import UNKNOWN, tweets, vocabulary
+from lab.data.tfds import prepared, stock
 from lab.files import checksums
 from lab.tasks.language import CausalLanguage
 

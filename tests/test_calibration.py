@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from lab.report import calibration
-from lab.report.calibration import DISTRIBUTIONS, PAIRS, calibrate, draw
+from lab.report.studies import calibration
+from lab.report.studies.calibration import DISTRIBUTIONS, PAIRS, calibrate, draw
 from lab.statistics.paired import paired_t
 
 EXPERIMENTS = 200

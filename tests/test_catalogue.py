@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from lab.data import catalogue
-from lab.data.corpora import corpus as read
 from lab.data.dataset import Dataset
 from lab.data.reference_predictors import text_predictors
+from lab.data.text.corpora import corpus as read
 from lab.results.record import read_record
 from lab.runner import plan, session
 from lab.tasks.language import CausalLanguage

@@ -12,8 +12,8 @@ from experiments.bert_masked import TASK as MASKED
 from experiments.bert_modules import experiment as bert_modules
 from lab.data import catalogue
 from lab.data.dataset import SPLITS
-from lab.data.labelled_texts import HELD_OUT, labelled_texts
 from lab.data.sets import stdlib
+from lab.data.text.labelled_texts import HELD_OUT, labelled_texts
 from lab.experiment.experiment import Experiment
 from lab.tasks.classification import TextClassification
 from lab.tasks.masked import MaskedLanguage

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from lab.data import kept, prepared, registry
-from lab.data.corpora import check_corpus, corpus
+from lab.data import kept, registry
 from lab.data.dataset import SPLITS
 from lab.data.sets import stdlib, tiny_shakespeare
+from lab.data.text.corpora import check_corpus, corpus
+from lab.data.tfds import prepared
 
 SHAKESPEARE = sorted(
     (Path(__file__).resolve().parents[2] / "shared" / "data" / "downloads" / "tiny_shakespeare").glob("*.txt")

@@ -9,9 +9,10 @@ import tensorflow_datasets as tfds
 from refusals import assert_names, refused
 
 import ablations
-from lab.data import catalogue, prepared, published, registry
+from lab.data import catalogue, registry
 from lab.data.dataset import SPLITS
 from lab.data.sets import tiny_shakespeare
+from lab.data.tfds import prepared, published
 from lab.files import checksums
 from lab.tasks.language import CausalLanguage
 

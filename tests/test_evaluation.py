@@ -28,8 +28,8 @@ from lab.tasks.tagging import TAGS, TweetTagging
 from lab.tasks.task import Task, final_batches, measured, totals
 from lab.tasks.windows import BLOCKS, MIN_DOCUMENTS
 from lab.training import evaluation
+from lab.training.devices.execution import Execution
 from lab.training.evaluation import Batches
-from lab.training.execution import Execution
 from lab.training.runs import Program
 from lab.training.settings import Settings
 from lab.training.train import train

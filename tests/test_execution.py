@@ -11,7 +11,7 @@ from bigram import Bigram
 
 from lab.experiment.experiment import grid
 from lab.experiment.fields import with_fields
-from lab.training.execution import Execution, _parts
+from lab.training.devices.execution import Execution, _parts
 from lab.training.runs import Program
 from lab.training.settings import Settings
 from models.transformer import Transformer

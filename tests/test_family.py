@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from lab.statistics.arms.family import adjusted, intervals, simultaneous_alpha, verdicts, verdicts_over_looks
 from lab.statistics.equivalence import equivalence
-from lab.statistics.family import adjusted, intervals, simultaneous_alpha, verdicts, verdicts_over_looks
 from lab.statistics.paired import holm, paired_t
 from lab.statistics.sequential import repeated_equivalence, repeated_p
 

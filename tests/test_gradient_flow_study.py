@@ -6,7 +6,7 @@ import pytest
 
 from experiments.studies.gradient_flow import against_closed_form
 from lab.probes.gradient_flow import chi
-from lab.report.gradient_flow import NORMAL_BELOW, agreement, fits, losses, shapes
+from lab.report.networks.gradient_flow import NORMAL_BELOW, agreement, fits, losses, shapes
 
 ARMS = {"pre": np.log, "dyt": np.sqrt, "derf": np.sqrt}
 

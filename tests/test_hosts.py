@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from refusals import refused
 
-from lab.training import distributed
+from lab.training.devices import distributed
 
 SCRIPT = """
 import sys
@@ -24,7 +24,7 @@ import ablations
 from lab.experiment.experiment import Experiment
 from models.transformer import Transformer
 from lab.tasks.language import CausalLanguage
-from lab.training import distributed
+from lab.training.devices import distributed
 from lab.training.settings import Hyperparameters, Settings
 
 corpus, out, data_on = sys.argv[1:]

@@ -66,7 +66,7 @@ def test_libraries_stay_in_their_folders(path):
 
 
 def test_transformations_live_in_one_file_of_training():
-    for path in (ROOT / "lab" / "training").glob("*.py"):
+    for path in (ROOT / "lab" / "training").rglob("*.py"):
         called = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
         if path.name != "runs.py":
             assert not called & {"jit", "vmap", "pmap", "shard_map", "make_mesh"}, path.name

@@ -12,10 +12,10 @@ from bigram import Bigram
 
 from lab.experiment.experiment import grid
 from lab.results.cells import CellDirectory
-from lab.training import memory
 from lab.training import train as loop
-from lab.training.execution import Execution
-from lab.training.placement import Placement
+from lab.training.devices import memory
+from lab.training.devices.execution import Execution
+from lab.training.devices.placement import Placement
 from lab.training.runs import Program
 from lab.training.settings import Hyperparameters, Run
 from lab.training.train import train

@@ -25,7 +25,7 @@ from lab.experiment.init_from import InitFrom, initial_parameters, locate
 from lab.experiment.library import find
 from lab.experiment.serialization import canonical, code_of, restored
 from lab.results.record import read_record
-from lab.runner.sources import opened
+from lab.runner.networks.sources import opened
 from lab.tasks.task import Task, completed
 from lab.training.settings import Hyperparameters, Settings
 from models.activations import Activation

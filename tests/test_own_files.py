@@ -5,7 +5,7 @@ import lzma
 
 import pytest
 
-from lab.data import labelled_texts, own_files
+from lab.data.text import labelled_texts, own_files
 
 TEXT = "the cat sat \u00fcber the mat\n" * 20
 CYRILLIC = "\u043a\u043e\u0442 \u0438 \u043c\u044b\u0448\u044c\n" * 20

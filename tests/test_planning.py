@@ -8,7 +8,7 @@ import pytest
 
 from lab.cli.main import main
 from lab.comparison.noise import between, measure
-from lab.comparison.run_time import of_cell
+from lab.comparison.time.run_time import of_cell
 from lab.experiment.duration import Duration
 from lab.experiment.experiment import Experiment, Tuning
 from lab.results import results

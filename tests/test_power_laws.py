@@ -5,7 +5,7 @@ import pytest
 from refusals import refused
 from scipy import optimize
 
-from lab.statistics.power_laws import PowerLaws, power_laws
+from lab.statistics.curves.power_laws import PowerLaws, power_laws
 
 LAWS = PowerLaws(1.1, np.array([3.0, 8.0]), np.array([0.2, 0.35]))
 X = np.array([[1e3, 4e3, 1e4, 9e4], [1.1e3, 4e3, 1.2e4, 9e4]])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lab.report import promises as table
-from lab.report.promises import promises
+from lab.report.studies import promises as table
+from lab.report.studies.promises import promises
 from lab.statistics.calibration import arms, divergence, looks, power, ranks, text, tuning
 from lab.statistics.calibration.audit import SUBJECTS, audit
 from lab.statistics.calibration.check import Check

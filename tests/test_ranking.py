@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lab.statistics.ranking import rank_correlation, rank_sets
+from lab.statistics.arms.ranking import rank_correlation, rank_sets
 
 RNG = np.random.default_rng(0)
 

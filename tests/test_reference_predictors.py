@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.data.corpora import corpus
 from lab.data.dataset import Dataset
 from lab.data.reference_predictors import (
     MOST_FEATURES,
@@ -18,7 +17,8 @@ from lab.data.reference_predictors import (
     tag_predictors,
     text_predictors,
 )
-from lab.data.tweets import tweets
+from lab.data.text.corpora import corpus
+from lab.data.text.tweets import tweets
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "downloads"
 needs_data = pytest.mark.skipif(not SHARED.exists(), reason="the real data are not beside the repository")

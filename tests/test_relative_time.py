@@ -7,7 +7,7 @@ import pytest
 import synthetic
 
 from lab.comparison.comparison import compare
-from lab.comparison.relative_time import relative_time, seconds_per_token
+from lab.comparison.time.relative_time import relative_time, seconds_per_token
 from lab.report.report import write
 from lab.report.table import ranked
 

@@ -8,8 +8,8 @@ import pytest
 from markup import Page, words_of
 
 from lab.report import page
-from lab.report.reproduction import Panel, Reproduction, Verdict, compared, draw, lead, value_at, verdict
-from lab.report.study_page import Section, write
+from lab.report.studies.reproduction import Panel, Reproduction, Verdict, compared, draw, lead, value_at, verdict
+from lab.report.studies.study_page import Section, write
 from lab.results.excerpts import Excerpt
 
 EPOCHS = np.arange(0.5, 10.5, 0.5)

@@ -16,11 +16,11 @@ from refusals import refused
 
 from lab.experiment.experiment import grid
 from lab.results.cells import CellDirectory
-from lab.training.execution import Execution
-from lab.training.placement import Placement
+from lab.training.devices.execution import Execution
+from lab.training.devices.placement import Placement
+from lab.training.devices.sharding import DATA, RUNS, split, with_split_inputs
 from lab.training.runs import Program
 from lab.training.settings import Settings
-from lab.training.sharding import DATA, RUNS, split, with_split_inputs
 from lab.training.train import train
 
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
@@ -129,7 +129,7 @@ jax.config.update("jax_disable_most_optimizations", True)
 
 from models.transformer import Transformer
 from lab.tasks.language import CausalLanguage
-from lab.training.execution import Execution
+from lab.training.devices.execution import Execution
 from lab.training.runs import Program
 from lab.training.settings import Hyperparameters, Run, Settings
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from lab.comparison.speed import by_cell
+from lab.comparison.time.speed import by_cell
 from lab.experiment.experiment import grid
 from lab.report import report
 from lab.runner import progress

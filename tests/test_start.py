@@ -11,7 +11,7 @@ import ablations
 from lab.experiment.experiment import Experiment, grid
 from lab.experiment.fine_tuning import initialized_from
 from lab.experiment.init_from import InitFrom, initial_parameters, locate
-from lab.runner.sources import initializers
+from lab.runner.networks.sources import initializers
 from lab.tasks.classification import TextClassification
 from lab.tasks.language import CausalLanguage
 from lab.training.settings import Hyperparameters, Settings

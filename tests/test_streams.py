@@ -13,8 +13,8 @@ from lab.experiment.experiment import grid
 from lab.results.cells import CellDirectory
 from lab.tasks.language import CausalLanguage
 from lab.training import reading, step
-from lab.training.execution import Execution
-from lab.training.placement import Placement
+from lab.training.devices.execution import Execution
+from lab.training.devices.placement import Placement
 from lab.training.runs import Program
 from lab.training.train import train
 

@@ -13,7 +13,7 @@ from experiments.studies import swap_gelu, swap_norm_activation
 from lab.experiment.experiment import grid
 from lab.experiment.init_from import initial_parameters
 from lab.experiment.swapping import SIZES, going_on, pretraining, text_task
-from lab.report import drift
+from lab.report.networks import drift
 from lab.surgery.swap import swapped
 from lab.tasks.language import CausalLanguage
 from lab.tasks.masked import MaskedLanguage

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 import ablations
 from lab.experiment.experiment import Experiment, grid
-from lab.report import drift, recovery
-from lab.runner import swaps
+from lab.report.networks import drift, recovery
+from lab.runner.networks import swaps
 from lab.tasks.language import CausalLanguage
 from lab.training.settings import Hyperparameters, Settings
 from models import pretrained

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.comparison.targets import smoothed, speed_up, targets, time_to_target
+from lab.comparison.time.targets import smoothed, speed_up, targets, time_to_target
 
 INF = np.inf
 STEPS = np.array([0, 10, 20, 30, 40])

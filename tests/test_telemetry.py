@@ -11,7 +11,7 @@ import pytest
 
 from lab.probes import spectrum
 from lab.probes.telemetry import in_order, record, recorded
-from lab.statistics.spikes import WINDOW, spikes
+from lab.statistics.curves.spikes import WINDOW, spikes
 from models.classifier import Classifier
 from models.convnet import ConvNet
 from models.layers import telemetry

@@ -12,12 +12,12 @@ import pytest
 
 import ablations
 from lab.experiment.experiment import grid
-from lab.report import telemetry as section
+from lab.report.networks import telemetry as section
 from lab.results.cells import CellDirectory
 from lab.results.results import read
 from lab.runner import session
-from lab.runner.inside import PROBE
-from lab.training.execution import Execution
+from lab.runner.networks.inside import PROBE
+from lab.training.devices.execution import Execution
 from lab.training.runs import Program
 from lab.training.settings import Hyperparameters, Run
 from lab.training.telemetry import Telemetry

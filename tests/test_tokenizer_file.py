@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import decoders as decode
 
-from lab.data import tokenizer_file, tokenizers
+from lab.data.text import tokenizer_file, tokenizers
 from lab.tasks.language import CausalLanguage
 
 TEXT = "the fox, the number 3  \u00e9\u4e2d\U0001f600 had linds.\n"

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from lab.data import tokenizers
-from lab.data.corpora import corpus
 from lab.data.dataset import SPLITS, Dataset
-from lab.data.tokenizers import check_tokenizer, tokenized, vocabulary_size
+from lab.data.text import tokenizers
+from lab.data.text.corpora import corpus
+from lab.data.text.tokenizers import check_tokenizer, tokenized, vocabulary_size
 from lab.tasks.language import CausalLanguage
 
 DOCUMENTS = [
@@ -128,7 +128,7 @@ def test_training_is_deterministic(tmp_path):
     assert first.provenance == second.provenance
     assert len(first.provenance["tokenizer"]["sha256"]) == 64
     code = (
-        "import hashlib, pathlib, sys; from lab.data.tokenizers import _tokenizer;"
+        "import hashlib, pathlib, sys; from lab.data.text.tokenizers import _tokenizer;"
         "trained = _tokenizer('bpe', 500, [pathlib.Path(sys.argv[1]).read_bytes()]).to_str(pretty=True);"
         "print(hashlib.sha256(trained.encode()).hexdigest())"
     )

@@ -12,7 +12,7 @@ import ablations
 from lab.experiment.experiment import grid
 from lab.results.results import read
 from lab.runner import dispatch, plan, tracking
-from lab.training.placement import Placement
+from lab.training.devices.placement import Placement
 
 pytest.importorskip("tensorboardX")
 from tensorboardX.proto.event_pb2 import Event, SessionLog

@@ -19,8 +19,8 @@ from lab.results.cells import CellDirectory
 from lab.tasks.images import ImageClassification
 from lab.training import checkpoints, step
 from lab.training import train as loop
-from lab.training.execution import Execution
-from lab.training.placement import Placement
+from lab.training.devices.execution import Execution
+from lab.training.devices.placement import Placement
 from lab.training.runs import Program
 from lab.training.settings import Hyperparameters, Run, Settings
 from lab.training.train import train

@@ -20,7 +20,7 @@ from experiments.gelu_paper.robustness import Robustness
 from experiments.gelu_paper.tweets import Tweets
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
-from lab.report.reproduction import Reproduction
+from lab.report.studies.reproduction import Reproduction
 from lab.results.excerpts import Excerpt
 
 SAVED = Path(__file__).parent / "saved"

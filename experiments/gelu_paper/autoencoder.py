@@ -19,7 +19,7 @@ import pandas as pd
 from experiments.gelu_paper.paper import ACTIVATIONS, ADAM, LEARNING_RATES, Evaluate, adam, curves, epochs
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
-from lab.report.reproduction import Panel, Reproduction, compared, draw, lead, verdict
+from lab.report.studies.reproduction import Panel, Reproduction, compared, draw, lead, verdict
 from lab.results.excerpts import Excerpt
 from lab.tasks.images import ImageAutoencoding
 from models.mlp import MLP

@@ -26,7 +26,7 @@ import pandas as pd
 from experiments.gelu_paper.paper import ACTIVATIONS, ADAM, LEARNING_RATES, Evaluate, curves, epochs
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
-from lab.report.reproduction import TOLERANCE, Panel, Reproduction, Verdict, compared, draw, verdict
+from lab.report.studies.reproduction import TOLERANCE, Panel, Reproduction, Verdict, compared, draw, verdict
 from lab.results.excerpts import Excerpt
 from lab.tasks.images import ImageClassification
 from lab.training.settings import Hyperparameters, Settings

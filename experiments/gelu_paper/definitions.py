@@ -23,7 +23,7 @@ from experiments.gelu_paper.paper import Evaluate
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
 from lab.report.figures import STYLE, colour
-from lab.report.reproduction import Reproduction, Verdict
+from lab.report.studies.reproduction import Reproduction, Verdict
 from lab.results.excerpts import Excerpt
 from models.activations import activation
 

@@ -35,7 +35,7 @@ from experiments.gelu_paper.paper import (
 )
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
-from lab.report.reproduction import Panel, Reproduction, Verdict, compared, draw, lead, verdict
+from lab.report.studies.reproduction import Panel, Reproduction, Verdict, compared, draw, lead, verdict
 from lab.results.excerpts import Excerpt
 from lab.tasks.frames import Frames as Task
 from lab.tasks.phones import Phones

@@ -30,7 +30,7 @@ from experiments.gelu_paper.paper import (
 )
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
-from lab.report.reproduction import Panel, Reproduction, compared, draw, lead, verdict
+from lab.report.studies.reproduction import Panel, Reproduction, compared, draw, lead, verdict
 from lab.results.excerpts import Excerpt
 from lab.tasks.images import ImageClassification
 from models.mlp import MLP

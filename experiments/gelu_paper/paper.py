@@ -10,7 +10,7 @@ import pandas as pd
 
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Cell, Experiment
-from lab.report.reproduction import Reproduction
+from lab.report.studies.reproduction import Reproduction
 from lab.results.excerpts import Excerpt
 from lab.training.settings import Hyperparameters, Run, Settings
 

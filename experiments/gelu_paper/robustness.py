@@ -28,7 +28,7 @@ from experiments.gelu_paper.paper import Evaluate, rates, tuned
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Cell, Experiment
 from lab.report.figures import STYLE, colour
-from lab.report.reproduction import Reproduction, Verdict
+from lab.report.studies.reproduction import Reproduction, Verdict
 from lab.results.excerpts import Excerpt
 from lab.statistics.paired import paired_difference
 from lab.training.settings import Run

@@ -23,7 +23,7 @@ from experiments.gelu_paper.paper import ACTIVATIONS, ADAM, LEARNING_RATES, Eval
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
 from lab.report.figures import INK, STYLE, colour
-from lab.report.reproduction import Reproduction, Verdict
+from lab.report.studies.reproduction import Reproduction, Verdict
 from lab.results.excerpts import Excerpt
 from lab.statistics.paired import paired_difference
 from lab.tasks.tagging import TweetTagging

@@ -40,12 +40,12 @@ from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment, Tuning
 from lab.experiment.study import Evaluate, Findings
 from lab.report.figures import INK, STYLE, colour
-from lab.report.reproduction import Verdict
-from lab.report.study_page import Section
+from lab.report.studies.reproduction import Verdict
+from lab.report.studies.study_page import Section
 from lab.results.results import Results
-from lab.statistics.aggregate import interquartile_mean
+from lab.statistics.arms.aggregate import interquartile_mean
+from lab.statistics.arms.ranking import RankCorrelation, rank_correlation
 from lab.statistics.paired import holm, paired_difference
-from lab.statistics.ranking import RankCorrelation, rank_correlation
 from lab.statistics.spread import range_of_equals
 from lab.tasks.language import CausalLanguage
 from lab.training.settings import Settings

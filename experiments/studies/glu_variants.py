@@ -44,11 +44,11 @@ from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment, Tuning
 from lab.experiment.study import Evaluate, Findings
 from lab.report.figures import INK, STYLE, colour, is_gated
-from lab.report.reproduction import Verdict
-from lab.report.study_page import Section
+from lab.report.studies.reproduction import Verdict
+from lab.report.studies.study_page import Section
 from lab.results.results import Results
+from lab.statistics.arms.ranking import rank_correlation
 from lab.statistics.paired import holm, paired_difference, paired_t
-from lab.statistics.ranking import rank_correlation
 from lab.tasks.language import CausalLanguage
 from lab.tasks.spans import SpanCorruption
 from lab.training.settings import Hyperparameters, Optimizer, Settings

@@ -40,7 +40,7 @@ from lab.experiment.cell import Cell
 from lab.experiment.experiment import Experiment, Tuning
 from lab.experiment.study import Evaluate, Findings
 from lab.probes.gradient_flow import chi, layer_gains, negative_inputs, partial_jacobians
-from lab.report.gradient_flow import (
+from lab.report.networks.gradient_flow import (
     LEVEL,
     NORMAL_BELOW,
     STATES,
@@ -56,7 +56,7 @@ from lab.report.gradient_flow import (
     shapes,
     with_arm,
 )
-from lab.report.study_page import Section
+from lab.report.studies.study_page import Section
 from lab.results.results import Results
 from lab.statistics.paired import paired_t
 from lab.tasks.language import CausalLanguage

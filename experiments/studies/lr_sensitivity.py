@@ -39,8 +39,8 @@ from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
 from lab.experiment.study import Evaluate, Findings
 from lab.report.figures import STYLE, line_styles
-from lab.report.reproduction import Verdict
-from lab.report.study_page import Section
+from lab.report.studies.reproduction import Verdict
+from lab.report.studies.study_page import Section
 from lab.report.table import number
 from lab.results.results import Results
 from lab.statistics.paired import PairedDifference, holm, paired_difference

@@ -35,8 +35,8 @@ from lab.experiment.budget import Budget
 from lab.experiment.experiment import Cell, Experiment, Tuning
 from lab.experiment.study import Evaluate, Findings
 from lab.report.figures import INK, STYLE, colour, differences
-from lab.report.reproduction import Verdict
-from lab.report.study_page import Section
+from lab.report.studies.reproduction import Verdict
+from lab.report.studies.study_page import Section
 from lab.results.results import Results
 from lab.statistics.jackknife import pseudo_values
 from lab.statistics.paired import paired_t

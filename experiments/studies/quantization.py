@@ -30,11 +30,11 @@ from lab.comparison.quantization import MARGIN, contrasts, recipes
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Cell, Experiment
 from lab.experiment.study import Evaluate, Findings
-from lab.report import quantization as report
-from lab.report.reproduction import Verdict
-from lab.report.study_page import Section
+from lab.report.networks import quantization as report
+from lab.report.studies.reproduction import Verdict
+from lab.report.studies.study_page import Section
 from lab.results.results import Results
-from lab.runner.quantization import Text, batches_of, measured
+from lab.runner.networks.quantization import Text, batches_of, measured
 from lab.statistics.paired import paired_t
 from lab.surgery.quantization import RECIPES
 from lab.tasks.language import CausalLanguage

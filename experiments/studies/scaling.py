@@ -49,13 +49,13 @@ from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment, Tuning
 from lab.experiment.study import Evaluate, Findings
 from lab.report.figures import INK, STYLE, line_styles
-from lab.report.reproduction import Verdict
-from lab.report.study_page import Section
+from lab.report.studies.reproduction import Verdict
+from lab.report.studies.study_page import Section
 from lab.results.results import Results
 from lab.statistics.choice import excess, with_choice
+from lab.statistics.curves.power_laws import PowerLaws, power_laws
 from lab.statistics.jackknife import pseudo_values
 from lab.statistics.paired import holm, paired_t
-from lab.statistics.power_laws import PowerLaws, power_laws
 from lab.statistics.resampling import Estimate
 from lab.tasks.language import CausalLanguage
 from lab.training.settings import Settings

@@ -28,9 +28,9 @@ from lab.experiment.budget import Budget
 from lab.experiment.experiment import Cell, Experiment
 from lab.experiment.study import Evaluate, Findings
 from lab.experiment.swapping import BATCH, SIZES, going_on, pretraining
-from lab.report import drift, recovery
-from lab.report.reproduction import Verdict
-from lab.report.study_page import Section
+from lab.report.networks import drift, recovery
+from lab.report.studies.reproduction import Verdict
+from lab.report.studies.study_page import Section
 from lab.results.results import Results
 from lab.surgery.attribution import attribution
 from lab.training.settings import Run

@@ -25,7 +25,7 @@ from lab.experiment.budget import Budget
 from lab.experiment.experiment import Cell, Experiment
 from lab.experiment.study import Evaluate, Findings
 from lab.experiment.swapping import BATCH, SIZES, going_on, pretraining
-from lab.report import drift, recovery
+from lab.report.networks import drift, recovery
 from lab.results.results import Results
 from lab.surgery.attribution import FOLDED, attribution, changes
 from lab.training.settings import Run

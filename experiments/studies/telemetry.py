@@ -40,8 +40,8 @@ from lab.experiment.experiment import Cell, Experiment
 from lab.experiment.study import Evaluate, Findings
 from lab.probes.telemetry import record
 from lab.report.figures import DASHES, STYLE, colour
-from lab.report.reproduction import Verdict
-from lab.report.study_page import Section
+from lab.report.studies.reproduction import Verdict
+from lab.report.studies.study_page import Section
 from lab.report.table import number
 from lab.results.results import Results
 from lab.statistics.paired import holm, paired_t

@@ -49,7 +49,7 @@ def run(asked: takes.RunArguments) -> None:
     from lab.probes.machine import matmul_rate
     from lab.report import report as page
     from lab.runner import interface
-    from lab.training import distributed
+    from lab.training.devices import distributed
 
     found = interface.run(asked.experiment, asked.out, asked.sequential, asked.plan, **asdict(asked.mode))
     if not distributed.first():
@@ -207,7 +207,7 @@ def inspect(asked: takes.InspectArguments) -> None:
 def calibrate(asked: takes.CalibrateArguments) -> None:
     """Simulates experiments with a known truth."""
     from lab.cli import terminal
-    from lab.report import calibration, calibration_page, promises
+    from lab.report.studies import calibration, calibration_page, promises
     from lab.runner.interface import command_line
 
     if asked.experiments < 100:

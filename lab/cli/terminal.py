@@ -84,7 +84,7 @@ def show_speed(found: Results, limit: float) -> None:
 
     A share above 1 says that the machine was busy when `limit` was measured: it is left out.
     """
-    from lab.comparison.speed import speed
+    from lab.comparison.time.speed import speed
 
     made = speed(found)
     parts = ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in made.seconds.items())
@@ -153,7 +153,7 @@ def show_plan(found: Plan) -> None:
 
 
 def show_calibration(rates: pd.DataFrame) -> None:
-    """The rates of error and power of `lab.report.calibration.calibrate`, or the table of `lab.report.promises`."""
+    """The error rates and power of `lab.report.studies.calibration`, or the table of `lab.report.studies.promises`."""
     print(rates.to_string(index=False, float_format="{:.4f}".format, na_rep="-"))
 
 
@@ -193,7 +193,7 @@ def show_telemetry(rows: pd.DataFrame) -> None:
 
 
 def show_quantization(record: Mapping[str, Any]) -> None:
-    """What each recipe costs, and what is left if a site is kept in float: see `lab.runner.quantization.quantize`."""
+    """What each recipe costs, and what is left if a site is kept in float: see `lab.runner.networks.quantization`."""
     import pandas as pd
 
     about = f"{record['over']}; difference in nats to float; equivalent: within {record['margin']:g} nats"
@@ -207,7 +207,7 @@ def show_quantization(record: Mapping[str, Any]) -> None:
 
 
 def show_drift(rows: pd.DataFrame) -> None:
-    """What each change does to the networks, the table of `lab.report.drift.attributed`."""
-    from lab.report import drift
+    """What each change does to the networks, the table of `lab.report.networks.drift.attributed`."""
+    from lab.report.networks import drift
 
     print(drift.attributed(rows).to_string(index=False, float_format="{:.4g}".format, na_rep="-"))

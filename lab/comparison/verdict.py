@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lab.comparison.question import Question
-from lab.statistics import family
+from lab.statistics.arms import family
 from lab.statistics.choice import with_choice
 from lab.statistics.looks import equivalence_after, first_of_several, interval_after, p_after
 from lab.statistics.paired import paired_t

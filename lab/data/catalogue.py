@@ -7,12 +7,12 @@ from typing import Any
 
 from lab.data import kept, registry
 from lab.data import reference_predictors as predictors
-from lab.data.corpora import OWN_FILES, corpus
 from lab.data.dataset import SPLITS, Dataset
 from lab.data.images import images
 from lab.data.registry import SETS
 from lab.data.speech import spoken_digits
-from lab.data.tweets import tweets
+from lab.data.text.corpora import OWN_FILES, corpus
+from lab.data.text.tweets import tweets
 from lab.files import checksums
 
 UNITS = {"text": "bytes", "image": "images", "tags": "words", "speech": "recordings"}
@@ -54,7 +54,7 @@ def kind(name: str, data_dir: Path | None = None) -> str:
         return SETS[name].kind
     if name.startswith(OWN_FILES):
         return "text"
-    from lab.data import stock
+    from lab.data.tfds import stock
 
     stock.check(name, tuple(SETS), "text or image")
     return stock.kind(name, data_dir)
@@ -80,7 +80,7 @@ def check(name: str, data_dir: Path | None = None) -> tuple[dict[Path, str], Dat
     kind(name, data_dir)
     if name.startswith(OWN_FILES):
         return {}, load(name)
-    from lab.data import prepared
+    from lab.data.tfds import prepared
 
     builder = _builder(name, data_dir)
     files = prepared.checked(builder, kept.data_directory(data_dir) / "downloads")
@@ -163,7 +163,7 @@ def described(name: str, data_dir: Path | None = None) -> list[str]:
 
 def _builder(name: str, data_dir: Path | None) -> Any:
     """The builder of a set; its `data_path` exists when the set is prepared."""
-    from lab.data import prepared, stock
+    from lab.data.tfds import prepared, stock
 
     if name not in SETS:
         return stock.find(name, data_dir)

@@ -19,7 +19,7 @@ def check_images(name: str) -> None:
     """Raises ValueError, naming the nearest set, for an unknown name."""
     if name not in registry.names("image"):
         # Imported lazily: TensorFlow Datasets takes 1 s to import.
-        from lab.data import stock
+        from lab.data.tfds import stock
 
         stock.check(name, registry.names("image"), "image")
 
@@ -28,7 +28,7 @@ def images(name: str, data_dir: Path | None = None) -> Dataset:
     """Labelled images: each split has `image`, uint8 [n, height, width, channels], and `label`, int32 [n].
 
     `mnist` and `fashion_mnist` are prepared without TensorFlow; any other image set of TFDS (`cifar10`, `cifar100`,
-    ...) through its own builder (`lab.data.stock`). Examples are in TFDS's order. A split that is not published is
+    ...) through its own builder (`lab.data.tfds.stock`). Examples are in TFDS's order. A split that is not published is
     taken from the end of train, and recorded as `taken` in the provenance: for both built-in sets, validation is the
     last 5000 of train and test is as published. Images are decoded once, and the arrays are cached beside the prepared
     set.
@@ -37,7 +37,7 @@ def images(name: str, data_dir: Path | None = None) -> Dataset:
     sha256; FileNotFoundError if the files are not on this machine and cannot be downloaded.
     """
     check_images(name)
-    from lab.data import stock
+    from lab.data.tfds import stock
 
     builder = _prepared(name, data_dir)
     taken = stock.taken(builder)
@@ -60,7 +60,7 @@ def images(name: str, data_dir: Path | None = None) -> Dataset:
 
 
 def _prepared(name: str, data_dir: Path | None) -> Any:
-    from lab.data import prepared, stock
+    from lab.data.tfds import prepared, stock
 
     if name not in registry.names("image"):
         return stock.prepare(name, data_dir)
@@ -71,7 +71,7 @@ def _decoded(builder: Any, taken: dict[str, str]) -> dict[str, np.ndarray]:
     """Every split's arrays, by split/field."""
     import tensorflow_datasets as tfds
 
-    from lab.data import prepared, stock
+    from lab.data.tfds import prepared, stock
 
     image, label = stock.image_and_label(builder)
     feature = builder.info.features[image]

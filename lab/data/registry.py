@@ -26,8 +26,8 @@ SETS = {
     "tweet_pos": Entry("tags", "CC BY 3.0", "tweet_pos.TweetPos", (14_619, 4823, 7152)),
     "wikitext2": Entry("text", "CC BY-SA 3.0", "wikitext2.WikiText2", (10_797_148, 1_121_681, 1_256_449)),
 }
-"""The builder of a text is a `lab.data.published.PublishedText`, or another one with a method `documents`; image arrays
-are compared with the builder's `ARRAYS_SHA256`."""
+"""The builder of a text is a `lab.data.tfds.published.PublishedText`, or another one with a method `documents`; image
+arrays are compared with the builder's `ARRAYS_SHA256`."""
 
 
 def names(kind: str) -> tuple[str, ...]:

@@ -25,8 +25,8 @@ def spoken_digits(data_dir: Path | None = None) -> Dataset:
     another sha256.
     """
     # Imported lazily: TensorFlow Datasets takes 1 s to import.
-    from lab.data import prepared
     from lab.data.sets import spoken_digit
+    from lab.data.tfds import prepared
 
     builder = prepared.prepare(spoken_digit.SpokenDigit, data_dir)
     rows = {split: list(source) for split, source in prepared.examples(builder).items()}

@@ -9,8 +9,8 @@ import pandas as pd
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
 from lab.files.choices import check_choice
-from lab.report.reproduction import Verdict
-from lab.report.study_page import Section
+from lab.report.studies.reproduction import Verdict
+from lab.report.studies.study_page import Section
 from lab.results.excerpts import Excerpt
 from lab.results.results import Results
 
@@ -23,7 +23,7 @@ class Evaluate(Protocol):
         ...
 
     def cells(self, experiment: Experiment, function: Callable[..., Any]) -> dict[str, pd.DataFrame]:
-        """Tables of all networks of a cell at once: see `lab.runner.networks.evaluated_by_cell`."""
+        """Tables of all networks of a cell at once: see `lab.runner.networks.networks.evaluated_by_cell`."""
         ...
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from lab.comparison.comparison import compare
 from lab.comparison.outcomes import axis_columns, label
-from lab.comparison.speed import by_cell
+from lab.comparison.time.speed import by_cell
 from lab.files.damaged import DamagedFileError
 from lab.report import page
 from lab.report.table import number, times

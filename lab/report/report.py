@@ -14,12 +14,13 @@ import pandas as pd
 from lab.comparison import looks, reference_predictors, tuning
 from lab.comparison.comparison import Comparison, compare, missing
 from lab.comparison.outcomes import axis_columns, run_columns
-from lab.comparison.speed import by_cell
-from lab.comparison.speed_up import speed_ups
+from lab.comparison.time.speed import by_cell
+from lab.comparison.time.speed_up import speed_ups
 from lab.files.damaged import DamagedFileError
-from lab.report import page, telemetry, tuning_figure
+from lab.report import page, tuning_figure
 from lab.report.answer import answer
 from lab.report.figures import curves, differences, svg, unit
+from lab.report.networks import telemetry
 from lab.report.ranking import ranking
 from lab.report.rule import rule
 from lab.report.table import MOST, decimals, leaders, left_out, number, ranked, times

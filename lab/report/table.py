@@ -15,7 +15,7 @@ from rich.text import Text
 from lab.comparison.comparison import Arm, Comparison, Group
 from lab.comparison.effects import Effect
 from lab.comparison.outcomes import run_columns
-from lab.comparison.relative_time import relative_time, seconds_per_token
+from lab.comparison.time.relative_time import relative_time, seconds_per_token
 from lab.comparison.verdict import NO_VERDICT
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from lab.experiment.experiment import Cell
 from lab.experiment.serialization import code_of
 from lab.files.locks import lock
 from lab.results.cells import CellDirectory
-from lab.runner.inside import PROBE
+from lab.runner.networks.inside import PROBE
+from lab.runner.networks.sources import initializers
 from lab.runner.plan import cell_directory
-from lab.runner.sources import initializers
-from lab.training import distributed
-from lab.training.placement import Placement
+from lab.training.devices import distributed
+from lab.training.devices.placement import Placement
 from lab.training.train import Dataset, Initialize, Row, train
 
 Watch = Callable[[Cell, int, list[Row]], None]
@@ -41,7 +41,7 @@ def dispatch(
     networks at every evaluation.
 
     No run is trained twice: a runner that waited finds it done. Raises what `lab.training.train.train` and
-    `lab.runner.sources.initializers` raise.
+    `lab.runner.networks.sources.initializers` raise.
     """
     lacking = distributed.on_process_zero(
         lambda: [cell.name for cell in cells if retrain or _lacks_runs(cell, directory)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from lab.comparison.speed import TRAINING_PASSES
+from lab.comparison.time.speed import TRAINING_PASSES
 from lab.experiment.experiment import Cell, Experiment, grid, tuning_of
 from lab.runner import dispatch
 

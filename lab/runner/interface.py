@@ -46,8 +46,8 @@ def run(
     until every arm is decided or all are used (see `lab.runner.sequential`). `plan` is a file that says what is to be
     compared (`lab.results.analysis_plan`), hashed into the results before anything is trained. `mode` are fields of
     `lab.runner.mode.Mode`: execution, shards, data_on, retrain, track, profile, quiet. Started on several hosts (see
-    `lab.training.distributed.join`), all compute and the first writes. Raises ValueError for bad input, before anything
-    is compiled, and OSError where the results cannot be written.
+    `lab.training.devices.distributed.join`), all compute and the first writes. Raises ValueError for bad input, before
+    anything is compiled, and OSError where the results cannot be written.
     """
     from lab.runner import matching, tuning
     from lab.runner import sequential as looks
@@ -242,10 +242,11 @@ def swap(
 
     `out`, results/swap unless given, gets the page index.html and drift.json. With `steps`, the changed networks and
     the unchanged one are trained on alike, below `out`. A cell with a model, task or activation of one's own needs the
-    `experiment` (a value or its file) that defines it. For the rest see `lab.runner.swaps.Swap`; raises what
-    `lab.runner.swaps.swap` raises.
+    `experiment` (a value or its file) that defines it. For the rest see `lab.runner.networks.swaps.Swap`; raises what
+    `lab.runner.networks.swaps.swap` raises.
     """
-    from lab.runner import dispatch, swaps
+    from lab.runner import dispatch
+    from lab.runner.networks import swaps
     from lab.training.runs import use_all_cores, use_compilation_cache
 
     use_all_cores()
@@ -280,10 +281,11 @@ def quantize(
     kept in float in turn.
 
     The page index.html and quantization.json go to `out`: DIRECTORY/quantization unless given, and for a Hugging Face
-    folder results/quantize. Gives what the JSON file holds. For the rest see `lab.runner.quantization.Quantize`; raises
-    what `lab.runner.quantization.quantize` raises.
+    folder results/quantize. Gives what the JSON file holds. For the rest see
+    `lab.runner.networks.quantization.Quantize`; raises what `lab.runner.networks.quantization.quantize` raises.
     """
-    from lab.runner import dispatch, quantization
+    from lab.runner import dispatch
+    from lab.runner.networks import quantization
     from lab.training.runs import use_all_cores, use_compilation_cache
 
     use_all_cores()
@@ -310,7 +312,8 @@ def telemetry(directory: str | Path, text: str | Path | None = None, ignore: Seq
     or if the network reads no text.
     """
     if text is not None:
-        from lab.runner import dispatch, inside
+        from lab.runner import dispatch
+        from lab.runner.networks import inside
 
         return inside.of_pretrained(Path(directory), Path(text), dispatch.load, tuple(ignore))
     from lab.results import results
@@ -333,7 +336,7 @@ def evaluate(
     it, `test` are the arrays of the test split. Each row is preceded by the network's activation, axes, seed and
     learning rate. `where(cell, run)` chooses networks. Raises ValueError for a network that is not trained yet.
     """
-    from lab.runner.networks import evaluated
+    from lab.runner.networks.networks import evaluated
 
     asked = _found(experiment)
     return evaluated(asked, _folder(asked, out), function, where)

@@ -12,8 +12,8 @@ from lab.files.atomic import write_json
 from lab.results.environment import environment
 from lab.results.shape import MATCHED, read_shaped
 from lab.runner import dispatch
-from lab.training.execution import Execution
-from lab.training.placement import Placement
+from lab.training.devices.execution import Execution
+from lab.training.devices.placement import Placement
 from lab.training.runs import Program
 
 ROUNDS = 7

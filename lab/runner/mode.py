@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lab.training.placement import Placement
+from lab.training.devices.placement import Placement
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lab.comparison.noise import Setting, measure
-from lab.comparison.run_time import RunTime, of_cell
+from lab.comparison.time.run_time import RunTime, of_cell
 from lab.experiment.duration import Duration
 from lab.experiment.experiment import Experiment, Tuning, grid, tuning_of
 from lab.results.directions import split_metric

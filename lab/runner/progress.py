@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from lab.comparison.speed import TRAINING_PASSES
+from lab.comparison.time.speed import TRAINING_PASSES
 from lab.experiment.experiment import Cell
 from lab.report.narrow import Fitted
 from lab.runner.plan import cell_directory

@@ -22,7 +22,7 @@ from lab.runner import dispatch, plan, tracking
 from lab.runner.mode import Mode
 from lab.runner.progress import Progress
 from lab.runner.record import PlanFile
-from lab.training import distributed
+from lab.training.devices import distributed
 from lab.training.runs import use_all_cores, use_compilation_cache
 
 Predictors = Callable[[Any, str], Any]  # the reference predictors of a data set on a split

@@ -10,11 +10,12 @@ import pandas as pd
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
 from lab.experiment.study import Paper, check, chosen_figures
-from lab.report import report, study_page
+from lab.report import report
+from lab.report.studies import study_page
 from lab.results import excerpts
 from lab.results.excerpts import Excerpt, of_results
 from lab.results.results import Results
-from lab.runner.networks import evaluated, evaluated_by_cell
+from lab.runner.networks.networks import evaluated, evaluated_by_cell
 
 Train = Callable[[Experiment, Path], Results]  # trains what is missing of an experiment in a directory
 

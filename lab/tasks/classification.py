@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from tokenizers import Tokenizer
 
-from lab.data.corpora import corpus
 from lab.data.dataset import SPLITS, Dataset
-from lab.data.labelled_texts import MODULES, check_labelled, labelled_texts
-from lab.data.tokenizers import TRAINED, check_tokenizer, cut, token_type, tokenizer_of, vocabulary_size
+from lab.data.text.corpora import corpus
+from lab.data.text.labelled_texts import MODULES, check_labelled, labelled_texts
+from lab.data.text.tokenizers import TRAINED, check_tokenizer, cut, token_type, tokenizer_of, vocabulary_size
 from lab.files import checksums
 from lab.tasks.examples import Examples, classified, cross_entropy
 
@@ -35,7 +35,7 @@ class TextClassification(Examples):
     directions: ClassVar[Mapping[str, str]] = {"accuracy": "max"}
 
     data: str = MODULES
-    """Texts with labels: stdlib, or your own as folder:DIR; see lab.data.labelled_texts."""
+    """Texts with labels: stdlib, or your own as folder:DIR; see lab.data.text.labelled_texts."""
     classes: int = 10
     """Number of classes; for stdlib, its N largest modules."""
     context: int = 128
@@ -43,7 +43,7 @@ class TextClassification(Examples):
     evaluation_texts: int = 0
     """Number of validation and test examples, spread evenly over the split; 0: all."""
     tokenizer: str = "bytes"
-    """Tokens: bytes, characters, bpe, or the path of a tokenizer.json; see lab.data.tokenizers."""
+    """Tokens: bytes, characters, bpe, or the path of a tokenizer.json; see lab.data.text.tokenizers."""
     vocabulary: int = 0
     """Vocabulary size for characters and bpe; other tokenizers have their own."""
 

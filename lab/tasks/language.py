@@ -10,7 +10,7 @@ import numpy as np
 from jax.nn import logsumexp
 from jaxtyping import Array, Float, Int, Integer
 
-from lab.data.tokenizers import boundary_token
+from lab.data.text.tokenizers import boundary_token
 from lab.files.choices import check_choice
 from lab.tasks.examples import cross_entropy, in_batches
 from lab.tasks.task import of_each_token, totals

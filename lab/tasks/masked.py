@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Int, Integer
 
 from lab.data.order import drawn, shuffled
-from lab.data.tokenizers import special_token
+from lab.data.text.tokenizers import special_token
 from lab.tasks.denoising import Denoising, derived
 from lab.tasks.windows import framed
 

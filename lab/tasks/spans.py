@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Integer
 
 from lab.data.order import shuffled
-from lab.data.tokenizers import special_token
+from lab.data.text.tokenizers import special_token
 from lab.tasks.denoising import Denoising
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lab.data.dataset import Dataset
-from lab.data.tweets import tweets
+from lab.data.text.tweets import tweets
 from lab.tasks.examples import Examples, check_outputs, cross_entropy, weighted
 
 WORDS = 3941

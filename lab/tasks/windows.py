@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Integer, Shaped
 
-from lab.data.corpora import check_corpus, corpus
 from lab.data.dataset import Dataset
 from lab.data.order import drawn, places, shuffled
-from lab.data.tokenizers import added_tokens, check_tokenizer, tokenized, vocabulary_size
+from lab.data.text.corpora import check_corpus, corpus
+from lab.data.text.tokenizers import added_tokens, check_tokenizer, tokenized, vocabulary_size
 
 MIN_DOCUMENTS = 20
 BLOCKS = 50
@@ -29,13 +29,13 @@ class Windows(ABC):
     """
 
     data: str = "stdlib"
-    """Corpus, or your own files as text:PATH; see lab.data.corpora."""
+    """Corpus, or your own files as text:PATH; see lab.data.text.corpora."""
     context: int = 128
     """Tokens that a model reads."""
     evaluation_windows: int = 64
     """Number of evaluated windows, spread evenly over the split; 0: all."""
     tokenizer: str = "bytes"
-    """Tokens: bytes, characters, bpe, or the path of a tokenizer.json; see lab.data.tokenizers."""
+    """Tokens: bytes, characters, bpe, or the path of a tokenizer.json; see lab.data.text.tokenizers."""
     vocabulary: int = 0
     """Vocabulary size for characters and bpe; other tokenizers have their own."""
 

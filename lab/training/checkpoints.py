@@ -18,7 +18,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from lab.files.atomic import remove
-from lab.training import distributed
+from lab.training.devices import distributed
 
 KEPT = 2  # if the newest is damaged, one is left
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from lab.training import distributed
+from lab.training.devices import distributed
 from lab.training.runs import Program
 
 STEPS = 3  # traces grow with every operation of every step

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 from lab.tasks.task import Task
-from lab.training.memory import capacity
-from lab.training.placement import Place
+from lab.training.devices.memory import capacity
+from lab.training.devices.placement import Place
 
 MEMORY_PER_DATA = 4  # data may use one part in this many of the device's memory
 MAX_ELEMENTS = 2**31 - 2**20  # numbers in an array; with one window more, indices would exceed 32 bits

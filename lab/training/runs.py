@@ -18,11 +18,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from lab.data.dataset import Dataset
 from lab.results.examples import Measured
 from lab.tasks.task import Task
-from lab.training import distributed, memory, reading, step
+from lab.training import reading, step
+from lab.training.devices import distributed, memory
+from lab.training.devices.execution import Execution
+from lab.training.devices.sharding import DATA, RUNS, shardings, with_split_inputs
 from lab.training.evaluation import Batches, Evaluation, Sums, by_example, total
-from lab.training.execution import Execution
 from lab.training.settings import Hyperparameters, Run, Settings
-from lab.training.sharding import DATA, RUNS, shardings, with_split_inputs
 from lab.training.telemetry import Key, Probe
 
 # Shardings of arrays; the mesh has the axes `runs` and `data`.
@@ -72,8 +73,8 @@ class Program:
     `device_bytes` is the memory that it needs on each device, including data, by the analysis of its compiled parts.
     Arrays of runs have a leading axis `runs`, padded with copies of the last run to a multiple of the devices; results
     (`metrics`, `host`) have no padding, and are complete on every host. If a run is sharded over several devices, the
-    second axis of the mesh, its batches are split over them, and its state as in `lab.training.sharding`. With a
-    `probe` it looks inside the networks too (`telemetry`), and training tells of every step.
+    second axis of the mesh, its batches are split over them, and its state as in `lab.training.devices.sharding`. With
+    a `probe` it looks inside the networks too (`telemetry`), and training tells of every step.
     """
 
     def __init__(

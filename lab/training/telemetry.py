@@ -23,7 +23,7 @@ class Probe:
     order: Callable[[Iterable[Key]], list[Key]]
     """`lab.probes.telemetry.in_order`."""
     spikes: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """`lab.statistics.spikes.spikes`."""
+    """`lab.statistics.curves.spikes.spikes`."""
     window: int
     """Number of earlier values that it needs."""
 

@@ -17,10 +17,11 @@ from lab.results.cells import CellDirectory, Identity, Wave
 from lab.results.environment import environment
 from lab.results.examples import CURVE, encoded
 from lab.tasks.task import Task
-from lab.training import checkpoints, distributed, memory
+from lab.training import checkpoints
 from lab.training.clock import Clock
-from lab.training.execution import Execution
-from lab.training.placement import Placement
+from lab.training.devices import distributed, memory
+from lab.training.devices.execution import Execution
+from lab.training.devices.placement import Placement
 from lab.training.profile import trace
 from lab.training.runs import Program
 from lab.training.settings import Run, Settings

@@ -2,12 +2,10 @@
 
 from lab.files.choices import nearest
 from models.pretrained.format import Format
-from models.pretrained.formats import (
+from models.pretrained.formats import t5
+from models.pretrained.formats.decoders import (
     apertus,
-    bert,
     bloom,
-    clip,
-    distilbert,
     falcon,
     gemma,
     gemma3,
@@ -21,11 +19,9 @@ from models.pretrained.formats import (
     opt,
     phi3,
     qwen,
-    roberta,
     smollm3,
-    t5,
-    vit,
 )
+from models.pretrained.formats.encoders import bert, clip, distilbert, roberta, vit
 
 FORMATS: dict[str, Format] = {
     form.model_type: form

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import tensorflow_datasets as tfds
 
-from lab.data import prepared
-from lab.data.published import PublishedText
+from lab.data.tfds import prepared
+from lab.data.tfds.published import PublishedText
 
 # Release 1.0.1, whose texts are all in the public domain, without Reynolds's novel and those of the five authors who
 # died after 1955. The table has one row per novel: split, and size and sha256 of its file.

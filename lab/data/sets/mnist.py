@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.image_classification import mnist as stock
 
-from lab.data import prepared
+from lab.data.tfds import prepared
 
 
 class _Idx(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]

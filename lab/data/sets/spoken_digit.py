@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.datasets.spoken_digit import spoken_digit_dataset_builder as stock
 
-from lab.data import prepared
 from lab.data.dataset import SPLITS
+from lab.data.tfds import prepared
 from lab.files import checksums
 
 SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")

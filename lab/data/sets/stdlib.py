@@ -10,8 +10,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from lab.data import prepared
 from lab.data.dataset import SPLITS
+from lab.data.tfds import prepared
 
 # Excludes tests, installed packages, and code that is retired or not meant to be imported. encodings and pydoc_data are
 # generated: 1.4 MB of code page tables that differ in few lines, near-copies of which would be in several splits, and

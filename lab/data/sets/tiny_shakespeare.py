@@ -4,8 +4,8 @@ from typing import Any
 
 from tensorflow_datasets.datasets.tiny_shakespeare import tiny_shakespeare_dataset_builder as stock
 
-from lab.data import prepared
-from lab.data.published import PublishedText
+from lab.data.tfds import prepared
+from lab.data.tfds.published import PublishedText
 
 ((URL, REGISTERED),) = stock.Builder.url_infos.items()
 SHA256 = {

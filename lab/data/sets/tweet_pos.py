@@ -4,8 +4,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from lab.data import prepared
-from lab.data.prepared import UrlInfo
+from lab.data.tfds import prepared
+from lab.data.tfds.prepared import UrlInfo
 
 TAGS = tuple("!#$&,@ADEGLMNOPRSTUVXYZ^~")
 # Oct27 of TweetNLP 0.3 (Owoputi et al. 2012), lower-cased, with user names and addresses replaced. CC BY 3.0.

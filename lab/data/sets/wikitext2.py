@@ -4,8 +4,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from lab.data import prepared
-from lab.data.published import PublishedText
+from lab.data.tfds import prepared
+from lab.data.tfds.published import PublishedText
 
 # The published tokenized files, byte for byte, as in PyTorch's examples. CC BY-SA 3.0, by Wikipedia's authors.
 HOST = "https://raw.githubusercontent.com/pytorch/examples/77f55b912142e11fcfdf5b530231fb9c52f181e8"

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
+from lab.statistics.arms.family import intervals, verdicts
 from lab.statistics.calibration.check import Check, blocks, rate
 from lab.statistics.equivalence import equivalence
-from lab.statistics.family import intervals, verdicts
 from lab.statistics.paired import PairedT, holm, paired_t
 
 N = 8

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from lab.statistics.arms.family import adjusted
 from lab.statistics.calibration.check import Check, blocks, rate
 from lab.statistics.equivalence import equivalence
-from lab.statistics.family import adjusted
 from lab.statistics.looks import equivalence_after, p_after
 from lab.statistics.paired import paired_t
 from lab.statistics.sequential import repeated_equivalence

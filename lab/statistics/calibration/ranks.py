@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import stats
 
-from lab.statistics.aggregate import interquartile_mean
+from lab.statistics.arms.aggregate import interquartile_mean
+from lab.statistics.arms.ranking import rank_sets
 from lab.statistics.calibration.check import Check, blocks, covered, rate
-from lab.statistics.ranking import rank_sets
 from lab.statistics.resampling import percentile_interval
 
 N = 8

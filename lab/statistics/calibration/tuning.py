@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 
 from lab.statistics.calibration.check import Check, blocks, covered, rate
 from lab.statistics.choice import best_rate_contrast, excess, tuned_difference, with_choice
+from lab.statistics.curves.power_laws import power_laws
 from lab.statistics.jackknife import pseudo_values
 from lab.statistics.paired import paired_t
-from lab.statistics.power_laws import power_laws
 
 RATES = 5
 SD = 0.02  # nats, the noise of a run

@@ -1,0 +1,1 @@
+"""Time in comparisons: durations, speed, and when a curve reaches a target."""

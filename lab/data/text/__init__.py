@@ -1,0 +1,1 @@
+"""Texts: corpora, labelled texts, and the tokenizers that encode them."""

@@ -1,0 +1,1 @@
+"""Sections and pages on what was measured inside trained networks."""

@@ -1,0 +1,1 @@
+"""Statistics of several arms at once: families of verdicts, ranks, aggregates."""

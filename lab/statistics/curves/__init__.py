@@ -1,0 +1,1 @@
+"""Statistics of curves: laws fitted to them, and spikes."""

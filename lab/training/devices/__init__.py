@@ -1,0 +1,1 @@
+"""How the runs of a cell are placed on devices and processes, and what fits there."""

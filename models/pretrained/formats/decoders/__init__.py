@@ -1,0 +1,1 @@
+"""Formats of decoders, one family per file."""

@@ -1,0 +1,1 @@
+"""Formats of encoders, one family per file."""
