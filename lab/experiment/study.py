@@ -26,6 +26,15 @@ class Evaluate(Protocol):
         """Tables of all networks of a cell at once: see `lab.runner.networks.networks.evaluated_by_cell`."""
         ...
 
+    def stable_rates(self, experiment: Experiment, search: Any) -> Any:
+        """The largest stable learning rates of an experiment, which need not be one of the study's: see
+        `lab.runner.stable_rates.stable_rates`."""
+        ...
+
+    def restarts(self, experiment: Experiment, restart: Any) -> pd.DataFrame:
+        """Losses after warm restarts of trained networks: see `lab.runner.restarts.restarts`."""
+        ...
+
 
 @dataclass(frozen=True)
 class Findings:

@@ -80,10 +80,10 @@ def _cell(
 ) -> bool:
     """Trains one cell under its lock; False if another runner has it."""
     folder = cell_directory(directory, cell)
-    with _held(folder, wait) as mine:
+    with held(folder, wait) as mine:
         if not mine:
             return False
-        distributed.on_process_zero(lambda: _prepare(folder, cell, load(cell.task), retrain))
+        distributed.on_process_zero(lambda: prepare(folder, cell, load(cell.task), retrain))
         train(
             cell.model,
             cell.task,
@@ -106,13 +106,15 @@ def _begun_with_telemetry(folder: CellDirectory) -> bool:
 
 
 @contextmanager
-def _held(folder: CellDirectory, wait: bool) -> Iterator[bool]:
+def held(folder: CellDirectory, wait: bool) -> Iterator[bool]:
     """The lock of a cell, which the first process holds for all; whether they have it."""
     with lock(folder.lock, wait) if distributed.first() else nullcontext(True) as mine:
         yield distributed.on_process_zero(lambda: mine)
 
 
-def _prepare(folder: CellDirectory, cell: Cell, dataset: Dataset, retrain: bool) -> None:
+def prepare(folder: CellDirectory, cell: Cell, dataset: Dataset, retrain: bool) -> None:
+    """Describes a cell in its folder, or with `retrain` empties the folder first; the caller holds its lock. Raises
+    what `lab.results.cells.CellDirectory.describe` raises."""
     folder.sweep()
     if retrain:
         folder.clear()

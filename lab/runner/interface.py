@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lab.runner.planning import Plan
     from lab.runner.record import PlanFile
     from lab.runner.session import Session
+    from lab.runner.stable_rates import Search, StableRates
     from lab.training.settings import Run
     from models.pretrained import Inspection
 
@@ -80,6 +81,24 @@ def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: boo
     if table is None:
         raise ValueError(f"{session.directory} was begun at one learning rate and goes on at it: choose another --out")
     return table
+
+
+def stable_rates(
+    experiment: Experiment | str, search: Search | None = None, out: str | Path | None = None, **mode: Any
+) -> StableRates:
+    """The largest stable learning rate of every arm and seed of an experiment, by bisection; its own learning rates are
+    not used.
+
+    Where is searched is `search` (`lab.runner.stable_rates.Search`: 1e-3 to 1 unless given). `out` is
+    results/NAME-stable-rates unless given; killed, the same call goes on. For what is stable, and the tables, see
+    `lab.runner.stable_rates`; for `mode` see `run`. Raises ValueError for an invalid search, and what `run` raises.
+    """
+    from lab.runner import stable_rates as rates
+    from lab.runner.mode import Mode
+
+    asked = _found(experiment)
+    folder = Path("results") / f"{asked.name}-stable-rates" if out is None else Path(out)
+    return rates.stable_rates(_session(asked, folder, Mode(**mode)), search or rates.Search())
 
 
 def match(experiment: Experiment | str, out: str | Path | None = None) -> list[dict[str, Any]]:
@@ -210,11 +229,14 @@ def study(
     """
     from lab.experiment.library import study as find_study
     from lab.runner import record, studies
+    from lab.runner.mode import Mode
 
     asked = find_study(asked) if isinstance(asked, str) else asked
     folder = Path(out) if out is not None else Path("results") / asked.name / budget
-    train = partial(run, quiet=quiet, plan=record.plan_of(asked.name))
-    return studies.carry_out(asked, budget, folder, train, only)
+    plan_file = record.plan_of(asked.name)
+    train = partial(run, quiet=quiet, plan=plan_file)
+    start = partial(_session, mode=Mode(quiet=quiet), plan=plan_file)
+    return studies.carry_out(asked, budget, folder, train, start, only)
 
 
 def figures(

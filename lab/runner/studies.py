@@ -16,22 +16,26 @@ from lab.results import excerpts
 from lab.results.excerpts import Excerpt, of_results
 from lab.results.results import Results
 from lab.runner.networks.networks import evaluated, evaluated_by_cell
+from lab.runner.restarts import Restart, restarts
+from lab.runner.session import Session
+from lab.runner.stable_rates import Search, StableRates, stable_rates
 
 Train = Callable[[Experiment, Path], Results]  # trains what is missing of an experiment in a directory
+Start = Callable[[Experiment, Path], Session]  # what trains otherwise than the experiment says
 
 
-def carry_out(study: Any, budget: Budget, folder: Path, train: Train, only: Sequence[str] = ()) -> Path:
+def carry_out(study: Any, budget: Budget, folder: Path, train: Train, start: Start, only: Sequence[str] = ()) -> Path:
     """Trains and measures what a study or a paper needs, each experiment in a folder of its own, and writes its page.
 
     `only` are the parts to carry out: figures of a paper. Raises ValueError for a part that there is not.
     """
     if isinstance(study, Paper):
-        return _reproduce(study, budget, chosen_figures(study, only), folder, train)
+        return _reproduce(study, budget, chosen_figures(study, only), folder, train, start)
     if only:
         raise ValueError(f"--only is {' '.join(only)}: {study.name} has no parts to choose from")
     check(study, budget)
     found = {one.name: _marked(train(one, folder / one.name), budget) for one in study.experiments(budget)}
-    measured = study.measurements(budget, Evaluator(folder)) if hasattr(study, "measurements") else {}
+    measured = study.measurements(budget, Evaluator(folder, start)) if hasattr(study, "measurements") else {}
     for name, rows in measured.items():
         Excerpt(rows, {}).write(folder / "measured", name)
     findings = study.findings(found, measured)
@@ -45,12 +49,12 @@ def _marked(results: Results, budget: Budget) -> Results:
     return replace(results, experiment={**results.experiment, "budget": budget})
 
 
-def _reproduce(paper: Paper, budget: Budget, chosen: Sequence[str], folder: Path, train: Train) -> Path:
+def _reproduce(paper: Paper, budget: Budget, chosen: Sequence[str], folder: Path, train: Train, start: Start) -> Path:
     """Makes the chosen figures of a paper, as far as their data are available, and the page of all that are there."""
     left_out = {}
     for name in chosen:
         try:
-            _measure(getattr(paper, name), budget, folder, train)
+            _measure(getattr(paper, name), budget, folder, train, start)
         except FileNotFoundError as error:  # its data
             left_out[name] = str(error)
     saved = excerpts.read(folder / "saved")
@@ -60,14 +64,14 @@ def _reproduce(paper: Paper, budget: Budget, chosen: Sequence[str], folder: Path
     return study_page.write(folder, paper.title, made, saved, left_out)
 
 
-def _measure(figure: Any, budget: Budget, folder: Path, train: Train) -> None:
+def _measure(figure: Any, budget: Budget, folder: Path, train: Train, start: Start) -> None:
     """Trains what a figure needs, measures the networks, and keeps the rows."""
     made: dict[str, Any] = {}
     for experiment in figure.experiments(budget):
         excerpt = of_results(train(experiment, folder / "experiments" / experiment.name))
         excerpt.write(folder / "saved", experiment.name)
         made = excerpt.made
-    for name, rows in figure.measurements(budget, Evaluator(folder / "experiments")).items():
+    for name, rows in figure.measurements(budget, Evaluator(folder / "experiments", start)).items():
         Excerpt(rows, made).write(folder / "saved", name)
 
 
@@ -76,6 +80,7 @@ class Evaluator:
     """What measures the networks of experiments whose results are in a folder, by their names."""
 
     folder: Path
+    start: Start
 
     def __call__(self, experiment: Experiment, where: Any, function: Any) -> pd.DataFrame:
         """Rows of one network after another."""
@@ -84,3 +89,11 @@ class Evaluator:
     def cells(self, experiment: Experiment, function: Any) -> dict[str, pd.DataFrame]:
         """Tables of all networks of a cell at once."""
         return evaluated_by_cell(experiment, self.folder / experiment.name, function)
+
+    def stable_rates(self, experiment: Experiment, search: Search) -> StableRates:
+        """The largest stable learning rates of all arms and seeds."""
+        return stable_rates(self.start(experiment, self.folder / experiment.name), search)
+
+    def restarts(self, experiment: Experiment, restart: Restart) -> pd.DataFrame:
+        """Losses after warm restarts of all networks."""
+        return restarts(self.start(experiment, self.folder / experiment.name), restart)

@@ -1,5 +1,6 @@
 """Many runs as one program; the only file of `lab.training` with jit, vmap, mesh and sharding."""
 
+import copy
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -90,11 +91,7 @@ class Program:
     ):
         self.n_runs, self.execution = len(runs), execution
         self._mesh = Mesh(execution.layout, (RUNS, DATA), axis_types=(AxisType.Auto,) * 2)
-        padded = [*runs, *[runs[-1]] * (-len(runs) % execution.devices)]
-        self._numbers = (
-            np.array([run.seed for run in padded], np.uint32),
-            _stack([run.hyperparameters for run in padded]),
-        )
+        self._numbers = _numbers(runs, execution.devices)
         self._arrays = dataset.arrays["train"]
         self.data_on = reading.place(data_on, self._arrays)
         self._task, self._settings, self.probe = task, settings, probe
@@ -102,6 +99,19 @@ class Program:
         begin = time.perf_counter()
         self._compile(model)
         self.compile_seconds = time.perf_counter() - begin
+
+    def with_runs(self, runs: Sequence[Run]) -> "Program":
+        """The same compiled program for as many other runs, whose seeds and hyperparameters are its arguments; its
+        `compile_seconds` are 0. Raises ValueError for another number of runs, or if hyperparameters are None that were
+        numbers, or the other way round."""
+        numbers = _numbers(runs, self.execution.devices)
+        shapes = [jax.tree.map(np.shape, one) for one in (self._numbers, numbers)]
+        if len(runs) != self.n_runs or shapes[0] != shapes[1]:
+            raise ValueError(f"runs are {len(runs)}: the program is compiled for {self.n_runs} with the same fields")
+        other = copy.copy(self)
+        other.__dict__.pop("_runs", None)  # the cached ones on the devices
+        other._numbers, other.compile_seconds = numbers, 0.0
+        return other
 
     def _compile(self, model: Any) -> None:
         """Trace each function once and compile them in parallel, as XLA releases the GIL."""
@@ -281,6 +291,36 @@ class Program:
             return lax.with_sharding_constraint(found, shardings(found, self._mesh))
 
         return jax.jit(precise, donate_argnums=(0,) if donate else ())
+
+
+class Reuse:
+    """Makes programs as `Program` does, but compiles only where the number of runs or their execution is new: for runs
+    of one cell, the same model, task, settings and data, that are trained one call of `lab.training.train.train` after
+    another, as where their learning rates depend on the results before."""
+
+    def __init__(self) -> None:
+        self._made: dict[Any, Program] = {}
+
+    @property
+    def compiled(self) -> int:
+        """How many programs were compiled."""
+        return len(self._made)
+
+    def __call__(
+        self, model: Any, task: Task, settings: Settings, runs: Sequence[Run], *, execution: Execution, **others: Any
+    ) -> Program:
+        """`Program` of these arguments."""
+        key = (model, task, settings, len(runs), execution)
+        if key in self._made:
+            return self._made[key].with_runs(runs)
+        self._made[key] = Program(model, task, settings, runs, execution=execution, **others)
+        return self._made[key]
+
+
+def _numbers(runs: Sequence[Run], devices: int) -> tuple[np.ndarray, Hyperparameters]:
+    """Seeds and hyperparameters, padded with copies of the last run to a multiple of the devices."""
+    padded = [*runs, *[runs[-1]] * (-len(runs) % devices)]
+    return np.array([run.seed for run in padded], np.uint32), _stack([run.hyperparameters for run in padded])
 
 
 def _compiler_options(execution: Execution) -> dict[str, Any]:

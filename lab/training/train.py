@@ -25,12 +25,12 @@ from lab.training.devices.placement import Placement
 from lab.training.profile import trace
 from lab.training.runs import Program
 from lab.training.settings import Run, Settings
-from lab.training.step import EACH
+from lab.training.step import EACH, State
 from lab.training.telemetry import Probe, Telemetry
 
 Row = dict[str, Any]  # run (its index), step, split, metric, value
 Watch = Callable[[int, list[Row]], None]
-Initialize = Callable[[Run, Any], Any]  # a run, and the parameters drawn for it -> its initial parameters
+Initialize = Callable[[Run, State], State]  # a run, and the state drawn for it -> the state that it begins with
 
 DEFAULT = Placement()
 
@@ -47,15 +47,17 @@ def train(
     profile: Path | None = None,
     initialize: Initialize | None = None,
     probe: Probe | None = None,
+    compiled: Callable[..., Program] = Program,
 ) -> None:
     """Train the missing ones of `runs` in the cell's directory; returns at once if none is missing.
 
     After an interruption, the next call continues from the last checkpoint, with the same results as without
     interruption (bitwise on one CPU). Runs that do not fit on the devices at once are trained in waves.
     `watch` is called after every evaluation with its step and rows. `placement` describes the use of devices.
-    A few steps of the first wave are traced into the folder `profile`, if given. `initialize` returns the initial
-    parameters of a run, as NumPy arrays, if they are not drawn from its seed. With a `probe` every evaluation also
-    looks inside the networks; runs that were begun without one go on without.
+    A few steps of the first wave are traced into the folder `profile`, if given. `initialize` returns the state that
+    a run begins with, in NumPy arrays, if it is not that drawn from its seed. With a `probe` every evaluation also
+    looks inside the networks; runs that were begun without one go on without. `compiled` makes the program, such as
+    `lab.training.runs.Reuse`, which compiles none twice for runs that are trained one call after another.
     Raises OSError (disk full, read-only folder) and ValueError (damaged checkpoint, too little memory for a single
     run), each naming the file or the number.
     """
@@ -64,7 +66,7 @@ def train(
     while pending := distributed.on_process_zero(lambda: _pending(cell, identities)):
         asked = [Run.of(identity) for identity in pending["runs"]]
         look = probe if pending["new"] or pending["telemetry"] else None
-        make = partial(Program, model, task, settings, dataset=dataset, data_on=placement.data_on, probe=look)
+        make = partial(compiled, model, task, settings, dataset=dataset, data_on=placement.data_on, probe=look)
         if pending["new"]:
             execution = Execution.choose(placement.execution, len(asked[:most]), shards=placement.shards)
             execution = execution.with_parts(model, task, settings, dataset.arrays["train"])
@@ -152,16 +154,16 @@ def _train_wave(
 
 
 def _initial_state(program: Program, wave: Wave, initialize: Initialize | None) -> Any:
-    """The states at step 0, with parameters from `initialize`, on which optimizer states do not depend."""
+    """The states at step 0, those that `initialize` makes of the drawn ones, if there is such a function."""
     state = program.init()
     if initialize is None:
         return state
     drawn = program.host(state)
     own = [
-        initialize(Run.of(identity), jax.tree.map(lambda leaf, index=index: leaf[index], drawn.parameters))
+        initialize(Run.of(identity), jax.tree.map(lambda leaf, index=index: leaf[index], drawn))
         for index, identity in enumerate(wave.runs)
     ]
-    return program.restore(replace(drawn, parameters=jax.tree.map(lambda *leaves: np.stack(leaves), *own)))
+    return program.restore(jax.tree.map(lambda *leaves: np.stack(leaves), *own))
 
 
 def _save(

@@ -22,6 +22,15 @@ def networks(
 
     Raises ValueError for a run that has not finished training, and for a damaged checkpoint.
     """
+    for run, state in states(model, task, settings, runs, directory, dataset):
+        yield run, {"params": state.parameters, **state.collections}
+
+
+def states(
+    model: Any, task: Task, settings: Settings, runs: Sequence[Run], directory: Path, dataset: Dataset
+) -> Iterator[tuple[Run, step.State]]:
+    """Each of `runs` with its state at the last step, the optimizer's included, in NumPy arrays; raises what `networks`
+    does."""
     waves = [wave for wave in CellDirectory(directory).waves() if wave.done]
     asked, found = [run.identity for run in runs], [identity for wave in waves for identity in wave.runs]
     if lacking := [identity for identity in asked if identity not in found]:
@@ -34,8 +43,7 @@ def networks(
         abstract = jax.tree.map(partial(_many, len(wave.runs)), one)
         state, _ = checkpoints.restore(wave.checkpoints, settings.steps, abstract)
         for index in wanted:
-            of_run = jax.tree.map(lambda leaf, index=index: leaf[index], state)
-            yield Run.of(wave.runs[index]), {"params": of_run.parameters, **of_run.collections}
+            yield Run.of(wave.runs[index]), jax.tree.map(lambda leaf, index=index: leaf[index], state)
 
 
 def shapes(model: Any, task: Task, settings: Settings, dataset: Dataset) -> step.State:

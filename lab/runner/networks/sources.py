@@ -15,6 +15,7 @@ from lab.experiment.serialization import Code, code_of, restored
 from lab.results.cells import CellDirectory, changed_code, first_difference
 from lab.tasks.task import completed
 from lab.training.settings import Hyperparameters, Run, Settings
+from lab.training.step import State
 from lab.training.train import Dataset, Initialize
 from lab.training.trained import networks, shapes
 from models import pretrained
@@ -114,7 +115,7 @@ def initializers(cells: Sequence[Cell], directory: Path, load: Load, code: Code 
         if str(folder) not in sources:
             sources[str(folder)] = opened(folder, load, cell.init_from.ignore, code)
         found[cell.name] = _initializer(cell, cell.init_from, sources[str(folder)], folder)
-        drawn = shapes(cell.model, cell.task, cell.settings, load(cell.task)).parameters
+        drawn = shapes(cell.model, cell.task, cell.settings, load(cell.task))
         found[cell.name](cell.runs[0], drawn)  # refused now if it does not fit
     return found
 
@@ -125,8 +126,9 @@ def _initializer(cell: Cell, start: InitFrom, source: Source, folder: Path) -> I
         known = " ".join(map(str, source.parameters))
         raise ValueError(f"{folder} has no network of seed {lacking[0]}: it has {known}")
 
-    def begin(run: Run, drawn: Any) -> Any:
+    def begin(run: Run, drawn: State) -> State:
         params = common if common is not None else source.parameters[run.seed]
-        return initial_parameters(start, source.model, params, cell.model, drawn)
+        own = initial_parameters(start, source.model, params, cell.model, drawn.parameters)
+        return replace(drawn, parameters=own)  # the optimizer's state at step 0 does not depend on them
 
     return begin
