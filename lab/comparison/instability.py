@@ -7,8 +7,8 @@ import pandas as pd
 
 RUN = ["seed", "learning_rate"]
 EVENTS = ("not finite", "spike", "loss")
-"""What can happen to a run: a loss or gradient that is not finite, a spike of the training loss, or a final loss that is
-not below the ceiling."""
+"""What can happen to a run: a loss or gradient that is not finite, a spike of the training loss, or a final loss that
+is not below the ceiling."""
 QUANTITIES = {
     "attention logit": ("attention/scores", "max", "max"),
     "residual RMS": ("residual", "rms", "last"),
@@ -38,7 +38,7 @@ def events(rows: pd.DataFrame, telemetry: pd.DataFrame, ceiling: float) -> pd.Da
     number, up to the first value that is not finite.
     """
     losses = rows[(rows["split"] == "validation") & (rows["metric"] == "loss")]
-    curves = losses.pivot_table("value", RUN, "step", dropna=False)
+    curves = losses.set_index([*RUN, "step"])["value"].unstack("step")
     scores = telemetry[(telemetry["site"] == "loss") & (telemetry["metric"] == "spike_score")]
     counts = scores.assign(value=scores["value"] * scores["step"]).groupby(RUN)["value"].max().round()
     at = {

@@ -1,5 +1,4 @@
-"""Warm restarts of trained networks: the learning rate returns to its peak, with or without a warmup and the optimizer's
-state."""
+"""Warm restarts: the learning rate returns to its peak, with or without a warmup and the optimizer's state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -39,10 +38,10 @@ class Restart:
 def restarts(session: Session, asked: Restart) -> pd.DataFrame:
     """The validation loss after warm restarts of all trained networks of the session's experiment.
 
-    Rows of activation, axes, seed, optimizer (kept or reset: moments and their count), warmup (yes or no: the rate rises
-    again, or is at its peak from the first step), step since the restart, loss. The four variants of a cell are trained
-    by one program, since they differ in the initial state alone. They are kept below the session's folder, in
-    restarts/; killed, the same call goes on. Raises ValueError for an experiment that is not trained yet, and what
+    Rows of activation, axes, seed, optimizer (kept or reset: moments and their count), warmup (yes or no: the rate
+    rises again, or is at its peak from the first step), step since the restart, loss. The four variants of a cell are
+    trained by one program, since they differ in the initial state alone. They are kept in restarts/ of the session's
+    folder; killed, the same call goes on. Raises ValueError for an experiment that is not trained yet, and what
     training raises.
     """
     asked.check()

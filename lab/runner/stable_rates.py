@@ -100,8 +100,7 @@ def _of_cell(cell: Cell, session: Session, search: Search) -> tuple[pd.DataFrame
             tables.append((found, looks(rows, telemetry)))
             return found.set_index("seed")["event"].reindex(seeds).eq("").to_numpy()
 
-        ends = np.log([search.low, search.high])
-        brackets = bisected(stable, *ends, search.rounds, (len(seeds),))
+        brackets = bisected(stable, np.log(search.low), np.log(search.high), search.rounds, (len(seeds),))
         made = {"rounds": len(tables), "runs": len(tables) * len(seeds), "programs": rounds.compiled()}
     thresholds = pd.DataFrame({"seed": seeds, "low": np.exp(brackets.low), "high": np.exp(brackets.high)})
     runs, seen = (pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=True))

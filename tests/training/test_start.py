@@ -16,6 +16,7 @@ from lab.runner.networks.sources import initializers
 from lab.tasks.classification import TextClassification
 from lab.tasks.language import CausalLanguage
 from lab.training.settings import Hyperparameters, Settings
+from lab.training.step import State
 from models import pretrained
 from models.classifier import classifier
 from models.families import family
@@ -196,7 +197,7 @@ def test_a_classifier_begins_with_an_encoder_and_a_head_of_its_own(tmp_path, lab
     (cell,) = grid(experiment)
     begin = initializers([cell], tmp_path, lambda task: task.load())[cell.name]
     drawn = cell.model.init(jax.random.key(0), np.zeros((1, 8), np.int32))["params"]
-    found = begin(cell.runs[0], drawn)
+    found = begin(cell.runs[0], State(drawn, (), {})).parameters
     np.testing.assert_array_equal(found["token_embedding"]["embedding"], params["token_embedding"]["embedding"])
     ours, theirs = (tree["layer_0"]["feedforward"]["up"]["kernel"] for tree in (found, params))
     np.testing.assert_array_equal(ours, theirs)

@@ -118,7 +118,7 @@ def growth(near: pd.DataFrame, looks: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for setting, quantity, found in _growths(near, looks):
         last = found[["group", f"own_{LEADS[0]}", f"stable_{LEADS[0]}"]].set_axis(["group", "own", "stable"], axis=1)
-        last = last[np.isfinite(last).all(axis=1)]
+        last = last.loc[np.isfinite(last).all(axis=1)]
         means = last.groupby("group").mean()
         if len(means):
             t = paired_t((means["own"] - means["stable"]).to_numpy(), LEVEL)
@@ -132,20 +132,20 @@ def growth(near: pd.DataFrame, looks: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdicts(warned: pd.DataFrame) -> list[Verdict]:
-    """For each optimizer, the quantity that warns at the longest lead: with the largest AUC of those whose interval lies
-    above chance."""
+    """For each optimizer, the quantity that warns at the longest lead: with the largest AUC of those whose interval
+    lies above chance."""
     found = []
     for setting, part in warned.groupby("setting", sort=False):
         claim = f"{OPTIMIZERS[str(setting)]}: the earliest warning"
-        part = part[part["cases"] >= MIN_CASES]
-        told = part[(part["quantity"] != RATE) & (part["low"] > 0.5)]
+        known: pd.DataFrame = part.loc[part["cases"] >= MIN_CASES]
+        told = known[(known["quantity"] != RATE) & (known["low"] > 0.5)]
         if told.empty:
-            outcome = "no verdict" if part.empty else "none: no quantity is better than chance at any lead"
+            outcome = "no verdict" if known.empty else "none: no quantity is better than chance at any lead"
             found.append(Verdict(claim, outcome, f"at least {MIN_CASES} unstable runs are needed"))
             continue
         lead = told["lead"].max()
         row = told[told["lead"] == lead].sort_values("auc").iloc[-1]
-        rate = part[(part["quantity"] == RATE) & (part["lead"] == lead)].iloc[0]
+        rate = known[(known["quantity"] == RATE) & (known["lead"] == lead)].iloc[0]
         reason = (
             f"{lead} steps ahead AUC {row['auc']:.2f} ({row['low']:.2f} to {row['high']:.2f}), {row['cases']} unstable "
             f"and {row['stable']} stable runs; the largest of {len(SHOWN)}, not corrected; the learning rate alone "

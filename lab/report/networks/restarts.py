@@ -103,7 +103,7 @@ def draw(rows: pd.DataFrame) -> Figure:
                     change.index, change, label=f"{optimizer}, {'warmup' if warmup == 'yes' else 'no warmup'}", **style
                 )
             axes.axhline(0, color="#888888", linewidth=0.8)
-            axes.set(title=", ".join(arm), xlabel="steps after the restart")
+            axes.set(title=", ".join(map(str, arm)), xlabel="steps after the restart")
         panels[0].set_ylabel("change of validation loss (nats)")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure

@@ -1,4 +1,8 @@
-"""Largest stable learning rates of norms and activations, as tables, a figure and the verdict on which change it was."""
+"""Largest stable learning rates of norms and activations: tables, a figure, and which change it was."""
+
+import itertools
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -19,7 +23,13 @@ OPTIMIZERS = {"adamw": "AdamW, clipped", "sgd": "SGD, not clipped"}
 ARM = ["setting", "norm", "activation"]
 OLD, NEW = ("layernorm", "gelu"), ("rmsnorm", "swiglu")
 """The norm and the activation before and after the change."""
-WORDS = {"norm": "RMSNorm for LayerNorm", "activation": "SwiGLU for GELU", "interaction": "the two together"}
+CHANGES = {
+    "both": "both changes",
+    "norm": "RMSNorm for LayerNorm",
+    "activation": "SwiGLU for GELU",
+    "interaction": "the interaction",
+}
+"""Name of an effect -> its name in sentences."""
 
 
 def logs(thresholds: pd.DataFrame) -> pd.DataFrame:
@@ -27,25 +37,28 @@ def logs(thresholds: pd.DataFrame) -> pd.DataFrame:
     return thresholds.assign(log=log_middle(thresholds)).pivot_table("log", "seed", ARM, sort=False)
 
 
+def _lost(thresholds: pd.DataFrame) -> pd.DataFrame:
+    """Which of them are censored, 1 or 0."""
+    return thresholds.assign(lost=censored(thresholds).astype(float)).pivot_table("lost", "seed", ARM, sort=False)
+
+
 def summary(thresholds: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """One row per arm: setting, norm, activation, n, rate, low, high, at_share, ratio, ratio_low, ratio_high, censored,
     and of the runs their number, how many had each event, and all spikes together."""
-    wide, rows = logs(thresholds), []
-    lost = thresholds.assign(censored=censored(thresholds)).groupby(ARM)["censored"].sum()
+    wide, lost, rows = logs(thresholds), _lost(thresholds), []
     for arm in wide.columns:
-        own = runs[(runs[ARM] == arm).all(axis=1)]
-        mean = paired_t(wide[arm].to_numpy(), LEVEL)
-        base = (arm[0], *OLD)
-        apart = _ratio(wide[arm] - wide[base]) if base in wide and arm != base else dict.fromkeys(RATIO, np.nan)
+        own = runs[(runs[ARM] == list(arm)).all(axis=1)]
+        mean, base = paired_t(wide[arm].to_numpy(), LEVEL), (arm[0], *OLD)
+        apart = paired_t((wide[arm] - wide[base]).to_numpy(), LEVEL) if base in wide and arm != base else None
+        ratio = [float(np.exp(end)) for end in (apart.mean, apart.low, apart.high)] if apart else [np.nan] * 3
         rows.append(
             {
                 **dict(zip(ARM, arm, strict=True)),
-                "n": len(wide),
-                **{name: float(np.exp(getattr(mean, field))) for name, field in MEAN.items()},
+                **{"n": len(wide), "rate": float(np.exp(mean.mean))},
+                **{"low": float(np.exp(mean.low)), "high": float(np.exp(mean.high))},
                 "at_share": float(np.exp(largest_with_share(wide[arm].to_numpy(), SHARE))),
-                **{{"low": "ratio_low", "high": "ratio_high"}.get(name, name): apart[name] for name in RATIO},
-                "censored": int(lost[arm]),
-                "runs": len(own),
+                **dict(zip(("ratio", "ratio_low", "ratio_high"), ratio, strict=True)),
+                **{"censored": int(lost[arm].sum()), "runs": len(own)},
                 **{event: int((own["event"] == event).sum()) for event in EVENTS},
                 "spikes": int(own["spikes"].sum()),
             }
@@ -53,98 +66,105 @@ def summary(thresholds: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-MEAN = {"rate": "mean", "low": "low", "high": "high"}
-RATIO = ("ratio", "low", "high")
-
-
-def _ratio(differences: pd.Series) -> dict[str, float]:
-    """The ratio of two rates from differences of their logarithms: ratio, low, high, p, detectable, n."""
-    t = paired_t(differences.to_numpy(), LEVEL)
-    n = len(differences)
-    sd = float(t.sd) if n > 1 else 0.0
-    return {
-        **{"ratio": float(np.exp(t.mean)), "low": float(np.exp(t.low)), "high": float(np.exp(t.high))},
-        **{"p": float(t.p_value), "detectable": float(np.exp(minimum_detectable_effect(sd, n, LEVEL))), "n": n},
-    }
-
-
 def effects(thresholds: pd.DataFrame) -> pd.DataFrame:
-    """The main effects of norm and activation, and their interaction, for each of `OPTIMIZERS` that was searched:
-    setting, effect, ratio, low, high, p, detectable, n."""
-    wide, rows = logs(thresholds), []
-    for setting in [name for name in OPTIMIZERS if name in wide.columns.get_level_values("setting")]:
-        rows += [
-            {"setting": setting, "effect": effect, **_ratio(part)} for effect, part in _factorial(wide[setting]).items()
-        ]
+    """`CHANGES` for each of `OPTIMIZERS` that was searched: setting, effect, ratio, low, high, p, detectable, censored,
+    n."""
+    wide, lost, rows = logs(thresholds), _lost(thresholds), []
+    for setting in [name for name in OPTIMIZERS if name in set(thresholds["setting"])]:
+        arms = [(setting, *arm) for arm in itertools.product(*zip(OLD, NEW, strict=True))]
+        any_lost = lost[arms].any(axis=1)
+        for effect, part in _factorial(wide, setting).items():
+            rows.append({"setting": setting, "effect": effect, **_ratio(part, any_lost)})
     return _corrected(rows)
 
 
-def _factorial(wide: pd.DataFrame) -> dict[str, pd.Series]:
-    """Per seed: the effect of the new norm, mean over the activations; of the new activation, mean over the norms; and
-    how much more the new norm does with the new activation than with the old one."""
-    (old_norm, old), (new_norm, new) = OLD, NEW
-    with_old, with_new = (wide[new_norm, one] - wide[old_norm, one] for one in (old, new))
-    activation = (wide[old_norm, new] - wide[old_norm, old] + wide[new_norm, new] - wide[new_norm, old]) / 2
-    return {"norm": (with_old + with_new) / 2, "activation": activation, "interaction": with_new - with_old}
+def _factorial(wide: pd.DataFrame, setting: str) -> dict[str, pd.Series]:
+    """Per seed: the effect of both changes; of the new norm, mean over the activations; of the new activation, mean
+    over the norms; and how much more the new norm does with the new activation than with the old one."""
+    old, norm, activation, both = (wide[setting, *arm] for arm in (OLD, (NEW[0], OLD[1]), (OLD[0], NEW[1]), NEW))
+    return {
+        "both": both - old,
+        "norm": (norm - old + both - activation) / 2,
+        "activation": (activation - old + both - norm) / 2,
+        "interaction": both - activation - norm + old,
+    }
 
 
 def controls(thresholds: pd.DataFrame) -> pd.DataFrame:
     """The other settings against AdamW with the old norm and the same activation: setting, activation, ratio, low,
-    high, p, detectable, n."""
-    wide, rows = logs(thresholds), []
-    for setting, norm, activation in [arm for arm in wide.columns if arm[0] not in OPTIMIZERS]:
-        apart = wide[setting, norm, activation] - wide["adamw", OLD[0], activation]
-        rows.append({"setting": setting, "activation": activation, **_ratio(apart)})
+    high, p, detectable, censored, n."""
+    wide, lost, rows = logs(thresholds), _lost(thresholds), []
+    others = thresholds[~thresholds["setting"].isin(list(OPTIMIZERS))]
+    for arm in others[ARM].drop_duplicates().itertuples(index=False, name=None):
+        base = ("adamw", OLD[0], arm[2])
+        apart = _ratio(wide[arm] - wide[base], lost[[arm, base]].any(axis=1))
+        rows.append({"setting": arm[0], "activation": arm[2], **apart})
     return _corrected(rows)
 
 
-def _corrected(rows: list[dict]) -> pd.DataFrame:
+def _ratio(differences: pd.Series, lost: pd.Series) -> dict[str, float]:
+    """The ratio of two rates from differences of their logarithms: ratio, low, high, p, detectable, censored, n.
+
+    There is no p, nan, if more than half of the differences involve a censored rate, as these say little of it.
+    """
+    t, n, without = paired_t(differences.to_numpy(), LEVEL), len(differences), int(lost.sum())
+    known = n > 1 and 2 * without <= n
+    detectable = minimum_detectable_effect(float(t.sd), n, LEVEL) if known else np.inf
+    return {
+        **{"ratio": float(np.exp(t.mean)), "low": float(np.exp(t.low)), "high": float(np.exp(t.high))},
+        **{"p": float(t.p_value) if known else np.nan, "detectable": float(np.exp(-detectable))},
+        **{"censored": without, "n": n},
+    }
+
+
+def _corrected(rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     return table.assign(p=holm(table["p"]))
 
 
-def which(table: pd.DataFrame) -> list[Verdict]:
-    """For each optimizer, which change lowers the largest stable rate: the resolved ones."""
-    found = []
-    for setting, part in table.groupby("setting", sort=False):
-        rows = {row["effect"]: row for row in part.to_dict("records")}
-        guilty = [name for name in rows if rows[name]["p"] < 1 - LEVEL and rows[name]["ratio"] < 1]
-        helpful = [name for name in rows if rows[name]["p"] < 1 - LEVEL and rows[name]["ratio"] > 1]
-        words = [f"{WORDS[name]} lowers it" for name in guilty] + [f"{WORDS[name]} raises it" for name in helpful]
-        outcome = "; ".join(words) or "neither: no effect is resolved"
-        if len(rows) and next(iter(rows.values()))["n"] < 2:
-            outcome = "no verdict"
-        reason = "; ".join(
-            f"{WORDS[name]} {_times(row)}, detectable {max(row['detectable'], 1 / row['detectable']):.2f}"
-            for name, row in rows.items()
-        )
-        name = OPTIMIZERS[str(setting)]
-        found.append(
-            Verdict(f"{name}: what changed the largest stable learning rate", outcome, f"{reason}; n = {row_n(rows)}")
-        )
-    return found
-
-
-def row_n(rows: dict[str, dict]) -> int:
-    """Number of seeds of a table's rows."""
-    return next(iter(rows.values()))["n"]
+def which(table: pd.DataFrame) -> Verdict:
+    """Which change lowers the largest stable rate, and with which optimizer: the resolved ones."""
+    claim = "What lowered the largest stable learning rate"
+    lowered = [row for row in table.to_dict("records") if row["p"] < 1 - LEVEL and row["ratio"] < 1]
+    parts = {
+        effect: [OPTIMIZERS[row["setting"]] for row in lowered if row["effect"] == effect]
+        for effect in CHANGES
+        if effect != "both"
+    }
+    words = [f"{CHANGES[effect]} ({' and '.join(names)})" for effect, names in parts.items() if names]
+    outcome = "; ".join(words) or "neither change: no effect that lowers it is resolved"
+    if table["p"].isna().all():
+        outcome = "no verdict"
+    reason = "; ".join(
+        f"{OPTIMIZERS[str(setting)]}: "
+        + ", ".join(f"{CHANGES[row['effect']]} {times(row)}" for row in part.to_dict("records"))
+        for setting, part in table.groupby("setting", sort=False)
+    )
+    return Verdict(claim, outcome, f"{reason}; n = {table['n'].iloc[0]} seeds")
 
 
 def why(table: pd.DataFrame) -> Verdict:
-    """Which of the controls changes the limit: what it takes to be stable."""
+    """Which of the controls changes the limit."""
     rows = table.to_dict("records")
-    resolved = [row for row in rows if row["p"] < 1 - LEVEL]
     words = [
-        f"{row['setting'].replace('_', ' ')} {'raises' if row['ratio'] > 1 else 'lowers'} it with {row['activation']}"
-        for row in resolved
+        f"{label(row['setting'])} {'raises' if row['ratio'] > 1 else 'lowers'} it with {row['activation']}"
+        for row in rows
+        if row["p"] < 1 - LEVEL
     ]
-    reason = "; ".join(f"{row['setting'].replace('_', ' ')}, {row['activation']} {_times(row)}" for row in rows)
-    outcome = "; ".join(words) or ("no verdict" if rows[0]["n"] < 2 else "inconclusive")
-    return Verdict("What the limit depends on: controls against pre-norm", outcome, reason)
+    outcome = "; ".join(words) or ("no verdict" if table["p"].isna().all() else "inconclusive")
+    reason = "; ".join(f"{label(row['setting'])}, {row['activation']} {times(row)}" for row in rows)
+    return Verdict("What the limit depends on, with AdamW: controls against pre-norm", outcome, reason)
 
 
-def _times(row: dict) -> str:
-    return f"× {row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f}, adjusted p {row['p']:.2g})"
+def times(row: Mapping[Hashable, Any]) -> str:
+    """A ratio in words."""
+    p = "too many censored" if np.isnan(row["p"]) else f"adjusted p {row['p']:.2g}"
+    return f"× {row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f}, {p})"
+
+
+def label(setting: str) -> str:
+    """A setting in words."""
+    return OPTIMIZERS.get(setting, setting.replace("_norm", "-norm").replace("no-norm", "no norm"))
 
 
 def draw(thresholds: pd.DataFrame) -> Figure:
@@ -158,7 +178,7 @@ def draw(thresholds: pd.DataFrame) -> Figure:
             values, paint = np.exp(wide[arm].to_numpy()), colour(arm[2])
             axes.plot(values, np.full(len(values), place), "o", color=paint, markersize=3.5, alpha=0.45)
             axes.errorbar(*_bar(wide[arm].to_numpy(), place), fmt="D", color=paint, markersize=4.5, capsize=3)
-        axes.set_yticks(range(len(arms)), [f"{OPTIMIZERS.get(arm[0], arm[0])}: {arm[1]}, {arm[2]}" for arm in arms])
+        axes.set_yticks(range(len(arms)), [f"{label(arm[0])}: {arm[1]}, {arm[2]}" for arm in arms])
         axes.set(xscale="log", xlabel="largest stable peak learning rate")
         axes.invert_yaxis()
     return figure

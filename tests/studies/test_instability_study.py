@@ -1,0 +1,192 @@
+"""The study of instability: what is planted in its measurements is what it says."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.studies.instability import study
+from lab.experiment.experiment import grid
+from lab.report.networks import early_warning, restarts, stable_rates
+from lab.report.networks.early_warning import LEADS, SHOWN
+
+SEEDS, ARMS = range(6), list(itertools.product(("layernorm", "rmsnorm"), ("gelu", "swiglu")))
+
+
+def thresholds(effect, settings=("adamw", "sgd"), noise=0.05):
+    """Brackets around exp(effect(setting, norm, activation)), a little apart for every seed and arm."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for setting, (norm, name), seed in itertools.product(settings, ARMS, SEEDS):
+        rate = 0.3 * np.exp(effect(setting, norm, name) + 0.2 * seed + noise * rng.normal())
+        rows.append({"setting": setting, "norm": norm, "activation": name, "seed": seed})
+        rows[-1] |= {"low": rate / 1.05, "high": rate * 1.05}
+    return pd.DataFrame(rows)
+
+
+def swiglu_with_adamw(setting, norm, name):
+    return -0.7 * (setting == "adamw" and name == "swiglu")
+
+
+def test_the_guilty_change_is_named_with_its_optimizer():
+    table = stable_rates.effects(thresholds(swiglu_with_adamw)).set_index(["setting", "effect"])
+    assert table.loc[("adamw", "activation"), "ratio"] == pytest.approx(np.exp(-0.7), rel=0.1)
+    outcome = stable_rates.which(table.reset_index()).outcome
+    assert "SwiGLU" in outcome
+    assert "AdamW" in outcome
+    assert "RMSNorm" not in outcome
+    assert "SGD" not in outcome
+    norm = stable_rates.which(stable_rates.effects(thresholds(lambda s, norm, name: -(norm == "rmsnorm")))).outcome
+    assert "RMSNorm" in norm
+    assert "SwiGLU" not in norm
+
+
+def test_only_both_together_is_an_interaction():
+    together = thresholds(lambda setting, *arm: -0.8 * (arm == ("rmsnorm", "swiglu")))
+    table = stable_rates.effects(together).set_index(["setting", "effect"])
+    assert table.loc[("sgd", "interaction"), "ratio"] == pytest.approx(np.exp(-0.8), rel=0.1)
+    assert table.loc[("sgd", "norm"), "ratio"] == pytest.approx(np.exp(-0.4), rel=0.1)
+    assert "interaction" in stable_rates.which(table.reset_index()).outcome
+
+
+def test_no_effect_is_made_up_and_a_higher_limit_is_no_guilt():
+    for effect in (0.0, 0.7):
+        found = stable_rates.which(stable_rates.effects(thresholds(lambda *arm, e=effect: e * (arm[2] == "swiglu"))))
+        assert found.outcome.startswith("neither")
+
+
+def test_censored_rates_are_counted_and_most_of_them_are_no_verdict():
+    table = thresholds(swiglu_with_adamw, ("adamw",))
+    lost = table.assign(
+        low=table["low"].where(table["seed"] > 1, 0.0), high=table["high"].where(table["seed"] > 1, 0.01)
+    )
+    found = stable_rates.effects(lost)
+    assert found["censored"].tolist() == [2] * 4
+    assert found["p"].notna().all()
+    everything = stable_rates.effects(table.assign(low=0.0, high=0.01))
+    assert everything["p"].isna().all()
+    assert stable_rates.which(everything).outcome == "no verdict"
+
+
+def test_the_controls_are_compared_with_adamw_and_the_same_activation():
+    control = thresholds(lambda *arm: 1.0, ("qk_norm",)).query("norm == 'layernorm'")
+    table = stable_rates.controls(pd.concat([thresholds(swiglu_with_adamw), control]))
+    np.testing.assert_allclose(table["ratio"], np.exp([1.0, 1.7]), rtol=0.1)
+    assert table["activation"].tolist() == ["gelu", "swiglu"]
+    assert "raises" in stable_rates.why(table).outcome
+
+
+def test_the_summary_has_the_rate_at_which_the_share_is_stable():
+    table = thresholds(swiglu_with_adamw, ("adamw",), noise=0)
+    runs = table.assign(event="spike", spikes=2)[[*stable_rates.ARM, "seed", "event", "spikes"]]
+    row = stable_rates.summary(table, runs).iloc[0]
+    assert row["at_share"] == pytest.approx(0.3 * np.exp(0.2))  # 5 of 6 are stable: 3 of 4 are not a number of six
+    assert row["rate"] == pytest.approx(0.3 * np.exp(0.5))
+    assert (row["runs"], row["spike"], row["loss"], row["spikes"]) == (6, 6, 0, 12)
+
+
+STEPS = range(0, 121, 8)
+
+
+def near_and_looks(warns, at=96):
+    """Runs of two arms, half of which spike at a step; `warns(quantity, lead)` says how many deviations a quantity of
+    theirs is larger so many steps before."""
+    rng = np.random.default_rng(1)
+    runs, looks = [], []
+    for (norm, name), seed, unstable in itertools.product(ARMS[:2], SEEDS, (False, True)):
+        about = {"setting": "adamw", "norm": norm, "activation": name, "seed": seed}
+        about["learning_rate"] = 0.31 if unstable else 0.29
+        runs.append(about | {"event": "spike" if unstable else "", "step": at if unstable else np.nan})
+        for step in STEPS:
+            shift = 5 * (name == "swiglu")  # arms have other scales
+            values = {
+                quantity: np.exp(shift + step / 100 + rng.normal() * 0.1 + 0.1 * unstable * warns(quantity, at - step))
+                for quantity in SHOWN
+            }
+            looks.append(about | {"step": step} | values)
+    limits = thresholds(lambda *arm: 0.0, ("adamw",), noise=0).assign(low=0.29, high=0.31)
+    return early_warning.near_limit(pd.DataFrame(runs), limits), pd.DataFrame(looks)
+
+
+def test_the_quantity_that_warns_earliest_is_named():
+    def warns(quantity, lead):
+        return 8 * (lead <= {"attention logit": 32, "residual RMS": 16}.get(quantity, 0))
+
+    near, looks = near_and_looks(warns)
+    table = early_warning.table(near, looks)
+    aucs = table.set_index(["quantity", "lead"])["auc"]
+    assert aucs["attention logit", 32] == 1
+    assert aucs["residual RMS", 16] == 1
+    assert 0.2 < aucs["residual RMS", 32] < 0.8
+    assert (table["cases"] == 12).all()
+    chance = table["quantity"].eq("attention logit") & table["lead"].eq(64)
+    table.loc[table["lead"] == 64, "low"] = 0.4  # one of many quantities may be above chance by luck
+    assert chance.sum() == 1
+    (verdict,) = early_warning.verdicts(table)
+    assert verdict.outcome.startswith("attention logit, 32")
+    assert aucs["learning_rate", 8] == 1
+
+
+def test_growth_is_that_beyond_the_stable_runs():
+    near, looks = near_and_looks(lambda quantity, lead: 10 * (quantity == "update norm") * (lead <= 8))
+    found = early_warning.growth(near, looks).set_index("quantity")
+    assert found.loc["update norm", "ratio"] == pytest.approx(np.e, rel=0.2)
+    assert found.loc["residual RMS", "ratio"] == pytest.approx(1, rel=0.2)
+    assert found.loc["residual RMS", "stable"] == pytest.approx(np.exp((LEADS[-1] - LEADS[0]) / 100), rel=0.2)
+    assert found.loc["update norm", "n"] == 12
+
+
+def test_runs_far_from_the_limit_do_not_count():
+    near, _ = near_and_looks(lambda *_: 0)
+    limits = thresholds(lambda *arm: 0.0, ("adamw",), noise=0).assign(low=0.29, high=0.31)
+    far = near.assign(learning_rate=0.3 * np.where(near["event"] == "", 1.0, 2.1)).drop(
+        columns=["limit", "arm", "group"]
+    )
+    assert (early_warning.near_limit(far, limits)["event"] == "").all()
+    assert early_warning.table(early_warning.near_limit(far, limits), pd.DataFrame()).empty
+
+
+def restarted(rise):
+    """Losses that rise by `rise(optimizer, warmup)` at step 4 and are back at step 8, or never if it is above 1."""
+    rng = np.random.default_rng(2)
+    rows = []
+    for (norm, name), optimizer, warmup, seed in itertools.product(ARMS, ("kept", "reset"), ("yes", "no"), SEEDS):
+        up = rise(optimizer, warmup) + 0.01 * rng.random()
+        for step, value in ((0, 2.0), (4, 2.0 + up), (8, 1.9 if up < 1 else 2.5)):
+            about = {"norm": norm, "activation": name, "optimizer": optimizer, "warmup": warmup, "seed": seed}
+            rows.append(about | {"step": step, "loss": value})
+    return pd.DataFrame(rows)
+
+
+def test_what_a_restart_costs():
+    runs = restarts.of_runs(restarted(lambda optimizer, warmup: 0.1 + 0.5 * (optimizer == "reset")))
+    table = restarts.summary(runs)
+    kept = table["optimizer"] == "kept"
+    np.testing.assert_allclose(table["rise"], np.where(kept, 0.105, 0.605), atol=0.01)
+    assert (table["back"] == 8).all()
+    assert (table["returned"] == 6).all()
+    reset, warmup = restarts.verdicts(restarts.effects(runs))
+    assert reset.outcome == "yes in 4 of 4 arms"
+    assert warmup.outcome == "inconclusive"
+
+
+def test_a_loss_that_never_returns_counts_with_all_steps():
+    runs = restarts.of_runs(restarted(lambda optimizer, warmup: 3.0 if warmup == "no" else 0.1))
+    found = runs.set_index("warmup")
+    assert not found.loc["no", "returned"].any()
+    assert (found.loc["no", "back"] == 8).all()
+    nan = restarted(lambda *_: 0.1)
+    nan.loc[nan["step"] == 4, "loss"] = np.nan
+    assert np.isinf(restarts.of_runs(nan)["rise"]).all()
+
+
+@pytest.mark.parametrize("budget", ["smoke", "short", "full"])
+def test_what_is_searched_can_be_trained(budget):
+    searched = study.searched(budget)
+    for one in searched:
+        one.check()
+    assert len({one.name for one in searched}) == len(searched)
+    if budget != "smoke":
+        assert sum(len(grid(one)) for one in searched) == 14
+        assert {"adamw", "sgd"} == {one.settings.optimizer for one in searched}
