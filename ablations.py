@@ -59,7 +59,7 @@ PLACES = {
     "lab.report.studies.study_page": ("Section",),
     "lab.runner.interface": (
         *("compare", "describe", "evaluate", "figures", "gate", "inspect", "load", "match", "noise"),
-        *("plan", "quantize", "run", "study", "swap", "telemetry", "tune"),
+        *("plan", "quantize", "run", "stable_rates", "study", "swap", "telemetry", "tune"),
     ),
     "lab.tasks.language": ("CausalLanguage",),
     "lab.tasks.task": ("Task",),

@@ -33,12 +33,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from lab.comparison.instability import SHARE
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
 from lab.experiment.study import Evaluate, Findings
 from lab.report.networks import early_warning, restarts, stable_rates
 from lab.report.networks.early_warning import LEADS, NEAR
-from lab.report.networks.stable_rates import LEVEL, SHARE
+from lab.report.networks.stable_rates import LEVEL
 from lab.report.studies.study_page import Section
 from lab.results.results import Results
 from lab.runner.restarts import Restart
@@ -191,12 +192,15 @@ class Instability:
                     stable_rates.draw(thresholds),
                     table,
                     (
-                        "Dots are seeds, each with its own bracket, bars the geometric mean with its t interval "
-                        f"of level {LEVEL:.0%}. rate, low, high: the same; at_share: the rate at which {SHARE:.0%} "
-                        "of the seeds are stable; ratio: to layernorm with gelu of the same setting, paired by seed, "
-                        "intervals not corrected. censored: seeds whose rate lies outside of those that were tried, "
-                        "counted at the end of the range. not finite, spike, loss: runs of the search by what happened "
-                        "first; spikes: of all runs together",
+                        "Dots are seeds, each with its own bracket, whose ends are a factor of "
+                        f"{width(thresholds):.2f} apart; bars are the geometric mean with its t interval of level "
+                        f"{LEVEL:.0%}",
+                        "rate, low, high: the same; at_share: the rate up to which "
+                        f"{SHARE:.0%} of the seeds were stable; ratio: to layernorm with gelu of the same setting, "
+                        "paired by seed, intervals not corrected; censored: seeds whose rate lies outside of those "
+                        "that were tried, counted at the end of the range",
+                        "not finite, spike, loss: runs of the search by what happened first; spikes: of all runs "
+                        "together",
                     ),
                 ),
                 "effects": Section(
@@ -238,9 +242,9 @@ class Instability:
                     grown,
                     (
                         f"Growth from {LEADS[-1]} to {LEADS[0]} steps before the event: geometric means of the "
-                        "unstable runs, of the stable runs of their arm at the same steps, and the ratio of both with its t "
-                        "interval over the seeds of every arm. The figure has the ratio to the stable runs, step by "
-                        "step",
+                        "unstable runs, of the stable runs of their arm at the same steps, and the ratio of both with "
+                        "its t interval over the seeds of every arm. The figure has the ratio to the stable runs, step "
+                        "by step",
                     ),
                 ),
                 "restarts": Section(
@@ -284,6 +288,12 @@ class Instability:
                 ),
             },
         )
+
+
+def width(thresholds: pd.DataFrame) -> float:
+    """The ratio of the ends of a bracket that is not censored; nan if all are."""
+    ratios = thresholds["high"] / thresholds["low"]
+    return float(ratios[np.isfinite(ratios)].median())
 
 
 study = Instability()

@@ -1,10 +1,12 @@
 """When training becomes unstable: the first spike or divergence of each run, and what telemetry showed before it."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
+from lab.statistics.bisection import largest_with_share
+
+SHARE = 0.75
+"""The share of seeds that must be stable at a rate at which an arm counts as stable."""
 RUN = ["seed", "learning_rate"]
 EVENTS = ("not finite", "spike", "loss")
 """What can happen to a run: a loss or gradient that is not finite, a spike of the training loss, or a final loss that
@@ -94,6 +96,15 @@ def log_middle(thresholds: pd.DataFrame) -> pd.Series:
     return (np.log(known_low) + np.log(known_high)) / 2
 
 
-def censored(thresholds: Mapping[str, pd.Series] | pd.DataFrame) -> pd.Series:
+def censored(thresholds: pd.DataFrame) -> pd.Series:
     """Which thresholds lie outside of the rates that were searched."""
     return (thresholds["low"] == 0) | np.isinf(thresholds["high"])
+
+
+def stable_arms(thresholds: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
+    """One row per arm, all columns but seed, low and high: `rate`, up to which at least this share of its seeds were
+    stable, by the lower ends of their brackets; 0 if not even at the lowest rate of the search. Raises ValueError
+    unless 0 < share <= 1."""
+    arm = [name for name in thresholds if name not in ("seed", "low", "high")]
+    rates = thresholds.groupby(arm, sort=False)["low"].agg(lambda low: float(largest_with_share(low.to_numpy(), share)))
+    return rates.rename("rate").reset_index()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lab.runner.planning import Plan
     from lab.runner.record import PlanFile
     from lab.runner.session import Session
-    from lab.runner.stable_rates import Search, StableRates
+    from lab.runner.stable_rates import StableRates
     from lab.training.settings import Run
     from models.pretrained import Inspection
 
@@ -84,21 +84,28 @@ def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: boo
 
 
 def stable_rates(
-    experiment: Experiment | str, search: Search | None = None, out: str | Path | None = None, **mode: Any
+    experiment: Experiment | str,
+    low: float = 1e-3,
+    high: float = 1.0,
+    rounds: int = 5,
+    out: str | Path | None = None,
+    **mode: Any,
 ) -> StableRates:
-    """The largest stable learning rate of every arm and seed of an experiment, by bisection; its own learning rates are
-    not used.
+    """The largest stable learning rate of every arm and seed of an experiment, between `low` and `high`: the table
+    `thresholds`, and by `of_arms()` one rate for each arm. The experiment's own learning rates are not used.
 
-    Where is searched is `search` (`lab.runner.stable_rates.Search`: 1e-3 to 1 unless given). `out` is
-    results/NAME-stable-rates unless given; killed, the same call goes on. For what is stable, and the tables, see
-    `lab.runner.stable_rates`; for `mode` see `run`. Raises ValueError for an invalid search, and what `run` raises.
+    Brackets are halved `rounds` times on a logarithmic scale. `out` is results/NAME-stable-rates unless given; killed,
+    the same call goes on. For what is stable, and the tables, see `lab.runner.stable_rates.stable_rates`; for `mode`
+    see `run`. Raises ValueError for rates that are not positive and ascending and for negative rounds, and what `run`
+    raises.
     """
     from lab.runner import stable_rates as rates
     from lab.runner.mode import Mode
 
-    asked = _found(experiment)
+    asked, search = _found(experiment), rates.Search(low, high, rounds)
+    search.check()
     folder = Path("results") / f"{asked.name}-stable-rates" if out is None else Path(out)
-    return rates.stable_rates(_session(asked, folder, Mode(**mode)), search or rates.Search())
+    return rates.stable_rates(_session(asked, folder, Mode(**mode)), search)
 
 
 def match(experiment: Experiment | str, out: str | Path | None = None) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from lab.comparison.instability import events, looks, measured
+from lab.comparison.instability import SHARE, events, looks, measured, stable_arms
 from lab.comparison.reference_predictors import bits_per_loss
 from lab.experiment.experiment import Cell, grid
 from lab.runner import plan
@@ -41,11 +41,6 @@ class Search:
         if self.rounds < 0:
             raise ValueError(f"rounds is {self.rounds}: it must be zero or positive")
 
-    @property
-    def factor(self) -> float:
-        """The ratio of the ends of a bracket that was found."""
-        return float((self.high / self.low) ** (0.5**self.rounds))
-
 
 @dataclass(frozen=True)
 class StableRates:
@@ -62,6 +57,10 @@ class StableRates:
     looks: pd.DataFrame
     programs: pd.DataFrame
 
+    def of_arms(self, share: float = SHARE) -> pd.DataFrame:
+        """The stable rate of every arm: activation, axes, rate (`lab.comparison.instability.stable_arms`)."""
+        return stable_arms(self.thresholds, share)
+
 
 def stable_rates(session: Session, search: Search) -> StableRates:
     """The largest stable learning rate of every arm and seed of the session's experiment.
@@ -70,8 +69,8 @@ def stable_rates(session: Session, search: Search) -> StableRates:
     rate, as runs of one program, which is compiled once. The rates of the experiment itself are not used. A run is
     stable if no loss or gradient was infinite or nan, no training loss was a spike
     (`lab.statistics.curves.spikes.spikes`), and its final validation loss is below that of the reference predictor
-    `unigram`, or for tasks without one below its loss at step 0. `lab.statistics.bisection.largest_with_share` of an
-    arm's thresholds is the rate at which a share of its seeds is stable. Spikes and telemetry are looked for at every
+    `unigram`, or for tasks without one below its loss at step 0. `StableRates.of_arms` gives the rate of an arm at
+    which a share of its seeds is stable. Spikes and telemetry are looked for at every
     evaluation, so `settings.evaluate_every` limits how well events are dated.
 
     Rounds are kept in the session's folder as waves of each cell: killed, the same call goes on. Raises ValueError for

@@ -15,11 +15,10 @@ from lab.results import results
 from lab.runner import interface
 from lab.runner.mode import Mode
 from lab.runner.restarts import LATER, Restart, restarts
-from lab.runner.stable_rates import Search
 from lab.training import step
 from lab.training.settings import Hyperparameters
 
-SEARCH = Search(1e-2, 1e12, rounds=4)
+SEARCH = {"low": 1e-2, "high": 1e12, "rounds": 4}
 RUN = ["activation", "seed", "learning_rate"]
 
 
@@ -46,12 +45,15 @@ def waves(folder):
 def test_each_seed_has_a_bracket_whose_ends_were_trained(sharp, tmp_path, monkeypatch):
     for name in ("init", "train_interval", "evaluate", "telemetry"):
         monkeypatch.setattr(step, name, chex.assert_max_traces(getattr(step, name), n=2))  # arms, whatever the rounds
-    found = interface.stable_rates(sharp, SEARCH, tmp_path / "out", quiet=True)
+    found = ablations.stable_rates(sharp, **SEARCH, out=tmp_path / "out", quiet=True)
     assert found.thresholds[["activation", "seed"]].to_numpy().tolist() == [
         [name, seed] for name in ("gelu", "relu") for seed in (0, 1)
     ]
-    np.testing.assert_allclose(found.thresholds["high"] / found.thresholds["low"], SEARCH.factor)
-    assert found.programs["rounds"].tolist() == [SEARCH.rounds + 2] * 2
+    np.testing.assert_allclose(
+        found.thresholds["high"] / found.thresholds["low"],
+        (SEARCH["high"] / SEARCH["low"]) ** (1 / 2 ** SEARCH["rounds"]),
+    )
+    assert found.programs["rounds"].tolist() == [SEARCH["rounds"] + 2] * 2
     assert found.programs["programs"].tolist() == [1, 1]
     for row in found.thresholds.to_dict("records"):
         own = found.runs[(found.runs[["activation", "seed"]] == [row["activation"], row["seed"]]).all(axis=1)]
@@ -59,37 +61,40 @@ def test_each_seed_has_a_bracket_whose_ends_were_trained(sharp, tmp_path, monkey
         nearest = {end: min(event, key=lambda rate, end=end: abs(np.log(rate / row[end]))) for end in ("low", "high")}
         assert event[nearest["low"]] == ""
         assert event[nearest["high"]] != ""
+    lowest = found.thresholds.groupby("activation")["low"].min()
+    assert found.of_arms(share=1.0).set_index("activation")["rate"].to_dict() == lowest.to_dict()
     assert len(found.looks) == len(found.runs) * (1 + 8 // 2)
 
     made = waves(tmp_path / "out")
-    again = interface.stable_rates(sharp, SEARCH, tmp_path / "out", quiet=True)
+    again = ablations.stable_rates(sharp, **SEARCH, out=tmp_path / "out", quiet=True)
     pd.testing.assert_frame_equal(again.thresholds, found.thresholds)
     assert waves(tmp_path / "out") == made
     assert len(results.read(tmp_path / "out").rows[RUN].drop_duplicates()) == len(found.runs)
 
 
 def test_a_run_must_beat_single_tokens_where_their_entropy_is_known(sharp, tmp_path, monkeypatch):
-    asked, once = replace(sharp, activations=("gelu",)), replace(SEARCH, rounds=0)
-    found = interface.stable_rates(asked, once, tmp_path / "first", quiet=True)
+    asked, once = replace(sharp, activations=("gelu",)), SEARCH | {"rounds": 0}
+    found = ablations.stable_rates(asked, **once, out=tmp_path / "first", quiet=True)
     assert found.runs["event"].tolist()[:2] == ["", ""]
     floor = {"unigram": {"metric": "bits_per_byte", "split": "validation", "value": 1.0}}
     monkeypatch.setattr("lab.data.catalogue.reference_predictors", lambda dataset, split: floor)
-    found = interface.stable_rates(asked, once, tmp_path / "floor", quiet=True)
+    found = ablations.stable_rates(asked, **once, out=tmp_path / "floor", quiet=True)
     assert found.runs["event"].tolist()[:2] == ["loss", "loss"]
     assert (found.thresholds["low"] == 0).all()
+    assert found.of_arms()["rate"].tolist() == [0.0]
 
 
 @pytest.mark.parametrize(
     ("search", "words"),
     [
-        (Search(0.0, 1.0), ("low", "0.0")),
-        (Search(2.0, 1.0), ("low", "2.0", "high", "1.0")),
-        (Search(rounds=-1), ("rounds", -1)),
+        ({"low": 0.0}, ("low", "0.0")),
+        ({"low": 2.0, "high": 1.0}, ("low", "2.0", "high", "1.0")),
+        ({"rounds": -1}, ("rounds", -1)),
     ],
 )
 def test_a_search_that_is_none_is_refused_before_training(sharp, tmp_path, search, words):
     with refused(*words):
-        interface.stable_rates(sharp, search, tmp_path / "out", quiet=True)
+        ablations.stable_rates(sharp, **search, out=tmp_path / "out", quiet=True)
     assert not waves(tmp_path / "out")
 
 

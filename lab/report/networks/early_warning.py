@@ -118,7 +118,7 @@ def growth(near: pd.DataFrame, looks: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for setting, quantity, found in _growths(near, looks):
         last = found[["group", f"own_{LEADS[0]}", f"stable_{LEADS[0]}"]].set_axis(["group", "own", "stable"], axis=1)
-        last = last.loc[np.isfinite(last).all(axis=1)]
+        last = last.replace([np.inf, -np.inf], np.nan).dropna()
         means = last.groupby("group").mean()
         if len(means):
             t = paired_t((means["own"] - means["stable"]).to_numpy(), LEVEL)

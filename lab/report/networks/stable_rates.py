@@ -10,14 +10,13 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from lab.comparison.instability import EVENTS, censored, log_middle
+from lab.comparison.instability import EVENTS, censored, log_middle, stable_arms
 from lab.report.figures import STYLE, colour
 from lab.report.studies.reproduction import Verdict
-from lab.statistics.bisection import largest_with_share
 from lab.statistics.paired import holm, minimum_detectable_effect, paired_t
 
-LEVEL, SHARE = 0.95, 0.75
-"""Level of the intervals; the share of seeds that must be stable at a rate at which an arm counts as stable."""
+LEVEL = 0.95
+"""Level of the intervals."""
 OPTIMIZERS = {"adamw": "AdamW, clipped", "sgd": "SGD, not clipped"}
 """Settings in which all four arms are compared, and their names."""
 ARM = ["setting", "norm", "activation"]
@@ -46,6 +45,7 @@ def summary(thresholds: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """One row per arm: setting, norm, activation, n, rate, low, high, at_share, ratio, ratio_low, ratio_high, censored,
     and of the runs their number, how many had each event, and all spikes together."""
     wide, lost, rows = logs(thresholds), _lost(thresholds), []
+    at_share = stable_arms(thresholds[[*ARM, "seed", "low", "high"]]).set_index(ARM)["rate"]
     for arm in wide.columns:
         own = runs[(runs[ARM] == list(arm)).all(axis=1)]
         mean, base = paired_t(wide[arm].to_numpy(), LEVEL), (arm[0], *OLD)
@@ -56,7 +56,7 @@ def summary(thresholds: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
                 **dict(zip(ARM, arm, strict=True)),
                 **{"n": len(wide), "rate": float(np.exp(mean.mean))},
                 **{"low": float(np.exp(mean.low)), "high": float(np.exp(mean.high))},
-                "at_share": float(np.exp(largest_with_share(wide[arm].to_numpy(), SHARE))),
+                "at_share": float(at_share[arm]),
                 **dict(zip(("ratio", "ratio_low", "ratio_high"), ratio, strict=True)),
                 **{"censored": int(lost[arm].sum()), "runs": len(own)},
                 **{event: int((own["event"] == event).sum()) for event in EVENTS},
