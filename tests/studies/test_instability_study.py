@@ -43,10 +43,15 @@ def test_the_guilty_change_is_named_with_its_optimizer():
 
 
 def test_only_both_together_is_an_interaction():
-    together = thresholds(lambda setting, *arm: -0.8 * (arm == ("rmsnorm", "swiglu")))
-    table = stable_rates.effects(together).set_index(["setting", "effect"])
-    assert table.loc[("sgd", "interaction"), "ratio"] == pytest.approx(np.exp(-0.8), rel=0.1)
-    assert table.loc[("sgd", "norm"), "ratio"] == pytest.approx(np.exp(-0.4), rel=0.1)
+    planted = {
+        ("layernorm", "gelu"): 0.0,
+        ("rmsnorm", "gelu"): 0.3,
+        ("layernorm", "swiglu"): 0.2,
+        ("rmsnorm", "swiglu"): -0.3,
+    }
+    table = stable_rates.effects(thresholds(lambda setting, *arm: planted[arm])).set_index(["setting", "effect"])
+    ratios = np.log(table.loc["sgd", "ratio"]).to_dict()
+    assert ratios == pytest.approx({"both": -0.3, "norm": -0.1, "activation": -0.2, "interaction": -0.8}, abs=0.1)
     assert "interaction" in stable_rates.which(table.reset_index()).outcome
 
 
