@@ -103,7 +103,7 @@ def recorded_step(step: int, measured: pd.DataFrame) -> int:
 
 def _baseline(results: Results, name: str | None) -> str:
     here = results.rows["activation"]
-    if name and name not in set(here) and any(one.is_baseline for one in family.asked_for(results, name).values()):
+    if name and name not in here.unique() and any(one.is_baseline for one in family.asked_for(results, name).values()):
         raise ValueError(f"baseline is {name!r}, but none of its runs is there: train them, or choose another baseline")
     return _known("baseline", name, here)
 
