@@ -80,6 +80,7 @@ def place(results: Results, comparison: Comparison) -> Path:
     """The path of a comparison's report; for the experiment's own it is DIR/report.html."""
     own = {name: results.experiment[name] for name in ("baseline", "metric", "split")}
     asked = {name: getattr(comparison, name) for name in own}
+    own["over"], asked["over"] = results.experiment.get("over", "seeds"), comparison.question.over
     return results.directory / "report.html" if asked == own else _beside(results, comparison)
 
 
@@ -87,6 +88,7 @@ def _beside(results: Results, comparison: Comparison) -> Path:
     """DIR/comparisons/BASELINE-SPLIT-METRIC-STEP-AXIS/report.html."""
     words = [comparison.baseline, comparison.split, comparison.metric, f"step{comparison.step}"]
     words += [comparison.effects[0].axis] if comparison.effects else []
+    words += [comparison.question.over] if comparison.question.over != results.experiment.get("over", "seeds") else []
     folder = "-".join(re.sub(r"[^A-Za-z0-9.+_]+", "_", word) for word in words)
     return results.directory / "comparisons" / folder / "report.html"
 
