@@ -40,7 +40,8 @@ def events(rows: pd.DataFrame, telemetry: pd.DataFrame, ceiling: float) -> pd.Da
     number, up to the first value that is not finite.
     """
     losses = rows[(rows["split"] == "validation") & (rows["metric"] == "loss")]
-    curves = losses.set_index([*RUN, "step"])["value"].unstack("step")
+    runs = pd.MultiIndex.from_frame(losses[RUN].drop_duplicates())
+    curves = losses.pivot_table("value", RUN, "step", dropna=False).loc[runs]  # the table has all seeds at all rates
     scores = telemetry[(telemetry["site"] == "loss") & (telemetry["metric"] == "spike_score")]
     counts = scores.assign(value=scores["value"] * scores["step"]).groupby(RUN)["value"].max().round()
     at = {

@@ -28,7 +28,8 @@ CHANGES = {
     "activation": "SwiGLU for GELU",
     "interaction": "the interaction",
 }
-"""Name of an effect -> its name in sentences."""
+GUILT = {"norm": "the norm", "activation": "the activation", "interaction": "the two together"}
+"""Names of effects: in sentences, and where one is to blame."""
 
 
 def logs(thresholds: pd.DataFrame) -> pd.DataFrame:
@@ -123,24 +124,27 @@ def _corrected(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def which(table: pd.DataFrame) -> Verdict:
-    """Which change lowers the largest stable rate, and with which optimizer: the resolved ones."""
-    claim = "What lowered the largest stable learning rate"
-    lowered = [row for row in table.to_dict("records") if row["p"] < 1 - LEVEL and row["ratio"] < 1]
-    parts = {
-        effect: [OPTIMIZERS[row["setting"]] for row in lowered if row["effect"] == effect]
-        for effect in CHANGES
-        if effect != "both"
-    }
-    words = [f"{CHANGES[effect]} ({' and '.join(names)})" for effect, names in parts.items() if names]
-    outcome = "; ".join(words) or "neither change: no effect that lowers it is resolved"
+    """Which change lowers the largest stable rate, and with which optimizer: the resolved effects."""
+    lowered = table[(table["p"] < 1 - LEVEL) & (table["ratio"] < 1) & (table["effect"] != "both")]
+    words = [
+        f"{GUILT[str(effect)]} ({' and '.join(OPTIMIZERS[name] for name in part['setting'])})"
+        for effect, part in lowered.groupby("effect", sort=False)
+    ]
+    outcome = "; ".join(words) or "neither, as far as these seeds can tell"
     if table["p"].isna().all():
         outcome = "no verdict"
-    reason = "; ".join(
-        f"{OPTIMIZERS[str(setting)]}: "
-        + ", ".join(f"{CHANGES[row['effect']]} {times(row)}" for row in part.to_dict("records"))
-        for setting, part in table.groupby("setting", sort=False)
-    )
-    return Verdict(claim, outcome, f"{reason}; n = {table['n'].iloc[0]} seeds")
+    reason = "; ".join(_told(str(setting), part) for setting, part in table.groupby("setting", sort=False))
+    n = table["n"].iloc[0]
+    return Verdict("Which of the two changes made training unstable?", outcome, f"{reason}; n = {n} seeds")
+
+
+def _told(setting: str, part: pd.DataFrame) -> str:
+    """The effects of one optimizer on the largest stable rate: both changes, and those that are resolved."""
+    rows = part.set_index("effect").to_dict("index")
+    shown = [name for name, row in rows.items() if name == "both" or row["p"] < 1 - LEVEL]
+    words = ", ".join(f"{CHANGES[str(name)]} {times(rows[name])}" for name in shown)
+    rest = "" if len(shown) > 1 else ", neither of them resolved"
+    return f"with {OPTIMIZERS[setting]}, the largest stable learning rate changes by {words}{rest}"
 
 
 def why(table: pd.DataFrame) -> Verdict:
