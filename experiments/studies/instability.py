@@ -183,6 +183,7 @@ class Instability:
             (
                 stable_rates.which(effects),
                 stable_rates.why(controls),
+                *early_warning.grows(grown),
                 *early_warning.verdicts(warned),
                 *restarts.verdicts(restarts.effects(again)),
             ),
@@ -232,8 +233,10 @@ class Instability:
                         "larger value than a stable run of the same arm at the same step; 0.5 is chance, below it the "
                         f"value is smaller before an event. Intervals of level {LEVEL:.0%} by bootstrap over the seeds "
                         "of every arm, with all runs of a seed drawn together. Runs are those within a factor of "
-                        f"{NEAR:g} of their seed's limit. The learning rate is known without telemetry: a quantity "
-                        "says something new as far as it is above it",
+                        f"{NEAR:g} of their seed's limit",
+                        "auc: over all pairs, in which the learning rate itself, known without telemetry, tells most; "
+                        "beyond, and the figure: over pairs of the same rate, runs of two seeds; p by Holm's method "
+                        "over the quantities and leads of an optimizer; cases: unstable runs in such pairs",
                     ),
                 ),
                 "growth": Section(

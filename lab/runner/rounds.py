@@ -50,11 +50,11 @@ class Rounds:
 
     def telemetry(self, runs: Sequence[Run]) -> pd.DataFrame:
         """What happened inside the networks of these runs: see `lab.results.cells.Wave.telemetry`."""
-        return _only(pd.concat([wave.telemetry() for wave in self._waves(runs)]), runs)
+        return _only(pd.concat([wave.telemetry().to_pandas() for wave in self._waves(runs)]), runs)
 
     def compiled(self) -> int:
         """Waves of this cell for which a program was compiled, in this call or before."""
-        timing = [wave.timing() for wave in self.directory.waves()]
+        timing = [wave.timing().to_pandas() for wave in self.directory.waves() if wave.has_metrics]
         return sum(bool((table[table["kind"] == "compile"]["seconds"] > 0).any()) for table in timing)
 
     def _waves(self, runs: Sequence[Run]) -> list[Wave]:

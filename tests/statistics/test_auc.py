@@ -67,3 +67,17 @@ def test_without_a_pair_nothing_is_known():
     assert np.isnan(found).all()
     with refused("level", 95):
         Pairs(np.arange(2), np.arange(2)).estimate(np.ones((2, 2)), 95)
+
+
+def test_the_p_of_no_difference_is_that_of_mann_and_whitney():
+    rng = np.random.default_rng(3)
+    pairs, few = Pairs(np.arange(20), 20 + np.arange(25)), Pairs(np.arange(3), 3 + np.arange(3))
+    under_null = [pairs.p_value(scores(rng.normal(0, 1, 20), rng.normal(0, 1, 25))) for _ in range(200)]
+    assert np.mean(np.array(under_null) < 0.1) < 0.16
+    cases, controls = rng.normal(1, 1, 20), rng.normal(0, 1, 25)
+    theirs = stats.mannwhitneyu(cases, controls, method="asymptotic", use_continuity=False).pvalue
+    assert pairs.p_value(scores(cases, controls)) == pytest.approx(theirs, abs=0.01)
+    assert 0.02 < few.p_value(np.ones((3, 3))) < 0.1  # exactly .1
+    alone = np.where(np.eye(3, dtype=bool), 1.0, np.nan)
+    assert few.p_value(alone) == pytest.approx(2 * stats.norm.cdf(-np.sqrt(3)))  # three flips of a coin
+    assert np.isnan(pairs.p_value(np.full((20, 25), np.nan)))

@@ -94,14 +94,14 @@ def test_the_summary_has_the_rate_at_which_the_share_is_stable():
 STEPS = range(0, 121, 8)
 
 
-def near_and_looks(warns, at=96):
+def near_and_looks(warns, at=96, rates=(0.3, 0.3)):
     """Runs of two arms, half of which spike at a step; `warns(quantity, lead)` says how many deviations a quantity of
-    theirs is larger so many steps before."""
+    theirs is larger so many steps before. `rates` are those of stable and of unstable runs."""
     rng = np.random.default_rng(1)
     runs, looks = [], []
-    for (norm, name), seed, unstable in itertools.product(ARMS[:2], SEEDS, (False, True)):
-        about = {"setting": "adamw", "norm": norm, "activation": name, "seed": seed}
-        about["learning_rate"] = 0.31 if unstable else 0.29
+    for (norm, name), seed in itertools.product(ARMS[:2], range(12)):
+        unstable = seed % 2 == 1
+        about = {"setting": "adamw", "norm": norm, "activation": name, "seed": seed, "learning_rate": rates[unstable]}
         runs.append(about | {"event": "spike" if unstable else "", "step": at if unstable else np.nan})
         for step in STEPS:
             shift = 5 * (name == "swiglu")  # arms have other scales
@@ -110,41 +110,55 @@ def near_and_looks(warns, at=96):
                 for quantity in SHOWN
             }
             looks.append(about | {"step": step} | values)
-    limits = thresholds(lambda *arm: 0.0, ("adamw",), noise=0).assign(low=0.29, high=0.31)
-    return early_warning.near_limit(pd.DataFrame(runs), limits), pd.DataFrame(looks)
+    limits = pd.DataFrame(runs).assign(low=0.29, high=0.31)[[*stable_rates.ARM, "seed", "low", "high"]]
+    return early_warning.near_limit(pd.DataFrame(runs), limits), pd.DataFrame(looks), limits
+
+
+def attention_then_residual(quantity, lead):
+    return 8 * (lead <= {"attention logit": 32, "residual RMS": 16}.get(quantity, 0))
 
 
 def test_the_quantity_that_warns_earliest_is_named():
-    def warns(quantity, lead):
-        return 8 * (lead <= {"attention logit": 32, "residual RMS": 16}.get(quantity, 0))
-
-    near, looks = near_and_looks(warns)
-    table = early_warning.table(near, looks)
-    aucs = table.set_index(["quantity", "lead"])["auc"]
-    assert aucs["attention logit", 32] == 1
-    assert aucs["residual RMS", 16] == 1
-    assert 0.2 < aucs["residual RMS", 32] < 0.8
+    near, looks, _ = near_and_looks(attention_then_residual)
+    table = early_warning.table(near, looks).set_index(["quantity", "lead"])
+    assert table.loc[("attention logit", 32), "beyond"] == 1
+    assert table.loc[("residual RMS", 16), "beyond"] == 1
+    assert 0.2 < table.loc[("residual RMS", 32), "beyond"] < 0.8
     assert (table["cases"] == 12).all()
-    chance = table["quantity"].eq("attention logit") & table["lead"].eq(64)
-    table.loc[table["lead"] == 64, "low"] = 0.4  # one of many quantities may be above chance by luck
-    assert chance.sum() == 1
-    (verdict,) = early_warning.verdicts(table)
+    assert table.loc[("learning_rate", 8), "auc"] == 0.5
+    (verdict,) = early_warning.verdicts(table.reset_index())
     assert verdict.outcome.startswith("attention logit, 32")
-    assert aucs["learning_rate", 8] == 1
+
+
+def test_what_only_follows_the_rate_is_no_warning():
+    near, looks, _ = near_and_looks(attention_then_residual, rates=(0.29, 0.31))
+    table = early_warning.table(near, looks).set_index(["quantity", "lead"])
+    assert table.loc[("attention logit", 32), "auc"] == 1
+    assert table.loc[("learning_rate", 32), "auc"] == 1
+    assert table["beyond"].isna().all()
+    (verdict,) = early_warning.verdicts(table.reset_index())
+    assert verdict.outcome == "no verdict"
+
+
+def test_no_warning_is_made_up():
+    near, looks, _ = near_and_looks(lambda *_: 0)
+    (verdict,) = early_warning.verdicts(early_warning.table(near, looks))
+    assert verdict.outcome == "none is resolved"
 
 
 def test_growth_is_that_beyond_the_stable_runs():
-    near, looks = near_and_looks(lambda quantity, lead: 10 * (quantity == "update norm") * (lead <= 8))
+    near, looks, _ = near_and_looks(lambda quantity, lead: 10 * (quantity == "update norm") * (lead <= 8))
     found = early_warning.growth(near, looks).set_index("quantity")
     assert found.loc["update norm", "ratio"] == pytest.approx(np.e, rel=0.2)
     assert found.loc["residual RMS", "ratio"] == pytest.approx(1, rel=0.2)
     assert found.loc["residual RMS", "stable"] == pytest.approx(np.exp((LEADS[-1] - LEADS[0]) / 100), rel=0.2)
     assert found.loc["update norm", "n"] == 12
+    (verdict,) = early_warning.grows(found.reset_index())
+    assert verdict.outcome == "update norm"
 
 
 def test_runs_far_from_the_limit_do_not_count():
-    near, _ = near_and_looks(lambda *_: 0)
-    limits = thresholds(lambda *arm: 0.0, ("adamw",), noise=0).assign(low=0.29, high=0.31)
+    near, _, limits = near_and_looks(lambda *_: 0)
     far = near.assign(learning_rate=0.3 * np.where(near["event"] == "", 1.0, 2.1)).drop(
         columns=["limit", "arm", "group"]
     )

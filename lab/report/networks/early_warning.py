@@ -14,7 +14,7 @@ from lab.report.figures import BLUE, CYAN, DASHES, GREY, MAGENTA, OLIVE, ORANGE,
 from lab.report.networks.stable_rates import ARM, LEVEL, OPTIMIZERS
 from lab.report.studies.reproduction import Verdict
 from lab.statistics.auc import Pairs, above
-from lab.statistics.paired import paired_t
+from lab.statistics.paired import holm, paired_t
 
 NEAR = 2.0
 """The largest factor between the rate of a run and the largest stable rate of its seed."""
@@ -25,6 +25,20 @@ SHOWN = (*QUANTITIES, *CURVES)
 COLOURS = dict(zip((*SHOWN, RATE), (BLUE, ORANGE, TEAL, MAGENTA, CYAN, RED, PURPLE, OLIVE, GREY), strict=True))
 MIN_CASES = 5
 """Unstable runs below which nothing is said of a lead time."""
+COLUMNS = [
+    "setting",
+    "quantity",
+    "lead",
+    "auc",
+    "low",
+    "high",
+    "beyond",
+    "beyond_low",
+    "beyond_high",
+    "p",
+    "cases",
+    "stable",
+]
 
 
 def near_limit(runs: pd.DataFrame, thresholds: pd.DataFrame) -> pd.DataFrame:
@@ -38,8 +52,13 @@ def near_limit(runs: pd.DataFrame, thresholds: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(near: pd.DataFrame, looks: pd.DataFrame) -> pd.DataFrame:
-    """One row per optimizer, quantity and lead: setting, quantity, lead, auc, low, high, cases, stable; a last quantity
-    is the learning rate. Cases are the unstable runs that were looked at so many steps before."""
+    """One row per optimizer, quantity and lead: setting, quantity, lead, auc, low, high, beyond, beyond_low,
+    beyond_high, p, cases, stable; a last quantity is the learning rate.
+
+    `auc` is over all pairs of an unstable and a stable run of an arm, `beyond` over those of the same learning rate,
+    runs of two seeds: what the quantity says beyond the rate, which itself has 0.5 there. `p`, that `beyond` is 0.5, is
+    corrected by Holm's method over the quantities and leads of an optimizer. Cases are unstable runs in such pairs.
+    """
     rows = []
     for setting, part in near.groupby("setting", sort=False):
         unstable, stable = part[part["event"] != ""], part[part["event"] == ""]
@@ -47,19 +66,26 @@ def table(near: pd.DataFrame, looks: pd.DataFrame) -> pd.DataFrame:
             continue
         pairs = Pairs(unstable["group"].to_numpy(), stable["group"].to_numpy())
         same = unstable["arm"].to_numpy()[:, None] == stable["arm"].to_numpy()[None, :]
+        same_rate = stable[RATE].to_numpy()[None, :] == unstable[RATE].to_numpy()[:, None]
         for quantity in (*SHOWN, RATE):
             for lead in LEADS:
                 ours, theirs = _values(unstable, stable, looks, quantity, lead)
                 scores = np.where(same, above(ours[:, None], theirs), np.nan)
-                found = pairs.estimate(scores, LEVEL)
+                beyond = np.where(same_rate, scores, np.nan)
+                every, matched = (pairs.estimate(one, LEVEL) for one in (scores, beyond))
                 rows.append(
                     {
-                        **{"setting": setting, "quantity": quantity, "lead": lead, "auc": float(found.value)},
-                        **{"low": float(found.low), "high": float(found.high)},
-                        **{"cases": int(np.isfinite(scores).any(axis=1).sum()), "stable": len(stable)},
+                        **{"setting": setting, "quantity": quantity, "lead": lead, "auc": float(every.value)},
+                        **{"low": float(every.low), "high": float(every.high), "beyond": float(matched.value)},
+                        **{"beyond_low": float(matched.low), "beyond_high": float(matched.high)},
+                        "p": np.nan if quantity == RATE else pairs.p_value(beyond),
+                        **{"cases": int(np.isfinite(beyond).any(axis=1).sum()), "stable": len(stable)},
                     }
                 )
-    return pd.DataFrame(rows, columns=["setting", "quantity", "lead", "auc", "low", "high", "cases", "stable"])
+    found = pd.DataFrame(rows, columns=COLUMNS)
+    for _, part in found.groupby("setting"):
+        found.loc[part.index, "p"] = holm(part["p"])
+    return found
 
 
 def _values(
@@ -113,8 +139,8 @@ def _growths(near: pd.DataFrame, looks: pd.DataFrame) -> Iterator[tuple[str, str
 
 
 def growth(near: pd.DataFrame, looks: pd.DataFrame) -> pd.DataFrame:
-    """One row per optimizer and quantity: setting, quantity, unstable, stable, ratio, low, high, cases, n; growth from
-    the longest to the shortest lead as geometric means, n groups of runs (arm and seed)."""
+    """One row per optimizer and quantity: setting, quantity, unstable, stable, ratio, low, high, p, cases, n; growth
+    from the longest to the shortest lead as geometric means, n groups of runs (arm and seed), p by Holm's method."""
     rows = []
     for setting, quantity, found in _growths(near, looks):
         last = found[["group", f"own_{LEADS[0]}", f"stable_{LEADS[0]}"]].set_axis(["group", "own", "stable"], axis=1)
@@ -125,54 +151,82 @@ def growth(near: pd.DataFrame, looks: pd.DataFrame) -> pd.DataFrame:
             ends = {"ratio": float(np.exp(t.mean)), "low": float(np.exp(t.low)), "high": float(np.exp(t.high))}
             both = {"unstable": float(np.exp(means["own"].mean())), "stable": float(np.exp(means["stable"].mean()))}
             about = {"setting": setting, "quantity": quantity}
-            rows.append({**about, **both, **ends, "cases": len(last), "n": len(means)})
-    return pd.DataFrame(
-        rows, columns=["setting", "quantity", "unstable", "stable", "ratio", "low", "high", "cases", "n"]
+            rows.append({**about, **both, **ends, "p": float(t.p_value), "cases": len(last), "n": len(means)})
+    found = pd.DataFrame(
+        rows, columns=["setting", "quantity", "unstable", "stable", "ratio", "low", "high", "p", "cases", "n"]
     )
+    for _, part in found.groupby("setting"):
+        found.loc[part.index, "p"] = holm(part["p"])
+    return found
+
+
+def grows(found: pd.DataFrame) -> list[Verdict]:
+    """For each optimizer, which quantity grows most beyond that of stable runs before the event, if one is resolved."""
+    verdicts = []
+    for setting, part in found.groupby("setting", sort=False):
+        told = part[(part["p"] < 1 - LEVEL) & (part["ratio"] > 1)].sort_values("ratio", ascending=False)
+        reason = "; ".join(
+            f"{row['quantity']} {row['unstable']:.2f} times, in stable runs {row['stable']:.2f} times (ratio "
+            f"{row['ratio']:.2f}, {row['low']:.2f} to {row['high']:.2f}, adjusted p {row['p']:.2g})"
+            for row in told.to_dict("records")[:3]
+        )
+        reason = reason or f"none of {len(part)} quantities grows more than in stable runs"
+        claim = f"What grows most in the last {LEADS[-1]} steps before the event, {OPTIMIZERS[str(setting)]}"
+        outcome = told["quantity"].iloc[0] if len(told) else "none is resolved"
+        verdicts.append(Verdict(claim, outcome, reason))
+    return verdicts
 
 
 def verdicts(warned: pd.DataFrame) -> list[Verdict]:
-    """For each optimizer, the quantity that warns at the longest lead: with the largest AUC of those whose interval
-    lies above chance."""
+    """For each optimizer, the quantity that warns at the longest lead: with the largest `beyond` of those that are
+    resolved."""
     found = []
     for setting, part in warned.groupby("setting", sort=False):
-        claim = f"{OPTIMIZERS[str(setting)]}: the earliest warning"
-        known: pd.DataFrame = part.loc[part["cases"] >= MIN_CASES]
-        told = known[(known["quantity"] != RATE) & (known["low"] > 0.5)]
-        if told.empty:
-            outcome = "no verdict" if known.empty else "none: no quantity is better than chance at any lead"
-            found.append(Verdict(claim, outcome, f"at least {MIN_CASES} unstable runs are needed"))
+        claim = f"Telemetry that warns beyond the learning rate, {OPTIMIZERS[str(setting)]}"
+        known: pd.DataFrame = part.loc[(part["cases"] >= MIN_CASES) & (part["quantity"] != RATE)]
+        if known.empty:
+            found.append(Verdict(claim, "no verdict", f"at least {MIN_CASES} unstable runs are needed"))
             continue
-        lead = told["lead"].max()
-        row = told[told["lead"] == lead].sort_values("auc").iloc[-1]
-        rate = known[(known["quantity"] == RATE) & (known["lead"] == lead)].iloc[0]
+        told = known[(known["p"] < 1 - LEVEL) & (known["beyond"] > 0.5)].sort_values(["lead", "beyond"])
+        best = (told if len(told) else known.sort_values("beyond")).iloc[-1]
+        outcome = f"{best['quantity']}, {best['lead']} steps ahead" if len(told) else "none is resolved"
+        lead = part["lead"].max()
+        first = known[known["lead"] == lead].sort_values("auc").iloc[-1]
+        rate = part[(part["quantity"] == RATE) & (part["lead"] == lead)].iloc[0]
         reason = (
-            f"{lead} steps ahead AUC {row['auc']:.2f} ({row['low']:.2f} to {row['high']:.2f}), {row['cases']} unstable "
-            f"and {row['stable']} stable runs; the largest of {len(SHOWN)}, not corrected; the learning rate alone "
-            f"{rate['auc']:.2f} ({rate['low']:.2f} to {rate['high']:.2f})"
+            f"of runs at the same rate, {best['quantity']} {best['lead']} steps ahead has an AUC of "
+            f"{best['beyond']:.2f} ({best['beyond_low']:.2f} to {best['beyond_high']:.2f}, adjusted p {best['p']:.2g}, "
+            f"{best['cases']} unstable runs); of all runs near the limit, {first['quantity']} {lead} steps ahead has "
+            f"{first['auc']:.2f} ({first['low']:.2f} to {first['high']:.2f}), the learning rate itself "
+            f"{rate['auc']:.2f}"
         )
-        found.append(Verdict(claim, f"{row['quantity']}, {lead} steps", reason))
+        found.append(Verdict(claim, outcome, reason))
     return found
 
 
 def draw(warned: pd.DataFrame) -> Figure:
-    """AUC against the lead, a panel per optimizer and a line per quantity."""
-    settings = list(dict.fromkeys(warned["setting"]))
+    """`beyond` against the lead, a panel per optimizer and a line per quantity."""
+    settings, shown = list(dict.fromkeys(warned["setting"])), warned[warned["quantity"] != RATE]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.4), layout="constrained")
         panels = figure.subplots(1, max(len(settings), 1), sharey=True, squeeze=False)[0]
         for axes, setting in zip(panels, settings, strict=False):
             for place, (quantity, part) in enumerate(
-                warned[warned["setting"] == setting].groupby("quantity", sort=False)
+                shown[shown["setting"] == setting].groupby("quantity", sort=False)
             ):
                 style = {"color": COLOURS[str(quantity)], "linestyle": DASHES[place % len(DASHES)]}
                 axes.plot(
-                    part["lead"], part["auc"], marker="o", markersize=3, label=str(quantity).replace("_", " "), **style
+                    part["lead"],
+                    part["beyond"],
+                    marker="o",
+                    markersize=3,
+                    label=str(quantity).replace("_", " "),
+                    **style,
                 )
             axes.axhline(0.5, color=GREY, linewidth=0.8)
             axes.set(title=OPTIMIZERS[setting], xlabel="steps before the event", ylim=(-0.02, 1.02))
             _leads(axes)
-        panels[0].set_ylabel("AUC")
+        panels[0].set_ylabel("AUC beyond the learning rate")
         if settings:
             figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
     return figure

@@ -141,29 +141,29 @@ def which(table: pd.DataFrame) -> Verdict:
 def _told(setting: str, part: pd.DataFrame) -> str:
     """The effects of one optimizer on the largest stable rate: both changes, and those that are resolved."""
     rows = part.set_index("effect").to_dict("index")
-    shown = [name for name, row in rows.items() if name == "both" or row["p"] < 1 - LEVEL]
-    words = ", ".join(f"{CHANGES[str(name)]} {times(rows[name])}" for name in shown)
-    rest = "" if len(shown) > 1 else ", neither of them resolved"
-    return f"with {OPTIMIZERS[setting]}, the largest stable learning rate changes by {words}{rest}"
+    others = [name for name, row in rows.items() if name != "both" and row["p"] < 1 - LEVEL]
+    words = [f"{CHANGES[str(name)]} by {times(rows[name])}" for name in others]
+    rest = ", " + ", ".join(words) if words else ", no single effect is resolved"
+    return f"{OPTIMIZERS[setting]}: both changes multiply the largest stable rate by {times(rows['both'])}{rest}"
 
 
 def why(table: pd.DataFrame) -> Verdict:
     """Which of the controls changes the limit."""
-    rows = table.to_dict("records")
-    words = [
-        f"{label(row['setting'])} {'raises' if row['ratio'] > 1 else 'lowers'} it with {row['activation']}"
-        for row in rows
-        if row["p"] < 1 - LEVEL
-    ]
+    words = []
+    for setting, part in table.groupby("setting", sort=False):
+        for does, side in (("lowers", part["ratio"] < 1), ("raises", part["ratio"] > 1)):
+            if names := list(part.loc[side & (part["p"] < 1 - LEVEL), "activation"]):
+                words.append(f"{label(str(setting))} {does} it with {' and '.join(names)}")
     outcome = "; ".join(words) or ("no verdict" if table["p"].isna().all() else "inconclusive")
-    reason = "; ".join(f"{label(row['setting'])}, {row['activation']} {times(row)}" for row in rows)
+    rows = table.to_dict("records")
+    reason = "; ".join(f"{label(row['setting'])}, {row['activation']}: by {times(row)}" for row in rows)
     return Verdict("What the limit depends on, with AdamW: controls against pre-norm", outcome, reason)
 
 
 def times(row: Mapping[Hashable, Any]) -> str:
     """A ratio in words."""
     p = "too many censored" if np.isnan(row["p"]) else f"adjusted p {row['p']:.2g}"
-    return f"× {row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f}, {p})"
+    return f"{row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f}, {p})"
 
 
 def label(setting: str) -> str:
