@@ -185,6 +185,8 @@ def test_what_a_restart_costs():
     np.testing.assert_allclose(table["rise"], np.where(kept, 0.105, 0.605), atol=0.01)
     assert (table["back"] == 8).all()
     assert (table["returned"] == 6).all()
+    arms = restarts.effects(runs.assign(rise=runs["rise"] + 0.2 * (runs["norm"] == "rmsnorm"))).set_index("change")
+    np.testing.assert_allclose(arms.loc[["rmsnorm", "swiglu"], "rise"], [0.2, 0.0], atol=0.01)
     reset, warmup = restarts.verdicts(restarts.effects(runs))
     assert reset.outcome == "yes in 4 of 4 arms"
     assert warmup.outcome == "inconclusive"

@@ -1,6 +1,7 @@
 """What telemetry shows before a run spikes or diverges: growth, and how well each quantity warns."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -150,7 +151,7 @@ def growth(near: pd.DataFrame, looks: pd.DataFrame) -> pd.DataFrame:
             t = paired_t((means["own"] - means["stable"]).to_numpy(), LEVEL)
             ends = {"ratio": float(np.exp(t.mean)), "low": float(np.exp(t.low)), "high": float(np.exp(t.high))}
             both = {"unstable": float(np.exp(means["own"].mean())), "stable": float(np.exp(means["stable"].mean()))}
-            about = {"setting": setting, "quantity": quantity}
+            about: dict[str, Any] = {"setting": setting, "quantity": quantity}
             rows.append({**about, **both, **ends, "p": float(t.p_value), "cases": len(last), "n": len(means)})
     found = pd.DataFrame(
         rows, columns=["setting", "quantity", "unstable", "stable", "ratio", "low", "high", "p", "cases", "n"]
@@ -244,7 +245,9 @@ def draw_growth(near: pd.DataFrame, looks: pd.DataFrame) -> Figure:
                 apart = [_mean(found[f"own_{lead}"] - found[f"stable_{lead}"]) for lead in LEADS]
                 style = {"color": COLOURS[quantity], "linestyle": DASHES[place % len(DASHES)]}
                 axes.plot(LEADS, np.exp(apart), marker="o", markersize=3, label=quantity, **style)
-            axes.set(title=OPTIMIZERS[setting], xlabel="steps before the event", yscale="log")
+            axes.set(title=OPTIMIZERS[setting], xlabel="steps before the event")
+            axes.set_yscale("log", base=2)
+            axes.yaxis.set_major_formatter("{x:g}")
             _leads(axes)
         panels[0].set_ylabel("growth, relative to stable runs")
         if settings:

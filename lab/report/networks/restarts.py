@@ -13,6 +13,8 @@ from lab.statistics.paired import holm, paired_t
 ARM, HOW = ["norm", "activation"], ["optimizer", "warmup"]
 EFFECTS = {"optimizer reset": ("optimizer", "reset", "kept"), "no warmup": ("warmup", "no", "yes")}
 """Name of a change -> column, value, and the value that it is compared with."""
+OF_ARMS = {"rmsnorm": ("norm", "rmsnorm", "layernorm"), "swiglu": ("activation", "swiglu", "gelu")}
+"""The same, of what tells the arms apart."""
 
 
 def of_runs(rows: pd.DataFrame) -> pd.DataFrame:
@@ -48,14 +50,16 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def effects(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per arm and change of `EFFECTS`: norm, activation, change, rise, low, high, p, steps, steps_low,
-    steps_high, steps_p, n; differences paired by seed, the mean over the other factor."""
+    """One row per arm and change of `EFFECTS`, and for all arms together per change of `OF_ARMS`: norm, activation,
+    change, rise, low, high, p, steps, steps_low, steps_high, steps_p, n; differences paired by seed, means over all
+    else."""
     found = []
-    for key, part in runs.groupby(ARM, sort=False):
-        for change, (column, value, base) in EFFECTS.items():
+    parts = [(key, part, EFFECTS) for key, part in runs.groupby(ARM, sort=False)]
+    for key, part, changes in [*parts, (("all", "all"), runs, OF_ARMS)]:
+        for change, (column, value, base) in changes.items():
             row = {**dict(zip(ARM, key, strict=True)), "change": change}
             for name, prefix in (("rise", ""), ("back", "steps_")):
-                wide = part.pivot_table(name, "seed", column)  # the mean over the other factor
+                wide = part.pivot_table(name, "seed", column)  # the mean over all else
                 t = paired_t((wide[value] - wide[base]).to_numpy(), LEVEL)
                 row[prefix.rstrip("_") or "rise"] = float(t.mean)
                 row |= {f"{prefix}low": float(t.low), f"{prefix}high": float(t.high), f"{prefix}p": float(t.p_value)}
@@ -67,7 +71,7 @@ def effects(runs: pd.DataFrame) -> pd.DataFrame:
 def verdicts(table: pd.DataFrame) -> list[Verdict]:
     """Of each change, whether it makes the loss rise further in all arms, in some, or in none that is resolved."""
     found = []
-    for change, part in table.groupby("change", sort=False):
+    for change, part in table[table["change"].isin(list(EFFECTS))].groupby("change", sort=False):
         rows = part.to_dict("records")
         worse = [row for row in rows if row["p"] < 1 - LEVEL and row["rise"] > 0]
         better = [row for row in rows if row["p"] < 1 - LEVEL and row["rise"] < 0]
