@@ -1,0 +1,117 @@
+"""GELU is expensive to compute.
+
+Commonly made as its disadvantage: the error function is said to be slow, and approximations by tanh or a sigmoid to be
+faster. The cost of the activation by itself is not that of a network, where it is fused with its neighbours beside the
+matrix products. All numbers are of the machine that made them, which the table names.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from experiments.claims.claim import Claim, Grids
+from experiments.claims.networks import DECODER, Evidence
+from lab.comparison.claim import Part
+from lab.experiment.budget import Budget
+from lab.experiment.experiment import Experiment
+from lab.experiment.study import Evaluate
+from lab.probes.timing import in_turn, of_calls
+from models.activations import activation
+from models.model import with_activation
+
+NAMES = ("relu", "gelu", "gelu_tanh", "gelu_quick")
+ROUNDS: dict[Budget, int] = {"smoke": 3, "short": 21, "full": 41}
+SECONDS: dict[Budget, float] = {"smoke": 0.002, "short": 0.05, "full": 0.2}
+MATTERS = np.log(1.05)
+"""5 % of the time."""
+
+
+def measure(evaluate: Evaluate, grids: Grids, budget: Budget) -> dict[str, pd.DataFrame]:
+    """Milliseconds of both passes of each activation, alone and within the network, all in turn."""
+    sides: dict[str, Any] = {}
+    for name in NAMES:
+        sides[f"{name}/alone"] = alone(name, grids[DECODER])
+        sides[f"{name}/network"] = network(name, grids[DECODER])
+    timed = {name: of_calls(call, SECONDS[budget]) for name, call in sides.items()}
+    rows = [
+        {"activation": side.partition("/")[0], "where": side.partition("/")[2], "round": number, "value": value}
+        for side, values in in_turn(timed, ROUNDS[budget]).items()
+        for number, value in enumerate(values)
+    ]
+    return {"cost_times": pd.DataFrame(rows).assign(device=jax.devices()[0].device_kind)}
+
+
+def alone(name: str, experiment: Experiment) -> Any:
+    """A call of the compiled forward and backward pass of an activation, on the hidden values of a batch of the
+    decoder."""
+    f, model = activation(name), experiment.model
+    shape = (experiment.settings.batch_size * model.context, 4 * model.d_model)
+    x, cotangent = (jax.random.normal(key, shape) for key in jax.random.split(jax.random.key(0)))
+
+    def passes(x: Any, cotangent: Any) -> Any:
+        value, backward = jax.vjp(f, x)
+        return value, backward(cotangent)
+
+    return partial(jax.jit(passes).lower(x, cotangent).compile(), x, cotangent)
+
+
+def network(name: str, experiment: Experiment) -> Any:
+    """A call of the compiled forward and backward pass of the decoder, on random bytes."""
+    task, model = experiment.task, with_activation(experiment.model, activation(name))
+    tokens = jax.random.randint(jax.random.key(0), (experiment.settings.batch_size, model.context + 1), 0, 256)
+    batch = {"tokens": tokens}
+    variables = model.init(jax.random.key(0), *task.inputs(batch))
+
+    def loss(variables: Any, batch: Any) -> Any:
+        return jnp.asarray(task.loss(model.apply(variables, *task.inputs(batch)), batch))
+
+    return partial(jax.jit(jax.value_and_grad(loss)).lower(variables, batch).compile(), variables, batch)
+
+
+def parts(evidence: Evidence) -> list[Part]:
+    """Ratios of times in each round: GELU to ReLU, then to its approximations."""
+    times = evidence.measured["cost_times"].pivot_table("value", ["where", "round"], "activation")
+    logs = np.log(times)
+
+    def ratio(where: str, base: str) -> Part:
+        values = (logs.loc[where, "gelu"] - logs.loc[where, base]).to_numpy()
+        words = "by itself" if where == "alone" else "within the network"
+        return Part(f"time of gelu / {base}, {words}", values, MATTERS, unit="x", centre="median")
+
+    return [
+        ratio("network", "relu"),
+        ratio("alone", "relu"),
+        ratio("network", "gelu_tanh"),
+        ratio("alone", "gelu_tanh"),
+        ratio("network", "gelu_quick"),
+        ratio("alone", "gelu_quick"),
+    ]
+
+
+def details(evidence: Evidence) -> pd.DataFrame:
+    """Median and quartiles of the milliseconds, by activation and where."""
+    rows = evidence.measured["cost_times"].groupby(["where", "activation", "device"], sort=False)["value"]
+    quartiles = {"lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75}
+    return pd.DataFrame({f"{name}_ms": rows.quantile(share) for name, share in quartiles.items()}).reset_index()
+
+
+claim = Claim(
+    name="cost",
+    statement="GELU costs more time than ReLU and than its approximations",
+    made="lists of GELU's disadvantages, and texts that recommend the form by tanh",
+    control="relu, gelu_tanh, gelu_quick",
+    measured=(
+        "milliseconds of a compiled forward and backward pass, of the activation by itself and of the decoder, without "
+        "the optimizer; all sides in turn, ratios within a round, medians with intervals of order statistics. Of the "
+        "machine in the table"
+    ),
+    varies="what it is compared with, and on where",
+    arms={DECODER: ("gelu",)},
+    parts=parts,
+    measure=measure,
+    details=details,
+)
