@@ -75,10 +75,10 @@ def network(name: str, experiment: Experiment) -> Any:
 def parts(evidence: Evidence) -> list[Part]:
     """Ratios of times in each round: GELU to ReLU, then to its approximations."""
     times = evidence.measured["cost_times"].pivot_table("value", ["where", "round"], "activation")
-    logs = np.log(times)
 
     def ratio(where: str, base: str) -> Part:
-        values = (logs.loc[where, "gelu"] - logs.loc[where, base]).to_numpy()
+        at = times.loc[where]
+        values = np.log(at["gelu"].to_numpy() / at[base].to_numpy())
         words = "by itself" if where == "alone" else "within the network"
         return Part(f"time of gelu / {base}, {words}", values, MATTERS, unit="x", centre="median")
 

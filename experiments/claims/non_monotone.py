@@ -39,12 +39,8 @@ def parts(evidence: Evidence) -> list[Part]:
 def details(evidence: Evidence) -> pd.DataFrame:
     """How much of the pre-activations lies where GELU falls: by layer, means over seeds, lowest and highest."""
     keys = ["activation", "layer"]
-    return (
-        evidence.measured["non_monotone_share"]
-        .groupby(keys, sort=False)["value"]
-        .agg(["mean", "min", "max"])
-        .reset_index()
-    )
+    shares = evidence.measured["non_monotone_share"].groupby(keys, sort=False)["value"]
+    return shares.agg(["mean", "min", "max"]).reset_index()
 
 
 claim = Claim(
@@ -53,8 +49,8 @@ claim = Claim(
     made="texts on GELU and Swish, which credit the dip below 0",
     control="gelu_monotone, constant at GELU's minimum left of -0.752",
     measured=(
-        "the twin's loss minus GELU's; beside it the share of pre-activations left of the minimum, where GELU falls, in "
-        "decoders trained at the lower rate"
+        "the twin's loss minus GELU's; beside it the share of pre-activations left of the minimum, where GELU falls, "
+        "in decoders trained at the lower rate"
     ),
     varies="the learning rate",
     arms={DECODER: ("gelu", "gelu_monotone")},

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from lab.statistics.spread import median_interval
 Says = Literal["more", "not more", "same"]
 """What a claim says of a quantity: that it is above 0, that it is not, or that it is 0; each up to the margin."""
 Outcome = Literal["holds", "does not hold", "inconclusive"]
-HOLDS, FAILS, OPEN = "holds", "does not hold", "inconclusive"
+HOLDS: Final = "holds"
+FAILS: Final = "does not hold"
+OPEN: Final = "inconclusive"
 DEPENDS = "depends on"
 
 

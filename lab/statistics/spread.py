@@ -41,8 +41,8 @@ def median_interval(values: Float[np.ndarray, " n"], level: float = 0.95) -> Est
     """The median of n independent values with the interval between two of them that covers the true one at least so
     often, whatever their distribution (the inverted sign test; Conover 1999, section 3.2).
 
-    With too few values for the level (5 for 0.95) the interval is (-inf, inf). Raises ValueError if there are none or
-    the level is not between 0 and 1.
+    With too few values for the level (at most 5 for 0.95) the interval is (-inf, inf). Raises ValueError if there are
+    none or the level is not between 0 and 1.
     """
     check_probability("level", level)
     n = len(values)
