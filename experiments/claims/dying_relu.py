@@ -6,6 +6,8 @@ That units die is one part; that it costs loss is another, for which leaky ReLU 
 by its slope of 0.01 below 0 alone and cannot die.
 """
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
@@ -40,8 +42,7 @@ def parts(evidence: Evidence) -> list[Part]:
     """Dead units and loss at the higher rate, in both networks."""
     dead, found = evidence.measured["dying_relu_dead"], []
     for grid in (PERCEPTRON, DECODER):
-        rate = evidence.rates(grid)[1]
-        shares = [by_seed(dead, grid=grid, activation=name, learning_rate=rate) for name in ("relu", "gelu")]
+        shares = [by_seed(dead, grid=grid, activation=name, rate=1) for name in ("relu", "gelu")]
         found.append(
             Part(f"dead units, relu - gelu, {WORDS[grid]}", np.subtract(*map(np.asarray, shares)), FEW, unit="share")
         )
@@ -53,10 +54,14 @@ def parts(evidence: Evidence) -> list[Part]:
 
 def details(evidence: Evidence) -> pd.DataFrame:
     """Means over seeds of the dead share and of the loss, by network, activation and rate."""
-    keys = ["grid", "activation", "learning_rate"]
-    dead = evidence.measured["dying_relu_dead"].groupby([*keys, "seed"])["value"].mean().groupby(keys)
-    losses = evidence.losses.groupby(keys)["value"].agg(["mean", "std"]).add_prefix("loss_")
-    return pd.DataFrame({"dead": dead.mean(), "most_dead": dead.max()}).join(losses).reset_index()
+    dead, rows = evidence.measured["dying_relu_dead"], []
+    for grid, name, rate in product((DECODER, PERCEPTRON), NAMES, (0, 1)):
+        shares = by_seed(dead, grid=grid, activation=name, rate=rate)
+        losses = evidence.loss(name, grid=grid, rate=rate)
+        about = {"network": grid, "activation": name, "learning_rate": evidence.rates(grid)[rate]}
+        found = {"dead": shares.mean(), "most_dead": shares.max(), "loss": losses.mean(), "loss_sd": losses.std()}
+        rows.append(about | {column: float(value) for column, value in found.items()})
+    return pd.DataFrame(rows)
 
 
 claim = Claim(

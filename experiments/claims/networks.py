@@ -205,8 +205,10 @@ def states(cell: Cell, run: Run, variables: Networks, batch: Mapping[str, Any]) 
     return dict(zip(STATES, (drawn, jax.tree.map(jnp.asarray, variables)), strict=True))
 
 
-def by_seed(rows: pd.DataFrame, column: str = "value", **where: Any) -> pd.Series:
-    """The mean of a column by seed, over the rows that have these values."""
+def by_seed(rows: pd.DataFrame, column: str = "value", rate: int | None = None, **where: Any) -> pd.Series:
+    """The mean of a column by seed, over the rows that have these values, at the lower (0) or higher (1) rate."""
+    if rate is not None:
+        where["learning_rate"] = sorted(rows["learning_rate"].unique())[rate]
     for name, value in where.items():
         rows = rows[rows[name] == value]
     return rows.groupby("seed")[column].mean().sort_index()

@@ -33,8 +33,7 @@ def parts(evidence: Evidence) -> list[Part]:
     """Served with it, and trained with it, at both rates."""
     served, found = evidence.measured["quickgelu_is_enough_served"], []
     for place, rate in enumerate(("lower", "higher")):
-        at = evidence.rates()[place]
-        swapped = by_seed(served, measure="loss_difference", learning_rate=at).to_numpy()
+        swapped = by_seed(served, measure="loss_difference", rate=place).to_numpy()
         found.append(Part(f"served with it, change of loss, {rate} rate", swapped, MARGIN, "same"))
     for place, rate in enumerate(("lower", "higher")):
         trained = evidence.difference("gelu_quick", rate=place)

@@ -42,7 +42,7 @@ def parts(evidence: Evidence) -> list[Part]:
     """What training loses at both rates, and the slope."""
     rows, found = evidence.measured["vanishing_in_the_extremes_layers"], []
     for place, rate in enumerate(("lower", "higher")):
-        lost = by_seed(rows, "lost", learning_rate=evidence.rates()[place]).to_numpy()
+        lost = by_seed(rows, "lost", rate=place).to_numpy()
         found.append(Part(f"share of the gradient lost below -4, {rate} rate", lost, MUCH, unit="share"))
     flat = np.array([abs(slope(EXTREME))])
     return [*found, Part("|GELU'(-4)|, closed form", flat, FLAT, "same", unit="slope", centre="exact")]

@@ -137,7 +137,7 @@ def test_dying_relu_is_about_units_and_about_loss(dead, loss, expected):
         {"dying_relu_dead": pd.DataFrame(rows)},
     )
     assert outcome(dying_relu.claim, given).startswith(expected)
-    table = dying_relu.details(given).set_index(["grid", "activation", "learning_rate"])
+    table = dying_relu.details(given).set_index(["network", "activation", "learning_rate"])
     assert table.loc[(DECODER, "relu", RATES[1]), "dead"] == pytest.approx(dead)
 
 

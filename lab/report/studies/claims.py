@@ -171,22 +171,23 @@ def _shown(value: float, unit: str) -> float:
 
 def forest(claims: Sequence[Told]) -> Figure:
     """The interval of every part in units of its margin: blue where the claim holds, orange where it does not."""
-    lines = [(one.claim.name, reading) for one in claims for reading in one.readings]
+    lines: list[tuple[str, Reading | None]] = []
+    for one in claims:
+        lines += [(one.claim.name, None), *((reading.part.condition, reading) for reading in one.readings)]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.6, 0.9 + 0.21 * (len(lines) + len(claims))), layout="constrained")
+        figure = Figure(figsize=(8.0, 0.9 + 0.19 * len(lines)), layout="constrained")
         axes = figure.subplots()
         axes.axvspan(-1, 1, color=GREY, alpha=0.12, linewidth=0)
         axes.axvline(0, color=INK, linewidth=0.8)
-        place, ticks = 0.0, []
-        for index, (name, reading) in enumerate(lines):
-            first = index == 0 or lines[index - 1][0] != name
-            place += 1.7 if first and index else 1.0
-            ticks.append((place, reading.part.condition))
-            _interval(axes, reading, place)
-            if first:
-                axes.text(REACH, place, name, fontsize=7, ha="right", va="center", color=INK)
-        axes.set_yticks([at for at, _ in ticks], [words for _, words in ticks], fontsize=7)
-        axes.set(xlim=(-REACH, REACH), ylim=(place + 1, 0), xlabel="interval / margin; grey: within the margin")
+        axes.set_yticks(range(len(lines)), [words for words, _ in lines], fontsize=7)
+        for place, (label, (_, reading)) in enumerate(zip(axes.get_yticklabels(), lines, strict=True)):
+            if reading is None:
+                label.set_fontweight("bold")
+            else:
+                _interval(axes, reading, place)
+        axes.set(
+            xlim=(-REACH, REACH), ylim=(len(lines) - 0.4, -0.6), xlabel="interval / margin; grey: within the margin"
+        )
         axes.grid(visible=False, axis="y")
         for outcome, hue in HUES.items():
             axes.plot([], [], "o-", color=hue, markersize=4, label=outcome)
