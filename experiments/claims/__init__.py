@@ -35,7 +35,7 @@ from experiments.claims import (
     vanishing_in_the_extremes,
     works_with_layernorm,
 )
-from experiments.claims.claim import Claim
+from experiments.claims.claim import GeluClaim
 from experiments.claims.networks import Evidence, grids, united
 from lab.comparison.claim import Reading, read
 from lab.experiment.budget import Budget
@@ -65,7 +65,7 @@ CLAIMS = (
 class Claims:
     """All claims, or those that were chosen."""
 
-    claims: tuple[Claim, ...] = CLAIMS
+    claims: tuple[GeluClaim, ...] = CLAIMS
 
     name = "claims"
     question = "What holds of the claims that are made of GELU?"
@@ -100,7 +100,7 @@ class Claims:
         return Findings(tuple(one.verdict for one in told), sections)
 
 
-def _sections(one: Claim, readings: list[Reading], evidence: Evidence) -> dict[str, Section]:
+def _sections(one: GeluClaim, readings: list[Reading], evidence: Evidence) -> dict[str, Section]:
     """The parts of a claim, and its details if it has some."""
     found = {one.name: report.parts(one, readings)}
     details = one.details(evidence)

@@ -8,7 +8,7 @@ the same text, so that the losses have one unit.
 import numpy as np
 import pandas as pd
 
-from experiments.claims.claim import MARGIN, Claim
+from experiments.claims.claim import MARGIN, GeluClaim
 from experiments.claims.networks import DECODER, PERCEPTRON, Evidence
 from lab.comparison.claim import Part
 from lab.statistics.paired import paired_t
@@ -41,7 +41,7 @@ def details(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-claim = Claim(
+claim = GeluClaim(
     name="better_in_transformers",
     statement="GELU gains more over ReLU in a Transformer than in an MLP",
     made="texts that call GELU the activation of Transformers",

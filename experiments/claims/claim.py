@@ -1,12 +1,12 @@
 """A claim about GELU: what is said, its control, how it is measured, and the rule that reads it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pandas as pd
 
 from experiments.claims.networks import Arms, Evidence
-from lab.comparison.claim import Part
+from lab.comparison.claim import Claim, Part
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
 from lab.experiment.study import Evaluate
@@ -24,30 +24,19 @@ def nothing(evaluate: Evaluate, grids: Grids, budget: Budget) -> dict[str, pd.Da
     return {}
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A claim, which is one file; everything but `parts` is fixed before the runs."""
+def no_details(evidence: Evidence) -> None:
+    """What stands beside the parts of a claim that says all in them."""
 
-    name: str
-    statement: str
-    """What is claimed, one sentence in our words."""
-    made: str
-    """Where it is commonly made."""
-    control: str
-    """What GELU is compared with."""
-    measured: str
-    """How the numbers are measured."""
-    varies: str
-    """What the verdict depends on if some parts hold and others do not."""
+
+@dataclass(frozen=True, kw_only=True)
+class GeluClaim(Claim):
+    """A claim about GELU, which is one file; everything but what `parts` finds is fixed before the runs."""
+
     arms: Arms
     """The activations that must be trained, by grid."""
     parts: Callable[[Evidence], list[Part]]
-    """The quantities that it speaks of; the first one stands for it in the table."""
+    """The quantities that it speaks of."""
     measure: Measure = nothing
     """Measures the trained networks; its tables have names that begin with that of the claim."""
-    details: Callable[[Evidence], pd.DataFrame | None] = lambda evidence: None
+    details: Callable[[Evidence], pd.DataFrame | None] = no_details
     """A table that stands beside the parts."""
-    every: bool = True
-    """Whether the claim is about every part, or says that there is one."""
-    notes: tuple[str, ...] = field(default=())
-    """Limits of the reading."""

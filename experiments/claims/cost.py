@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from experiments.claims.claim import Claim, Grids
+from experiments.claims.claim import GeluClaim, Grids
 from experiments.claims.networks import DECODER, Evidence
 from lab.comparison.claim import Part
 from lab.experiment.budget import Budget
@@ -99,7 +99,7 @@ def details(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame({f"{name}_ms": rows.quantile(share) for name, share in quartiles.items()}).reset_index()
 
 
-claim = Claim(
+claim = GeluClaim(
     name="cost",
     statement="GELU costs more time than ReLU and than its approximations",
     made="lists of GELU's disadvantages, and texts that recommend the form by tanh",

@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from experiments.claims.claim import MARGIN, Claim, Grids
+from experiments.claims.claim import MARGIN, GeluClaim, Grids
 from experiments.claims.networks import DECODER, PERCEPTRON, WORDS, Evidence, among, batch_of, by_seed
 from lab.comparison.claim import Part
 from lab.experiment.budget import Budget
@@ -64,7 +64,7 @@ def details(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-claim = Claim(
+claim = GeluClaim(
     name="dying_relu",
     statement="ReLU units die at high learning rates, GELU's do not, and it costs loss",
     made="introductions to GELU and to leaky activations",

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from experiments.claims.claim import Claim, Grids
+from experiments.claims.claim import GeluClaim, Grids
 from experiments.claims.networks import DECODER, PERCEPTRON, STATES, WORDS, Evidence, among, batch_of, by_seed, states
 from experiments.studies.gradient_flow import SIZES, gains_at_init
 from lab.comparison.claim import Part
@@ -77,7 +77,7 @@ def details(evidence: Evidence) -> pd.DataFrame:
     return table.assign(closed_form=table["activation"].map(closed))
 
 
-claim = Claim(
+claim = GeluClaim(
     name="gradient_flow",
     statement="GELU passes more of the gradient through the layers than ReLU",
     made="introductions to GELU: it is said to prevent vanishing gradients",

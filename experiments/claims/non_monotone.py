@@ -7,7 +7,7 @@ values through and to make networks more expressive (Ramachandran et al. 2017, a
 
 import pandas as pd
 
-from experiments.claims.claim import MARGIN, Claim, Grids
+from experiments.claims.claim import MARGIN, GeluClaim, Grids
 from experiments.claims.networks import DECODER, Evidence, among, batch_of
 from lab.comparison.claim import Part
 from lab.experiment.budget import Budget
@@ -43,7 +43,7 @@ def details(evidence: Evidence) -> pd.DataFrame:
     return shares.agg(["mean", "min", "max"]).reset_index()
 
 
-claim = Claim(
+claim = GeluClaim(
     name="non_monotone",
     statement="GELU gains from not being monotone",
     made="texts on GELU and Swish, which credit the dip below 0",

@@ -7,7 +7,7 @@ twelve intervals hold together, so searching among them is allowed for.
 
 import pandas as pd
 
-from experiments.claims.claim import MARGIN, Claim
+from experiments.claims.claim import MARGIN, GeluClaim
 from experiments.claims.networks import CLASSIFIER, DECODER, PERCEPTRON, WORDS, Evidence
 from lab.comparison.claim import Part
 
@@ -33,7 +33,7 @@ def details(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-claim = Claim(
+claim = GeluClaim(
     name="not_always_superior",
     statement="GELU is not always superior: there are tasks where another activation is as good or better",
     made="the cautions at the end of articles on GELU",

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from experiments.claims.claim import MARGIN, Claim, Grids
+from experiments.claims.claim import MARGIN, GeluClaim, Grids
 from experiments.claims.networks import DECODER, Evidence
 from lab.comparison.claim import Part
 from lab.experiment.budget import Budget
@@ -45,7 +45,7 @@ def parts(evidence: Evidence) -> list[Part]:
     ]
 
 
-claim = Claim(
+claim = GeluClaim(
     name="probabilistic_gate",
     statement="GELU is a probabilistic gate: training with it is training with x Bernoulli(Phi(x))",
     made="the GELU paper, section 2, and most descriptions of it since",

@@ -7,7 +7,7 @@ the same. The claim is one of equivalence, so it needs a margin: no difference i
 
 import pandas as pd
 
-from experiments.claims.claim import MARGIN, Claim, Grids
+from experiments.claims.claim import MARGIN, GeluClaim, Grids
 from experiments.claims.networks import DECODER, Evidence, among, by_seed
 from lab.comparison.claim import Part
 from lab.experiment.budget import Budget
@@ -47,7 +47,7 @@ def details(evidence: Evidence) -> pd.DataFrame:
     return rows.pivot_table("value", "learning_rate", "measure").reset_index().rename_axis(columns=None)
 
 
-claim = Claim(
+claim = GeluClaim(
     name="quickgelu_is_enough",
     statement="QuickGELU keeps what GELU gives, in serving and in training",
     made="texts on efficient Transformers; CLIP was trained with it",

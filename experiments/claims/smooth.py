@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 
-from experiments.claims.claim import MARGIN, Claim, Grids
+from experiments.claims.claim import MARGIN, GeluClaim, Grids
 from experiments.claims.networks import DECODER, Evidence, among, batch_of, by_seed
 from lab.comparison.claim import Part
 from lab.experiment.budget import Budget
@@ -80,7 +80,7 @@ def parts(evidence: Evidence) -> list[Part]:
     ]
 
 
-claim = Claim(
+claim = GeluClaim(
     name="smooth",
     statement="GELU trains better because it is smooth",
     made="introductions to GELU, which contrast its bend at 0 with ReLU's corner",

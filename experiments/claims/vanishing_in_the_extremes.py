@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from experiments.claims.claim import Claim, Grids
+from experiments.claims.claim import GeluClaim, Grids
 from experiments.claims.networks import DECODER, Evidence, among, batch_of, by_seed
 from lab.comparison.claim import Part
 from lab.experiment.budget import Budget
@@ -57,7 +57,7 @@ def details(evidence: Evidence) -> pd.DataFrame:
     return means.join(largest).reset_index()
 
 
-claim = Claim(
+claim = GeluClaim(
     name="vanishing_in_the_extremes",
     statement="GELU's gradient vanishes for very negative inputs, and training loses by it",
     made="lists of GELU's disadvantages",

@@ -7,7 +7,7 @@ not centre: an interaction. "ReLU's Revival" (2024) reports the second half, tha
 
 import pandas as pd
 
-from experiments.claims.claim import MARGIN, Claim
+from experiments.claims.claim import MARGIN, GeluClaim
 from experiments.claims.networks import DECODER, NORMS, Evidence
 from lab.comparison.claim import Part
 from lab.statistics.paired import paired_t
@@ -35,7 +35,7 @@ def details(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-claim = Claim(
+claim = GeluClaim(
     name="works_with_layernorm",
     statement="GELU works particularly well with LayerNorm",
     made="descriptions of BERT and GPT, which use both",

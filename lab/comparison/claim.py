@@ -35,6 +35,25 @@ class Part:
     """What of the values is meant."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What is said, and how it is tested, in words."""
+
+    name: str
+    statement: str
+    """What is claimed, one sentence."""
+    made: str
+    """Where it is commonly made."""
+    control: str
+    """What the subject of the claim is compared with."""
+    measured: str
+    """How the numbers are measured."""
+    varies: str
+    """What the verdict depends on if some parts hold and others do not."""
+    every: bool = True
+    """Whether the claim is about every part, or says that there is one."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """A part with its interval, and what the rule says."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lab.comparison.claim import DEPENDS, FAILS, HOLDS, OPEN, Reading, verdict
+from lab.comparison.claim import DEPENDS, FAILS, HOLDS, OPEN, Claim, Reading, verdict
 from lab.report.figures import BLUE, GREY, INK, ORANGE, STYLE
 from lab.report.studies.reproduction import Verdict
 from lab.report.studies.study_page import Section
@@ -25,45 +25,6 @@ RULE = (
     "interval lies within the margin on both sides, does not hold if it lies outside. All else is inconclusive"
 )
 LEVEL = "95 % intervals, which hold together for the parts of a claim (Bonferroni), not for all claims"
-
-
-class Claim(Protocol):
-    """What the report needs to know of a claim."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def statement(self) -> str:
-        """What is claimed."""
-        ...
-
-    @property
-    def made(self) -> str:
-        """Where it is made."""
-        ...
-
-    @property
-    def control(self) -> str:
-        """What GELU is compared with."""
-        ...
-
-    @property
-    def measured(self) -> str:
-        """How the numbers are measured."""
-        ...
-
-    @property
-    def varies(self) -> str:
-        """What the verdict depends on."""
-        ...
-
-    @property
-    def every(self) -> bool:
-        """Whether it is about every part."""
-        ...
 
 
 @dataclass(frozen=True)
