@@ -35,7 +35,7 @@ class GeluClaim(Claim):
     arms: Arms
     """The activations that must be trained, by grid."""
     parts: Callable[[Evidence], list[Part]]
-    """The quantities that it speaks of."""
+    """The quantities that it speaks of; the first one stands for the claim in the table of all."""
     measure: Measure = nothing
     """Measures the trained networks; its tables have names that begin with that of the claim."""
     details: Callable[[Evidence], pd.DataFrame | None] = no_details

@@ -67,7 +67,7 @@ claim = GeluClaim(
         "layers, in trained decoders; and the slope in closed form. mean, std: of the pre-activations; largest: of any "
         "layer and seed"
     ),
-    varies="what is measured: the slope or what training loses",
+    varies="the learning rate and on what is measured",
     arms={DECODER: ("gelu",)},
     parts=parts,
     measure=measure,

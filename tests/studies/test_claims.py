@@ -22,7 +22,7 @@ from experiments.claims import (
     works_with_layernorm,
 )
 from experiments.claims.networks import CLASSIFIER, DECODER, NORMS, PERCEPTRON, Evidence
-from lab.comparison.claim import DEPENDS, FAILS, HOLDS, OPEN, read
+from lab.comparison.claim import DEPENDS, FAILS, HOLDS, OPEN, Part, read
 from lab.experiment.study import InParts
 from lab.report.studies import claims as report
 from lab.runner.studies import carry_out
@@ -117,7 +117,8 @@ def test_not_always_superior_holds_where_one_rival_is_ahead_in_one_task():
     behind = {(name, grid, RATES[0]): 0.05 for name in not_always_superior.RIVALS for grid in not_always_superior.TASKS}
     assert outcome(not_always_superior.claim, evidence(behind)) == FAILS
     assert outcome(not_always_superior.claim, evidence(behind | {("silu", PERCEPTRON, RATES[0]): -0.03})) == HOLDS
-    assert outcome(not_always_superior.claim, evidence(behind | {("silu", PERCEPTRON, RATES[0]): 0.01}, 0.01)) == OPEN
+    open_in_one = outcome(not_always_superior.claim, evidence(behind | {("silu", PERCEPTRON, RATES[0]): 0.01}, 0.01))
+    assert open_in_one == f"{OPEN} ({FAILS} in 11 of 12 parts)"
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,19 @@ def test_losses_come_from_the_results_of_every_grid():
     assert found.difference("relu", norm="none")[3] == pytest.approx(last[RATES[0]])
 
 
-def test_the_table_has_a_row_a_claim_and_its_number_is_of_the_part_that_decides():
+def test_an_open_claim_says_how_many_parts_are_decided():
+    claim = works_with_layernorm.claim
+    for values, words in (
+        ([[1, 1.1, 0.9], [1, -1, 0]], "inconclusive (holds in 1 of 2 parts)"),
+        ([[-1, -1.1, -0.9], [1, -1, 0]], "inconclusive (does not hold in 1 of 2 parts)"),
+        ([[1, -1, 0], [1, -1, 0]], "inconclusive"),
+        ([[1, 1.1, 0.9], [-1, -1.1, -0.9]], f"depends on {claim.varies}"),
+    ):
+        parts = [Part(str(place), np.array(own, float), 0.1) for place, own in enumerate(values)]
+        assert report.told(claim, read(parts)).verdict.outcome == words
+
+
+def test_the_table_has_a_row_a_claim_with_its_first_part():
     given = evidence(
         {("relu", DECODER, RATES[0]): 0.04, ("relu", NORMS, "none"): -0.05, ("relu", NORMS, "rmsnorm"): 0.05}
     )
@@ -194,7 +207,7 @@ def test_the_table_has_a_row_a_claim_and_its_number_is_of_the_part_that_decides(
     ]
     section = report.summary(told)
     assert list(section.table["claim"]) == [one.claim.statement for one in told]
-    assert section.table["parts"].tolist()[0] == "1 / 1 / 0"
-    assert "LayerNorm - no norm" in section.table["measured"][0]
+    assert "LayerNorm - no norm" in section.table["first_part"][0]
+    assert section.table["verdict_on_it"].tolist()[:2] == [HOLDS, HOLDS]
     assert section.table["n"].tolist() == [8, 8, 8]
     assert section.figure is not None

@@ -38,10 +38,8 @@ class Told:
 
 def told(claim: Claim, readings: Sequence[Reading]) -> Told:
     """The claim with its verdict, and the reason in numbers: what was found of its parts."""
-    found = verdict({one.part.condition: one.outcome for one in readings}, claim.every)
-    outcome = f"{found} {claim.varies}" if found == DEPENDS else found
     words = "; ".join(f"{one.outcome}: {one.part.condition}, {number(one)}" for one in shown(readings, claim.every))
-    return Told(claim, readings, Verdict(f"{claim.name}: {claim.statement}", outcome, f"{words}."))
+    return Told(claim, readings, Verdict(f"{claim.name}: {claim.statement}", outcome_of(claim, readings), f"{words}."))
 
 
 def shown(readings: Sequence[Reading], every: bool) -> list[Reading]:
@@ -51,13 +49,14 @@ def shown(readings: Sequence[Reading], every: bool) -> list[Reading]:
     return list(readings) if every else holding or list(readings)[:2]
 
 
-def deciding(told: Told) -> Reading:
-    """The part that stands for the claim in the table: the first one with the outcome of the claim; if that depends on
-    the part, or is open with some parts decided, the first one that is not inconclusive."""
-    outcome = told.verdict.outcome
-    same = [one for one in told.readings if one.outcome == outcome]
-    decided = [one for one in told.readings if one.outcome != OPEN]
-    return (same or decided or list(told.readings))[0]
+def outcome_of(claim: Claim, readings: Sequence[Reading]) -> str:
+    """The verdict in words: with what it depends on, or with the number of parts that are decided if it is open."""
+    found = verdict({one.part.condition: one.outcome for one in readings}, claim.every)
+    if found == DEPENDS:
+        return f"{found} {claim.varies}"
+    outcomes = [one.outcome for one in readings]
+    decided = [f"{outcome} in {outcomes.count(outcome)}" for outcome in (HOLDS, FAILS) if outcome in outcomes]
+    return f"{found} ({', '.join(decided)} of {len(outcomes)} parts)" if found == OPEN and decided else found
 
 
 def number(reading: Reading) -> str:
@@ -83,25 +82,20 @@ def summary(claims: Sequence[Told]) -> Section:
         {
             "claim": one.claim.statement,
             "verdict": one.verdict.outcome,
-            "measured": f"{deciding(one).part.condition}: {number(deciding(one))}",
-            "parts": _counts(one.readings),
-            "n": deciding(one).n,
+            "first_part": f"{one.readings[0].part.condition}: {number(one.readings[0])}",
+            "verdict_on_it": one.readings[0].outcome,
+            "n": one.readings[0].n,
             "control": one.claim.control,
         }
         for one in claims
     ]
     notes = (
         RULE,
-        "The number is that of the part that decides; parts: how many hold, do not hold, are inconclusive. A claim "
-        "about several parts holds if all do, and depends on the part if some hold and others do not",
+        "A claim about several parts holds if all do, does not hold if none does, and depends on the part if some hold "
+        "and others do not; one that there is a case holds if one part does. The table shows the first part of each",
         f"{LEVEL}; rates are untuned. The figure has every part in units of its margin, cut at {REACH:g}",
     )
     return Section("The claims", forest(claims), pd.DataFrame(rows), notes)
-
-
-def _counts(readings: Sequence[Reading]) -> str:
-    found = [one.outcome for one in readings]
-    return " / ".join(str(found.count(outcome)) for outcome in (HOLDS, FAILS, OPEN))
 
 
 def parts(claim: Claim, readings: Sequence[Reading]) -> Section:
