@@ -139,6 +139,7 @@ def compare(
     split: str | None = None,
     step: int | None = None,
     axis: str | None = None,
+    over: str | None = None,
 ) -> Comparison:
     """The paired comparison of all activations with the baseline: see `lab.comparison.comparison.compare`.
 
@@ -149,7 +150,7 @@ def compare(
     from lab.results import results
 
     found = results.read(Path(directory))
-    compared = comparison.compare(found, baseline, metric, split, step, axis=axis)
+    compared = comparison.compare(found, baseline, metric, split, step, axis=axis, over=over)
     looks.record(found, compared)
     return compared
 
@@ -294,6 +295,34 @@ def quantize(
     named = tuple(map(str, texts))
     asked = quantization.Quantize(Path(directory), tuple(recipes), named, margin, tuple(ignore), own)
     return quantization.quantize(asked, None if out is None else Path(out), dispatch.load, command_line())
+
+
+def choose(
+    *directories: str | Path,
+    limits: Mapping[str, float] | None = None,
+    objectives: Sequence[str] = (),
+    recipe: str = "w8a8",
+    batch: int = 32,
+    out: str | Path | None = None,
+    experiment: Experiment | str | None = None,
+) -> dict[str, Any]:
+    """Which arm of results to take under limits, such as {"latency_ms": 2, "int8_loss": 0.002}: measures the int8 loss,
+    latency, memory and parameters of all trained networks, and finds the Pareto front with its uncertainty.
+
+    The page index.html and choice.json go to `out`: DIRECTORY/choice of the first directory unless given. Gives what
+    the JSON file holds. For the rest see `lab.runner.networks.selection.Select`; raises what
+    `lab.runner.networks.selection.choose` raises.
+    """
+    from lab.runner import dispatch
+    from lab.runner.networks import selection
+    from lab.training.runs import use_all_cores, use_compilation_cache
+
+    use_all_cores()
+    use_compilation_cache()
+    own = None if experiment is None else _found(experiment)
+    paths = tuple(map(Path, directories))
+    asked = selection.Select(paths, dict(limits or {}), tuple(objectives), recipe, batch, own)
+    return selection.choose(asked, None if out is None else Path(out), dispatch.load, command_line())
 
 
 def inspect(directory: str | Path, ignore: Sequence[str] = ()) -> Inspection:
