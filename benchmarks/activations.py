@@ -5,6 +5,7 @@ Cost:    about 5 minutes on 2 CPU cores
 """
 
 import argparse
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks import measure
-from lab.probes import timing
 from lab.report.figures import STYLE, colour
 from models.activations import ACTIVATIONS, activation
 
@@ -69,11 +69,25 @@ def measured(
         for name in names:
             passes, taken = programs(name, arrays)
             rows.append({"activation": name, "dtype": dtype, **taken})
-            sides |= {f"{name} {dtype} {kind}": timing.of_calls(function, seconds) for kind, function in passes.items()}
-    times = timing.in_turn(sides, rounds)
+            sides |= {f"{name} {dtype} {kind}": timed(function, seconds) for kind, function in passes.items()}
+    times = measure.in_turn(sides, rounds)
     for row in rows:
         row |= {kind: times[f"{row['activation']} {row['dtype']} {kind}"] for kind in ("forward", "backward")}
     return rows
+
+
+def timed(function: Callable[[], Any], seconds: float) -> Callable[[], float]:
+    """A measurement of milliseconds per call, over as many calls as fit."""
+
+    def calls(count: int) -> float:
+        begin = time.perf_counter()
+        for _ in range(count):
+            result = function()
+        jax.block_until_ready(result)
+        return time.perf_counter() - begin
+
+    count = measure.fitting(calls, seconds)
+    return lambda: 1e3 * calls(count) / count
 
 
 def ratios(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[float]]:

@@ -26,7 +26,6 @@ import ablations
 from benchmarks import measure, worker, workload
 from benchmarks.worker import Worker
 from benchmarks.workload import Size
-from lab.probes import timing
 from lab.probes.machine import CPU_SHAPES, matmul_rate
 from lab.report.figures import BLUE, GREY, ORANGE, STYLE
 from lab.training.runs import use_all_cores
@@ -72,7 +71,7 @@ def compared(target: Target, source: Path | None, rounds: int, seconds: float) -
             sides[name] = workload.rate(partial(together, workers), len(workers) * size.tokens, seconds)
             if name == EAGER:
                 rates["PyTorch"] = partial(workers[0].ask, matmul=CPU_SHAPES)
-        measured = timing.in_turn(sides | rates, rounds)
+        measured = measure.in_turn(sides | rates, rounds)
     return {
         "target": asdict(target),
         "flops_per_token": workload.flops_per_token(size),
@@ -124,7 +123,7 @@ def together(workers: Sequence[Worker], steps: int) -> float:
 def runner(size: Size, rounds: int, seconds: float) -> dict[str, list[float]]:
     """Seconds per step of eight seeds as recorded by `ablations run`, and of the bare program, alternating."""
     train = workload.trainer(size, SEEDS)
-    steps = timing.fitting(train, seconds, at_least=4)
+    steps = measure.fitting(train, seconds, at_least=4)
 
     def recorded() -> float:
         with random_text() as text:
@@ -133,7 +132,7 @@ def runner(size: Size, rounds: int, seconds: float) -> dict[str, list[float]]:
             found = ablations.run(replace(asked, settings=settings), text.parent / "results", quiet=True)
         return float(found.timing.loc[found.timing["kind"] == "train", "seconds"].sum() / steps)
 
-    return timing.in_turn({"program": lambda: train(steps) / steps, "runner": recorded}, rounds)
+    return measure.in_turn({"program": lambda: train(steps) / steps, "runner": recorded}, rounds)
 
 
 @contextmanager

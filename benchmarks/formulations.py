@@ -22,7 +22,6 @@ from benchmarks import measure, workload
 from benchmarks.workload import Size
 from lab.experiment.experiment import grid
 from lab.experiment.fields import with_fields
-from lab.probes import timing
 from lab.report.figures import BLUE, STYLE
 from lab.training.runs import use_all_cores
 from models.activations.formulas.self_gated import gelu
@@ -135,12 +134,12 @@ def measured(dtype: str, rounds: int, seconds: float) -> dict[str, dict[str, lis
     """Seconds per repetition of ours and of the alternative, alternating, in each round."""
     found = {}
     for name, sides in duels(dtype).items():
-        times = [timing.fitting(side, seconds) for side in sides]
+        times = [measure.fitting(side, seconds) for side in sides]
         named = {
             label: lambda side=side, n=n: side(n) / n
             for label, side, n in zip(("ours", "other"), sides, times, strict=True)
         }
-        found[name] = timing.in_turn(named, rounds)
+        found[name] = measure.in_turn(named, rounds)
     return found
 
 

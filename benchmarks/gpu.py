@@ -29,7 +29,6 @@ from matplotlib.figure import Figure
 from benchmarks import activations, measure, worker, workload
 from benchmarks.worker import Worker
 from benchmarks.workload import Size
-from lab.probes import timing
 from lab.probes.machine import Shape, matmul_rate
 from lab.report.figures import BLUE, STYLE, colour
 from lab.tasks.task import of_each_token
@@ -114,7 +113,7 @@ def curve(scale: Scale) -> Rows:
     one = workload.rate(workload.trainer(scale.small, 1), tokens, scale.seconds)
     for count in scale.curve:
         many = workload.rate(workload.trainer(scale.small, count), tokens, scale.seconds)
-        rates = timing.in_turn({"one": one, "many": many}, scale.rounds)
+        rates = measure.in_turn({"one": one, "many": many}, scale.rounds)
         yield {"seeds": count, **{name: [1e3 * tokens / rate for rate in values] for name, values in rates.items()}}
 
 
@@ -170,14 +169,14 @@ def _against_torch(scale: Scale, size: Size, count: int) -> Rows:
     """Tokens per second of `count` seeds together and of PyTorch, alternating; ours alone first, if torch fails."""
     ours = workload.rate(workload.trainer(size, count), count * size.tokens, scale.seconds)
     row = {"size": asdict(size), "seeds": count, "flops_per_token": workload.flops_per_token(size)}
-    yield {**row, "JAX": timing.in_turn({"JAX": ours}, scale.rounds)["JAX"]}
+    yield {**row, "JAX": measure.in_turn({"JAX": ours}, scale.rounds)["JAX"]}
     if not worker.has_torch():
         print(worker.WITHOUT)
         return
     with Worker(size.peer, size.batch_size, _device(), size.dtype == "bfloat16", scale.compile, fused=True) as torch:
         torch.receive()
         theirs = workload.rate(lambda steps: torch.ask(train=steps), size.tokens, scale.seconds)
-        yield {**row, **timing.in_turn({"JAX": ours, "torch": theirs}, scale.rounds)}
+        yield {**row, **measure.in_turn({"JAX": ours, "torch": theirs}, scale.rounds)}
 
 
 def _device() -> str:
@@ -200,13 +199,13 @@ def _passes(ways: dict[str, Any], inputs: list[jax.Array], cotangent: jax.Array,
 
         try:
             compiled = jax.jit(both).lower(inputs, cotangent).compile()
-            sides[name] = timing.of_calls(partial(compiled, inputs, cotangent), scale.seconds / 5)
+            sides[name] = activations.timed(partial(compiled, inputs, cotangent), scale.seconds / 5)
         except Exception as error:  # JAX, XLA and cuDNN raise different ones
             yield {"way": name, "failed": str(error).splitlines()[0][:200]}
             continue
         analysis: Any = compiled.memory_analysis()
         taken[name] = int(analysis.temp_size_in_bytes)
-    for name, values in timing.in_turn(sides, scale.rounds).items():
+    for name, values in measure.in_turn(sides, scale.rounds).items():
         yield {"way": name, "ms": values, "temporary": taken[name]}
 
 

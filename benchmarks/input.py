@@ -23,7 +23,6 @@ from experiments.fashion_vit import experiment as fashion_vit
 from experiments.quickstart import experiment as quickstart
 from lab.data.dataset import Dataset
 from lab.experiment.experiment import Cell, Experiment, grid
-from lab.probes import timing
 from lab.report.figures import BLUE, ORANGE, STYLE
 from lab.tasks.language import CausalLanguage
 from lab.tasks.task import Task
@@ -72,9 +71,9 @@ def drawing(experiment: Experiment, runs: int, repetitions: int, seconds: float)
         return time.perf_counter() - begin
 
     train("drawn", 1)  # warms up; so does `fitting` the other
-    steps = timing.fitting(partial(train, "fixed"), seconds)
+    steps = measure.fitting(partial(train, "fixed"), seconds)
     sides = {name: lambda name=name: 1e3 * train(name, steps) / steps for name in programs}
-    times = timing.in_turn(sides, repetitions)
+    times = measure.in_turn(sides, repetitions)
     return {
         "experiment": experiment.name,
         "batch_size": cell.settings.batch_size,

@@ -1,4 +1,4 @@
-"""Shared by all benchmarks: durations and ratios, tables, and storage of results."""
+"""Shared by all benchmarks: alternating measurements, tables, and storage of results."""
 
 import json
 import os
@@ -16,6 +16,21 @@ from matplotlib.figure import Figure
 from lab.files.atomic import write_bytes
 from lab.report.figures import INK, standalone, svg
 from lab.results.environment import environment
+
+
+def in_turn(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """The measurements of every side in each round: A B A B ..., so that other load on the machine affects all."""
+    measured: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            measured[name].append(side())
+    return measured
+
+
+def fitting(work: Callable[[int], float], seconds: float, at_least: int = 1) -> int:
+    """The number of steps of `work`, a function from steps to seconds, that fit in `seconds`, after a warmup."""
+    work(1)
+    return max(at_least, round(seconds / work(1)))
 
 
 def seconds(function: Callable[..., Any], *arguments: Any) -> float:

@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 
 from benchmarks import measure, workload
 from benchmarks.workload import Size
-from lab.probes import timing
 from lab.report.figures import BLUE, INK, ORANGE, STYLE, TEAL
 from lab.training.runs import use_all_cores
 
@@ -47,7 +46,7 @@ def measured(chosen: Sequence[dict[str, Any]], rounds: int, seconds: float) -> l
         tokens = seeds * size.tokens
         sides[str(index)] = workload.rate(workload.trainer(size, seeds), tokens, seconds)
         rows.append({**point, "size": asdict(size), "tokens": tokens, "flops": tokens * workload.flops_per_token(size)})
-    rates = timing.in_turn(sides, rounds)
+    rates = measure.in_turn(sides, rounds)
     return [{**row, "tokens_per_second": rates[str(index)]} for index, row in enumerate(rows)]
 
 

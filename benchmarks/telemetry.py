@@ -20,7 +20,6 @@ import numpy as np
 from benchmarks import measure
 from experiments.quickstart import experiment as quickstart
 from lab.experiment.experiment import Cell, Tuning, grid
-from lab.probes import timing
 from lab.runner.networks.inside import PROBE
 from lab.training.devices.execution import Execution
 from lab.training.runs import Program, use_all_cores
@@ -59,7 +58,7 @@ def measured(cell: Cell, rounds: int, steps: int | None = None) -> dict[str, Any
     steps = cell.settings.interval if steps is None else steps
     for side in sides.values():
         side.interval(1)  # places the data
-    seconds = timing.in_turn({name: partial(side.interval, steps) for name, side in sides.items()}, rounds)
+    seconds = measure.in_turn({name: partial(side.interval, steps) for name, side in sides.items()}, rounds)
     return {
         "activation": cell.activation.name,
         "runs": len(cell.runs),

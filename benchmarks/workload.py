@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import measure
 from lab.comparison.time.speed import TRAINING_PASSES
 from lab.data.dataset import Dataset
 from lab.experiment.experiment import Cell, Experiment, grid
-from lab.probes import timing
 from lab.tasks.language import CausalLanguage
 from lab.training.devices.execution import Execution
 from lab.training.devices.placement import Kind
@@ -101,7 +101,7 @@ def rate(train: Callable[[int], float], tokens: int, seconds: float, at_least: i
 
     Four steps at least, since every call copies the state of all seeds once.
     """
-    steps = timing.fitting(train, seconds, at_least)
+    steps = measure.fitting(train, seconds, at_least)
     return lambda: tokens * steps / train(steps)
 
 

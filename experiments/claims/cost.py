@@ -5,7 +5,6 @@ faster. The cost of the activation by itself is not that of a network, where it 
 matrix products. All numbers are of the machine that made them, which the table names.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -19,34 +18,31 @@ from lab.comparison.claim import Part
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
 from lab.experiment.study import Evaluate
-from lab.probes.timing import in_turn, of_calls
+from lab.probes import latency
 from models.activations import activation
 from models.model import with_activation
 
 NAMES = ("relu", "gelu", "gelu_tanh", "gelu_quick")
-ROUNDS: dict[Budget, int] = {"smoke": 3, "short": 21, "full": 41}
-SECONDS: dict[Budget, float] = {"smoke": 0.002, "short": 0.05, "full": 0.2}
+ROUNDS: dict[Budget, int] = {"smoke": 3, "short": 31, "full": 61}
 MATTERS = np.log(1.05)
 """5 % of the time."""
 
 
 def measure(evaluate: Evaluate, grids: Grids, budget: Budget) -> dict[str, pd.DataFrame]:
-    """Milliseconds of both passes of each activation, alone and within the network, all in turn."""
-    sides: dict[str, Any] = {}
-    for name in NAMES:
-        sides[f"{name}/alone"] = alone(name, grids[DECODER])
-        sides[f"{name}/network"] = network(name, grids[DECODER])
-    timed = {name: of_calls(call, SECONDS[budget]) for name, call in sides.items()}
+    """Milliseconds of both passes of each activation, alone and within the network, all in every round."""
+    kinds = {"alone": alone, "network": network}
+    sides = [(name, where) for name in NAMES for where in kinds]
+    times = 1e3 * latency.seconds([kinds[where](name, grids[DECODER]) for name, where in sides], ROUNDS[budget])
     rows = [
-        {"activation": side.partition("/")[0], "where": side.partition("/")[2], "round": number, "value": value}
-        for side, values in in_turn(timed, ROUNDS[budget]).items()
+        {"activation": name, "where": where, "round": number, "value": value}
+        for (name, where), values in zip(sides, times, strict=True)
         for number, value in enumerate(values)
     ]
     return {"cost_times": pd.DataFrame(rows).assign(device=jax.devices()[0].device_kind)}
 
 
-def alone(name: str, experiment: Experiment) -> Any:
-    """A call of the compiled forward and backward pass of an activation, on the hidden values of a batch of the
+def alone(name: str, experiment: Experiment) -> latency.Program:
+    """The compiled forward and backward pass of an activation, on the hidden values of a batch of the
     decoder."""
     f, model = activation(name), experiment.model
     shape = (experiment.settings.batch_size * model.context, 4 * model.d_model)
@@ -56,11 +52,11 @@ def alone(name: str, experiment: Experiment) -> Any:
         value, backward = jax.vjp(f, x)
         return value, backward(cotangent)
 
-    return partial(jax.jit(passes).lower(x, cotangent).compile(), x, cotangent)
+    return latency.program(passes, x, cotangent)
 
 
-def network(name: str, experiment: Experiment) -> Any:
-    """A call of the compiled forward and backward pass of the decoder, on random bytes."""
+def network(name: str, experiment: Experiment) -> latency.Program:
+    """The compiled forward and backward pass of the decoder, on random bytes."""
     task, model = experiment.task, with_activation(experiment.model, activation(name))
     tokens = jax.random.randint(jax.random.key(0), (experiment.settings.batch_size, model.context + 1), 0, 256)
     batch = {"tokens": tokens}
@@ -69,7 +65,7 @@ def network(name: str, experiment: Experiment) -> Any:
     def loss(variables: Any, batch: Any) -> Any:
         return jnp.asarray(task.loss(model.apply(variables, *task.inputs(batch)), batch))
 
-    return partial(jax.jit(jax.value_and_grad(loss)).lower(variables, batch).compile(), variables, batch)
+    return latency.program(jax.value_and_grad(loss), variables, batch)
 
 
 def parts(evidence: Evidence) -> list[Part]:
@@ -106,7 +102,7 @@ claim = GeluClaim(
     control="relu, gelu_tanh, gelu_quick",
     measured=(
         "milliseconds of a compiled forward and backward pass, of the activation by itself and of the decoder, without "
-        "the optimizer; all sides in turn, ratios within a round, medians with intervals of order statistics. Of the "
+        "the optimizer; all in every round, ratios within a round, medians with intervals of order statistics. Of the "
         "machine in the table"
     ),
     varies="what it is compared with, and on where",

@@ -19,6 +19,19 @@ from lab.training import step
 SMALL = Size(d_model=16, n_layers=2, n_heads=2, context=8, batch_size=4, vocab_size=17)
 
 
+def test_sides_are_measured_in_turn():
+    order = []
+    sides = {name: lambda name=name: order.append(name) or float(len(order)) for name in "ab"}
+    assert measure.in_turn(sides, 3) == {"a": [1, 3, 5], "b": [2, 4, 6]}
+    assert "".join(order) == "ababab"
+
+
+def test_as_many_steps_are_timed_as_fit_but_not_the_first():
+    durations = iter([100.0, 0.25])
+    assert measure.fitting(lambda steps: next(durations), 2.0) == 8
+    assert measure.fitting(lambda steps: 1e9, 2.0, at_least=4) == 4
+
+
 def test_tables_and_spreads():
     assert measure.markdown(["a", "b"], [[1, "x"]]) == "| a | b |\n| --- | --- |\n| 1 | x |"
     assert measure.spread([1, 2, 3, 4, 5]) == "3.00 (2.00 to 4.00)"
