@@ -3,10 +3,10 @@
 Command: python -m benchmarks.short_tuning --json docs/benchmarks/short_tuning.json
 Cost:    about 7 minutes of 2 CPU cores (resumable)
 
-Each length is trained with its own schedule, at the rates of the quickstart's tuning, with eight seeds. For every choice
-of two of these seeds as tuning seeds, each arm's rate is chosen from the runs of the length, and judged by the full runs
-of the other six seeds: whether it is the best rate there, and how much worse its loss is than the best one's. Two full
-runs are the yardstick, since they do not always choose the best rate either.
+Each length is trained with its own schedule, at the rates of the quickstart's tuning, with eight seeds. For every
+choice of two of these seeds as tuning seeds, each arm's rate is chosen from the runs of the length, and judged by the
+full runs of the other six seeds: whether it is the best rate there, and how much worse its loss is than the best one's.
+Two full runs are the yardstick, since they do not always choose the best rate either.
 """
 
 import argparse
