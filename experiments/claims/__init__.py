@@ -95,7 +95,7 @@ class Claims:
         evidence = Evidence(results, measured)
         readings = {one.name: read(one.parts(evidence)) for one in self.claims}
         told = [report.told(one, readings[one.name]) for one in self.claims]
-        sections = {"claims": report.summary(told)}
+        sections = report.summary(told)
         for one in self.claims:
             sections |= _sections(one, readings[one.name], evidence)
         return Findings(tuple(one.verdict for one in told), sections)

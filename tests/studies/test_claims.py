@@ -17,6 +17,7 @@ from experiments.claims import (
     cost,
     dying_relu,
     not_always_superior,
+    probabilistic_gate,
     smooth,
     vanishing_in_the_extremes,
     works_with_layernorm,
@@ -45,7 +46,7 @@ def evidence(advantages, noise=0.002, measured=None):
         for norm in norms:
             for rate in rates:
                 for seed in range(8):
-                    for name in ("gelu", "relu", "leaky_relu", "silu", "relu2", "swiglu"):
+                    for name in ("gelu", "relu", "leaky_relu", "silu", "relu2", "swiglu", "soi"):
                         more = advantages.get((name, grid, norm), advantages.get((name, grid, rate), 0.0))
                         value = 2 + seed / 10 + more + noise * rng.normal()
                         rows.append([grid, name, norm, rate, seed, value])
@@ -197,6 +198,24 @@ def test_an_open_claim_says_how_many_parts_are_decided():
         assert report.told(claim, read(parts)).verdict.outcome == words
 
 
+def test_a_part_is_shown_with_its_margin_and_ratios_are_no_logarithms():
+    values = np.log([1.2, 1.3, 1.25])
+    section = report.parts(cost.claim, read([Part("a", values, np.log(1.05), unit="x"), Part("b", values, 0.1)]))
+    ratio, other = section.table.to_dict("records")
+    assert (ratio["value"], ratio["margin"]) == pytest.approx((1.249, 1.05), abs=1e-3)
+    assert ratio["unit"] == "ratio"
+    assert other["value"] == pytest.approx(values.mean())
+    assert len(section.figure.axes) == 2  # a panel a unit
+
+
+def test_the_mean_of_draws_is_x_phi(monkeypatch):
+    monkeypatch.setattr(probabilistic_gate, "DRAWS", 50_000)
+    measured = probabilistic_gate.measure(None, {}, "smoke")
+    *_, mean = read(probabilistic_gate.parts(evidence({}, measured=measured)))
+    assert mean.outcome == HOLDS
+    assert 0 < mean.value < 0.002
+
+
 def test_the_table_has_a_row_a_claim_with_its_first_part():
     given = evidence(
         {("relu", DECODER, RATES[0]): 0.04, ("relu", NORMS, "none"): -0.05, ("relu", NORMS, "rmsnorm"): 0.05}
@@ -205,9 +224,12 @@ def test_the_table_has_a_row_a_claim_with_its_first_part():
         report.told(one, read(one.parts(given)))
         for one in (works_with_layernorm.claim, better_in_transformers.claim, not_always_superior.claim)
     ]
-    section = report.summary(told)
+    section, figure = report.summary(told).values()
     assert list(section.table["claim"]) == [one.claim.statement for one in told]
     assert "LayerNorm - no norm" in section.table["first_part"][0]
     assert section.table["verdict_on_it"].tolist()[:2] == [HOLDS, HOLDS]
     assert section.table["n"].tolist() == [8, 8, 8]
-    assert section.figure is not None
+    assert figure.figure is not None
+    labels = [label.get_text() for label in figure.figure.axes[0].get_yticklabels()]
+    assert labels[:2] == ["works_with_layernorm", "advantage over relu, LayerNorm - no norm"]
+    assert len(labels) == sum(1 + len(one.readings) for one in told)

@@ -37,16 +37,11 @@ class Told:
 
 
 def told(claim: Claim, readings: Sequence[Reading]) -> Told:
-    """The claim with its verdict, and the reason in numbers: what was found of its parts."""
-    words = "; ".join(f"{one.outcome}: {one.part.condition}, {number(one)}" for one in shown(readings, claim.every))
-    return Told(claim, readings, Verdict(f"{claim.name}: {claim.statement}", outcome_of(claim, readings), f"{words}."))
-
-
-def shown(readings: Sequence[Reading], every: bool) -> list[Reading]:
-    """The parts that a reason names: all of a claim about every part; of one that there is one those that hold, or if
-    none does the first two."""
-    holding = [one for one in readings if one.outcome == HOLDS]
-    return list(readings) if every else holding or list(readings)[:2]
+    """The claim with its verdict, and as the reason the first part of each outcome in numbers."""
+    first = {one.outcome: one for one in reversed(readings)}
+    words = [f"{one.outcome}: {one.part.condition}, {number(one)}" for one in readings if first[one.outcome] is one]
+    said = Verdict(f"{claim.name}: {claim.statement}", outcome_of(claim, readings), f"{'; '.join(words)}.")
+    return Told(claim, readings, said)
 
 
 def outcome_of(claim: Claim, readings: Sequence[Reading]) -> str:
@@ -76,8 +71,8 @@ def _plain(value: float, unit: str) -> str:
     return f"{value:+.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:+.1e}"
 
 
-def summary(claims: Sequence[Told]) -> Section:
-    """The table of all claims, a row each, and the figure of all parts."""
+def summary(claims: Sequence[Told]) -> dict[str, Section]:
+    """The table of all claims, a row each; and the figure of all parts."""
     rows = [
         {
             "claim": one.claim.statement,
@@ -93,9 +88,13 @@ def summary(claims: Sequence[Told]) -> Section:
         RULE,
         "A claim about several parts holds if all do, does not hold if none does, and depends on the part if some hold "
         "and others do not; one that there is a case holds if one part does. The table shows the first part of each",
-        f"{LEVEL}; rates are untuned. The figure has every part in units of its margin, cut at {REACH:g}",
+        f"{LEVEL}; rates are untuned",
     )
-    return Section("The claims", forest(claims), pd.DataFrame(rows), notes)
+    cut = (f"Every interval in units of its margin, cut at {REACH:g} margins",)
+    return {
+        "claims": Section("The claims", table=pd.DataFrame(rows), notes=notes),
+        "all_parts": Section("All parts of the claims", forest(claims), notes=cut),
+    }
 
 
 def parts(claim: Claim, readings: Sequence[Reading]) -> Section:
