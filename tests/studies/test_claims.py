@@ -127,7 +127,13 @@ def test_not_always_superior_holds_where_one_rival_is_ahead_in_one_task():
 )
 def test_dying_relu_is_about_units_and_about_loss(dead, loss, expected):
     rows = [
-        {"grid": grid, "activation": name, "learning_rate": rate, "seed": seed, "value": (name == "relu") * dead}
+        {
+            "grid": grid,
+            "activation": name,
+            "learning_rate": rate,
+            "seed": seed,
+            "value": (name == "relu") * (rate == RATES[1]) * dead,
+        }
         for grid in (DECODER, PERCEPTRON)
         for name in dying_relu.NAMES
         for rate in RATES
