@@ -125,7 +125,7 @@ class StudyArguments:
     budget: Budget = "short"
     """smoke shows that everything runs, short takes at most an hour on two cores, full is as published."""
     only: tuple[str, ...] = ()
-    """Parts to carry out, such as the figures of a paper; all unless given."""
+    """Parts to carry out, such as the figures of a paper or single claims; all unless given."""
     out: Path | None = None
     """Folder of the results; results/NAME/BUDGET unless given."""
 

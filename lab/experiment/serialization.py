@@ -23,6 +23,7 @@ BUILT_IN = {
     "WideResNet": "models.wide_resnet:WideResNet",
     "RopeScaling": "models.layers.positions:RopeScaling",
     "CausalLanguage": "lab.tasks.language:CausalLanguage",
+    "NextToken": "lab.tasks.next_token:NextToken",
     "MaskedLanguage": "lab.tasks.masked:MaskedLanguage",
     "SpanCorruption": "lab.tasks.spans:SpanCorruption",
     "TweetTagging": "lab.tasks.tagging:TweetTagging",

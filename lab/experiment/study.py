@@ -71,6 +71,15 @@ class Study(Protocol):
 
 
 @runtime_checkable
+class InParts(Protocol):
+    """A study of which parts can be carried out alone."""
+
+    def only(self, names: Sequence[str]) -> Study:
+        """The study of these parts alone; raises ValueError for an unknown one."""
+        ...
+
+
+@runtime_checkable
 class Paper(Protocol):
     """What the value `study` of a package experiments/NAME is: a dataclass with a figure a field."""
 

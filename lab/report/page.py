@@ -23,6 +23,7 @@ STYLES = {
     "beaten": "better", "not beaten": "worse",
     "reproduced": "better", "partly": "unresolved", "not reproduced": "worse", "no verdict": "unresolved",
     "yes": "better", "no": "worse", "no, higher": "worse",
+    "holds": "better", "does not hold": "worse",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
-from lab.experiment.study import Paper, check, chosen_figures
+from lab.experiment.study import InParts, Paper, check, chosen_figures
 from lab.report import report
 from lab.report.studies import study_page
 from lab.results import excerpts
@@ -27,12 +27,15 @@ Start = Callable[[Experiment, Path], Session]  # what trains otherwise than the 
 def carry_out(study: Any, budget: Budget, folder: Path, train: Train, start: Start, only: Sequence[str] = ()) -> Path:
     """Trains and measures what a study or a paper needs, each experiment in a folder of its own, and writes its page.
 
-    `only` are the parts to carry out: figures of a paper. Raises ValueError for a part that there is not.
+    `only` are the parts to carry out: figures of a paper, or what a study has. Raises ValueError for a part
+    that there is not.
     """
     if isinstance(study, Paper):
         return _reproduce(study, budget, chosen_figures(study, only), folder, train, start)
     if only:
-        raise ValueError(f"--only is {' '.join(only)}: {study.name} has no parts to choose from")
+        if not isinstance(study, InParts):
+            raise ValueError(f"--only is {' '.join(only)}: {study.name} has no parts to choose from")
+        study = study.only(only)
     check(study, budget)
     found = {one.name: _marked(train(one, folder / one.name), budget) for one in study.experiments(budget)}
     measured = study.measurements(budget, Evaluator(folder, start)) if hasattr(study, "measurements") else {}

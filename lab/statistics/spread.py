@@ -35,3 +35,21 @@ def range_of_equals(arms: int, level: float = 0.95) -> float:
     if arms < 2:
         raise ValueError(f"arms is {arms}, but a range needs at least two")
     return float(stats.studentized_range.ppf(level, arms, np.inf))
+
+
+def median_interval(values: Float[np.ndarray, " n"], level: float = 0.95) -> Estimate:
+    """The median of n independent values with the interval between two of them that covers the true one at least so
+    often, whatever their distribution (the inverted sign test; Conover 1999, section 3.2).
+
+    With too few values for the level (at most 5 for 0.95) the interval is (-inf, inf). Raises ValueError if there are
+    none or the level is not between 0 and 1.
+    """
+    check_probability("level", level)
+    n = len(values)
+    if n == 0:
+        raise ValueError("a median needs at least one value, not 0")
+    ordered = np.sort(values)
+    outside = stats.binom.cdf(np.arange(n // 2 + 1), n, 0.5)  # one side: the median is below the k-th value
+    k = int(np.count_nonzero(2 * outside <= 1 - level))
+    low, high = (ordered[k - 1], ordered[n - k]) if k else (-np.inf, np.inf)
+    return Estimate(np.median(ordered), np.asarray(low), np.asarray(high))

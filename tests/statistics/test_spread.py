@@ -5,7 +5,7 @@ import pytest
 
 from lab.statistics.jackknife import pseudo_values
 from lab.statistics.paired import paired_t
-from lab.statistics.spread import range_of_equals, sd_interval
+from lab.statistics.spread import median_interval, range_of_equals, sd_interval
 
 RNG = np.random.default_rng(7)
 
@@ -19,6 +19,21 @@ def test_the_interval_of_a_sd_is_the_textbook_s():
 def test_the_interval_of_a_sd_covers_as_often_as_it_says():
     found = sd_interval(RNG.normal(size=(4000, 6)))
     assert np.mean((found.low < 1) & (found.high > 1)) == pytest.approx(0.95, abs=0.012)
+
+
+def test_the_interval_of_a_median_covers_at_least_as_often_as_it_says_whatever_the_distribution():
+    draws = np.exp(RNG.normal(size=(2000, 15)))
+    found = [median_interval(row) for row in draws]
+    covers = np.mean([one.low <= 1 <= one.high for one in found])
+    assert 0.95 - 0.01 < covers < 0.975  # of 15 values the exact level is 0.965
+    assert all(one.low < one.value < one.high for one in found)
+
+
+def test_too_few_values_leave_a_median_open():
+    assert median_interval(np.arange(5.0)) == (2, -np.inf, np.inf)
+    assert median_interval(np.arange(6.0)) == (2.5, 0, 5)
+    with pytest.raises(ValueError, match="at least one value"):
+        median_interval(np.array([]))
 
 
 def test_one_run_has_no_spread_and_equal_runs_have_none_but_0():

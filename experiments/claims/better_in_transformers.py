@@ -1,0 +1,57 @@
+"""GELU is better in Transformers than in other networks.
+
+Commonly made since BERT and GPT use it: GELU is said to be the choice for Transformers and ReLU good enough elsewhere.
+That is an interaction: GELU's advantage over ReLU in a decoder minus the same in an MLP. Both predict the next byte of
+the same text, so that the losses have one unit.
+"""
+
+import numpy as np
+import pandas as pd
+
+from experiments.claims.claim import MARGIN, GeluClaim
+from experiments.claims.networks import DECODER, PERCEPTRON, Evidence
+from lab.comparison.claim import Part
+from lab.statistics.paired import paired_t
+
+NAMES = ("gelu", "relu")
+
+
+def parts(evidence: Evidence) -> list[Part]:
+    """The interaction at both rates, and the advantage in the decoder by itself."""
+    found = [
+        Part(
+            f"advantage over relu, decoder - MLP, {rate} rate",
+            np.subtract(*(evidence.difference("relu", grid=grid, rate=place) for grid in (DECODER, PERCEPTRON))),
+            MARGIN,
+        )
+        for place, rate in enumerate(("lower", "higher"))
+    ]
+    return found
+
+
+def details(evidence: Evidence) -> pd.DataFrame:
+    """Losses and the advantage, relu - gelu, with its uncorrected interval, by network and rate."""
+    rows = []
+    for grid in (DECODER, PERCEPTRON):
+        for place, rate in enumerate(evidence.rates(grid)):
+            t = paired_t(evidence.difference("relu", grid=grid, rate=place))
+            means = {name: float(evidence.loss(name, grid=grid, rate=place).mean()) for name in NAMES}
+            ends = {"advantage": float(t.mean), "low": float(t.low), "high": float(t.high)}
+            rows.append({"network": grid, "learning_rate": rate, **means, **ends})
+    return pd.DataFrame(rows)
+
+
+claim = GeluClaim(
+    name="better_in_transformers",
+    statement="GELU gains more over ReLU in a Transformer than in an MLP",
+    made="texts that call GELU the activation of Transformers",
+    control="relu in both networks",
+    measured=(
+        "the interaction: relu minus gelu in loss in the decoder, minus the same in the MLP, paired by seed; both "
+        "predict the next byte of the same text. advantage: relu minus gelu, with the 95 % interval of each by itself"
+    ),
+    varies="the learning rate",
+    arms={DECODER: NAMES, PERCEPTRON: NAMES},
+    parts=parts,
+    details=details,
+)
