@@ -144,6 +144,8 @@ def test_no_warning_is_made_up():
     near, looks, _ = near_and_looks(lambda *_: 0)
     (verdict,) = early_warning.verdicts(early_warning.table(near, looks))
     assert verdict.outcome == "none is resolved"
+    (verdict,) = early_warning.grows(early_warning.growth(near, looks))
+    assert verdict.outcome == "none is resolved"
 
 
 def test_growth_is_that_beyond_the_stable_runs():

@@ -81,7 +81,7 @@ def test_the_norms_are_those_of_gradient_and_update(cell):
 def inside(folder):
     """The rows of telemetry of a cell's runs."""
     (wave,) = CellDirectory(folder).waves()
-    return wave.telemetry()
+    return wave.telemetry().to_pandas()
 
 
 def test_resumed_has_the_rows_of_uninterrupted(cell, tmp_path, monkeypatch):
