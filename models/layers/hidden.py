@@ -13,7 +13,6 @@ from models.layers.dense import Initializer, initializer
 from models.layers.feedforward import Match, function_and_parameters
 from models.layers.normalization import Norm, NormKind
 
-
 RELU_GAIN = math.sqrt(2)
 GAINS = {"identity": 1.0, "sigmoid": 1.0, "tanh": 5 / 3}
 """Of kaiming initialization, as in `torch.nn.init.calculate_gain`; that of all other functions is ReLU's."""

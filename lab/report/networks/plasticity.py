@@ -1,0 +1,235 @@
+"""Networks whose task changes: what they still learn, as tables, figures and verdicts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy import special
+
+from lab.report.figures import INK, STYLE, line_styles
+from lab.report.networks.dying_units import interval
+from lab.report.studies.reproduction import Verdict
+from lab.statistics.paired import holm
+from lab.statistics.stability import trained_t
+
+LEVEL = 0.95
+LINEAR = "linear"
+"""Name of the linear model's rows."""
+END = 0.2
+"""Share of the examples at the end over which the error is averaged."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a figure says of one curve."""
+
+    activation: str
+    learning_rate: float
+    first: float
+    """The error in the first bin."""
+    last: float
+    """The mean error in the bins of the last `END` of the examples."""
+
+
+def ends(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per activation, learning rate and seed: first, the online error in the first bin, and last, that in the
+    bins of the last `END` of the examples. `rows` are those of training: activation, learning_rate, seed, step, value;
+    the steps are the ends of the bins."""
+    final = rows["step"].max()
+    keys = ["activation", "learning_rate", "seed"]
+    first = rows[rows["step"] == rows["step"].min()].set_index(keys)["value"].rename("first")
+    last = rows[rows["step"] > (1 - END) * final].groupby(keys)["value"].agg(lambda values: values.mean(skipna=False))
+    return pd.DataFrame({"first": first, "last": last}).reset_index()
+
+
+def ends_table(found: pd.DataFrame, published: Sequence[Published], baseline: str) -> pd.DataFrame:
+    """One row per activation and rate: first and last, with intervals, what is published of them, and the paired
+    differences of `last` from the baseline at the same rate and from the linear model."""
+    wide = found.pivot_table(["first", "last"], "seed", ["activation", "learning_rate"], sort=False, dropna=False)
+    known = {(one.activation, one.learning_rate): one for one in published}
+    linear = wide["last"][LINEAR].iloc[:, 0]
+    table = []
+    for name, rate in wide["last"].columns:
+        row: dict[str, Any] = {"activation": name, "learning_rate": rate}
+        for when in ("first", "last"):
+            row |= _interval(when, wide[when][name, rate])
+            row[f"published_{when}"] = getattr(known.get((name, rate)), when, np.nan)
+        own = wide["last"][name, rate]
+        if name != LINEAR:
+            row |= _interval("minus_linear", own - linear)
+        if name not in (LINEAR, baseline) and (baseline, rate) in wide["last"]:
+            row |= _interval(f"minus_{baseline}", own - wide["last"][baseline, rate])
+        table.append(row | {"n": int(own.notna().sum()), "diverged": int(own.isna().sum())})
+    return pd.DataFrame(table)
+
+
+def _interval(name: str, values: pd.Series) -> dict[str, float]:
+    t, _ = trained_t(values.to_numpy()[None], LEVEL)
+    return {name: float(t.mean[0]), f"{name}_low": float(t.low[0]), f"{name}_high": float(t.high[0])}
+
+
+def reproduced(found: pd.DataFrame, published: Sequence[Published], seeds: int, reading: float) -> list[Verdict]:
+    """Of each published curve, whether ours begins and ends where it does.
+
+    "yes": both lie within the `reading` error; "within the noise": they lie within it and the interval of the
+    difference between the means of our seeds and of as many as were published, which are other ones; "no": outside.
+    """
+    verdicts = []
+    for one in published:
+        own = found[(found["activation"] == one.activation) & np.isclose(found["learning_rate"], one.learning_rate)]
+        outcomes, words = [], []
+        for when in ("first", "last"):
+            values = own[when].dropna().to_numpy()
+            if len(values) < 2:
+                continue
+            apart = abs(values.mean() - getattr(one, when))
+            noise = values.std(ddof=1) * np.sqrt(1 / len(values) + 1 / seeds)
+            noise *= special.stdtrit(len(values) - 1, (1 + LEVEL) / 2)
+            outcomes.append("yes" if apart <= reading else "within the noise" if apart <= reading + noise else "no")
+            words.append(f"{when} {values.mean():.3f}, published {getattr(one, when):.2f}, noise ±{noise:.3f}")
+        if outcomes:
+            worst = max(outcomes, key=["yes", "within the noise", "no"].index)
+            claim = f"{one.activation} at {one.learning_rate:g}: the error begins and ends where it was published"
+            verdicts.append(Verdict(claim, worst, f"{'; '.join(words)}; reading error ±{reading:g}, n = {len(values)}"))
+    return verdicts
+
+
+def against_linear(table: pd.DataFrame, rate: float) -> list[Verdict]:
+    """Of each activation at a rate, whether it ends above the linear model; corrected for their number by Bonferroni
+    only as far as the words say: intervals are single."""
+    found = []
+    for row in table[np.isclose(table["learning_rate"], rate) & (table["activation"] != LINEAR)].to_dict("records"):
+        low, high = row["minus_linear_low"], row["minus_linear_high"]
+        outcome = "yes" if low > 0 else "no, below" if high < 0 else "inconclusive"
+        words = f"{interval(row['minus_linear'], low, high)}, n = {row['n']}"
+        if row["diverged"]:
+            words += f", {row['diverged']} diverged"
+        found.append(Verdict(f"{row['activation']} at {rate:g} ends above the linear model", outcome, words))
+    return found
+
+
+def error_figure(rows: pd.DataFrame, published: Sequence[Published], shown: str, rate: float) -> Figure:
+    """Online error by example: left the rates of one activation, right all activations at one rate, both with the linear
+    model. Bands are the standard error, bars what is published of the beginning and the end."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        own = rows[rows["activation"] == shown]
+        rates = sorted(own["learning_rate"].unique(), reverse=True)
+        for value, dashes in zip(rates, ("solid", (0, (5, 1.5)), (0, (1, 1.2))), strict=False):
+            style = {**line_styles([shown])[shown], "linestyle": dashes}
+            curve = own[own["learning_rate"] == value]
+            _curve(left, curve, f"{shown}, {value:g}", style)
+            _marks(left, published, shown, value, style["color"], rows["step"].max())
+        at = rows[np.isclose(rows["learning_rate"], rate)]
+        styles = line_styles([name for name in dict.fromkeys(at["activation"]) if name != LINEAR])
+        for name, style in styles.items():
+            _curve(right, at[at["activation"] == name], name, style)
+            if name != shown:
+                _marks(right, published, name, rate, style["color"], rows["step"].max())
+        for axes in (left, right):
+            style = {"color": INK, "linestyle": "solid", "linewidth": 1.0}
+            _curve(axes, rows[rows["activation"] == LINEAR], LINEAR, style)
+            axes.set_xlabel("example")
+        left.set_ylabel("squared error")
+        right.set_title(f"learning rate {rate:g}")
+        left.set_title(shown)
+        middle = rows.groupby(["activation", "learning_rate", "step"])["value"].mean()
+        left.set_ylim(0.9 * middle.min(), min(1.1 * middle.max(), 2.0))
+        left.legend()
+        figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+def _curve(axes: Any, rows: pd.DataFrame, label: str, style: Mapping[str, Any]) -> None:
+    by_step = rows.groupby("step")["value"]
+    mean, error = by_step.mean(), by_step.std() / np.sqrt(by_step.count())
+    axes.plot(mean.index, mean, label=label, **style)
+    axes.fill_between(mean.index, mean - error, mean + error, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def _marks(axes: Any, published: Sequence[Published], name: str, rate: float, color: str, final: int) -> None:
+    for one in published:
+        if one.activation == name and np.isclose(one.learning_rate, rate):
+            axes.plot([0, 0.02 * final], [one.first] * 2, color=color, linewidth=4, alpha=0.6)
+            axes.plot([(1 - END) * final, final], [one.last] * 2, color=color, linewidth=4, alpha=0.6)
+
+
+def gaps(through: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame:
+    """activation, turn (from 1), seed, through, fresh and gap: the loss at the end of each turn of a network that has
+    been through all turns before, that of one that begins with this turn, and the difference.
+
+    `through` and `fresh` have activation, turn, seed and value.
+    """
+    keys = ["activation", "turn", "seed"]
+    both = through.set_index(keys)["value"].rename("through").to_frame()
+    both = both.join(fresh.set_index(keys)["value"].rename("fresh"), how="inner").reset_index()
+    return both.assign(gap=both["through"] - both["fresh"])
+
+
+def gaps_table(found: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """One row per activation and turn: through, fresh, gap with its interval, and its difference from the baseline's."""
+    table = []
+    for turn, at in found.groupby("turn"):
+        wide = at.pivot_table("gap", "seed", "activation", sort=False, dropna=False)
+        for name in wide:
+            own = at[at["activation"] == name]
+            row = {"activation": name, "turn": turn, "through": own["through"].mean(), "fresh": own["fresh"].mean()}
+            row |= _interval("gap", wide[name])
+            if name != baseline:
+                row |= _interval(f"minus_{baseline}", wide[name] - wide[baseline])
+            table.append(row | {"n": int(wide[name].notna().sum())})
+    return pd.DataFrame(table)
+
+
+def gap_verdicts(found: pd.DataFrame, held_out: pd.DataFrame, baseline: str) -> list[Verdict]:
+    """Of each activation, whether it learns the last text worse than a fresh network does; and which differ in that
+    from the baseline. `held_out` has the gap of the last turn on text that was not trained on."""
+    last = found[found["turn"] == found["turn"].max()]
+    wide, other = (one.pivot_table("gap", "seed", "activation", sort=False, dropna=False) for one in (last, held_out))
+    t, n = trained_t(wide.to_numpy().T, LEVEL)
+    adjusted, verdicts = holm(t.p_value), []
+    for index, name in enumerate(wide):
+        outcome = "inconclusive" if not adjusted[index] < 1 - LEVEL else "yes" if t.mean[index] > 0 else "no, better"
+        words = interval(t.mean[index], t.low[index], t.high[index])
+        reason = f"gap {words} nats, adjusted p {adjusted[index]:.2g}, n = {n[index]}; on held-out text {_words(other[name])}"
+        verdicts.append(Verdict(f"{name} learns the last text worse than a fresh network", outcome, reason))
+    others = wide.drop(columns=baseline).sub(wide[baseline], axis=0)
+    d, n = trained_t(others.to_numpy().T, LEVEL)
+    adjusted = holm(d.p_value)
+    for index, name in enumerate(others):
+        outcome = "inconclusive" if not adjusted[index] < 1 - LEVEL else "smaller" if d.mean[index] < 0 else "larger"
+        words = interval(d.mean[index], d.low[index], d.high[index])
+        reason = f"{words} nats, adjusted p {adjusted[index]:.2g}, n = {n[index]}"
+        verdicts.append(Verdict(f"{name}: the gap is smaller or larger than with {baseline}", outcome, reason))
+    return verdicts
+
+
+def _words(values: pd.Series) -> str:
+    t, _ = trained_t(values.to_numpy()[None], LEVEL)
+    return interval(float(t.mean[0]), float(t.low[0]), float(t.high[0]))
+
+
+def gaps_figure(through: pd.DataFrame, found: pd.DataFrame) -> Figure:
+    """Left: the loss at the end of every turn; right: the gap to fresh networks, with intervals."""
+    styles = line_styles(list(dict.fromkeys(through["activation"])))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for place, (name, style) in enumerate(styles.items()):
+            means = through[through["activation"] == name].groupby("turn")["value"].mean()
+            left.plot(means.index, means, label=name, **style)
+            own = found[found["activation"] == name].pivot_table("gap", "seed", "turn", dropna=False)
+            t, _ = trained_t(own.to_numpy().T, LEVEL)
+            x = own.columns + 0.06 * (place - len(styles) / 2)
+            right.plot(x, t.mean, **style)
+            right.vlines(x, t.low, t.high, color=style["color"], linewidth=0.8)
+        right.axhline(0, color=INK, linewidth=0.8)
+        left.set(xlabel="turn", ylabel="loss at the end of the turn, nats", title="after all turns before")
+        right.set(xlabel="turn", title="minus a fresh network, with 95 % intervals")
+        figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
+    return figure
