@@ -124,7 +124,7 @@ class DyingUnits:
         size = SIZES[budget]
         grid, depth = _decoders(size)
         return {
-            "born": pd.DataFrame([_born(name, n, l, size.draws) for name in BORN for n, l in SIMULATED]),
+            "born": pd.DataFrame([_born(name, *shape, size.draws) for name in BORN for shape in SIMULATED]),
             "shares": pd.concat([evaluate(one, _every, shares)[COLUMNS] for one in (grid, depth)], ignore_index=True),
         }
 
@@ -178,7 +178,7 @@ class DyingUnits:
                         "Online squared error in bins of examples; bands: standard error; bars: what is published of "
                         "the first bin and of the last fifth",
                         "first, last: the first bin and the mean of the last fifth, with 95 % intervals over seeds; "
-                        f"minus_linear, minus_{BASELINE}: differences of last, paired by seed, whose problem they share",
+                        f"minus_linear, minus_{BASELINE}: differences of last, paired by seed, thus by problem",
                     ),
                 ),
                 "texts_in_turn": Section(

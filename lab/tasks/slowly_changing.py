@@ -35,8 +35,11 @@ class Target(NamedTuple):
     @classmethod
     def drawn(cls, rng: np.random.Generator, bits: int, units: int) -> "Target":
         """A network with random weights and biases."""
-        signs = [rng.choice(np.float32([-1, 1]), shape) for shape in ((units, bits), units, units, ())]
-        return cls(*signs[:3], float(signs[3]))
+
+        def signs(*shape: int) -> Float[np.ndarray, "..."]:
+            return 2 * rng.integers(0, 2, shape).astype(np.float32) - 1
+
+        return cls(signs(units, bits), signs(units), signs(units), float(signs(1)[0]))
 
     @property
     def thresholds(self) -> Float[np.ndarray, " units"]:
@@ -87,11 +90,6 @@ class SlowlyChanging:
         """The task in tables."""
         return "slowly_changing"
 
-    @property
-    def tokens_per_example(self) -> int:
-        """Predictions per example."""
-        return 1
-
     def load(self, data_dir: Path | None = None) -> Dataset:
         """The problems: `bits`, f32 [problems, changes, slow], and `targets`, f32 [problems, changes, 2**fast], one for
         each value of the fast bits."""
@@ -108,9 +106,6 @@ class SlowlyChanging:
         fast = _bits(np.arange(2**self.fast), self.fast)
         inputs = np.concatenate([np.repeat(bits, len(fast), axis=0), np.tile(fast, (self.changes, 1))], axis=1)
         return {"bits": bits, "targets": target(inputs).reshape(self.changes, -1)}
-
-    def check(self, dataset: Dataset) -> None:
-        """Every stream is long enough."""
 
     def batch(
         self,
@@ -145,16 +140,8 @@ class SlowlyChanging:
         rows = {"x": x, "y": arrays["targets"][0, 0], "weight": np.ones(len(values), np.float32)}
         return in_batches(rows, batch_size)
 
-    def metrics(self, outputs: Float[Array, "batch 1"], batch: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
-        """`loss`, the squared error, summed, and the number of examples."""
-        squares, weight = jnp.square(outputs[:, 0] - batch["y"]), batch["weight"]
-        return {"loss": (jnp.sum(weight * squares), jnp.sum(weight))}
-
-    def summary(self, means: Mapping[str, Any]) -> dict[str, Any]:
-        """The means, unchanged."""
-        return dict(means)
-
 
 def _bits(values: Integer[Any, "*rows"], count: int) -> Float[Any, "*rows count"]:
     """The binary digits of numbers, the lowest first."""
-    return (values[..., None] >> np.arange(count) & 1).astype(np.float32)
+    places = np.arange(count).reshape(*(1,) * values.ndim, -1)
+    return (values[..., None] >> places & 1).astype(np.float32)

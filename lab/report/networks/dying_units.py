@@ -67,9 +67,17 @@ def born_verdicts(table: pd.DataFrame) -> list[Verdict]:
             "no" if beyond.any() else "yes",
             f"{int((~beyond).sum())} of {len(may)} intervals reach below it",
         ),
-        Verdict("relu: the share that is born dead is the one that was simulated before", "no" if other.any() else "yes", pairs),
-        Verdict(f"{names}: no network is born dead", "yes" if never["both"].max() == 0 else "no", f"at most {never['both'].max():.3f}"),
-    ]  # fmt: skip
+        Verdict(
+            "relu: as many networks are born dead as were in an earlier simulation",
+            "no" if other.any() else "yes",
+            pairs,
+        ),
+        Verdict(
+            f"{names}: no network is born dead",
+            "yes" if never["both"].max() == 0 else "no",
+            f"at most {never['both'].max():.3f}",
+        ),
+    ]
 
 
 def levels(rows: pd.DataFrame, base: Setting) -> dict[str, list[float]]:
@@ -152,7 +160,7 @@ def mark(name: str, more: list[str], fewer: list[str]) -> str:
 
 
 def shares_figure(rows: pd.DataFrame, base: Setting) -> Figure:
-    """A row of panels per share, a column per factor: means over layers and seeds, from the lowest seed to the highest."""
+    """A row of panels per share, a column per factor: means over layers and seeds, and the range of the seeds."""
     shown = levels(rows, base)
     styles = line_styles(list(dict.fromkeys(rows["activation"])))
     with mpl.rc_context(STYLE):
