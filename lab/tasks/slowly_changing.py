@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Integer
 from lab.data.dataset import SPLITS, Dataset
 from lab.data.order import drawn
 from lab.files import checksums
-from lab.tasks.examples import in_batches
+from lab.tasks.examples import Examples, in_batches, weighted
 
 BETA = 0.7
 MOST_FAST = 12  # bits, all values of which are tabulated
@@ -54,7 +54,7 @@ class Target(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SlowlyChanging:
+class SlowlyChanging(Examples):
     """Predict what a fixed random network (`Target`) says of bits, of which most rarely change: the slowly-changing
     regression of Dohare et al. (2024), "Loss of plasticity in deep continual learning", Nature 632.
 
@@ -64,6 +64,8 @@ class SlowlyChanging:
     error. Validation and test are problem 0's inputs of the first period, which say nothing of the other seeds. Raises
     ValueError for a number out of range.
     """
+
+    directions: ClassVar[Mapping[str, str]] = {}
 
     slow: int = 15
     """Bits that change every `period` examples."""
@@ -107,6 +109,9 @@ class SlowlyChanging:
         inputs = np.concatenate([np.repeat(bits, len(fast), axis=0), np.tile(fast, (self.changes, 1))], axis=1)
         return {"bits": bits, "targets": target(inputs).reshape(self.changes, -1)}
 
+    def check(self, dataset: Dataset) -> None:
+        """All streams are endless."""
+
     def batch(
         self,
         arrays: Mapping[str, Array | np.ndarray],
@@ -139,6 +144,10 @@ class SlowlyChanging:
         x = np.concatenate([slow, _bits(values, self.fast)], axis=1)
         rows = {"x": x, "y": arrays["targets"][0, 0], "weight": np.ones(len(values), np.float32)}
         return in_batches(rows, batch_size)
+
+    def metrics(self, outputs: Float[Array, "batch 1"], batch: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
+        """`loss`, the squared error, summed, and the number of examples."""
+        return {"loss": weighted(jnp.square(outputs[:, 0] - batch["y"]), batch["weight"])}
 
 
 def _bits(values: Integer[Any, "*rows"], count: int) -> Float[Any, "*rows count"]:

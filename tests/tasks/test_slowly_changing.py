@@ -12,11 +12,10 @@ from refusals import refused
 
 from experiments.plasticity import experiment
 from lab.tasks.slowly_changing import SlowlyChanging, Target
-from lab.tasks.task import completed
 from lab.training import step
 from lab.training.settings import Hyperparameters
 
-TASK = completed(SlowlyChanging(slow=4, fast=3, period=10, changes=5, units=7, problems=3))
+TASK = SlowlyChanging(slow=4, fast=3, period=10, changes=5, units=7, problems=3)
 DATA = TASK.load().arrays
 
 

@@ -12,7 +12,6 @@ from bigram import Bigram
 from lab.experiment.experiment import grid
 from lab.experiment.fields import with_fields
 from lab.tasks.slowly_changing import SlowlyChanging
-from lab.tasks.task import completed
 from lab.training.devices.execution import Execution, _parts
 from lab.training.devices.placement import Placement
 from lab.training.runs import Program
@@ -63,7 +62,7 @@ def test_a_wide_model_has_its_batch_in_parts_unless_they_would_differ(experiment
 def test_runs_of_tiny_steps_are_trained_together(width, batch, expected):
     task = SlowlyChanging(changes=1, problems=1)
     model = MLP(input_shape=(20,), widths=(width,), outputs=1)
-    given = (100, model, completed(task), Settings(batch_size=batch), task.load().arrays["train"])
+    given = (100, model, task, Settings(batch_size=batch), task.load().arrays["train"])
     assert Execution.fitting(Placement(), *given).kind == expected
     assert Execution.fitting(Placement("map"), *given).kind == "map"
     assert Execution.fitting(Placement("vmap"), *given).kind == "vmap"
