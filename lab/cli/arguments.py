@@ -63,6 +63,8 @@ class CompareArguments:
     """Step to compare at; the last one that all arms have reached unless given."""
     axis: str | None = None
     """An axis to compare too: its main effect, and its interaction with the activation, such as norm."""
+    over: str | None = None
+    """What verdicts are about, if not the experiment's own: seeds, or seeds_and_text (other texts like this one)."""
     json: bool = False
     """Print JSON in place of the table, and write no report."""
 

@@ -90,15 +90,15 @@ def compare(asked: takes.CompareArguments) -> None:
     from lab.comparison import comparison, looks
     from lab.results import results
 
-    given = (asked.baseline, asked.metric, asked.split, asked.step, asked.axis)
+    given = (asked.baseline, asked.metric, asked.split, asked.step)
     found = results.read(asked.directory)
-    compared = comparison.compare(found, asked.baseline, asked.metric, asked.split, asked.step, axis=asked.axis)
+    compared = comparison.compare(found, *given, axis=asked.axis, over=asked.over)
     looks.record(found, compared)
     if asked.json:
         print(json.dumps(compared.to_dict(), indent=2, allow_nan=False))
         return
     terminal.show_comparison(found, compared)
-    if any(value is not None for value in given):
+    if any(value is not None for value in (*given, asked.axis, asked.over)):
         from lab.report import report as page
 
         print(f"report: {page.write_beside(found, compared)}")

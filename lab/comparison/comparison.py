@@ -16,11 +16,12 @@ from lab.comparison import cautions, choice, effects, family, looks
 from lab.comparison.outcomes import axis_columns, ends, label, plain
 from lab.comparison.question import Question, last_common_step, question, recorded_step
 from lab.comparison.stability import StabilityVerdict, stability_verdicts
-from lab.comparison.text_error import text_error
+from lab.comparison.text_error import crossed_errors
 from lab.comparison.verdict import Finding, Pairs, findings
 from lab.results.directions import Direction
 from lab.results.looks import number
 from lab.results.results import Results
+from lab.statistics.crossed import Crossed
 from lab.statistics.improvement import probability_of_improvement
 from lab.statistics.paired import minimum_detectable_effect, paired_difference, pairs_needed
 
@@ -167,6 +168,7 @@ class Comparison:
             fields |= {"looks": list(arm.looks), "stability": _json(asdict(arm.stability))}
             arms.append({"activation": arm.activation, **fields, **{k: _json(v) for k, v in arm.axes.items()}})
         asked = {name: getattr(self, name) for name in ("baseline", "metric", "direction", "split", "step", "level")}
+        asked["over"] = self.question.over
         told = {"missing": list(self.missing), "cautions": list(self.cautions)}
         counted = {"family_size": self.family_size, "comparison": list(self.number)}
         about = {"effects": [_json(asdict(effect)) for effect in self.effects]} if self.effects else {}
@@ -181,13 +183,15 @@ def compare(
     step: int | None = None,
     level: float | None = None,
     axis: str | None = None,
+    over: str | None = None,
 ) -> Comparison:
     """Compare every arm with the baseline activation at the same values of the other axes, paired by seed.
 
     Omitted arguments default to the experiment's (else validation loss at level 0.95); `step` defaults to the last step
     that all arms have reached, or to each arm's last step if arms have different numbers of steps. `metric` may include
     the direction, as in "auc:max", if the task does not declare it. `axis`, such as "norm", adds the main effect of
-    that axis and its interactions with the activation (`lab.comparison.effects`).
+    that axis and its interactions with the activation (`lab.comparison.effects`). `over` "seeds_and_text" makes claims
+    about other texts like this one as well, whose intervals are wider; "seeds" is about this text.
 
     The loss comparison uses the pairs in which both runs trained; whether an arm diverges more often is tested
     separately. All arms requested in experiment.json form one family, with a probability of at most 1 - level of any
@@ -196,7 +200,7 @@ def compare(
     folder count. Raises ValueError, in one sentence, for anything that the rows do not contain.
     """
     results = _of_rows(results) if isinstance(results, pd.DataFrame) else results
-    asked = question(results, baseline, metric, split, level)
+    asked = question(results, baseline, metric, split, level, over)
     axes = axis_columns(results.rows)
     measured = results.rows[(results.rows["metric"] == asked.metric) & (results.rows["split"] == asked.split)]
     step = _planned_step(results) if step is None else step
@@ -225,7 +229,7 @@ def compare(
         raise ValueError(f"nothing can be paired with {asked.baseline} at step {last}: {why}")
     size = family.size(known, len(paired))
     found, unknown = _arms(results, asked, paired, axes, size, None if own else last)
-    of_axis = effects.effects(runs, axis, axes, asked) if axis is not None else ()
+    of_axis = effects.effects(runs, axis, axes, asked, results.looks) if axis is not None else ()
     compared = Comparison(
         asked, last, bool(own), found, tuple(baselines), tuple(absent), size, (1, 1), of_axis
     )  # fmt: skip
@@ -282,13 +286,18 @@ def _arms(
         both = arm.assign(value=arm["value"].mask(differences.isna()))
         group = _group(both, axes)
         diverged = set(differences.index[differences.isna()])
-        order, counts = looks.ordered(earlier, group.key, list(map(int, differences.index)), diverged)
+        order, counts = looks.ordered(earlier, [group.key], list(map(int, differences.index)), diverged)
         is_tuned, se, unknown = choice.uncertainty(
             search, group.activation, asked.baseline, group.axes, differences.dropna().to_numpy()
         )
         groups.append(group)
-        error = text_error(results, arm, reference, asked.split, asked.metric, step)
-        pairs.append(Pairs(tuple(order), differences.loc[order].to_numpy(), counts, se, error))
+        error = crossed_errors(results, arm, reference, asked.split, asked.metric, step)
+        if error is None and asked.over == "seeds_and_text" and group.n > 1:
+            raise ValueError(
+                f"over is 'seeds_and_text', but {group.label} has no {asked.metric} per example that matches "
+                f"{asked.baseline}'s: only 'seeds' is possible"
+            )
+        pairs.append(_pairs(order, differences, counts, se, error, asked))
         tuned.append(is_tuned)
         why += [unknown] if unknown is not None else []
     of_stability = stability_verdicts(
@@ -297,6 +306,24 @@ def _arms(
     found = findings(pairs, asked, size)
     rows = zip(groups, pairs, found, tuned, of_stability, strict=True)
     return tuple(_arm(*row, asked, size) for row in rows), list(dict.fromkeys(why))
+
+
+def _pairs(
+    order: list[int],
+    differences: pd.Series,
+    counts: tuple[int, ...],
+    se_choice: float,
+    error: Crossed | None,
+    asked: Question,
+) -> Pairs:
+    known = Pairs(tuple(order), differences.loc[order].to_numpy(), counts, se_choice, over=asked.over)
+    if error is None:
+        return known
+    return replace(
+        known,
+        se_seeds_and_text=float(error.se_seeds_and_text),
+        df_seeds_and_text=float(error.df_seeds_and_text),
+    )
 
 
 def _arm(

@@ -31,17 +31,18 @@ def record(results: Results, comparison: Comparison) -> str | None:
 
 
 def ordered(
-    earlier: Sequence[Look], key: str, seeds: Sequence[int], diverged: Collection[int]
+    earlier: Sequence[Look], keys: Sequence[str], seeds: Sequence[int], diverged: Collection[int]
 ) -> tuple[list[int], tuple[int, ...]]:
-    """An arm's paired seeds in the order in which they were seen, and the number of trained pairs at every look, the
-    current one last.
+    """The paired seeds of an arm, or of a contrast of several arms, which needs all of them, in the order in which they
+    were seen, and the number of trained pairs at every look, the current one last.
 
     Looks at any metric count, since metrics of one run are correlated. Looks at fewer than 2 trained pairs showed no
     test.
     """
     order: list[int] = []
     ends: list[int] = []
-    for shown in [*(look.seeds.get(key, ()) for look in earlier), seeds]:
+    before = [set.intersection(*(set(look.seeds.get(key, ())) for key in keys)) if keys else set() for look in earlier]
+    for shown in [*before, seeds]:
         order += [seed for seed in sorted(shown) if seed in seeds and seed not in order]
         ends.append(sum(seed not in diverged for seed in order))
     return order, tuple(dict.fromkeys(end for end in ends if end >= 2))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from lab.comparison import family
-from lab.files.choices import nearest
+from lab.files.choices import check_choice, nearest
 from lab.results import analysis_plan
 from lab.results.directions import Direction, checked, direction_of, split_metric
 from lab.statistics.looks import spent
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Hold = Literal["each", "all", "selected"]
 """Whether intervals hold for each arm separately, for all simultaneously, or for the better, worse or equivalent."""
+
+Over = Literal["seeds", "seeds_and_text"]
+"""What a claim is about: other seeds on this text, or other seeds on other texts like it."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Question:
     level: float = 0.95
     margin: float | None = None
     hold: Hold = "each"
+    over: Over = "seeds"
     planned_looks: tuple[int, int] | None = None
     """The first and last number of seeds at which arms are compared, if the number of seeds is chosen sequentially."""
     fixed_seeds: bool = False
@@ -56,11 +60,12 @@ def question(
     metric: str | None = None,
     split: str | None = None,
     level: float | None = None,
+    over: str | None = None,
 ) -> Question:
     """The question of a comparison: the given fields, with the experiment's own as defaults.
 
     `metric` may include the direction, "auc:max". Raises ValueError, in one sentence, for anything that the rows do not
-    contain, and for a direction that contradicts the task's.
+    contain, for a direction that contradicts the task's, and for an `over` that is not one of `Over`.
     """
     record, rows = results.experiment, results.rows
     own = record.get("metric", "loss")
@@ -70,6 +75,8 @@ def question(
     checked(name, direction, {} if known is None else {name: known})
     split = _known("split", split or record.get("split", "validation"), rows.loc[rows["metric"] == name, "split"])
     looks = record.get("looks") or None
+    over = record.get("over", "seeds") if over is None else over
+    check_choice("over", over, get_args(Over))
     return Question(
         baseline=_baseline(results, baseline or record.get("baseline")),
         metric=name,
@@ -78,6 +85,7 @@ def question(
         level=record.get("level", 0.95) if level is None else level,
         margin=record.get("margin") if name == own else None,  # in the unit of that metric
         hold=record.get("intervals", "each"),
+        over=over,  # type: ignore[arg-type]
         planned_looks=(looks[0], looks[1]) if looks else None,
         fixed_seeds=analysis_plan.fixes_seeds(record),
     )
@@ -103,7 +111,7 @@ def recorded_step(step: int, measured: pd.DataFrame) -> int:
 
 def _baseline(results: Results, name: str | None) -> str:
     here = results.rows["activation"]
-    if name and name not in set(here) and any(one.is_baseline for one in family.asked_for(results, name).values()):
+    if name and name not in here.unique() and any(one.is_baseline for one in family.asked_for(results, name).values()):
         raise ValueError(f"baseline is {name!r}, but none of its runs is there: train them, or choose another baseline")
     return _known("baseline", name, here)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Bool
@@ -59,6 +60,7 @@ def stability_verdicts(
     return verdicts
 
 
+@cache
 def _rate(diverged: int, n: int, level: float) -> tuple[float, float]:
     low, high = rate_interval(np.asarray(diverged), n, level)
     return float(low), float(high)

@@ -24,14 +24,6 @@ class Differences(NamedTuple):
     weight: Float[np.ndarray, " examples"]
 
 
-def text_error(
-    results: Results, arm: pd.DataFrame, baseline: pd.DataFrame, split: str, metric: str, step: int | None
-) -> float | None:
-    """The standard error over seeds and text of `crossed_errors`; None if unknown."""
-    found = crossed_errors(results, arm, baseline, split, metric, step)
-    return None if found is None else float(found.se_seeds_and_text)
-
-
 def crossed_errors(
     results: Results, arm: pd.DataFrame, baseline: pd.DataFrame, split: str, metric: str, step: int | None
 ) -> Crossed | None:

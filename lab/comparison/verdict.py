@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from lab.comparison.question import Question
+from lab.comparison.question import Over, Question
 from lab.statistics.arms import family
 from lab.statistics.choice import with_choice
 from lab.statistics.looks import equivalence_after, first_of_several, interval_after, p_after
@@ -31,6 +31,10 @@ class Pairs:
     """The standard error that the choice of the rates adds to the mean."""
     se_seeds_and_text: float | None = None
     """The standard error of the mean over seeds and text, if known."""
+    df_seeds_and_text: float | None = None
+    """Its degrees of freedom."""
+    over: Over = "seeds"
+    """Which of the two standard errors, over seeds or over seeds and text, tests and intervals are made of."""
 
     @property
     def trained(self) -> Float[np.ndarray, " trained"]:
@@ -39,12 +43,22 @@ class Pairs:
 
     @property
     def spread(self) -> Float[np.ndarray, " trained"]:
-        """The differences, widened about their mean so that their standard error includes the choice."""
+        """The differences, widened about their mean so that their standard error includes the choice, and the text if
+        the claim does."""
         trained = self.trained
         variance = trained.var(ddof=1) if len(trained) > 1 else 0.0
         if not variance > 0:
             return trained
-        return trained.mean() + (trained - trained.mean()) * np.sqrt(1 + len(trained) * self.se_choice**2 / variance)
+        whole = len(trained) * (self.standard_error[0] ** 2 + self.se_choice**2)
+        return trained.mean() + (trained - trained.mean()) * np.sqrt(whole / variance)
+
+    @property
+    def standard_error(self) -> tuple[float, float]:
+        """The standard error of the mean that the claim asks for, without the choice, and its degrees of freedom."""
+        if self.over == "seeds_and_text" and self.se_seeds_and_text is not None and self.df_seeds_and_text is not None:
+            return self.se_seeds_and_text, self.df_seeds_and_text
+        n = len(self.trained)
+        return float(self.trained.std(ddof=1)) / np.sqrt(n), n - 1
 
 
 class Evidence(NamedTuple):
@@ -108,8 +122,8 @@ def evidence(pairs: Pairs, question: Question, level: float) -> Evidence:
     if n < 2:
         nothing, mean = np.full(1, np.nan), trained.mean() if n else np.nan
         return Evidence(np.full(1, mean), nothing, nothing, -np.inf, np.inf, float(mean), np.nan, np.nan)
-    t, margin = paired_t(trained, level), question.margin
-    one = with_choice(t.mean, t.sd / np.sqrt(n), n - 1, np.asarray(pairs.se_choice), level)
+    t, margin, (se, df) = paired_t(trained, level), question.margin, pairs.standard_error
+    one = with_choice(t.mean, np.asarray(se), df, np.asarray(pairs.se_choice), level)
     now, single = (float(t.mean), float(t.sd), float(one.p_value)), float(one.p_value)
     if question.planned_looks is not None:
         return _sequential(pairs.spread, question.planned_looks, level, margin, now)
@@ -120,7 +134,7 @@ def evidence(pairs: Pairs, question: Question, level: float) -> Evidence:
             p = np.minimum(p, paired_t(pairs.spread[: pairs.looks[0]]).p_value)
         equal = None if margin is None else equivalence_after(pairs.spread, pairs.looks, margin)
         return Evidence(means, p, equal, float(interval.low), float(interval.high), *now)
-    equal = None if margin is None else _equivalence(t.mean, t.sd / np.sqrt(n), n - 1, pairs.se_choice, margin)
+    equal = None if margin is None else _equivalence(t.mean, np.asarray(se), df, pairs.se_choice, margin)
     p = np.full(1, single)
     if not question.fixed_seeds:
         p, equal = first_of_several(p), None if equal is None else first_of_several(equal)
@@ -147,7 +161,7 @@ def _sequential(
 
 
 def _equivalence(
-    mean: Float[np.ndarray, ""], se: Float[np.ndarray, ""], df: int, se_choice: float, margin: float
+    mean: Float[np.ndarray, ""], se: Float[np.ndarray, ""], df: float, se_choice: float, margin: float
 ) -> Float[np.ndarray, " 1"]:
     """The larger p of the two one-sided tests, the choice included."""
     within = margin - np.abs(mean)

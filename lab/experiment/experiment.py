@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from lab.comparison.question import Hold
+from lab.comparison.question import Hold, Over
 from lab.data.dataset import SPLITS, Dataset
 from lab.experiment.cell import INIT_FROM, Cell
 from lab.experiment.fields import field_types, with_fields
@@ -98,6 +98,8 @@ class Experiment:
     """The largest difference of the metric that does not matter; given one, arms within it are called equivalent."""
     intervals: Hold = "each"
     """Whether intervals hold for each arm, for all at once, or for those selected: better, worse or equivalent."""
+    over: Over = "seeds"
+    """What verdicts are about: other seeds on this text, or with seeds_and_text also other texts like it."""
     target: float | None = None
     """Target value of the metric; the time at which each arm reaches it is reported; default: the baseline's values."""
     telemetry: bool = False
@@ -131,6 +133,7 @@ class Experiment:
         if self.margin is not None and not 0 < self.margin < math.inf:
             raise ValueError(f"margin is {self.margin}: it must be a positive difference of the {self.metric}")
         check_choice("intervals", self.intervals, get_args(Hold))
+        check_choice("over", self.over, get_args(Over))
         metric, direction = split_metric(self.metric)
         cells = grid(self)
         for cell in cells:

@@ -23,7 +23,7 @@ from lab.report.figures import curves, differences, svg, unit
 from lab.report.networks import telemetry
 from lab.report.ranking import ranking
 from lab.report.rule import rule
-from lab.report.table import MOST, decimals, leaders, left_out, number, ranked, times
+from lab.report.table import MOST, best_first, decimals, leaders, left_out, number, ranked, times
 from lab.results.directions import direction_of
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ MEANINGS = {
     "most_frequent_of_word": "the most frequent tag of the word in training",
     "naive_bayes": "a multinomial classifier on token counts",
 }
+
+FIGURES = 8
+"""Figures of learning curves at most: one for each setting of the axes, those of the best arms first."""
 
 
 def write(
@@ -77,6 +80,7 @@ def place(results: Results, comparison: Comparison) -> Path:
     """The path of a comparison's report; for the experiment's own it is DIR/report.html."""
     own = {name: results.experiment[name] for name in ("baseline", "metric", "split")}
     asked = {name: getattr(comparison, name) for name in own}
+    own["over"], asked["over"] = results.experiment.get("over", "seeds"), comparison.question.over
     return results.directory / "report.html" if asked == own else _beside(results, comparison)
 
 
@@ -84,6 +88,7 @@ def _beside(results: Results, comparison: Comparison) -> Path:
     """DIR/comparisons/BASELINE-SPLIT-METRIC-STEP-AXIS/report.html."""
     words = [comparison.baseline, comparison.split, comparison.metric, f"step{comparison.step}"]
     words += [comparison.effects[0].axis] if comparison.effects else []
+    words += [comparison.question.over] if comparison.question.over != results.experiment.get("over", "seeds") else []
     folder = "-".join(re.sub(r"[^A-Za-z0-9.+_]+", "_", word) for word in words)
     return results.directory / "comparisons" / folder / "report.html"
 
@@ -303,8 +308,9 @@ def _beaten(row: Mapping[Any, Any]) -> str:
 
 def _curves(results: Results, metric: str, split: str, found: Comparison | ValueError) -> list[page.Part]:
     parts: list[page.Part] = [page.heading("Learning curves")]
-    rows, more = _drawn(results.rows, found)
-    settings = list(_settings(rows))
+    drawn, more = _drawn(results.rows, found)
+    axes = [axis for axis in axis_columns(results.rows) if len(results.rows[axis].unique()) > 1]
+    settings = list(_settings(drawn, axes))[:FIGURES]
     for index, (setting, rows) in enumerate(settings, start=1):
         parts += [f"<h3>{escape(setting)}</h3>"] if setting else []
         title = f"Learning curves: {metric} by step, one line per activation {setting}".strip()
@@ -329,17 +335,20 @@ def _curves(results: Results, metric: str, split: str, found: Comparison | Value
 def _drawn(rows: pd.DataFrame, found: Comparison | ValueError) -> tuple[pd.DataFrame, str]:
     """The rows of the arms whose curves are drawn, and the omissions, in words."""
     if isinstance(found, Comparison):
-        shown = {group.cell for group in (*leaders(found).arms, *found.baselines)}
-        return (rows[rows["cell"].isin(shown)], left_out(found)) if left_out(found) else (rows, "")
+        best = leaders(found)
+        settings = list(dict.fromkeys(tuple(arm.axes.items()) for arm in best_first(best)))
+        more = left_out(found) + (f" {FIGURES} of the settings are shown." if len(settings) > FIGURES else "")
+        groups = (*best.arms, *found.baselines)
+        shown = {group.cell for group in groups if tuple(group.axes.items()) in settings[:FIGURES]}
+        return (rows[rows["cell"].isin(shown)], more) if more else (rows, "")
     cells = list(dict.fromkeys(rows["cell"]))
     if len(cells) <= MOST:
         return rows, ""
     return rows[rows["cell"].isin(cells[:MOST])], f" Only the first {MOST} of {len(cells)} cells are shown."
 
 
-def _settings(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows at each value of the axes other than the activation, and that value in words."""
-    axes = [axis for axis in axis_columns(rows) if len(rows[axis].unique()) > 1]
+def _settings(rows: pd.DataFrame, axes: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows at each value of the axes, and that value in words."""
     if not axes:
         yield "", rows
         return

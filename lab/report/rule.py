@@ -18,6 +18,10 @@ HOLDS = {
     "all": "Intervals are simultaneous over all arms.",
     "selected": "Intervals are those of the arms with a verdict; their false coverage rate is 1 - level.",
 }
+OVER = {
+    "seeds": "Claims are about other seeds on this text.",
+    "seeds_and_text": "Claims are about other seeds and other texts like this one: standard errors are over both.",
+}
 
 
 def rule(results: Results, comparison: Comparison) -> list[page.Part]:
@@ -46,7 +50,7 @@ def _tests(comparison: Comparison) -> list[str]:
             f"has a probability of at most {level}: an arm is equivalent if two one-sided tests place its difference "
             f"within {asked.margin:g} with p below {level}, a difference declared negligible before the run."
         )
-    return [*sentences, HOLDS[asked.hold]]
+    return [*sentences, OVER[asked.over], HOLDS[asked.hold]]
 
 
 def _choice(comparison: Comparison) -> list[str]:

@@ -112,7 +112,7 @@ def changed(record: Mapping[str, Any], question: Mapping[str, Any]) -> list[str]
     """The fields of the recorded plan that have changed since, in words: `seeds 5 → 8`."""
     before = record["plan"]["fields"]
     now = {
-        **{name: question[name] for name in ("baseline", "metric", "split", "level", "margin")},
+        **{name: question[name] for name in ("baseline", "metric", "split", "level", "margin", "over")},
         "n": len(record["seeds"]),
         "arms": _arms(record),
         "steps": record["steps"],

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
+import pyarrow as pa
 
 from lab.files.atomic import LEFTOVERS, read_json, remove, sweep, write_bytes, write_json
 from lab.files.damaged import DamagedFileError
 from lab.results import shape
 from lab.results.examples import Examples, Measured, decoded, joined
 from lab.results.shape import read_shaped
-from lab.results.tables import Columns, read_table, write_table
+from lab.results.tables import Columns, read_arrow, write_table
 
 PARTS = ("activation", "model", "task")  # that may be user-defined
 NOTHING: Mapping[str, "Code"] = {}
@@ -125,8 +126,12 @@ class Wave:
         return (self.path / "metrics.parquet").exists()
 
     def metrics(self) -> pd.DataFrame:
+        """`curves` as pandas."""
+        return self.curves().to_pandas()
+
+    def curves(self) -> pa.Table:
         """Curves: seed, hyperparameters, step, split, metric, value. Raises ValueError if the file is damaged."""
-        return read_table(self.path / "metrics.parquet", METRICS)
+        return read_arrow(self.path / "metrics.parquet", METRICS)
 
     def examples(self, split: str, metric: str) -> Measured | None:
         """Per-example values of a split in the last evaluation; None if not kept. Raises ValueError if the file is
@@ -134,7 +139,7 @@ class Wave:
         path = self.path / EXAMPLES
         if not path.exists():
             return None
-        table = read_table(path, MEASURED)
+        table = read_arrow(path, MEASURED)
         try:
             return decoded(table, split, metric)
         except (ValueError, TypeError) as error:  # non-numeric values
@@ -145,14 +150,14 @@ class Wave:
         """Whether telemetry has been written."""
         return (self.path / TELEMETRY).exists()
 
-    def telemetry(self) -> pd.DataFrame:
-        """The columns of `metrics`, layer and site. Raises ValueError if the file is damaged."""
-        return read_table(self.path / TELEMETRY, INSIDE)
+    def telemetry(self) -> pa.Table:
+        """The columns of `curves`, layer and site. Raises ValueError if the file is damaged."""
+        return read_arrow(self.path / TELEMETRY, INSIDE)
 
-    def timing(self) -> pd.DataFrame:
+    def timing(self) -> pa.Table:
         """Seconds: kind, runs, start_step, step, seconds, tokens; empty if not written yet."""
         path = self.path / "timing.parquet"
-        return read_table(path, TIMING) if path.exists() else pd.DataFrame()
+        return read_arrow(path, TIMING) if path.exists() else pa.table({})
 
 
 @dataclass(frozen=True)

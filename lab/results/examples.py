@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
 CURVE = "validation_curve"
@@ -48,12 +50,13 @@ def encoded(measured: Mapping[str, Mapping[str, Measured]]) -> bytes:
     return pd.concat(parts, ignore_index=True).to_parquet(index=False) if parts else pd.DataFrame().to_parquet()
 
 
-def decoded(table: pd.DataFrame, split: str, metric: str) -> Measured | None:
+def decoded(table: pa.Table, split: str, metric: str) -> Measured | None:
     """The examples of a split and metric in the table of a wave; None if it has none."""
-    chosen = table[(table["split"] == split) & (table["metric"] == metric)] if "split" in table else table
-    if chosen.empty:
+    names = table.column_names
+    chosen = table.filter((pc.field("split") == split) & (pc.field("metric") == metric)) if "split" in names else table
+    if not len(chosen):
         return None
-    values = chosen[[column for column in table.columns if column.startswith(RUN)]].to_numpy(np.float32).T
+    values = np.stack([chosen[name].to_numpy().astype(np.float32) for name in names if name.startswith(RUN)])
     return Measured(values, chosen["weight"].to_numpy(), chosen["document"].to_numpy())
 
 

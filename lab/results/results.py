@@ -1,5 +1,6 @@
 """Reads the results of an experiment: one tidy table of all curves, and descriptions of the cells."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from lab.files.links import check_links
 from lab.results import looks
@@ -81,12 +83,12 @@ class Results:
         Raises ValueError if a file is damaged.
         """
         found = [
-            _rows(self.experiment, cell, wave.telemetry(), INSIDE)
+            (cell, wave.telemetry())
             for cell in self.cells
             for wave in CellDirectory(self.directory / "cells" / cell["cell"]).waves()
             if wave.has_telemetry
         ]
-        return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=INSIDE)
+        return _rows(self.experiment, found, INSIDE) if found else pd.DataFrame(columns=INSIDE)
 
     @property
     def reference_predictors(self) -> pd.DataFrame:
@@ -113,11 +115,10 @@ def read(directory: Path) -> Results:
     measured = [(cell, wave) for cell, waves in read for wave in waves if wave.has_metrics]
     if not measured:
         raise ValueError(f"{directory} has no measurements yet: run the experiment first")
-    rows = [_rows(experiment, cell, wave.metrics()) for cell, wave in measured]
-    timing = [wave.timing().assign(cell=cell["cell"]) for cell, wave in measured]
+    rows = _rows(experiment, [(cell, wave.curves()) for cell, wave in measured])
+    timing = _together([({"cell": cell["cell"]}, wave.timing()) for cell, wave in measured])
     ignored += [sentence for folder in folders for sentence in folder.ignored()]
-    together = (pd.concat(rows, ignore_index=True), pd.concat(timing, ignore_index=True))
-    return Results(directory, experiment, cells, *together, ignored=tuple(ignored))
+    return Results(directory, experiment, cells, rows, timing, ignored=tuple(ignored))
 
 
 def _cell(description: dict[str, Any], waves: Sequence[Wave]) -> dict[str, Any]:
@@ -133,17 +134,35 @@ def _cell(description: dict[str, Any], waves: Sequence[Wave]) -> dict[str, Any]:
 
 
 def _rows(
-    experiment: dict[str, Any], cell: dict[str, Any], table: pd.DataFrame, measured: Sequence[str] = MEASURED
+    experiment: dict[str, Any], tables: Sequence[tuple[dict[str, Any], pa.Table]], measured: Sequence[str] = MEASURED
 ) -> pd.DataFrame:
-    """Rows of a wave with the columns that identify them."""
-    constant = {
-        "experiment": experiment["name"],
-        "cell": cell["cell"],
-        "task": cell["task"]["name"],
-        "model": cell["model"]["name"],
-        "activation": cell["activation"],
-        **cell["axes"],
-    }
-    traced = [axis for axis in experiment["axes"] if axis in table.columns and axis not in constant]
-    columns = list(dict.fromkeys([*constant, *traced, "seed", "learning_rate", *measured]))
-    return table.assign(**constant)[columns]
+    """The tables of waves, each with its cell, as one with the columns that identify the rows."""
+    constants = [
+        {
+            "experiment": experiment["name"],
+            "cell": cell["cell"],
+            "task": cell["task"]["name"],
+            "model": cell["model"]["name"],
+            "activation": cell["activation"],
+            **cell["axes"],
+        }
+        for cell, _ in tables
+    ]
+    names = list(dict.fromkeys(name for constant in constants for name in constant))
+    table = _together([(constant, one) for constant, (_, one) in zip(constants, tables, strict=True)])
+    traced = [axis for axis in experiment["axes"] if axis in table.columns and axis not in names]
+    return table[list(dict.fromkeys([*names, *traced, "seed", "learning_rate", *measured]))]
+
+
+def _together(tables: Sequence[tuple[dict[str, Any], pa.Table]]) -> pd.DataFrame:
+    """Tables below each other, each with constants in further columns."""
+    lengths = [len(table) for _, table in tables]
+    rows = pa.concat_tables([table for _, table in tables], promote_options="permissive").to_pandas()
+    names = dict.fromkeys(name for constants, _ in tables for name in constants)
+    return rows.assign(**{name: _column([one.get(name, math.nan) for one, _ in tables], lengths) for name in names})
+
+
+def _column(values: Sequence[Any], lengths: list[int]) -> Any:
+    """Values repeated; those of several types, or None among them, stay what they are."""
+    alike = len({type(value) for value in values}) == 1 and values[0] is not None
+    return pd.Series(values, dtype=None if alike else object).repeat(lengths).array

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+import pyarrow as pa
 from pyarrow.parquet import ParquetFile
 
 from lab.files.atomic import write_bytes
@@ -20,6 +21,11 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_table(path: Path, columns: Columns | None = None) -> pd.DataFrame:
+    """Read a Parquet table as pandas: see `read_arrow`."""
+    return read_arrow(path, columns).to_pandas()
+
+
+def read_arrow(path: Path, columns: Columns | None = None) -> pa.Table:
     """Read a Parquet table, which must have `columns`, each of numbers or of strings.
 
     Raises DamagedFileError, naming the file, if it is truncated, not a Parquet file or lacks a column;
@@ -27,25 +33,30 @@ def read_table(path: Path, columns: Columns | None = None) -> pd.DataFrame:
     """
     try:
         with ParquetFile(path) as file:  # faster than pandas' reader, which looks for folders
-            table = file.read(use_threads=False).to_pandas()
+            table = file.read(use_threads=False)
         for name, kind in (columns or {}).items():
             _check_column(table, name, kind)
-        return table
+        return table.replace_schema_metadata(None)  # pandas' own, which says nothing that is needed
     except FileNotFoundError:
         raise
     except (OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
-        # The exceptions of pyarrow, and of pandas if its metadata in the file are damaged
+        # The exceptions of pyarrow
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DamagedFileError(f"{path} is damaged ({reason}): delete it to recompute it") from None
 
 
-def _check_column(table: pd.DataFrame, name: str, kind: str) -> None:
+def _check_column(table: pa.Table, name: str, kind: str) -> None:
     optional, name = name.endswith("?"), name.removesuffix("?")
-    if name not in table and optional:
+    if name not in table.column_names and optional:
         return
-    if name not in table:
+    if name not in table.column_names:
         raise ValueError(f"there is no column '{name}'")
-    values = table[name]
-    holds = pd.api.types.is_numeric_dtype if kind == "number" else pd.api.types.is_string_dtype
-    if len(values) and (not holds(values) or pd.api.types.is_bool_dtype(values)):
-        raise ValueError(f"column '{name}' holds {values.dtype}, but must hold {kind}s")
+    found = table.schema.field(name).type
+    if len(table) and not _is(found, kind):
+        raise ValueError(f"column '{name}' holds {found}, but must hold {kind}s")
+
+
+def _is(found: pa.DataType, kind: str) -> bool:
+    if kind == "number":
+        return pa.types.is_integer(found) or pa.types.is_floating(found)
+    return pa.types.is_string(found) or pa.types.is_large_string(found)

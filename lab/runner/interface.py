@@ -139,6 +139,7 @@ def compare(
     split: str | None = None,
     step: int | None = None,
     axis: str | None = None,
+    over: str | None = None,
 ) -> Comparison:
     """The paired comparison of all activations with the baseline: see `lab.comparison.comparison.compare`.
 
@@ -149,7 +150,7 @@ def compare(
     from lab.results import results
 
     found = results.read(Path(directory))
-    compared = comparison.compare(found, baseline, metric, split, step, axis=axis)
+    compared = comparison.compare(found, baseline, metric, split, step, axis=axis, over=over)
     looks.record(found, compared)
     return compared
 

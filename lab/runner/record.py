@@ -65,6 +65,7 @@ def record(
         "overrides": _union(known.get("overrides", []), own),
         "margin": experiment.margin,
         "intervals": experiment.intervals,
+        "over": experiment.over,
         "target": experiment.target,
         "looks": list(looks) or known.get("looks", []),
         "published": dict(experiment.published),
@@ -122,6 +123,7 @@ def _plan(
             "step": experiment.settings.steps,
             "margin": experiment.margin,
             "level": experiment.level,
+            "over": experiment.over,
             "n": len(experiment.seeds),
         }
         plan = analysis_plan.recorded(asked, file.plan if file else None, file.name if file else None)

@@ -6,10 +6,12 @@ import logging
 import os
 import re
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,7 @@ def restore(directory: Path, step: int, abstract: Any) -> tuple[Any, Any]:
             return loaded["state"], json.loads(np.asarray(loaded["record"]["json"]).tobytes())
         except Exception as error:  # Orbax, TensorStore and JSON raise different ones
             kind = type(error).__name__
+        _ignore_abandoned_reads()
         gc.collect()  # here, where warnings about coroutines that Orbax never awaited are suppressed
     raise ValueError(f"checkpoint {path} is damaged ({kind}): delete it to continue from the previous one")
 
@@ -98,6 +101,20 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
     if held:
         signal.raise_signal(held[0])
+
+
+@cache
+def _ignore_abandoned_reads() -> None:
+    """Print no trace for Orbax's reads of the other arrays, which it abandons where one is damaged: they end when their
+    event loop is closed already."""
+    shown = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        abandoned = unraisable.object is None and str(unraisable.exc_value) == "Event loop is closed"
+        if not abandoned:
+            shown(unraisable)
+
+    sys.unraisablehook = hook
 
 
 @contextmanager

@@ -7,6 +7,12 @@ from scipy import stats
 
 import ablations
 from lab.comparison.comparison import compare
+from lab.comparison.effects import effects
+from lab.comparison.outcomes import ends
+from lab.comparison.question import Question
+from lab.results.looks import Look
+
+ASKED = Question("gelu", "loss", "min", "validation", fixed_seeds=True)
 
 
 @pytest.fixture
@@ -68,3 +74,15 @@ def test_the_command_writes_the_effects_beside_the_report(rows, tmp_path, monkey
     (beside,) = tmp_path.glob("comparisons/*/report.html")
     assert beside.parent.name == "gelu-train-loss-step1000-norm"
     assert (beside.parent / "effects.csv").exists()
+
+
+def test_earlier_looks_at_the_arms_of_an_effect_count(rows):
+    arms = [f"{name} (norm={norm})" for name in ("relu", "silu") for norm in ("layernorm", "rmsnorm")]
+    look = Look("gelu", "loss", "validation", 2000, {arm: (0, 1, 2) for arm in arms if arm != "silu (norm=rmsnorm)"})
+    noise = np.random.default_rng(0).normal(0, 0.02, len(rows))
+    runs = ends(rows.assign(value=rows["value"] + noise), "loss", "validation", 2000, ["norm"])
+    once, twice = (
+        {one.activation: one for one in effects(runs, "norm", ["norm"], ASKED, earlier)} for earlier in ([], [look])
+    )
+    assert twice["relu"].high - twice["relu"].low > once["relu"].high - once["relu"].low  # all its arms were seen
+    assert twice["silu"].high - twice["silu"].low == once["silu"].high - once["silu"].low

@@ -4,8 +4,10 @@ import errno
 import json
 import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -182,6 +184,15 @@ def test_what_a_truncated_checkpoint_gives_is_refused_or_right(tmp_path):
         for name in STATE:
             np.testing.assert_array_equal(state[name], STATE[name])
     assert caught >= 6
+
+
+def test_reads_that_orbax_abandons_leave_no_trace_but_other_errors_do(monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "unraisablehook", shown.append)
+    checkpoints._ignore_abandoned_reads.__wrapped__()
+    for message in ("Event loop is closed", "disk on fire"):
+        sys.unraisablehook(SimpleNamespace(object=None, exc_value=RuntimeError(message)))
+    assert [str(one.exc_value) for one in shown] == ["disk on fire"]
 
 
 def test_a_checkpoint_of_other_shapes_is_refused(tmp_path):

@@ -18,7 +18,8 @@ from lab.probes.dense_inputs import Inputs
 from lab.results.cells import CellDirectory
 from lab.results.examples import Measured
 from lab.runner import dispatch
-from lab.runner.networks.networks import evaluated_by_cell, quantization, swaps, texts
+from lab.runner.networks import quantization, swaps, texts
+from lab.runner.networks.networks import evaluated_by_cell
 from lab.runner.networks.quantization import measured
 from lab.runner.networks.sources import Source, opened
 from lab.surgery.quantization import SITES
