@@ -126,6 +126,11 @@ class DyingUnits:
         return {
             "born": pd.DataFrame([_born(name, *shape, size.draws) for name in BORN for shape in SIMULATED]),
             "shares": pd.concat([evaluate(one, _every, shares)[COLUMNS] for one in (grid, depth)], ignore_index=True),
+            "learners": pd.concat(
+                [evaluate(one, _every, of_bits) for one in _learners(size, budget) if one.model.widths],
+                ignore_index=True,
+            ),
+            "constant": constants(size),
         }
 
     def findings(self, results: Mapping[str, Results], measured: Mapping[str, pd.DataFrame]) -> Findings:
@@ -133,7 +138,8 @@ class DyingUnits:
         born = units.born_table(measured["born"], SIMULATED)
         curves = errors(results)
         ends = report.ends(curves)
-        table = report.ends_table(ends, PUBLISHED, BASELINE)
+        constant = measured["constant"].set_index("seed")["value"]
+        table = report.ends_table(ends, PUBLISHED, BASELINE, constant, measured["learners"])
         through, fresh = in_turns(results["in_turn"].rows), alone(results["fresh"].rows, "train")
         gaps = report.gaps(through, fresh)
         unread = report.gaps(
@@ -146,6 +152,7 @@ class DyingUnits:
                 *units.shares_verdicts(shares_found, BASE),
                 *report.reproduced(ends, PUBLISHED, PUBLISHED_SEEDS, READING),
                 *report.against_linear(table, RATE),
+                *report.against_constant(table, RATE),
                 *report.gap_verdicts(gaps, unread, BASELINE),
             ),
             {
@@ -172,13 +179,15 @@ class DyingUnits:
                 ),
                 "slowly_changing": Section(
                     "Slowly-changing regression",
-                    report.error_figure(curves, PUBLISHED, BASELINE, RATE),
+                    report.error_figure(curves, PUBLISHED, BASELINE, RATE, constant.mean()),
                     table,
                     (
                         "Online squared error in bins of examples; bands: standard error; bars: what is published of "
                         "the first bin and of the last fifth",
                         "first, last: the first bin and the mean of the last fifth, with 95 % intervals over seeds; "
-                        f"minus_linear, minus_{BASELINE}: differences of last, paired by seed, thus by problem",
+                        f"minus_linear, minus_{BASELINE}: differences of last, paired by seed, thus by problem; "
+                        "minus_constant: from the best constant of every period, dotted in the figure; dead, off: "
+                        "shares of the units at the end, on 2,048 inputs with random bits",
                     ),
                 ),
                 "texts_in_turn": Section(
@@ -314,6 +323,19 @@ def shares(cell: Cell, run: Run, variables: Mapping[str, Any], test: Mapping[str
     found = unit_shares(cell.model, jax.tree.map(jnp.asarray, variables), *cell.task.inputs(batch))
     about = {"n_layers": cell.model.n_layers, "weight_decay": float(run.hyperparameters.weight_decay)}
     return [{**about, **row} for row in found]
+
+
+def of_bits(cell: Cell, run: Run, variables: Mapping[str, Any], test: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """What `unit_shares` says of a learner on random bits."""
+    bits = np.random.default_rng(0).integers(0, 2, (POSITIONS, *cell.model.input_shape)).astype(np.float32)
+    return unit_shares(cell.model, jax.tree.map(jnp.asarray, variables), jnp.asarray(bits))
+
+
+def constants(size: Size) -> pd.DataFrame:
+    """seed and value: the mean squared error of the best constant of each period at the end of a learner's stream."""
+    targets = plasticity.task.load().arrays["train"]["targets"][: size.learners]
+    last = targets[:, round((1 - report.END) * targets.shape[1]) :]
+    return pd.DataFrame({"seed": range(len(targets)), "value": last.var(axis=2).mean(axis=1)})
 
 
 def errors(results: Mapping[str, Results]) -> pd.DataFrame:

@@ -115,23 +115,42 @@ def test_a_published_curve_is_reproduced_within_its_errors(first, last, outcome)
     assert report.reproduced(ends, [Published("relu", 0.003, first, last)], 100, 0.03) == []
 
 
+def of_ends(rows, published=(), constant=0.9):
+    """The table of the ends, where the best constant differs by seed as the curves do."""
+    learned = rows[rows["activation"] != LINEAR].drop_duplicates(["activation", "seed"]).assign(dead=0.2, off=0.4)
+    ends = report.ends(rows)
+    linear = ends[ends["activation"] == LINEAR].set_index("seed")["last"]
+    return report.ends_table(ends, published, "relu", linear - linear.mean() + constant, learned)
+
+
+def test_who_ends_as_a_constant_is_found_in_pairs_of_seeds():
+    last = {("relu", 0.01): 0.7, ("gelu", 0.01): 0.9, ("tanh", 0.01): 0.86, (LINEAR, 0.01): 0.5}
+    rows = curves(last, noise=1.0)
+    level = rows[(rows["activation"] == LINEAR) & (rows["step"] > 8)]["value"].mean() - 0.5
+    verdicts = report.against_constant(of_ends(rows, constant=0.9 + level), 0.01)
+    assert [one.outcome for one in verdicts] == ["no, below", "yes", "yes"]
+    verdicts = report.against_constant(of_ends(rows, constant=0.945 + level), 0.01)
+    assert [one.outcome for one in verdicts] == ["no, below", "yes", "no, below"]
+    assert all("40% of the units are off, 20% dead" in one.reason for one in verdicts)
+
+
 def test_who_ends_above_the_linear_model_is_found_in_pairs_of_seeds():
     last = {("relu", 0.01): 0.9, ("gelu", 0.01): 0.8, ("tanh", 0.01): 0.7, (LINEAR, 0.01): 0.8}
     rows = curves(last, noise=1.0)  # which pairing removes
-    table = report.ends_table(report.ends(rows), PUBLISHED, "relu")
+    table = of_ends(rows, PUBLISHED)
     found = [one.outcome for one in report.against_linear(table, 0.01)]
     assert found == ["yes", "inconclusive", "no, below"]
     gelu = table.set_index("activation").loc["gelu"]
     assert gelu["minus_relu"] == pytest.approx(-0.1, abs=0.01)
     assert gelu["minus_linear"] == pytest.approx(0, abs=0.01)
     assert table.set_index("activation").loc["tanh", "published_last"] == 0.89
-    report.error_figure(rows, PUBLISHED, "relu", 0.01)
+    report.error_figure(rows, PUBLISHED, "relu", 0.01, 0.9)
 
 
 def test_a_learner_that_diverges_is_counted_and_left_out():
     rows = curves({("relu", 0.01): 0.9, (LINEAR, 0.01): 0.8})
     rows.loc[(rows["activation"] == "relu") & (rows["seed"] == 3) & (rows["step"] > 5), "value"] = np.nan
-    row = report.ends_table(report.ends(rows), (), "relu").set_index("activation").loc["relu"]
+    row = of_ends(rows).set_index("activation").loc["relu"]
     assert (row["n"], row["diverged"]) == (29, 1)
 
 

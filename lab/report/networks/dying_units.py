@@ -94,9 +94,10 @@ def _at(rows: pd.DataFrame, base: Setting, *free: str) -> pd.DataFrame:
     return rows
 
 
-def _by_seed(rows: pd.DataFrame, share: str) -> pd.DataFrame:
-    """Means over the layers: a row per seed, a column per activation."""
-    return rows.pivot_table(share, "seed", "activation", sort=False, dropna=False)
+def by_seed(rows: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Means, over layers for example: a row per seed, a column per activation."""
+    names = list(dict.fromkeys(rows["activation"]))
+    return rows.pivot_table(value, "seed", "activation", dropna=False)[names]
 
 
 def shares_table(rows: pd.DataFrame, base: Setting) -> pd.DataFrame:
@@ -106,7 +107,7 @@ def shares_table(rows: pd.DataFrame, base: Setting) -> pd.DataFrame:
     for factor, values in levels(rows, base).items():
         for value, share in itertools.product(values, SHARES):
             at = _at(rows, {**base, factor: value})
-            wide = _by_seed(at, share)
+            wide = by_seed(at, share)
             for name in wide:
                 t, n = trained_t(wide[name].to_numpy()[None], LEVEL)
                 d, _ = trained_t((wide[name] - wide[BASELINE]).to_numpy()[None], LEVEL)
@@ -125,12 +126,12 @@ def shares_verdicts(rows: pd.DataFrame, base: Setting) -> list[Verdict]:
         for factor, values in levels(rows, base).items()
         for share in ("dormant", "off")
     ]
-    return [*found, *(_others(_by_seed(_at(rows, base), share), share) for share in ("dormant", "off"))]
+    return [*found, *(_others(by_seed(_at(rows, base), share), share) for share in ("dormant", "off"))]
 
 
 def _growth(rows: pd.DataFrame, base: Setting, factor: str, values: list[float], share: str) -> Verdict:
     """Of each activation, whether its share is larger at the largest value of a factor than at the smallest."""
-    low, high = (_by_seed(_at(rows, {**base, factor: value}), share) for value in (values[0], values[-1]))
+    low, high = (by_seed(_at(rows, {**base, factor: value}), share) for value in (values[0], values[-1]))
     claim = f"More units are {share} at {FACTORS[factor]} {values[-1]:g} than at {values[0]:g}"
     return _resolved(claim, high - low, [f"{name} {low[name].mean():.3f} to {high[name].mean():.3f}" for name in low])
 
@@ -168,7 +169,7 @@ def shares_figure(rows: pd.DataFrame, base: Setting) -> Figure:
         panels = figure.subplots(len(SHARES), len(shown), squeeze=False, sharey="row", sharex="col")
         for line, share in zip(panels, SHARES, strict=True):
             for axes, (factor, values) in zip(line, shown.items(), strict=True):
-                _lines(axes, {v: _by_seed(_at(rows, {**base, factor: v}), share) for v in values}, styles)
+                _lines(axes, {v: by_seed(_at(rows, {**base, factor: v}), share) for v in values}, styles)
                 axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
             line[0].set_ylabel(f"share {share}")
         for axes, factor in zip(panels[-1], shown, strict=True):

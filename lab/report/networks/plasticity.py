@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy import special
 
 from lab.report.figures import INK, STYLE, line_styles
-from lab.report.networks.dying_units import interval
+from lab.report.networks.dying_units import by_seed, interval
 from lab.report.studies.reproduction import Verdict
 from lab.statistics.paired import holm
 from lab.statistics.stability import trained_t
@@ -19,6 +19,8 @@ from lab.statistics.stability import trained_t
 LEVEL = 0.95
 LINEAR = "linear"
 """Name of the linear model's rows."""
+MARGIN = 0.05
+"""Difference of the squared error that does not matter, 3 % of a constant's."""
 END = 0.2
 """Share of the examples at the end over which the error is averaged."""
 
@@ -46,25 +48,33 @@ def ends(rows: pd.DataFrame) -> pd.DataFrame:
     return first.to_frame().join(last.rename("last")).reset_index()
 
 
-def ends_table(found: pd.DataFrame, published: Sequence[Published], baseline: str) -> pd.DataFrame:
-    """One row per activation and rate: first and last, with intervals, what is published of them, and the paired
-    differences of `last` from the baseline at the same rate and from the linear model."""
-    wide = found.pivot_table(["first", "last"], "seed", ["activation", "learning_rate"], sort=False, dropna=False)
-    known = {(one.activation, one.learning_rate): one for one in published}
-    linear = wide["last"][LINEAR].iloc[:, 0]
+def ends_table(
+    found: pd.DataFrame, published: Sequence[Published], baseline: str, constant: pd.Series, units: pd.DataFrame
+) -> pd.DataFrame:
+    """One row per activation and rate: first and last, with intervals, what is published of them, the paired
+    differences of `last` from the linear model, from `constant` and from the baseline at the same rate, and the mean
+    shares of dead and off units at the end.
+
+    `constant` is by seed what the best constant of every period would have as `last`; `units` have activation,
+    learning_rate, dead and off.
+    """
+    shares = units.groupby(["activation", "learning_rate"])[["dead", "off"]].mean().reset_index()
+    known: dict[Any, Published] = {(one.activation, one.learning_rate): one for one in published}
+    arms = {arm: one.set_index("seed") for arm, one in found.groupby(["activation", "learning_rate"], sort=False)}
+    (linear,) = (one["last"] for (name, _), one in arms.items() if name == LINEAR)
     table = []
-    for name, rate in wide["last"].columns:
+    for (name, rate), own in arms.items():
         row: dict[str, Any] = {"activation": name, "learning_rate": rate}
         for when in ("first", "last"):
-            row |= _interval(when, wide[when][name, rate])
-            row[f"published_{when}"] = getattr(known.get((name, rate)), when, np.nan)
-        own = wide["last"][name, rate]
+            row |= _interval(when, own[when]) | {f"published_{when}": getattr(known.get((name, rate)), when, np.nan)}
         if name != LINEAR:
-            row |= _interval("minus_linear", own - linear) | {"minus_linear_p": _p(own - linear)}
-        if name not in (LINEAR, baseline) and (baseline, rate) in wide["last"]:
-            row |= _interval(f"minus_{baseline}", own - wide["last"][baseline, rate])
-        table.append(row | {"n": int(own.notna().sum()), "diverged": int(own.isna().sum())})
-    return pd.DataFrame(table)
+            above = own["last"] - linear
+            row |= _interval("minus_linear", above) | {"minus_linear_p": _p(above)}
+        row |= _interval("minus_constant", own["last"] - constant)
+        if name not in (LINEAR, baseline) and (baseline, rate) in arms:
+            row |= _interval(f"minus_{baseline}", own["last"] - arms[baseline, rate]["last"])
+        table.append(row | {"n": int(own["last"].notna().sum()), "diverged": int(own["last"].isna().sum())})
+    return pd.DataFrame(table).merge(shares, on=["activation", "learning_rate"], how="left")
 
 
 def _interval(name: str, values: pd.Series) -> dict[str, float]:
@@ -116,9 +126,26 @@ def against_linear(table: pd.DataFrame, rate: float) -> list[Verdict]:
     return found
 
 
-def error_figure(rows: pd.DataFrame, published: Sequence[Published], shown: str, rate: float) -> Figure:
+def against_constant(table: pd.DataFrame, rate: float) -> list[Verdict]:
+    """Of each activation at a rate, whether its error ends where that of the best constant does: "yes" if the whole
+    interval lies within `MARGIN` of it."""
+    found = []
+    for row in table[np.isclose(table["learning_rate"], rate) & (table["activation"] != LINEAR)].to_dict("records"):
+        apart, low, high = (row[f"minus_constant{end}"] for end in ("", "_low", "_high"))
+        near, below = low >= -MARGIN and high <= MARGIN, high < -MARGIN
+        outcome = "yes" if near else "no, below" if below else "inconclusive"
+        units = f"{row['off']:.0%} of the units are off, {row['dead']:.0%} dead"
+        reason = f"{interval(apart, low, high)}, n = {row['n']}; {units}"
+        found.append(Verdict(f"{row['activation']} at {rate:g} ends as the best constant would", outcome, reason))
+    return found
+
+
+def error_figure(
+    rows: pd.DataFrame, published: Sequence[Published], shown: str, rate: float, constant: float
+) -> Figure:
     """Online error by example: left the rates of one activation, right all activations at one rate, both with the
-    linear model. Bands are the standard error, bars what is published of the beginning and the end."""
+    linear model and the error of the best constant. Bands are the standard error, bars what is published of the
+    beginning and the end."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
@@ -138,6 +165,7 @@ def error_figure(rows: pd.DataFrame, published: Sequence[Published], shown: str,
         for axes in (left, right):
             style = {"color": INK, "linestyle": "solid", "linewidth": 1.0}
             _curve(axes, rows[rows["activation"] == LINEAR], LINEAR, style)
+            axes.axhline(constant, color=INK, linewidth=1.0, linestyle="dotted", label="constant")
             axes.set_xlabel("example")
         left.set_ylabel("squared error")
         right.set_title(f"learning rate {rate:g}")
@@ -170,8 +198,7 @@ def gaps(through: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame:
     `through` and `fresh` have activation, turn, seed and value.
     """
     keys = ["activation", "turn", "seed"]
-    both = through.set_index(keys)["value"].rename("through").to_frame()
-    both = both.join(fresh.set_index(keys)["value"].rename("fresh"), how="inner").reset_index()
+    both = through.rename(columns={"value": "through"}).merge(fresh.rename(columns={"value": "fresh"}), on=keys)
     return both.assign(gap=both["through"] - both["fresh"])
 
 
@@ -180,7 +207,7 @@ def gaps_table(found: pd.DataFrame, baseline: str) -> pd.DataFrame:
     baseline's."""
     table = []
     for turn, at in found.groupby("turn"):
-        wide = at.pivot_table("gap", "seed", "activation", sort=False, dropna=False)
+        wide = by_seed(at, "gap")
         for name in wide:
             own = at[at["activation"] == name]
             row = {"activation": name, "turn": turn, "through": own["through"].mean(), "fresh": own["fresh"].mean()}
@@ -195,7 +222,7 @@ def gap_verdicts(found: pd.DataFrame, held_out: pd.DataFrame, baseline: str) -> 
     """Of each activation, whether it learns the last text worse than a fresh network does; and which differ in that
     from the baseline. `held_out` has the gap of the last turn on text that was not trained on."""
     last = found[found["turn"] == found["turn"].max()]
-    wide, other = (one.pivot_table("gap", "seed", "activation", sort=False, dropna=False) for one in (last, held_out))
+    wide, other = (by_seed(one, "gap") for one in (last, held_out))
     t, n = trained_t(wide.to_numpy().T, LEVEL)
     adjusted, verdicts = holm(t.p_value), []
     for index, name in enumerate(wide):
