@@ -118,6 +118,7 @@ def test_a_published_curve_is_reproduced_within_its_errors(first, last, outcome)
 def of_ends(rows, published=(), constant=0.9):
     """The table of the ends, where the best constant differs by seed as the curves do."""
     learned = rows[rows["activation"] != LINEAR].drop_duplicates(["activation", "seed"]).assign(dead=0.2, off=0.4)
+    learned = learned.assign(learning_rate=learned["learning_rate"].astype(np.float32))  # as in files
     ends = report.ends(rows)
     linear = ends[ends["activation"] == LINEAR].set_index("seed")["last"]
     return report.ends_table(ends, published, "relu", linear - linear.mean() + constant, learned)

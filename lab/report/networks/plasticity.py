@@ -58,6 +58,7 @@ def ends_table(
     `constant` is by seed what the best constant of every period would have as `last`; `units` have activation,
     learning_rate, dead and off.
     """
+    units = units.assign(learning_rate=units["learning_rate"].astype(float).round(9))  # files hold f32
     shares = units.groupby(["activation", "learning_rate"])[["dead", "off"]].mean().reset_index()
     known: dict[Any, Published] = {(one.activation, one.learning_rate): one for one in published}
     arms = {arm: one.set_index("seed") for arm, one in found.groupby(["activation", "learning_rate"], sort=False)}
