@@ -133,7 +133,7 @@ def _growth(rows: pd.DataFrame, base: Setting, factor: str, values: list[float],
     """Of each activation, whether its share is larger at the largest value of a factor than at the smallest."""
     low, high = (by_seed(_at(rows, {**base, factor: value}), share) for value in (values[0], values[-1]))
     claim = f"More units are {share} at {FACTORS[factor]} {values[-1]:g} than at {values[0]:g}"
-    return _resolved(claim, high - low, [f"{name} {low[name].mean():.3f} to {high[name].mean():.3f}" for name in low])
+    return resolved(claim, high - low, [f"{name} {low[name].mean():.3f} to {high[name].mean():.3f}" for name in low])
 
 
 def _others(wide: pd.DataFrame, share: str) -> Verdict:
@@ -141,23 +141,23 @@ def _others(wide: pd.DataFrame, share: str) -> Verdict:
     others = wide.drop(columns=BASELINE)
     words = [f"{name} {wide[name].mean():.3f}" for name in others]
     claim = f"More units are {share} than with {BASELINE} ({wide[BASELINE].mean():.3f}), at the base"
-    return _resolved(claim, others.sub(wide[BASELINE], axis=0), words)
+    return resolved(claim, others.sub(wide[BASELINE], axis=0), words)
 
 
-def _resolved(claim: str, differences: pd.DataFrame, words: list[str]) -> Verdict:
+def resolved(claim: str, differences: pd.DataFrame, words: list[str]) -> Verdict:
     """The names whose mean difference is positive, and those for which it is negative, corrected by Holm's method."""
     t, n = trained_t(differences.to_numpy().T, LEVEL)
     sure = holm(t.p_value) < 1 - LEVEL
     names = np.array(list(differences))
     more, fewer = (names[sure & (sign * t.mean > 0)].tolist() for sign in (1, -1))
     parts = [f"{word}{mark(name, more, fewer)}" for word, name in zip(words, names, strict=True)]
-    outcome = "yes" if len(more) == len(names) else "in some" if more else "no, fewer" if fewer else "inconclusive"
+    outcome = "yes" if len(more) == len(names) else "in some" if more else "no, less" if fewer else "inconclusive"
     return Verdict(claim, outcome, f"{'; '.join(parts)}; n = {int(n.min())}")
 
 
 def mark(name: str, more: list[str], fewer: list[str]) -> str:
     """What the words of a verdict say of one activation."""
-    return " (more)" if name in more else " (fewer)" if name in fewer else ""
+    return " (more)" if name in more else " (less)" if name in fewer else ""
 
 
 def shares_figure(rows: pd.DataFrame, base: Setting) -> Figure:

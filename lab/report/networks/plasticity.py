@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy import special
 
 from lab.report.figures import INK, STYLE, line_styles
-from lab.report.networks.dying_units import by_seed, interval
+from lab.report.networks.dying_units import by_seed, interval, resolved
 from lab.report.studies.reproduction import Verdict
 from lab.statistics.paired import holm
 from lab.statistics.stability import trained_t
@@ -220,8 +220,9 @@ def gaps_table(found: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def gap_verdicts(found: pd.DataFrame, held_out: pd.DataFrame, baseline: str) -> list[Verdict]:
-    """Of each activation, whether it learns the last text worse than a fresh network does; and which differ in that
-    from the baseline. `held_out` has the gap of the last turn on text that was not trained on."""
+    """Of each activation, whether it learns the last text worse than a fresh network does; whether the gap has grown;
+    and which differ in it from the baseline. `held_out` has the gap of the last turn on text that was not trained on.
+    """
     last = found[found["turn"] == found["turn"].max()]
     wide, other = (by_seed(one, "gap") for one in (last, held_out))
     t, n = trained_t(wide.to_numpy().T, LEVEL)
@@ -231,6 +232,12 @@ def gap_verdicts(found: pd.DataFrame, held_out: pd.DataFrame, baseline: str) -> 
         words = interval(t.mean[index], t.low[index], t.high[index])
         reason = f"gap {words} nats, adjusted p {adjusted[index]:.2g}, n = {n[index]}; held-out {_words(other[name])}"
         verdicts.append(Verdict(f"{name} learns the last text worse than a fresh network", outcome, reason))
+    first, end = int(found["turn"].min()), int(found["turn"].max())
+    if first < end:
+        before = by_seed(found[found["turn"] == first], "gap")
+        changes = [f"{name} {before[name].mean():+.3f} to {wide[name].mean():+.3f}" for name in wide]
+        claim = f"The gap is larger in turn {end} than in turn {first}"
+        verdicts.append(resolved(claim, wide - before[list(wide)], changes))
     others = wide.drop(columns=baseline).sub(wide[baseline], axis=0)
     d, n = trained_t(others.to_numpy().T, LEVEL)
     adjusted = holm(d.p_value)
