@@ -1,8 +1,8 @@
 """Dying units and plasticity: which activations leave units without use, and which networks stop learning?
 
 Command:  ablations study dying_units --budget short
-Cost:     766 s of processor time (short) on an AMD EPYC, 39 minutes of 2 cores that had much other work: 1,595 runs in 72
-          cells. Full: not run
+Cost:     766 s of processor time (short) on an AMD EPYC, 39 minutes of 2 cores that had much other work: 1,595 runs in
+          72 cells. Full: not run
 Expected: (1) of ReLU networks of scalar inputs without biases, with L - 1 hidden layers of N units, 1 - (1 -
           2^-N)^(L-1) are 0 for inputs of one sign; 0.883 (N 2, L 10), 0.882 (N 3, L 20) and 0.297 (N 4, L 10) of 4,000
           draws were born dead, for which the closed form is an upper bound (Lu et al. 2019, arXiv:1903.06733); no
