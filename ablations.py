@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lab.experiment.study import Findings as Findings
     from lab.report.studies.reproduction import Verdict as Verdict
     from lab.report.studies.study_page import Section as Section
+    from lab.runner.interface import choose as choose
     from lab.runner.interface import compare as compare
     from lab.runner.interface import describe as describe
     from lab.runner.interface import evaluate as evaluate
@@ -58,7 +59,7 @@ PLACES = {
     "lab.report.studies.reproduction": ("Verdict",),
     "lab.report.studies.study_page": ("Section",),
     "lab.runner.interface": (
-        *("compare", "describe", "evaluate", "figures", "gate", "inspect", "load", "match", "noise"),
+        *("choose", "compare", "describe", "evaluate", "figures", "gate", "inspect", "load", "match", "noise"),
         *("plan", "quantize", "run", "study", "swap", "telemetry", "tune"),
     ),
     "lab.tasks.language": ("CausalLanguage",),

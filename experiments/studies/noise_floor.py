@@ -1,8 +1,8 @@
 """How much does chance alone change the final loss and the predictions of a network trained repeatedly?
 
 Command:  ablations study noise_floor --budget short
-Cost:     1,216 s of processor time (short), 10 minutes of 2 otherwise idle CPU cores: 280 runs of 153,600 tokens
-          and 13 programs. Full: 2,600 runs of 1.5 million tokens, an hour or two on a GPU (not measured)
+Cost:     453 s of processor time for the runs (short) on an AMD EPYC, 10 minutes of 2 CPU cores: 280 runs of
+          153,600 tokens and 13 programs. Full: 2,600 runs of 1.5 million tokens, an hour or two on a GPU (not measured)
 Expected: initial weights and the order of the batches change the loss about equally (Bouthillier et al. 2021 found
           neither to be negligible); the machine alone changes nothing on one CPU, and little on a GPU; smooth
           activations predict more alike between seeds than ReLU (Shamir, Lin and Coviello 2020); a network compared

@@ -180,6 +180,38 @@ class QuantizeArguments:
 
 
 @dataclass(frozen=True)
+class ChooseArguments:
+    """Options of `ablations choose`."""
+
+    directories: tuple[Path, ...] = positional()
+    """Folders of results of one task."""
+    latency: float | None = None
+    """Milliseconds that a forward pass of one example may take."""
+    latency_batch: float | None = None
+    """Milliseconds that a forward pass of a batch may take."""
+    memory: float | None = None
+    """Megabytes that the forward pass of a batch may need."""
+    parameters: float | None = None
+    """Parameters that the network may have."""
+    int8_loss: float | None = None
+    """Nats that quantization may add to the loss."""
+    stable_rate: float | None = None
+    """Learning rate at which every seed must have trained."""
+    objective: tuple[str, ...] = ()
+    """Measures of the Pareto front: loss, int8_loss, latency_ms and memory_mb unless given."""
+    recipe: str = "w8a8"
+    """The quantization whose loss counts: w8, w4, w8a8, w8a8_tensor, smoothquant, fp8 or w4a4."""
+    batch: int = 32
+    """Examples of the batch."""
+    out: Path | None = None
+    """Folder of the page; choice in the first folder unless given."""
+    experiment: str | None = None
+    """File of the experiment; needed where it defines its model, task or activation."""
+    json: bool = False
+    """Print JSON in place of the table."""
+
+
+@dataclass(frozen=True)
 class InspectArguments:
     """Options of `ablations inspect`."""
 

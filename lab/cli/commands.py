@@ -179,6 +179,34 @@ def quantize(asked: takes.QuantizeArguments) -> None:
     terminal.show_quantization(record)
 
 
+def choose(asked: takes.ChooseArguments) -> None:
+    """Chooses an arm of results under limits."""
+    from lab.cli import terminal
+    from lab.runner import interface
+
+    limits = {
+        "latency_ms": asked.latency,
+        "latency_batch_ms": asked.latency_batch,
+        "memory_mb": asked.memory,
+        "parameters": asked.parameters,
+        "int8_loss": asked.int8_loss,
+        "stable_rate": asked.stable_rate,
+    }
+    record = interface.choose(
+        *asked.directories,
+        limits={name: bound for name, bound in limits.items() if bound is not None},
+        objectives=asked.objective,
+        recipe=asked.recipe,
+        batch=asked.batch,
+        out=asked.out,
+        experiment=asked.experiment,
+    )
+    if asked.json:
+        print(json.dumps(record, indent=2, allow_nan=False))
+        return
+    terminal.show_choice(record)
+
+
 def inspect(asked: takes.InspectArguments) -> None:
     """Says what a checkpoint uses, and what another activation would cost it."""
     from lab.cli import terminal
@@ -284,6 +312,11 @@ COMMANDS: Mapping[str, Command] = {
         "Quantize trained networks by several recipes: what each costs, and which site is to blame.",
         takes.QuantizeArguments,
         quantize,
+    ),
+    "choose": Command(
+        "Choose an arm under limits of latency, memory, int8 loss and stability, with the Pareto front.",
+        takes.ChooseArguments,
+        choose,
     ),
     "inspect": Command(
         "Say what a Hugging Face folder holds: family, sizes, activation, norm, positions, parameters.",

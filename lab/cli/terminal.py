@@ -206,6 +206,18 @@ def show_quantization(record: Mapping[str, Any]) -> None:
     print(f"page: {record['page']}")
 
 
+def show_choice(record: Mapping[str, Any]) -> None:
+    """The measures of every arm, and the recommendation: see `lab.runner.networks.selection`."""
+    import pandas as pd
+
+    table = pd.DataFrame(record["arms"])
+    shown = ["arm", "loss", "int8_loss", "latency_ms", "latency_batch_ms", "gradient_batch_ms", "memory_mb"]
+    shown += ["parameters", "stable_rate", "pareto_probability", "meets"]
+    table = table[[name for name in shown if name in table]]
+    print(f"{table.to_string(index=False, float_format='{:.4g}'.format, na_rep='-')}\n")
+    print(f"{record['recommendation']}\npage: {record['page']}")
+
+
 def show_drift(rows: pd.DataFrame) -> None:
     """What each change does to the networks, the table of `lab.report.networks.drift.attributed`."""
     from lab.report.networks import drift

@@ -32,9 +32,7 @@ def cautions(results: Results, comparison: Comparison, choice: Sequence[str]) ->
     fewest = min(arm.n for arm in arms)
     if fewest < FEW:
         yield f"few pairs (at least one arm has only {fewest}): only large effects can be found"
-    unknown = [arm.label for arm in arms if arm.se_seeds_and_text is None]
-    if 0 < len(unknown) < len(arms):
-        yield f"no standard error over text for {', '.join(unknown)}: no losses per example that match the baseline's"
+    yield from _without_examples(results, comparison)
     yield from _made(results)
     yield from _tuned(results, comparison)
     yield from choice
@@ -48,6 +46,23 @@ def cautions(results: Results, comparison: Comparison, choice: Sequence[str]) ->
 def _early(results: Results, comparison: Comparison) -> str:
     steps = results.experiment.get("steps", comparison.step)
     return f"compared at step {comparison.step} of {steps}" if comparison.step < steps else ""
+
+
+def _without_examples(results: Results, comparison: Comparison) -> Iterator[str]:
+    """Arms without a standard error over text, where others have one or only the baseline lacks its values."""
+    asked = comparison.question
+    unknown = [arm for arm in comparison.arms if arm.se_seeds_and_text is None]
+    if 0 < len(unknown) < len(comparison.arms):
+        names = ", ".join(arm.label for arm in unknown)
+        yield f"no standard error over text for {names}: no losses per example that match the baseline's"
+    if not comparison.baselines or len(unknown) < len(comparison.arms):
+        return
+    arm, baseline = (
+        results.examples(one.cell, asked.split, asked.metric) if one.cell else None
+        for one in (unknown[0], comparison.baselines[0])
+    )
+    if arm is not None and baseline is None:
+        yield f"no standard error over text: {comparison.baselines[0].label}, the baseline, has no losses per example"
 
 
 def _made(results: Results) -> Iterator[str]:

@@ -297,6 +297,34 @@ def quantize(
     return quantization.quantize(asked, None if out is None else Path(out), dispatch.load, command_line())
 
 
+def choose(
+    *directories: str | Path,
+    limits: Mapping[str, float] | None = None,
+    objectives: Sequence[str] = (),
+    recipe: str = "w8a8",
+    batch: int = 32,
+    out: str | Path | None = None,
+    experiment: Experiment | str | None = None,
+) -> dict[str, Any]:
+    """Which arm of results to take under limits, such as {"latency_ms": 2, "int8_loss": 0.002}: measures the int8 loss,
+    latency, memory and parameters of all trained networks, and finds the Pareto front with its uncertainty.
+
+    The page index.html and choice.json go to `out`: DIRECTORY/choice of the first directory unless given. Gives what
+    the JSON file holds. For the rest see `lab.runner.networks.selection.Select`; raises what
+    `lab.runner.networks.selection.choose` raises.
+    """
+    from lab.runner import dispatch
+    from lab.runner.networks import selection
+    from lab.training.runs import use_all_cores, use_compilation_cache
+
+    use_all_cores()
+    use_compilation_cache()
+    own = None if experiment is None else _found(experiment)
+    paths = tuple(map(Path, directories))
+    asked = selection.Select(paths, dict(limits or {}), tuple(objectives), recipe, batch, own)
+    return selection.choose(asked, None if out is None else Path(out), dispatch.load, command_line())
+
+
 def inspect(directory: str | Path, ignore: Sequence[str] = ()) -> Inspection:
     """What the network of a Hugging Face folder is: see `models.pretrained.inspect`."""
     from models import pretrained

@@ -74,3 +74,20 @@ def test_without_losses_per_example_there_is_no_such_claim():
         compare(found, over="seeds_and_text")
     with refused("over", "text", "seeds_and_text"):
         compare(found, over="text")
+
+
+@pytest.mark.parametrize(("lacking", "named"), [("gelu", "gelu"), ("silu", "silu"), ("gelu silu", None)])
+def test_missing_losses_per_example_are_said_unless_none_were_kept(monkeypatch, lacking, named):
+    found = synthetic.results(synthetic.rows(["gelu", "silu", "relu"], seeds=range(5)))
+    rng = np.random.default_rng(0)
+    examples = {
+        cell["cell"]: None if cell["activation"] in lacking else kept(rng, cell, list(range(5)), 2000)
+        for cell in found.cells
+    }
+    if named is None:
+        examples = dict.fromkeys(examples)
+    monkeypatch.setattr(Results, "examples", lambda self, cell, *_: examples[cell])
+    cells = tuple({**cell, "settings": {**cell.get("settings", {}), "steps": 2000}} for cell in found.cells)
+    said = [caution for caution in compare(replace(found, cells=cells)).cautions if "over text" in caution]
+    assert len(said) == (named is not None)
+    assert all(named in caution for caution in said)

@@ -14,19 +14,17 @@ import pandas as pd
 
 from lab.comparison import quantization as costs
 from lab.experiment.experiment import Cell, Experiment
-from lab.experiment.init_from import locate
 from lab.files.atomic import write_json
 from lab.files.choices import check_choice
 from lab.probes import dense_inputs
 from lab.report.networks import quantization as report
 from lab.report.studies import study_page
-from lab.results.cells import CellDirectory, cell_directories
 from lab.results.environment import environment
 from lab.results.examples import Measured
 from lab.results.excerpts import Excerpt, json_rows
 from lab.runner import plan
 from lab.runner.networks import texts
-from lab.runner.networks.sources import Load, Source, opened, sound, users_code
+from lab.runner.networks.sources import Load, Source, opened_cells, sound, users_code
 from lab.surgery.quantization import RECIPES, SITES, check_quantizable, quantized, site_of
 from lab.tasks.task import final_batches
 from lab.training import step
@@ -149,29 +147,23 @@ def _check(asked: Quantize) -> None:
 
 def _sources(asked: Quantize, load: Load) -> list[tuple[dict[str, Any], Path, Source]]:
     """The arm, folder and networks of every cell, or of the one folder. Raises ValueError as `quantize` does."""
-    directory = asked.directory
-    cells = [cell.path for cell in cell_directories(directory)[0]]  # without copies, whose networks would count twice
-    if not cells:
-        locate(directory, ignore=asked.ignore)
-    code = users_code(asked.experiment)
-    found: list[tuple[dict[str, Any], Path, Source]] = []
-    for folder in cells or [directory]:
-        source = opened(folder.resolve(), load, asked.ignore, code)
-        check_quantizable(source.model)
-        if source.collections:
-            raise ValueError(f"{folder} has {', '.join(source.collections)}: such networks cannot be quantized")
-        arm = _arm(folder) if cells else {}
-        if arm in [other for other, *_ in found]:
-            words = ", ".join(map(str, arm.values()))
-            raise ValueError(f"{directory} has several cells of the arm {words}: give the folder of one of them")
-        found.append((arm, folder, source))
+    found = opened_cells(asked.directory, load, asked.ignore, users_code(asked.experiment))
+    for _, folder, source in found:
+        check_source(source, folder)
     return found
 
 
-def _arm(folder: Path) -> dict[str, Any]:
-    """The activation of a cell, and the axes of its experiment."""
-    made = CellDirectory(folder).description()
-    return {"activation": made["activation"], **made["axes"]}
+def check_source(source: Source, folder: Path) -> None:
+    """Raises ValueError for networks that cannot be quantized."""
+    check_quantizable(source.model)
+    if source.collections:
+        raise ValueError(f"{folder} has {', '.join(source.collections)}: such networks cannot be quantized")
+
+
+def own_text(source: Source, load: Load) -> Text:
+    """The training text of networks of ours, and the windows of the last evaluation of their test text."""
+    arrays = load(source.task).arrays
+    return Text(source.task, arrays["train"], batches_of(source.task, arrays["test"], source.settings))
 
 
 def _text(asked: Quantize, source: Source, load: Load) -> Text:
@@ -179,8 +171,7 @@ def _text(asked: Quantize, source: Source, load: Load) -> Text:
     the given texts; a Hugging Face network is calibrated on the training part of the text, and measured on the rest."""
     own = source.task
     if own is not None and not asked.texts:
-        arrays = load(own).arrays
-        return Text(own, arrays["train"], batches_of(own, arrays["test"], source.settings))
+        return own_text(source, load)
     names = " ".join(asked.texts)
     tasks = [texts.task_of(source, asked.directory, name) for name in asked.texts or (None,)]
     task, sets = tasks[0], [load(one) for one in tasks]
@@ -196,9 +187,15 @@ def batches_of(task: Any, arrays: Mapping[str, np.ndarray], settings: Settings |
     return Batches.of(final_batches(task, arrays, BATCH, settings.final_examples if settings else 0))
 
 
-def measured(model: Any, parameters: Mapping[Any, Any], text: Text, recipes: Sequence[str] = ()) -> Quantization:
-    """The losses of networks of one model, by seed, with every recipe (all unless given), and with each site kept in
-    float in turn; all networks in one compiled program, in float32."""
+def measured(
+    model: Any,
+    parameters: Mapping[Any, Any],
+    text: Text,
+    recipes: Sequence[str] = (),
+    sites: Sequence[str] = SITES,
+) -> Quantization:
+    """The losses of networks of one model, by seed, with every recipe (all unless given), and with each of `sites` kept
+    in float in turn; all networks in one compiled program, in float32."""
     if getattr(model, "scan", False):
         model, parameters = model.clone(scan=False), {seed: unstacked(own) for seed, own in parameters.items()}
     model = model.clone(dtype="float32")
@@ -209,19 +206,19 @@ def measured(model: Any, parameters: Mapping[Any, Any], text: Text, recipes: Seq
         limits = {path: inputs.limit for path, inputs in read.items()}
         unchanged = losses(model, text, params)
         rows = []
-        for recipe, kept in _variants(recipes):
+        for recipe, kept in _variants(recipes, sites):
             other, own = quantized(model, params, recipe, limits, kept)
             apart = costs.differences(losses(other, text, own), unchanged, seeds)
             rows.append(apart.assign(recipe=recipe, kept="".join(kept)))
     return Quantization(pd.concat(rows, ignore_index=True), _read(read, seeds))
 
 
-def _variants(recipes: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _variants(recipes: Sequence[str], sites: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Every recipe everywhere, and with each site kept in float; first none."""
     yield costs.FLOAT, ()
     for recipe in dict.fromkeys(recipes or RECIPES):
         if recipe != costs.FLOAT:
-            yield from ((recipe, kept) for kept in ((), *((site,) for site in SITES)))
+            yield from ((recipe, kept) for kept in ((), *((site,) for site in sites)))
 
 
 def _calibration(text: Text) -> dict[str, Any]:

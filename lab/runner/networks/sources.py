@@ -12,7 +12,7 @@ from lab.experiment.experiment import Cell, Experiment, grid
 from lab.experiment.init_from import InitFrom, initial_parameters, locate
 from lab.experiment.own_code import own_code
 from lab.experiment.serialization import Code, code_of, restored
-from lab.results.cells import CellDirectory, changed_code, first_difference
+from lab.results.cells import CellDirectory, cell_directories, changed_code, first_difference
 from lab.tasks.task import completed
 from lab.training.settings import Hyperparameters, Run, Settings
 from lab.training.train import Dataset, Initialize
@@ -74,6 +74,31 @@ def opened(directory: Path, load: Load, ignore: tuple[str, ...] = (), code: Code
     parameters: dict[int | None, Any] = {run.seed: variables["params"] for run, variables in found}
     collections = tuple(name for name in found[0][1] if name != "params")
     return Source(model, parameters, task, settings, runs[0].hyperparameters, collections)
+
+
+def opened_cells(
+    directory: Path, load: Load, ignore: tuple[str, ...] = (), code: Code | None = None
+) -> list[tuple[dict[str, Any], Path, Source]]:
+    """The arm (its activation and axes, empty for a single folder), folder and networks of every cell of results, or of
+    the one cell or Hugging Face folder. Raises ValueError as `opened` does, and for two cells of one arm."""
+    cells = [cell.path for cell in cell_directories(directory)[0]]  # without copies, whose networks would count twice
+    if not cells:
+        locate(directory, ignore=ignore)
+    found: list[tuple[dict[str, Any], Path, Source]] = []
+    for folder in cells or [directory]:
+        source = opened(folder.resolve(), load, ignore, code)
+        arm = _arm(folder) if cells else {}
+        if arm in [other for other, *_ in found]:
+            words = ", ".join(map(str, arm.values()))
+            raise ValueError(f"{directory} has several cells of the arm {words}: give the folder of one of them")
+        found.append((arm, folder, source))
+    return found
+
+
+def _arm(folder: Path) -> dict[str, Any]:
+    """The activation of a cell, and the axes of its experiment."""
+    made = CellDirectory(folder).description()
+    return {"activation": made["activation"], **made["axes"]}
 
 
 def users_code(experiment: Experiment | None) -> Code:
