@@ -152,8 +152,8 @@ class DyingUnits:
                 *units.born_verdicts(born),
                 *units.shares_verdicts(shares_found, BASE),
                 *report.reproduced(ends, PUBLISHED, PUBLISHED_SEEDS, READING),
-                *report.against_linear(table, RATE),
-                *report.against_constant(table, RATE),
+                report.against_linear(ends, RATE),
+                report.against_constant(table, RATE),
                 *report.gap_verdicts(gaps, unread, BASELINE),
             ),
             {

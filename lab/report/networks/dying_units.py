@@ -150,12 +150,12 @@ def resolved(claim: str, differences: pd.DataFrame, words: list[str]) -> Verdict
     sure = holm(t.p_value) < 1 - LEVEL
     names = np.array(list(differences))
     more, fewer = (names[sure & (sign * t.mean > 0)].tolist() for sign in (1, -1))
-    parts = [f"{word}{mark(name, more, fewer)}" for word, name in zip(words, names, strict=True)]
+    parts = [f"{word}{_mark(name, more, fewer)}" for word, name in zip(words, names, strict=True)]
     outcome = "yes" if len(more) == len(names) else "in some" if more else "no, less" if fewer else "inconclusive"
     return Verdict(claim, outcome, f"{'; '.join(parts)}; n = {int(n.min())}")
 
 
-def mark(name: str, more: list[str], fewer: list[str]) -> str:
+def _mark(name: str, more: list[str], fewer: list[str]) -> str:
     """What the words of a verdict say of one activation."""
     return " (more)" if name in more else " (less)" if name in fewer else ""
 

@@ -13,7 +13,6 @@ from scipy import special
 from lab.report.figures import INK, STYLE, line_styles
 from lab.report.networks.dying_units import by_seed, interval, resolved
 from lab.report.studies.reproduction import Verdict
-from lab.statistics.paired import holm
 from lab.statistics.stability import trained_t
 
 LEVEL = 0.95
@@ -70,7 +69,7 @@ def ends_table(
             row |= _interval(when, own[when]) | {f"published_{when}": getattr(known.get((name, rate)), when, np.nan)}
         if name != LINEAR:
             above = own["last"] - linear
-            row |= _interval("minus_linear", above) | {"minus_linear_p": _p(above)}
+            row |= _interval("minus_linear", above)
         row |= _interval("minus_constant", own["last"] - constant)
         if name not in (LINEAR, baseline) and (baseline, rate) in arms:
             row |= _interval(f"minus_{baseline}", own["last"] - arms[baseline, rate]["last"])
@@ -81,10 +80,6 @@ def ends_table(
 def _interval(name: str, values: pd.Series) -> dict[str, float]:
     t, _ = trained_t(values.to_numpy()[None], LEVEL)
     return {name: float(t.mean[0]), f"{name}_low": float(t.low[0]), f"{name}_high": float(t.high[0])}
-
-
-def _p(values: pd.Series) -> float:
-    return float(trained_t(values.to_numpy()[None], LEVEL)[0].p_value[0])
 
 
 def reproduced(found: pd.DataFrame, published: Sequence[Published], seeds: int, reading: float) -> list[Verdict]:
@@ -113,32 +108,26 @@ def reproduced(found: pd.DataFrame, published: Sequence[Published], seeds: int, 
     return verdicts
 
 
-def against_linear(table: pd.DataFrame, rate: float) -> list[Verdict]:
-    """Of each activation at a rate, whether its error ends above that of the linear model, corrected by Holm's
-    method."""
+def against_linear(found: pd.DataFrame, rate: float) -> Verdict:
+    """Of which activations the error at a rate ends above that of the linear model; `found` is of `ends`."""
+    last = by_seed(found[np.isclose(found["learning_rate"], rate)], "last")
+    above = last.drop(columns=LINEAR).sub(last[LINEAR], axis=0)
+    return resolved(f"At {rate:g} the error ends above that of a linear model", above, _worded(above))
+
+
+def against_constant(table: pd.DataFrame, rate: float) -> Verdict:
+    """Of which activations the error at a rate ends where that of the best constant does: the whole interval lies
+    within `MARGIN` of it."""
     rows = table[np.isclose(table["learning_rate"], rate) & (table["activation"] != LINEAR)].to_dict("records")
-    found, adjusted = [], holm(np.array([row["minus_linear_p"] for row in rows]))
-    for row, p in zip(rows, adjusted, strict=True):
-        outcome = "inconclusive" if not p < 1 - LEVEL else "yes" if row["minus_linear"] > 0 else "no, below"
-        words = interval(row["minus_linear"], row["minus_linear_low"], row["minus_linear_high"])
-        diverged = f", {row['diverged']} diverged" if row["diverged"] else ""
-        reason = f"{words}, adjusted p {p:.2g}, n = {row['n']}{diverged}"
-        found.append(Verdict(f"{row['activation']} at {rate:g} ends above the linear model", outcome, reason))
-    return found
-
-
-def against_constant(table: pd.DataFrame, rate: float) -> list[Verdict]:
-    """Of each activation at a rate, whether its error ends where that of the best constant does: "yes" if the whole
-    interval lies within `MARGIN` of it."""
-    found = []
-    for row in table[np.isclose(table["learning_rate"], rate) & (table["activation"] != LINEAR)].to_dict("records"):
+    near, words = [], []
+    for row in rows:
         apart, low, high = (row[f"minus_constant{end}"] for end in ("", "_low", "_high"))
-        near, below = low >= -MARGIN and high <= MARGIN, high < -MARGIN
-        outcome = "yes" if near else "no, below" if below else "inconclusive"
-        units = f"{row['off']:.0%} of the units are off, {row['dead']:.0%} dead"
-        reason = f"{interval(apart, low, high)}, n = {row['n']}; {units}"
-        found.append(Verdict(f"{row['activation']} at {rate:g} ends as the best constant would", outcome, reason))
-    return found
+        near.append(low >= -MARGIN and high <= MARGIN)
+        units = f"{row['off']:.0%} of the units off, {row['dead']:.0%} dead"
+        words.append(f"{row['activation']} {interval(apart, low, high)}, {units}{', as the constant' * near[-1]}")
+    outcome = "yes" if all(near) else "in some" if any(near) else "no"
+    reason = f"{'; '.join(words)}; within {MARGIN:g} counts, n = {min(row['n'] for row in rows)}"
+    return Verdict(f"At {rate:g} the error ends where that of the best constant does", outcome, reason)
 
 
 def error_figure(
@@ -220,33 +209,27 @@ def gaps_table(found: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def gap_verdicts(found: pd.DataFrame, held_out: pd.DataFrame, baseline: str) -> list[Verdict]:
-    """Of each activation, whether it learns the last text worse than a fresh network does; whether the gap has grown;
-    and which differ in it from the baseline. `held_out` has the gap of the last turn on text that was not trained on.
-    """
-    last = found[found["turn"] == found["turn"].max()]
-    wide, other = (by_seed(one, "gap") for one in (last, held_out))
-    t, n = trained_t(wide.to_numpy().T, LEVEL)
-    adjusted, verdicts = holm(t.p_value), []
-    for index, name in enumerate(wide):
-        outcome = "inconclusive" if not adjusted[index] < 1 - LEVEL else "yes" if t.mean[index] > 0 else "no, better"
-        words = interval(t.mean[index], t.low[index], t.high[index])
-        reason = f"gap {words} nats, adjusted p {adjusted[index]:.2g}, n = {n[index]}; held-out {_words(other[name])}"
-        verdicts.append(Verdict(f"{name} learns the last text worse than a fresh network", outcome, reason))
-    first, end = int(found["turn"].min()), int(found["turn"].max())
-    if first < end:
-        before = by_seed(found[found["turn"] == first], "gap")
-        changes = [f"{name} {before[name].mean():+.3f} to {wide[name].mean():+.3f}" for name in wide]
-        claim = f"The gap is larger in turn {end} than in turn {first}"
-        verdicts.append(resolved(claim, wide - before[list(wide)], changes))
+    """With which activations the last text is learned worse than by fresh networks, where the gap has grown since the
+    first turn, and where it is larger than the baseline's. `held_out` has the gap of the last turn on text that was not
+    trained on."""
+    first, last = int(found["turn"].min()), int(found["turn"].max())
+    wide, before = (by_seed(found[found["turn"] == turn], "gap") for turn in (last, first))
+    unread = by_seed(held_out, "gap")
     others = wide.drop(columns=baseline).sub(wide[baseline], axis=0)
-    d, n = trained_t(others.to_numpy().T, LEVEL)
-    adjusted = holm(d.p_value)
-    for index, name in enumerate(others):
-        outcome = "inconclusive" if not adjusted[index] < 1 - LEVEL else "smaller" if d.mean[index] < 0 else "larger"
-        words = interval(d.mean[index], d.low[index], d.high[index])
-        reason = f"{words} nats, adjusted p {adjusted[index]:.2g}, n = {n[index]}"
-        verdicts.append(Verdict(f"{name}: the gap is smaller or larger than with {baseline}", outcome, reason))
-    return verdicts
+    words = [
+        f"{word}, held-out text {unread[name].mean():+.3f}" for name, word in zip(wide, _worded(wide), strict=True)
+    ]
+    changes = [f"{name} {before[name].mean():+.3f} to {wide[name].mean():+.3f}" for name in wide]
+    return [
+        resolved("The last text is learned worse than by fresh networks", wide, words),
+        resolved(f"That gap is larger in turn {last} than in turn {first}", wide - before[list(wide)], changes),
+        resolved(f"That gap is larger than with {baseline}", others, _worded(others)),
+    ]
+
+
+def _worded(values: pd.DataFrame) -> list[str]:
+    """The mean of each column with its interval."""
+    return [f"{name} {_words(values[name])}" for name in values]
 
 
 def _words(values: pd.Series) -> str:
