@@ -24,6 +24,7 @@ from experiments.quickstart import experiment as quickstart
 from lab.experiment.experiment import Experiment, Tuning
 
 SHARES = (0.25, 0.5, 1.0)
+ARMS = sorted(map(str, quickstart.activations))
 SEEDS = tuple(range(2000, 2008))
 CHOOSING = 2
 """Tuning seeds: those of an experiment unless it says otherwise."""
@@ -44,7 +45,7 @@ def experiment(share: float) -> Experiment:
 
 
 def losses(folder: Path, share: float) -> Losses:
-    """The final validation loss of every arm, rate and seed; trained if they are not in the folder."""
+    """The final validation loss of every arm (in the order of `ARMS`), rate and seed; trained if not in the folder."""
     asked = experiment(share)
     rows = ablations.run(asked, out=folder / asked.name, quiet=True).rows
     last = rows[(rows["step"] == asked.settings.steps) & (rows["split"] == "validation") & (rows["metric"] == "loss")]
@@ -64,7 +65,8 @@ def judged(short: Losses, full: Losses) -> dict[str, float]:
         same.append(rate == truth.argmin(axis=-1))
         given_away.append(np.take_along_axis(truth, rate[:, None], axis=-1)[:, 0] - truth.min(axis=-1))
     lost = np.array(given_away)
-    apart = (lost[:, 1:] - lost[:, :1]).std()
+    baseline = ARMS.index(quickstart.baseline)
+    apart = (np.delete(lost, baseline, axis=1) - lost[:, [baseline]]).std()
     return {
         "same": float(np.mean(same)),
         "mean_loss_given_away": float(lost.mean()),
