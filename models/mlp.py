@@ -15,7 +15,7 @@ from models.layers.hidden import Hidden, kernel_initializer, matched_widths
 from models.layers.normalization import NormKind
 from models.layers.stack import NEWER, check_choices, check_positive
 
-Initialization = Literal["unit_norm", "lecun", "xavier"]
+Initialization = Literal["unit_norm", "lecun", "xavier", "kaiming"]
 
 
 class MLP(nn.Module):
@@ -28,7 +28,8 @@ class MLP(nn.Module):
     input_shape: tuple[int, ...] = (28, 28, 1)
     """Shape of one example; leading axes are batch axes."""
     widths: tuple[int, ...] = (128,) * 8
-    """Width of each hidden layer with a plain activation; those with a gated one are derived from it."""
+    """Width of each hidden layer with a plain activation; those with a gated one are derived from it. None: a linear
+    model."""
     outputs: int = 10
     """Number of outputs: classes, or values to be reconstructed."""
     activation: str | activations.Activation = "gelu"
@@ -38,7 +39,7 @@ class MLP(nn.Module):
     dropout: float = 0.0
     """Dropout rate after each activation, in training only."""
     initialization: Initialization = "unit_norm"
-    """Initialization of kernels; unit_norm is normal, with incoming weights of norm 1."""
+    """Initialization of kernels: see `models.layers.hidden.kernel_initializer`."""
     vocab_size: int = 0
     """Vocabulary size if the input is tokens; 0: it is numbers."""
     embedding_dim: int = 50
@@ -66,9 +67,10 @@ class MLP(nn.Module):
         """Raises ValueError, in one sentence, for invalid fields or an input length that does not fit."""
         check_choices(self, {"match": Match, "initialization": Initialization, "norm": NormKind})
         check_positive(self, ("outputs", "embedding_dim"))
-        for field in ("input_shape", "widths"):
-            if not (values := getattr(self, field)) or min(values) < 1:
-                raise ValueError(f"{field} is {values}: it must be one or more positive numbers")
+        if not self.input_shape or min(self.input_shape) < 1:
+            raise ValueError(f"input_shape is {self.input_shape}: it must be one or more positive numbers")
+        if min(self.widths, default=1) < 1:
+            raise ValueError(f"widths is {self.widths}: it must be positive numbers")
         if self.vocab_size < 0:
             raise ValueError(f"vocab_size is {self.vocab_size}: it must be positive, or 0 for numbers")
         if not 0 <= self.dropout < 1:
@@ -87,8 +89,8 @@ class MLP(nn.Module):
             draw = nn.initializers.normal(self.embedding_dim**-0.5)
             x = nn.Embed(self.vocab_size, self.embedding_dim, embedding_init=draw, name="token_embedding")(x)
         x = x.reshape(*examples, self.inputs)
-        dense = partial(Dense, kernel_init=kernel_initializer(self.initialization))
         arm = activations.activation(self.activation)
+        dense = partial(Dense, kernel_init=kernel_initializer(self.initialization, arm.name))
         for i, width in enumerate(self.hidden_widths):
             x = Hidden(arm, dense, width, self.dropout, self.norm, name=f"layer_{i}")(x, train=train)
-        return dense(self.outputs, name="head")(x)
+        return Dense(self.outputs, kernel_init=kernel_initializer(self.initialization), name="head")(x)

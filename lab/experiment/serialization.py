@@ -30,6 +30,8 @@ BUILT_IN = {
     "TextClassification": "lab.tasks.classification:TextClassification",
     "ImageClassification": "lab.tasks.images:ImageClassification",
     "ImageAutoencoding": "lab.tasks.images:ImageAutoencoding",
+    "TextsInTurn": "lab.tasks.in_turn:TextsInTurn",
+    "SlowlyChanging": "lab.tasks.slowly_changing:SlowlyChanging",
     "SpokenDigits": "lab.tasks.speech:SpokenDigits",
     "Phones": "lab.tasks.phones:Phones",
     "Settings": "lab.training.settings:Settings",

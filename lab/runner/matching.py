@@ -69,9 +69,9 @@ def _seconds_per_step(cells: list[Cell], placement: Placement) -> list[float]:
 def _started(cell: Cell, placement: Placement) -> tuple[Program, int]:
     """The compiled program of a cell, and its number of steps per round."""
     dataset = dispatch.load(cell.task)
-    execution = Execution.choose(placement.execution, len(cell.runs), shards=placement.shards)
-    execution = execution.with_parts(cell.model, cell.task, cell.settings, dataset.arrays["train"])
-    program = Program(cell.model, cell.task, cell.settings, cell.runs, dataset, execution, placement.data_on)
+    model, task, settings = cell.model, cell.task, cell.settings
+    execution = Execution.fitting(placement, len(cell.runs), model, task, settings, dataset.arrays["train"])
+    program = Program(model, task, settings, cell.runs, dataset, execution, placement.data_on)
     _time(program, 1)  # the first call also places the data
     return program, max(1, round(SECONDS / _time(program, 1)))
 

@@ -68,8 +68,7 @@ def train(
         look = probe if pending["new"] or pending["telemetry"] else None
         make = partial(compiled, model, task, settings, dataset=dataset, data_on=placement.data_on, probe=look)
         if pending["new"]:
-            execution = Execution.choose(placement.execution, len(asked[:most]), shards=placement.shards)
-            execution = execution.with_parts(model, task, settings, dataset.arrays["train"])
+            execution = Execution.fitting(placement, len(asked[:most]), model, task, settings, dataset.arrays["train"])
             program = _largest(make, asked[:most], execution)
             most = program.n_runs
         else:

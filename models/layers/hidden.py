@@ -13,6 +13,10 @@ from models.layers.dense import Initializer, initializer
 from models.layers.feedforward import Match, function_and_parameters
 from models.layers.normalization import Norm, NormKind
 
+RELU_GAIN = math.sqrt(2)
+GAINS = {"identity": 1.0, "sigmoid": 1.0, "tanh": 5 / 3}
+"""Of kaiming initialization, as in `torch.nn.init.calculate_gain`; that of all other functions is ReLU's."""
+
 
 class Hidden(nn.Module):
     """A linear map and its activation, or two maps if the activation is gated (Dauphin et al. 2017); then dropout.
@@ -59,7 +63,7 @@ def matched_widths(
     positions of each hidden layer's kernel, 1 by default. Derived widths are rounded, at least 1; a plain chain keeps
     its widths.
     """
-    if not activation.gated or match == "width":
+    if not widths or not activation.gated or match == "width":
         return tuple(widths)
     sizes = [area * width for area, width in zip(areas or [1] * len(widths), widths, strict=True)]
     first, last = inputs * sizes[0], widths[-1] * outputs
@@ -72,12 +76,16 @@ def matched_widths(
     return tuple(max(1, round(factor * width)) for width in widths)
 
 
-def kernel_initializer(initialization: str) -> Initializer:
-    """Initializer of kernels [..., inputs, features]: "unit_norm", or one of `models.layers.dense.initializer`.
+def kernel_initializer(initialization: str, function: str = "identity") -> Initializer:
+    """Initializer of kernels [..., inputs, features]: "unit_norm", "kaiming", or one of
+    `models.layers.dense.initializer`.
 
     "unit_norm" is normal, scaled so that the incoming weights of each unit have norm 1 (Hendrycks and Gimpel 2016,
-    section 3.1).
+    section 3.1). "kaiming" is uniform with variance gain^2 / inputs (He et al. 2015), with the gain of the `function`
+    that reads the output: see `GAINS`.
     """
+    if initialization == "kaiming":
+        return nn.initializers.variance_scaling(GAINS.get(function, RELU_GAIN) ** 2, "fan_in", "uniform")
     return unit_norm if initialization == "unit_norm" else initializer(initialization, std=0.0)  # type: ignore[arg-type]
 
 

@@ -151,7 +151,7 @@ def test_the_bottleneck_of_an_autoencoder_keeps_its_place():
     [
         ({"match": "params"}, ("match", "'params'", "'parameters'")),
         ({"initialization": "unit"}, ("initialization", "'unit'")),
-        ({"widths": ()}, ("widths", "()")),
+        ({"input_shape": ()}, ("input_shape", "()")),
         ({"widths": (4, 0)}, ("widths", "(4, 0)")),
         ({"outputs": 0}, ("outputs", "0")),
         ({"vocab_size": -1}, ("vocab_size", "-1")),
@@ -192,3 +192,23 @@ def test_a_stochastic_activation_draws_in_training_only():
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
     assert (one != exact).any()
+
+
+@pytest.mark.parametrize("name", ["relu", "reglu"])
+def test_without_hidden_layers_it_is_linear(name):
+    model = SMALL.clone(widths=(), activation=name)
+    variables = drawn(model)
+    head = jax.tree.map(np.asarray, variables["params"]["head"])
+    assert set(variables["params"]) == {"head"}
+    expected = np.asarray(X).reshape(7, 6) @ head["kernel"] + head["bias"]
+    np.testing.assert_allclose(model.apply(variables, X), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "gain"), [("relu", 2**0.5), ("gelu", 2**0.5), ("tanh", 5 / 3), ("identity", 1)])
+def test_kaiming_is_uniform_with_the_gain_of_the_activation_and_of_none_at_the_end(name, gain):
+    model = MLP(input_shape=(30,), widths=(4000,), outputs=50, activation=name, initialization="kaiming")
+    params = model.init(jax.random.key(0), jnp.zeros((1, 30)))["params"]
+    for kernel, bound in ((params["layer_0"]["up"], gain * (3 / 30) ** 0.5), (params["head"], (3 / 4000) ** 0.5)):
+        found = np.abs(kernel["kernel"])
+        assert found.max() == pytest.approx(bound, rel=1e-3)
+        assert np.mean(found) == pytest.approx(bound / 2, rel=0.01)

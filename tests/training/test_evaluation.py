@@ -18,6 +18,7 @@ from lab.experiment.experiment import grid
 from lab.results.cells import CellDirectory
 from lab.results.examples import CURVE, Examples, decoded, encoded, joined
 from lab.results.results import Results
+from lab.results.tables import read_arrow
 from lab.statistics.crossed import by_document, crossed
 from lab.tasks.images import ImageAutoencoding, ImageClassification
 from lab.tasks.language import CausalLanguage
@@ -262,7 +263,7 @@ def table(seed, runs=3, examples=40):
 def test_examples_are_read_as_they_were_written(tmp_path):
     one = table(0)
     (tmp_path / "examples.parquet").write_bytes(encoded({"validation": {"loss": one}}))
-    stored = pd.read_parquet(tmp_path / "examples.parquet")
+    stored = read_arrow(tmp_path / "examples.parquet")
     found = decoded(stored, "validation", "loss")
     np.testing.assert_array_equal(found.values, one.values)
     np.testing.assert_array_equal(found.document, one.document)

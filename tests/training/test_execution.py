@@ -11,9 +11,12 @@ from bigram import Bigram
 
 from lab.experiment.experiment import grid
 from lab.experiment.fields import with_fields
+from lab.tasks.slowly_changing import SlowlyChanging
 from lab.training.devices.execution import Execution, _parts
+from lab.training.devices.placement import Placement
 from lab.training.runs import Program
 from lab.training.settings import Settings
+from models.mlp import MLP
 from models.transformer import Transformer
 
 TOKENS = {"tokens": np.random.default_rng(0).integers(256, size=5000, dtype=np.uint8)}
@@ -53,6 +56,16 @@ def test_a_wide_model_has_its_batch_in_parts_unless_they_would_differ(experiment
     assert chosen(wide.clone(dropout=0.1), task, TOKENS) == 1
     for other in (Execution("vmap", jax.device_count()), Execution("map", 1)):  # one run has the threads of all cores
         assert other.with_parts(wide, task, Settings(batch_size=16), TOKENS) == other
+
+
+@pytest.mark.parametrize(("width", "batch", "expected"), [(5, 1, "vmap"), (5, 16, "map"), (64, 1, "map")])
+def test_runs_of_tiny_steps_are_trained_together(width, batch, expected):
+    task = SlowlyChanging(changes=1, problems=1)
+    model = MLP(input_shape=(20,), widths=(width,), outputs=1)
+    given = (100, model, task, Settings(batch_size=batch), task.load().arrays["train"])
+    assert Execution.fitting(Placement(), *given).kind == expected
+    assert Execution.fitting(Placement("map"), *given).kind == "map"
+    assert Execution.fitting(Placement("vmap"), *given).kind == "vmap"
 
 
 class Counting(nn.Module):

@@ -13,7 +13,8 @@ class Placement:
     which thousands of steps amplify."""
 
     execution: Kind = "auto"
-    """How the runs of a cell are executed; auto is vmap on accelerators; on a CPU, one run at a time per core."""
+    """How the runs of a cell are executed; auto is vmap on accelerators; on a CPU, one run at a time per core, unless a
+    step is tiny."""
     shards: int = 1
     """Devices over which a single run is sharded: its batches, parameters and optimizer state."""
     data_on: Place = "auto"
