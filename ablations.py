@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lab.runner.interface import plan as plan
     from lab.runner.interface import quantize as quantize
     from lab.runner.interface import run as run
+    from lab.runner.interface import stable_rates as stable_rates
     from lab.runner.interface import study as study
     from lab.runner.interface import swap as swap
     from lab.runner.interface import telemetry as telemetry

@@ -135,7 +135,7 @@ def which(table: pd.DataFrame) -> Verdict:
         outcome = "no verdict"
     reason = "; ".join(_told(str(setting), part) for setting, part in table.groupby("setting", sort=False))
     n = table["n"].iloc[0]
-    return Verdict("Which of the two changes made training unstable?", outcome, f"{reason}; n = {n} seeds")
+    return Verdict("Which of the two changes made training unstable", outcome, f"{reason}; n = {n} seeds")
 
 
 def _told(setting: str, part: pd.DataFrame) -> str:
