@@ -236,7 +236,7 @@ def calibrate(asked: takes.CalibrateArguments) -> None:
     """Simulates experiments with a known truth."""
     from lab.cli import terminal
     from lab.report.studies import calibration, calibration_page, promises
-    from lab.runner.interface import command_line
+    from lab.runner.asked import command_line
 
     if asked.experiments < 100:
         raise ValueError(f"--experiments is {asked.experiments}: a rate takes at least 100")

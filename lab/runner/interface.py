@@ -5,12 +5,13 @@ Heavy libraries are imported where they are needed, so that importing this answe
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lab.runner.asked import command_line, experiment_of, folder_of, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
     from lab.experiment.experiment import Cell, Experiment, Named
     from lab.results.results import Results
     from lab.runner.gate import Decision
-    from lab.runner.mode import Mode
     from lab.runner.planning import Plan
     from lab.runner.record import PlanFile
-    from lab.runner.session import Session
     from lab.runner.stable_rates import StableRates
     from lab.training.settings import Run
     from models.pretrained import Inspection
@@ -54,10 +53,10 @@ def run(
     from lab.runner import sequential as looks
     from lab.runner.mode import Mode
 
-    asked = _found(experiment)
+    asked = experiment_of(experiment)
     if sequential:
         looks.check(asked)
-    session = _session(asked, out, Mode(**mode), plan)
+    session = session_of(asked, out, Mode(**mode), plan)
     directory, train = session.directory, session.train
     chosen, table = tuning.tuned(matching.matched(asked, directory), directory, train)
     if asked.tuning_rates and table is None and not session.mode.quiet:
@@ -73,10 +72,10 @@ def tune(experiment: Experiment | str, out: str | Path | None = None, quiet: boo
     from lab.runner import tuning
     from lab.runner.mode import Mode
 
-    asked = _found(experiment)
+    asked = experiment_of(experiment)
     if not asked.tuning_rates:
         raise ValueError(f"{asked.name} tunes nothing: give --tuning.learning-rates, the grid for every arm")
-    session = _session(asked, out, Mode(quiet=quiet))
+    session = session_of(asked, out, Mode(quiet=quiet))
     _, table = tuning.tuned(asked, session.directory, session.train)
     if table is None:
         raise ValueError(f"{session.directory} was begun at one learning rate and goes on at it: choose another --out")
@@ -102,10 +101,10 @@ def stable_rates(
     from lab.runner import stable_rates as rates
     from lab.runner.mode import Mode
 
-    asked, search = _found(experiment), rates.Search(low, high, rounds)
+    asked, search = experiment_of(experiment), rates.Search(low, high, rounds)
     search.check()
     folder = Path("results") / f"{asked.name}-stable-rates" if out is None else Path(out)
-    return rates.stable_rates(_session(asked, folder, Mode(**mode)), search)
+    return rates.stable_rates(session_of(asked, folder, Mode(**mode)), search)
 
 
 def match(experiment: Experiment | str, out: str | Path | None = None) -> list[dict[str, Any]]:
@@ -114,37 +113,8 @@ def match(experiment: Experiment | str, out: str | Path | None = None) -> list[d
     from lab.runner import matching
     from lab.runner.mode import Mode
 
-    session = _session(_found(experiment), out, Mode())
+    session = session_of(experiment_of(experiment), out, Mode())
     return matching.match(session.experiment, session.directory, session.mode)
-
-
-def _session(
-    asked: Experiment, out: str | Path | None, mode: Mode, plan: str | Path | PlanFile | None = None
-) -> Session:
-    """The experiment checked, and ready to be trained in the folder of its results."""
-    from lab.data import catalogue
-    from lab.runner import record, session
-
-    file = record.plan_file(Path(plan)) if isinstance(plan, str | Path) else plan
-    return session.start(asked, _folder(asked, out), mode, command_line(), catalogue.reference_predictors, file)
-
-
-def _found(experiment: Experiment | str) -> Experiment:
-    """The experiment itself, or the one of that name or file."""
-    from lab.experiment.library import find
-
-    return find(experiment) if isinstance(experiment, str) else experiment
-
-
-def _folder(asked: Experiment, out: str | Path | None) -> Path:
-    return Path(out) if out is not None else Path("results") / asked.name
-
-
-def command_line() -> str:
-    """The command that reproduces the results, as far as this process knows."""
-    program, *arguments = sys.argv
-    called = Path(program).stem == "ablations"
-    return shlex.join(["ablations", *arguments]) if called else "ablations.run(...), from Python"
 
 
 def load(directory: str | Path) -> pd.DataFrame:
@@ -213,7 +183,7 @@ def plan(
     from lab.results import results
     from lab.runner import planning
 
-    asked = _found(experiment)
+    asked = experiment_of(experiment)
     asked.check()
     seconds = Duration.read(budget) if isinstance(budget, str) else Duration(budget)
     if pilot is not None:
@@ -243,7 +213,7 @@ def study(
     folder = Path(out) if out is not None else Path("results") / asked.name / budget
     plan_file = record.plan_of(asked.name)
     train = partial(run, quiet=quiet, plan=plan_file)
-    start = partial(_session, mode=Mode(quiet=quiet), plan=plan_file)
+    start = partial(session_of, mode=Mode(quiet=quiet), plan=plan_file)
     return studies.carry_out(asked, budget, folder, train, start, only)
 
 
@@ -291,7 +261,7 @@ def swap(
         tuple(seeds),
         learning_rate,
         tuple(ignore),
-        None if experiment is None else _found(experiment),
+        None if experiment is None else experiment_of(experiment),
     )
     folder = Path(out) if out is not None else Path("results") / "swap"
     return swaps.swap(asked, folder, dispatch.load, partial(run, quiet=quiet), command_line())
@@ -320,7 +290,7 @@ def quantize(
 
     use_all_cores()
     use_compilation_cache()
-    own = None if experiment is None else _found(experiment)
+    own = None if experiment is None else experiment_of(experiment)
     named = tuple(map(str, texts))
     asked = quantization.Quantize(Path(directory), tuple(recipes), named, margin, tuple(ignore), own)
     return quantization.quantize(asked, None if out is None else Path(out), dispatch.load, command_line())
@@ -348,7 +318,7 @@ def choose(
 
     use_all_cores()
     use_compilation_cache()
-    own = None if experiment is None else _found(experiment)
+    own = None if experiment is None else experiment_of(experiment)
     paths = tuple(map(Path, directories))
     asked = selection.Select(paths, dict(limits or {}), tuple(objectives), recipe, batch, own)
     return selection.choose(asked, None if out is None else Path(out), dispatch.load, command_line())
@@ -396,8 +366,8 @@ def evaluate(
     """
     from lab.runner.networks.networks import evaluated
 
-    asked = _found(experiment)
-    return evaluated(asked, _folder(asked, out), function, where)
+    asked = experiment_of(experiment)
+    return evaluated(asked, folder_of(asked, out), function, where)
 
 
 def describe(experiment: Experiment | str) -> pd.DataFrame:
@@ -413,6 +383,6 @@ def describe(experiment: Experiment | str) -> pd.DataFrame:
     from lab.training.runs import use_all_cores
 
     use_all_cores()
-    asked = _found(experiment)
+    asked = experiment_of(experiment)
     asked.check(dispatch.load)
     return estimate(asked, matmul_rate())

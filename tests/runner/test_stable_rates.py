@@ -12,7 +12,7 @@ from refusals import refused
 import ablations
 from lab.experiment.experiment import grid
 from lab.results import results
-from lab.runner import interface
+from lab.runner.asked import session_of
 from lab.runner.mode import Mode
 from lab.runner.restarts import LATER, Restart, restarts
 from lab.training import step
@@ -106,7 +106,7 @@ def test_restarts_begin_with_the_trained_loss_and_share_a_program(experiment, tm
     rows = results.read(tmp_path / "out").rows
     last = rows[(rows["step"] == 6) & (rows["split"] == "validation") & (rows["metric"] == "loss")]
     monkeypatch.setattr(step, "train_interval", chex.assert_max_traces(step.train_interval, n=1))
-    session = interface._session(trained, tmp_path / "out", Mode(quiet=True))
+    session = session_of(trained, tmp_path / "out", Mode(quiet=True))
     found = restarts(session, Restart(4, 2))
     assert len(found) == 4 * 2 * 3
     begin = found[found["step"] == 0].groupby("seed")["loss"]
