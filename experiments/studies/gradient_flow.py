@@ -1,8 +1,8 @@
 """Gradient flow: how do activation, norm and residual stream pass the gradient through the layers of a network?
 
 Command:  ablations study gradient_flow --budget short
-Cost:     535 s of processor time (short) on an AMD EPYC, 9 minutes of 2 cores that had much other work: 170 runs in 34
-          cells. Full: not run
+Cost:     about 900 s of processor time (short) on an AMD EPYC, 15 minutes of 2 cores that had other work: 220 runs in
+          44 cells. Full: not run
 Expected: (1) at initialization the gain of the squared gradient per layer is E f'(z)^2 / E f(z)^2, from 0.15 (sigmoid)
           and 1 (ReLU) to 1.07 (GELU) and 4/3 (squared ReLU); (2) the averaged partial Jacobian norm of pre-norm
           networks with a residual is a power law in depth, that of DyT and Derf exp(sqrt(l / lambda)), and without a
@@ -19,7 +19,7 @@ both have two parameters, so the smaller residual says which fits better. An exp
 (3) Decoders with four activations: what arrives at very negative pre-activations, and what of it is lost.
 
 All measurements are on one batch of the test split, with gradients of random functions or of the loss.
-Short: width 512, 10 layers and 12 draws (1); depths 2, 8 and 16, five seeds, the standard library's source in bytes,
+Short: width 512, 10 layers and 12 draws (1); depths 2, 8, 16 and 48, five seeds, the standard library's source in bytes,
 100 steps of 8 windows of 32 tokens (2); width 64, 2 layers, 300 steps of 8 windows of 64 tokens, five seeds (3).
 Full: width 1,024, 20 layers and 24 draws; depths 2 to 48, width 128, 2,000 steps of 32 windows of 128; English novels.
 """
@@ -94,7 +94,7 @@ SIZES: dict[Budget, Size] = {
         64, 3, 3, ("relu", "tanh"), (2, 4), 16, (0, 1), CausalLanguage("stdlib", 16), Settings(steps=10, batch_size=4)
     ),
     "short": Size(
-        512, 10, 12, ACTIVATIONS, (2, 8, 16), 32, (0, 1, 2, 3, 4), CausalLanguage("stdlib", 32),
+        512, 10, 12, ACTIVATIONS, (2, 8, 16, 48), 32, (0, 1, 2, 3, 4), CausalLanguage("stdlib", 32),
         Settings(steps=100, batch_size=8),
     ),
     "full": Size(
