@@ -19,8 +19,8 @@ both have two parameters, so the smaller residual says which fits better. An exp
 (3) Decoders with four activations: what arrives at very negative pre-activations, and what of it is lost.
 
 All measurements are on one batch of the test split, with gradients of random functions or of the loss.
-Short: width 512, 10 layers and 12 draws (1); depths 2, 8, 16 and 48, five seeds, the standard library's source in bytes,
-100 steps of 8 windows of 32 tokens (2); width 64, 2 layers, 300 steps of 8 windows of 64 tokens, five seeds (3).
+Short: width 512, 10 layers and 12 draws (1); depths 2, 8, 16 and 48, five seeds, source code in bytes, 100 steps of 8
+windows of 32 tokens (2); width 64, 2 layers, 300 steps of 8 windows of 64 tokens, five seeds (3).
 Full: width 1,024, 20 layers and 24 draws; depths 2 to 48, width 128, 2,000 steps of 32 windows of 128; English novels.
 """
 
