@@ -304,12 +304,14 @@ def choose(
     batch: int = 32,
     out: str | Path | None = None,
     experiment: Experiment | str | None = None,
+    stable_rates: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Which arm of results to take under limits, such as {"latency_ms": 2, "int8_loss": 0.002}: measures the int8 loss,
     latency, memory and parameters of all trained networks, and finds the Pareto front with its uncertainty.
 
-    The page index.html and choice.json go to `out`: DIRECTORY/choice of the first directory unless given. Gives what
-    the JSON file holds. For the rest see `lab.runner.networks.selection.Select`; raises what
+    The page index.html and choice.json go to `out`: DIRECTORY/choice of the first directory unless given.
+    `stable_rates` is the table of `stable_rates(...).of_arms()`, in place of the rates that were tried. Gives what the
+    JSON file holds. For the rest see `lab.runner.networks.selection.Select`; raises what
     `lab.runner.networks.selection.choose` raises.
     """
     from lab.runner import dispatch
@@ -320,7 +322,7 @@ def choose(
     use_compilation_cache()
     own = None if experiment is None else experiment_of(experiment)
     paths = tuple(map(Path, directories))
-    asked = selection.Select(paths, dict(limits or {}), tuple(objectives), recipe, batch, own)
+    asked = selection.Select(paths, dict(limits or {}), tuple(objectives), recipe, batch, own, stable_rates)
     return selection.choose(asked, None if out is None else Path(out), dispatch.load, command_line())
 
 

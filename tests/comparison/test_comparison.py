@@ -183,8 +183,8 @@ def test_dictionary_is_json_with_exactly_these_fields():
     dictionary = compare(synthetic.results(table)).to_dict()
     assert json.loads(json.dumps(dictionary, allow_nan=False)) == dictionary
     assert list(dictionary) == [
-        "baseline", "metric", "direction", "split", "step", "level", "arms", "missing", "cautions", "family_size",
-        "comparison",
+        "baseline", "metric", "direction", "split", "step", "level", "over", "arms", "missing", "cautions",
+        "family_size", "comparison",
     ]  # fmt: skip
     assert {arm["activation"] for arm in dictionary["arms"]} == {"relu", "swiglu", "silu", "geglu"}
     assert set(dictionary["arms"][0]) == {

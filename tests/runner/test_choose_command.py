@@ -88,6 +88,13 @@ def test_rates_at_which_a_run_diverged_are_not_stable(folder):
     assert selection._rates(read, {"activation": "relu"}) == (pytest.approx(1e-2), pytest.approx(0.1))
 
 
+def test_rates_found_by_bisection_take_their_place():
+    found = pd.DataFrame({"activation": ["gelu", "relu"], "norm": ["rmsnorm"] * 2, "rate": [0.3, 0.2]})
+    assert selection._rates(None, {"activation": "relu", "norm": "rmsnorm"}, found) == (0.2, np.inf)
+    with refused("stable_rates", "silu", 0, "rmsnorm"):
+        selection._rates(None, {"activation": "silu", "norm": "rmsnorm"}, found)
+
+
 def test_what_cannot_be_compared_is_refused_before_anything_is_computed(folder, tmp_path, capsys):
     with refused("--recipe", "w9", "w8"):
         ablations.choose(folder / "plain", recipe="w9")

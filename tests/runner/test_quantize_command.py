@@ -18,7 +18,7 @@ from lab.probes.dense_inputs import Inputs
 from lab.results.cells import CellDirectory
 from lab.results.examples import Measured
 from lab.runner import dispatch
-from lab.runner.networks import quantization, swaps, texts
+from lab.runner.networks import quantization, sources, swaps, texts
 from lab.runner.networks.networks import evaluated_by_cell
 from lab.runner.networks.quantization import measured
 from lab.runner.networks.sources import Source, opened
@@ -164,7 +164,7 @@ def test_a_tokenizer_trained_on_the_text_reads_no_other(trained, tmp_path, capsy
         source = opened(*arguments)
         return replace(source, task=replace(source.task, tokenizer="characters", vocabulary=32))
 
-    monkeypatch.setattr(quantization if words == ["quantize"] else swaps, "opened", characters)
+    monkeypatch.setattr(sources if words == ["quantize"] else swaps, "opened", characters)
     (tmp_path / "a.txt").write_text(TEXT * 40)
     command, *options = words
     cell = trained[0] / "cells" / trained[1]
@@ -267,7 +267,7 @@ def test_networks_that_diverged_are_left_out(trained, tmp_path, monkeypatch):
         source.parameters[1] = jax.tree.map(lambda x: x * np.inf, source.parameters[1])
         return source
 
-    monkeypatch.setattr(quantization, "opened", broken)
+    monkeypatch.setattr(sources, "opened", broken)
     told = ablations.quantize(trained[0], ["w8"], out=tmp_path / "out")
     assert told["left_out"] == {"gelu, seed 1": "its network diverged in training"}
     assert told["over"] == costs.OVER_TEXT

@@ -88,13 +88,13 @@ def test_one_claim_trains_only_what_it_needs():
 
 def test_an_unknown_claim_is_refused_and_a_study_without_parts_has_none(tmp_path):
     with refused("--only", "'smoth'", "'smooth'"):
-        carry_out(STUDY, "smoke", tmp_path, None, ["smoth"])
+        carry_out(STUDY, "smoke", tmp_path, None, None, ["smoth"])
 
     class Whole:
         name = "whole"
 
     with refused("--only", "smooth", "whole"):
-        carry_out(Whole(), "smoke", tmp_path, None, ["smooth"])
+        carry_out(Whole(), "smoke", tmp_path, None, None, ["smooth"])
 
 
 @pytest.mark.parametrize(

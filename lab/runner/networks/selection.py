@@ -50,6 +50,9 @@ class Select:
     """Examples of the larger batch that is timed."""
     experiment: Experiment | None = None
     """The experiment of the results; needed where its model, task or activation is the user's own."""
+    stable_rates: pd.DataFrame | None = None
+    """Rates found by bisection, activation, axes and rate: `lab.runner.stable_rates.StableRates.of_arms`. Unless given,
+    the largest rate of the results, in tuning or after, at which every run trained."""
 
 
 class Arm(NamedTuple):
@@ -114,7 +117,7 @@ def _arms(asked: Select, load: Load, left_out: dict[str, str]) -> list[Arm]:
                 left_out[_words(fields)] = str(error)
                 continue
             left_out |= {f"{_words(fields)}, {name}": why for name, why in diverged.items()}
-            arms.append(Arm(fields, networks, losses[folder.name], *_rates(read, fields)))
+            arms.append(Arm(fields, networks, losses[folder.name], *_rates(read, fields, asked.stable_rates)))
     common = [seed for seed in arms[0].losses.index if all(seed in _seeds(one) for one in arms)] if arms else []
     if len(common) < 2:
         raise ValueError(f"the arms have {len(common)} seeds in common that trained: a choice needs at least 2")
@@ -151,8 +154,14 @@ def _seeds(one: Arm) -> set[int]:
     return set(one.losses.dropna().index) & {seed for seed in one.source.parameters if seed is not None}
 
 
-def _rates(read: Results, fields: Mapping[str, Any]) -> tuple[float, float]:
-    """The largest learning rate at which every run of an arm trained, and the largest tried, in tuning or after."""
+def _rates(read: Results, fields: Mapping[str, Any], found: pd.DataFrame | None = None) -> tuple[float, float]:
+    """The largest learning rate at which every run of an arm trained, and the largest tried, in tuning or after; or the
+    rate that was found for it."""
+    if found is not None:
+        own = found[_of_arm(found, {name: value for name, value in fields.items() if name in found})]
+        if len(own) != 1:
+            raise ValueError(f"stable_rates has {len(own)} rows of the arm {_words(fields)}: it must have one")
+        return float(own["rate"].iloc[0]), math.inf
     tables = [one.rows for one in (read, read.tuning) if one is not None]
     own = pd.concat([rows[_of_arm(rows, fields)] for rows in tables])
     rates = sorted(own["learning_rate"].unique())
