@@ -159,6 +159,7 @@ def test_a_plan_is_hashed_into_the_results_and_another_is_refused(experiment, tm
         ablations.run(asked, tmp_path / "fresh", plan=plan, quiet=True)
 
 
+@pytest.mark.slow
 def test_what_has_changed_since_the_plan_is_told(experiment, tmp_path):
     asked = replace(experiment, model=Bigram(), activations=("gelu", "relu"))
     out = tmp_path / "out"

@@ -57,6 +57,7 @@ def found(folder):
     return ablations.choose(folder / "plain", folder / "gated", limits=limits, batch=4, out=folder / "page")
 
 
+@pytest.mark.slow
 def test_all_arms_of_all_folders_are_measured(folder, found):
     assert [row["arm"] for row in found["arms"]] == ["gelu", "relu", "swiglu, layernorm"]
     losses = ablations.load(folder / "plain")
@@ -71,6 +72,7 @@ def test_all_arms_of_all_folders_are_measured(folder, found):
     assert json.loads((folder / "page" / "choice.json").read_text()) == found
 
 
+@pytest.mark.slow
 def test_the_loss_of_quantization_is_that_of_quantize(folder, found):
     rows = ablations.quantize(folder / "plain", recipes=("w8a8",), out=folder / "quantized")["recipes"]
     told = {row["activation"]: row["difference"] for row in rows if row["recipe"] == "w8a8"}

@@ -42,6 +42,7 @@ def waves(folder):
     return sorted(path.parent.name for path in folder.glob("**/runs.json"))
 
 
+@pytest.mark.slow
 def test_each_seed_has_a_bracket_whose_ends_were_trained(sharp, tmp_path, monkeypatch):
     for name in ("init", "train_interval", "evaluate", "telemetry"):
         monkeypatch.setattr(step, name, chex.assert_max_traces(getattr(step, name), n=2))  # arms, whatever the rounds
@@ -98,6 +99,7 @@ def test_a_search_that_is_none_is_refused_before_training(sharp, tmp_path, searc
     assert not waves(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_restarts_begin_with_the_trained_loss_and_share_a_program(experiment, tmp_path, monkeypatch):
     settings = replace(experiment.settings, final_evaluation=0.0)
     trained = replace(experiment, model=Bigram(), seeds=(0, 1), settings=settings)

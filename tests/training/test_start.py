@@ -49,6 +49,7 @@ def losses(directory, step):
     return chosen.set_index(["activation", "seed"])["value"]
 
 
+@pytest.mark.slow
 def test_runs_go_on_from_the_networks_of_their_seeds_as_they_were_or_swapped(trained, tmp_path):
     folder, experiment = trained
     again = replace(experiment, activations=("gelu", "geglu", "relu"), init_from=locate(folder))
