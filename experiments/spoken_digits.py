@@ -10,7 +10,7 @@ less dropout. A recording is classified by the mean log-probability of its frame
 """
 
 from lab.experiment.experiment import Experiment
-from lab.tasks.speech import SpokenDigits
+from lab.tasks.audio.speech import SpokenDigits
 from lab.training.settings import Hyperparameters, Settings
 from models.mlp import MLP
 

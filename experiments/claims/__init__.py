@@ -10,8 +10,8 @@ Expected: of the claims about the loss most are inconclusive at this size and nu
 
 A claim is a file. It says in its docstring what is claimed and where, and in its value `claim` what GELU is compared
 with, how the numbers are measured, and the margin of each. The rule that turns an interval into a verdict is
-`lab.comparison.claim`; it and the margins were fixed before the runs. The claims share the networks of `networks.py`:
-a decoder with three norms, an MLP and a classifier, at rates that are not tuned for each activation.
+`lab.comparison.networks.claim`; it and the margins were fixed before the runs. The claims share the networks of
+`networks.py`: a decoder with three norms, an MLP and a classifier, at rates that are not tuned for each activation.
 
 Short: a decoder of width 64 with 2 layers, 200 steps of 8 windows of 64 bytes of the standard library's source, an MLP
 of 4 layers of width 128 that reads 16 bytes, an encoder that classifies 64 bytes; seeds 0 to 7. Full: width 512, 8
@@ -38,7 +38,7 @@ from experiments.claims import (
 )
 from experiments.claims.claim import GeluClaim
 from experiments.claims.networks import Evidence, grids, united
-from lab.comparison.claim import Reading, read
+from lab.comparison.networks.claim import Reading, read
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
 from lab.experiment.study import Evaluate, Findings

@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.claims.claim import MARGIN, GeluClaim
 from experiments.claims.networks import DECODER, PERCEPTRON, Evidence
-from lab.comparison.claim import Part
+from lab.comparison.networks.claim import Part
 from lab.statistics.paired import paired_t
 
 NAMES = ("gelu", "relu")

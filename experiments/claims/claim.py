@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from experiments.claims.networks import Arms, Evidence
-from lab.comparison.claim import Claim, Part
+from lab.comparison.networks.claim import Claim, Part
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
 from lab.experiment.study import Evaluate

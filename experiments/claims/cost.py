@@ -14,7 +14,7 @@ import pandas as pd
 
 from experiments.claims.claim import GeluClaim, Grids
 from experiments.claims.networks import DECODER, Evidence
-from lab.comparison.claim import Part
+from lab.comparison.networks.claim import Part
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
 from lab.experiment.study import Evaluate

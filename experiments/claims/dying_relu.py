@@ -13,7 +13,7 @@ import pandas as pd
 
 from experiments.claims.claim import MARGIN, GeluClaim, Grids
 from experiments.claims.networks import DECODER, PERCEPTRON, WORDS, Evidence, among, batch_of, by_seed
-from lab.comparison.claim import Part
+from lab.comparison.networks.claim import Part
 from lab.experiment.budget import Budget
 from lab.experiment.study import Evaluate
 from lab.probes.dead_units import dead_units

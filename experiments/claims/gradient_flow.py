@@ -12,7 +12,7 @@ import pandas as pd
 from experiments.claims.claim import GeluClaim, Grids
 from experiments.claims.networks import DECODER, PERCEPTRON, STATES, WORDS, Evidence, among, batch_of, by_seed, states
 from experiments.studies.gradient_flow import SIZES, gains_at_init
-from lab.comparison.claim import Part
+from lab.comparison.networks.claim import Part
 from lab.experiment.budget import Budget
 from lab.experiment.study import Evaluate
 from lab.probes.gradient_flow import chi, layer_gains

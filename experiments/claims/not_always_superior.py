@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiments.claims.claim import MARGIN, GeluClaim
 from experiments.claims.networks import CLASSIFIER, DECODER, PERCEPTRON, WORDS, Evidence
-from lab.comparison.claim import Part
+from lab.comparison.networks.claim import Part
 
 RIVALS = ("relu", "silu", "relu2", "swiglu")
 TASKS = (DECODER, PERCEPTRON, CLASSIFIER)

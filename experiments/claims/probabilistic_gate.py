@@ -12,7 +12,7 @@ import pandas as pd
 
 from experiments.claims.claim import MARGIN, GeluClaim, Grids
 from experiments.claims.networks import DECODER, Evidence
-from lab.comparison.claim import Part
+from lab.comparison.networks.claim import Part
 from lab.experiment.budget import Budget
 from lab.experiment.study import Evaluate
 from models.activations.formulas.self_gated import gelu, soi

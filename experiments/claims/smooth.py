@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from experiments.claims.claim import MARGIN, GeluClaim, Grids
 from experiments.claims.networks import DECODER, Evidence, among, batch_of, by_seed
-from lab.comparison.claim import Part
+from lab.comparison.networks.claim import Part
 from lab.experiment.budget import Budget
 from lab.experiment.study import Evaluate
 from lab.probes.smoothness import smoothness

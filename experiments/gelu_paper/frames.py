@@ -37,9 +37,9 @@ from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
 from lab.report.studies.reproduction import Panel, Reproduction, Verdict, compared, draw, lead, verdict
 from lab.results.excerpts import Excerpt
-from lab.tasks.frames import Frames as Task
-from lab.tasks.phones import Phones
-from lab.tasks.speech import SpokenDigits
+from lab.tasks.audio.frames import Frames as Task
+from lab.tasks.audio.phones import Phones
+from lab.tasks.audio.speech import SpokenDigits
 from models.mlp import MLP
 
 TIMIT, DIGITS = "gelu_paper_timit", "gelu_paper_spoken_digits"

@@ -9,8 +9,8 @@ Expected: post-norm tolerates smaller rates than pre-norm (Xiong et al. 2020, ar
           two projections may grow faster than GELU's output
 
 (1) The largest stable learning rate of LayerNorm and RMSNorm times GELU and SwiGLU, of every seed, by bisection
-(`lab.runner.stable_rates`). A run is stable if no loss or gradient was infinite or nan, no training loss was a spike
-(6 standard deviations above the mean of the 128 before it, as in OLMo-core), and it ends below the entropy of single
+(`lab.runner.stability.stable_rates`). A run is stable if no loss or gradient was infinite or nan, no training loss was a
+spike (6 standard deviations above the mean of the 128 before it, as in OLMo-core), and it ends below the entropy of single
 bytes (unigram), which a network that ignores its context can reach. An arm is stable at a rate if at least `SHARE` of
 its seeds are. Once with AdamW and gradients clipped at a norm of 1, which bound the step that an unstable network
 makes, and once with SGD with momentum and no clipping, which do not. The rate rises linearly over three quarters of the
@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from lab.comparison.instability import SHARE
+from lab.comparison.networks.instability import SHARE
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Experiment
 from lab.experiment.study import Evaluate, Findings
@@ -43,8 +43,8 @@ from lab.report.networks.early_warning import LEADS, NEAR
 from lab.report.networks.stable_rates import LEVEL
 from lab.report.studies.study_page import Section
 from lab.results.results import Results
-from lab.runner.restarts import Restart
-from lab.runner.stable_rates import Search
+from lab.runner.stability.restarts import Restart
+from lab.runner.stability.stable_rates import Search
 from lab.tasks.language import CausalLanguage
 from lab.training.settings import Hyperparameters, Settings
 from models.transformer import Transformer

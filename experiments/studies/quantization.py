@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.comparison.quantization import MARGIN, contrasts, recipes
+from lab.comparison.networks.quantization import MARGIN, contrasts, recipes
 from lab.experiment.budget import Budget
 from lab.experiment.experiment import Cell, Experiment
 from lab.experiment.study import Evaluate, Findings

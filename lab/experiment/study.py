@@ -28,11 +28,11 @@ class Evaluate(Protocol):
 
     def stable_rates(self, experiment: Experiment, search: Any) -> Any:
         """The largest stable learning rates of an experiment, which need not be one of the study's: see
-        `lab.runner.stable_rates.stable_rates`."""
+        `lab.runner.stability.stable_rates.stable_rates`."""
         ...
 
     def restarts(self, experiment: Experiment, restart: Any) -> pd.DataFrame:
-        """Losses after warm restarts of trained networks: see `lab.runner.restarts.restarts`."""
+        """Losses after warm restarts of trained networks: see `lab.runner.stability.restarts.restarts`."""
         ...
 
 

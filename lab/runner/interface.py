@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lab.runner.gate import Decision
     from lab.runner.planning import Plan
     from lab.runner.record import PlanFile
-    from lab.runner.stable_rates import StableRates
+    from lab.runner.stability.stable_rates import StableRates
     from lab.training.settings import Run
     from models.pretrained import Inspection
 
@@ -94,12 +94,12 @@ def stable_rates(
     `thresholds`, and by `of_arms()` one rate for each arm. The experiment's own learning rates are not used.
 
     Brackets are halved `rounds` times on a logarithmic scale. `out` is results/NAME-stable-rates unless given; killed,
-    the same call goes on. For what is stable, and the tables, see `lab.runner.stable_rates.stable_rates`; for `mode`
+    the same call goes on. For what is stable, and the tables, see `lab.runner.stability.stable_rates`; for `mode`
     see `run`. Raises ValueError for rates that are not positive and ascending and for negative rounds, and what `run`
     raises.
     """
-    from lab.runner import stable_rates as rates
     from lab.runner.mode import Mode
+    from lab.runner.stability import stable_rates as rates
 
     asked, search = experiment_of(experiment), rates.Search(low, high, rounds)
     search.check()

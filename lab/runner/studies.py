@@ -16,9 +16,9 @@ from lab.results import excerpts
 from lab.results.excerpts import Excerpt, of_results
 from lab.results.results import Results
 from lab.runner.networks.networks import evaluated, evaluated_by_cell
-from lab.runner.restarts import Restart, restarts
 from lab.runner.session import Session
-from lab.runner.stable_rates import Search, StableRates, stable_rates
+from lab.runner.stability.restarts import Restart, restarts
+from lab.runner.stability.stable_rates import Search, StableRates, stable_rates
 
 Train = Callable[[Experiment, Path], Results]  # trains what is missing of an experiment in a directory
 Start = Callable[[Experiment, Path], Session]  # what trains otherwise than the experiment says

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
 
-from lab.comparison.claim import DEPENDS, FAILS, HOLDS, OPEN, Part, outcome, read, verdict
+from lab.comparison.networks.claim import DEPENDS, FAILS, HOLDS, OPEN, Part, outcome, read, verdict
 
 NUMBERS = st.floats(-10, 10)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from lab.comparison.instability import EVENTS, censored, events, log_middle, looks, measured
+from lab.comparison.networks.instability import EVENTS, censored, events, log_middle, looks, measured
 
 STEPS = (0, 10, 20, 30)
 CEILING = 3.0

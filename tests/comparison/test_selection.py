@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from refusals import refused
 
-from lab.comparison.selection import Candidate, select
+from lab.comparison.networks.selection import Candidate, select
 
 
 def arm(name, loss, latency=1.0, n=8, noise=0.001, **values):

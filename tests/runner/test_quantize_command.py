@@ -12,7 +12,7 @@ from refusals import assert_names, refused
 from test_swaps import TEXT, hugging_face
 
 import ablations
-from lab.comparison import quantization as costs
+from lab.comparison.networks import quantization as costs
 from lab.experiment.experiment import Experiment, grid
 from lab.probes.dense_inputs import Inputs
 from lab.results.cells import CellDirectory

@@ -14,7 +14,7 @@ from lab.experiment.experiment import grid
 from lab.results import results
 from lab.runner.asked import session_of
 from lab.runner.mode import Mode
-from lab.runner.restarts import LATER, Restart, restarts
+from lab.runner.stability.restarts import LATER, Restart, restarts
 from lab.training import step
 from lab.training.settings import Hyperparameters
 

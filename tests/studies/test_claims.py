@@ -23,7 +23,7 @@ from experiments.claims import (
     works_with_layernorm,
 )
 from experiments.claims.networks import CLASSIFIER, DECODER, NORMS, PERCEPTRON, Evidence
-from lab.comparison.claim import DEPENDS, FAILS, HOLDS, OPEN, Part, read
+from lab.comparison.networks.claim import DEPENDS, FAILS, HOLDS, OPEN, Part, read
 from lab.experiment.study import InParts
 from lab.report.studies import claims as report
 from lab.runner.studies import carry_out

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from experiments.studies.quantization import INSTEAD, KEPT, OPTIONS, read, study
-from lab.comparison.quantization import OVER_SEEDS, contrasts, recipes
+from lab.comparison.networks.quantization import OVER_SEEDS, contrasts, recipes
 from lab.surgery.quantization import SITES
 
 ARMS = [KEPT, *OPTIONS.values()]

@@ -7,8 +7,8 @@ import scipy.signal
 
 from lab.data.audio.log_mel import log_mel, mel_filters
 from lab.data.dataset import Dataset
-from lab.tasks.frames import NONE
-from lab.tasks.speech import SpokenDigits
+from lab.tasks.audio.frames import NONE
+from lab.tasks.audio.speech import SpokenDigits
 from lab.tasks.task import Task
 
 DOWNLOADS = Path(__file__).resolve().parents[3] / "shared" / "data" / "downloads"
@@ -32,7 +32,7 @@ def recordings(seed=0):
 @pytest.fixture
 def dataset(monkeypatch):
     arrays = {split: recordings(seed) for seed, split in enumerate(("train", "validation", "test"))}
-    monkeypatch.setattr("lab.tasks.speech.spoken_digits", lambda data_dir: Dataset(arrays, {}))
+    monkeypatch.setattr("lab.tasks.audio.speech.spoken_digits", lambda data_dir: Dataset(arrays, {}))
     return TASK.load()
 
 
@@ -95,7 +95,7 @@ def test_the_first_and_last_frame_stand_for_what_is_beyond(dataset):
 
 def test_bands_are_standardized_by_train(monkeypatch):
     arrays = {split: recordings() for split in ("train", "validation", "test")}
-    monkeypatch.setattr("lab.tasks.speech.spoken_digits", lambda data_dir: Dataset(arrays, {}))
+    monkeypatch.setattr("lab.tasks.audio.speech.spoken_digits", lambda data_dir: Dataset(arrays, {}))
     fields = SpokenDigits(bands=3, context=1, frames=6).load().arrays["train"]
     real = fields["features"][fields["label"] != NONE]
     np.testing.assert_allclose(real.mean(axis=0), 0, atol=1e-6)

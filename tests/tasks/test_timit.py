@@ -17,7 +17,7 @@ from lab.data.audio.log_mel import log_mel
 from lab.data.audio.mfcc import mfcc, slopes
 from lab.data.sets import timit as folders
 from lab.data.sets.timit import CLASS, CLASSES, CORE, FOLDED, NONE, RATE, timit
-from lab.tasks.phones import Phones
+from lab.tasks.audio.phones import Phones
 from models.mlp import MLP
 
 SPEAKERS = ("TRAIN/DR1/MAAA0", "TRAIN/DR8/FBBB0", "TEST/DR2/MZZZ0", "TEST/DR1/FELC0")

@@ -20,11 +20,11 @@ from lab.results.examples import CURVE, Examples, decoded, encoded, joined
 from lab.results.results import Results
 from lab.results.tables import read_arrow
 from lab.statistics.crossed import by_document, crossed
+from lab.tasks.audio.speech import SpokenDigits
 from lab.tasks.images import ImageAutoencoding, ImageClassification
 from lab.tasks.language import CausalLanguage
 from lab.tasks.masked import MaskedLanguage
 from lab.tasks.spans import SpanCorruption
-from lab.tasks.speech import SpokenDigits
 from lab.tasks.tagging import TAGS, TweetTagging
 from lab.tasks.task import Task, final_batches, measured, totals
 from lab.tasks.windows import BLOCKS, MIN_DOCUMENTS

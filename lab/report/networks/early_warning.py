@@ -10,7 +10,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lab.comparison.instability import CURVES, QUANTITIES, log_middle
+from lab.comparison.networks.instability import CURVES, QUANTITIES, log_middle
 from lab.report.figures import BLUE, CYAN, DASHES, GREY, MAGENTA, OLIVE, ORANGE, PURPLE, RED, STYLE, TEAL
 from lab.report.networks.stable_rates import ARM, LEVEL, OPTIMIZERS
 from lab.report.studies.reproduction import Verdict

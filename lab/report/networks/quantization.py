@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lab.comparison.networks.quantization import FLOAT, OVER_TEXT, arms, recipes, sites
 from lab.comparison.outcomes import plain
-from lab.comparison.quantization import FLOAT, OVER_TEXT, arms, recipes, sites
 from lab.report.figures import BLUE, CYAN, GREY, INK, MAGENTA, ORANGE, PURPLE, RED, STYLE, TEAL
 from lab.report.studies.reproduction import Verdict
 from lab.report.studies.study_page import Section

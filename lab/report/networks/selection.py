@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lab.comparison.selection import Selection
+from lab.comparison.networks.selection import Selection
 from lab.report.figures import GREY, STYLE, colour
 from lab.report.studies.reproduction import Verdict
 from lab.report.studies.study_page import Section

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from lab.comparison.instability import EVENTS, censored, log_middle, stable_arms
+from lab.comparison.networks.instability import EVENTS, censored, log_middle, stable_arms
 from lab.report.figures import STYLE, colour
 from lab.report.studies.reproduction import Verdict
 from lab.statistics.paired import holm, minimum_detectable_effect, paired_t

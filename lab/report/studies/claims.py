@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lab.comparison.claim import DEPENDS, FAILS, HOLDS, OPEN, Claim, Reading, verdict
+from lab.comparison.networks.claim import DEPENDS, FAILS, HOLDS, OPEN, Claim, Reading, verdict
 from lab.report.figures import BLUE, GREY, INK, ORANGE, STYLE
 from lab.report.studies.reproduction import Verdict
 from lab.report.studies.study_page import Section

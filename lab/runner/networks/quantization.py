@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from lab.comparison import quantization as costs
+from lab.comparison.networks import quantization as costs
 from lab.experiment.experiment import Cell, Experiment
 from lab.files.atomic import write_json
 from lab.files.choices import check_choice
@@ -69,8 +69,8 @@ class Text(NamedTuple):
 
 
 class Quantization(NamedTuple):
-    """`rows` as `lab.comparison.quantization.differences` has them, with `recipe` and `kept`; and `inputs`: the
-    `kurtosis` and `max_over_median` of what each layer reads, by `seed`, `site` and `layer`, in float."""
+    """`rows` as `lab.comparison.networks.quantization.differences` has them, with `recipe` and `kept`; and `inputs`:
+    the `kurtosis` and `max_over_median` of what each layer reads, by `seed`, `site` and `layer`, in float."""
 
     rows: pd.DataFrame
     inputs: pd.DataFrame

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from lab.comparison.networks.selection import LIMITS, Candidate, Selection, select
 from lab.comparison.outcomes import axis_columns, ends
-from lab.comparison.selection import LIMITS, Candidate, Selection, select
 from lab.experiment.experiment import Experiment
 from lab.files.atomic import write_json
 from lab.files.choices import check_choice
@@ -41,9 +41,9 @@ class Select:
     directories: tuple[Path, ...]
     """Results of one task; their arms differ."""
     limits: Mapping[str, float] = field(default_factory=dict)
-    """Bounds of measures: `lab.comparison.selection.LIMITS`."""
+    """Bounds of measures: `lab.comparison.networks.selection.LIMITS`."""
     objectives: tuple[str, ...] = ()
-    """Measures of the Pareto front; those of `lab.comparison.selection.OBJECTIVES` unless given."""
+    """Measures of the Pareto front; those of `lab.comparison.networks.selection.OBJECTIVES` unless given."""
     recipe: str = "w8a8"
     """The quantization whose loss counts: one of `lab.surgery.quantization.RECIPES`."""
     batch: int = 32
@@ -51,8 +51,8 @@ class Select:
     experiment: Experiment | None = None
     """The experiment of the results; needed where its model, task or activation is the user's own."""
     stable_rates: pd.DataFrame | None = None
-    """Rates found by bisection, activation, axes and rate: `lab.runner.stable_rates.StableRates.of_arms`. Unless given,
-    the largest rate of the results, in tuning or after, at which every run trained."""
+    """Rates found by bisection, activation, axes and rate: those of `lab.runner.stability.stable_rates`, `of_arms`.
+    Unless given, the largest rate of the results, in tuning or after, at which every run trained."""
 
 
 class Arm(NamedTuple):
@@ -72,7 +72,7 @@ def choose(asked: Select, out: Path | None, load: Load, command: str) -> dict[st
 
     `out` is DIRECTORY/choice of the first directory unless given. Raises ValueError, before anything is compiled, for
     bounds and names that are not known and results that cannot be compared, and what
-    `lab.runner.networks.sources.opened` and `lab.comparison.selection.select` raise.
+    `lab.runner.networks.sources.opened` and `lab.comparison.networks.selection.select` raise.
     """
     _check(asked)
     folder = out or asked.directories[0] / "choice"

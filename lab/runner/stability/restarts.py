@@ -7,8 +7,8 @@ import pandas as pd
 
 from lab.experiment.experiment import Cell, grid
 from lab.runner import dispatch, plan
-from lab.runner.rounds import rounds_of
 from lab.runner.session import Session
+from lab.runner.stability.rounds import rounds_of
 from lab.training.restart import restarted
 from lab.training.runs import Reuse
 from lab.training.settings import Run

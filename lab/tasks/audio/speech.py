@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 from lab.data.audio.log_mel import log_mel
 from lab.data.dataset import Dataset
 from lab.data.speech import RATE, spoken_digits
+from lab.tasks.audio.frames import NONE, Frames, moments
 from lab.tasks.examples import weighted
-from lab.tasks.frames import NONE, Frames, moments
 
 DIGITS = 10
 

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from lab.comparison.instability import SHARE, events, looks, measured, stable_arms
+from lab.comparison.networks.instability import SHARE, events, looks, measured, stable_arms
 from lab.comparison.reference_predictors import bits_per_loss
 from lab.experiment.experiment import Cell, grid
 from lab.runner import plan
 from lab.runner.networks import inside
-from lab.runner.rounds import rounds_of
 from lab.runner.session import Session
+from lab.runner.stability.rounds import rounds_of
 from lab.statistics.bisection import bisected
 from lab.training.devices import distributed
 from lab.training.runs import Reuse
@@ -47,9 +47,8 @@ class StableRates:
     """What a search found; each table begins with activation and axes.
 
     `thresholds` has one row per arm and seed: seed, low, high, between which its largest stable rate lies; low is 0 if
-    even the lowest rate was not stable, high is inf if the highest one was. `runs` has all that were trained
-    (`lab.comparison.instability.events`), `looks` what telemetry showed (`lab.comparison.instability.looks`), and
-    `programs` the rounds of every arm and the programs compiled for them.
+    even the lowest rate was not stable, high is inf if the highest one was. `runs` has all that were trained (`events`
+    of `lab.comparison.networks.instability`), `looks` what telemetry showed (`looks` there), and `programs` the rounds of every arm and the programs compiled for them.
     """
 
     thresholds: pd.DataFrame
@@ -58,7 +57,7 @@ class StableRates:
     programs: pd.DataFrame
 
     def of_arms(self, share: float = SHARE) -> pd.DataFrame:
-        """The stable rate of every arm: activation, axes, rate (`lab.comparison.instability.stable_arms`)."""
+        """The stable rate of every arm: activation, axes, rate (`lab.comparison.networks.instability.stable_arms`)."""
         return stable_arms(self.thresholds, share)
 
 

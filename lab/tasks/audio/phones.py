@@ -10,7 +10,7 @@ from lab.data.audio.log_mel import HOP, WINDOW
 from lab.data.audio.mfcc import mfcc
 from lab.data.dataset import Dataset
 from lab.data.sets.timit import CLASSES, RATE, timit
-from lab.tasks.frames import Frames, moments
+from lab.tasks.audio.frames import Frames, moments
 
 
 @dataclass(frozen=True)

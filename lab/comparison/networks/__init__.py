@@ -1,0 +1,1 @@
+"""Comparisons of what was measured of networks beside their losses."""

@@ -1,0 +1,1 @@
+"""How stable training is: the largest stable learning rates, and warm restarts."""

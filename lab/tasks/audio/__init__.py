@@ -1,0 +1,1 @@
+"""Tasks on speech, and what they share."""
