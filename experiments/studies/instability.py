@@ -9,13 +9,13 @@ Expected: post-norm tolerates smaller rates than pre-norm (Xiong et al. 2020, ar
           two projections may grow faster than GELU's output
 
 (1) The largest stable learning rate of LayerNorm and RMSNorm times GELU and SwiGLU, of every seed, by bisection
-(`lab.runner.stability.stable_rates`). A run is stable if no loss or gradient was infinite or nan, no training loss was a
-spike (6 standard deviations above the mean of the 128 before it, as in OLMo-core), and it ends below the entropy of single
-bytes (unigram), which a network that ignores its context can reach. An arm is stable at a rate if at least `SHARE` of
-its seeds are. Once with AdamW and gradients clipped at a norm of 1, which bound the step that an unstable network
-makes, and once with SGD with momentum and no clipping, which do not. The rate rises linearly over three quarters of the
-steps, so that it passes the limit when there are 128 losses to compare with, and stays at its peak. Controls, with
-AdamW: post-norm, qk-norm and no norm.
+(`lab.runner.stability.stable_rates`). A run is stable if no loss or gradient was infinite or nan, no training loss was
+a spike (6 standard deviations above the mean of the 128 before it, as in OLMo-core), and it ends below the entropy of
+single bytes (unigram), which a network that ignores its context can reach. An arm is stable at a rate if at least
+`SHARE` of its seeds are. Once with AdamW and gradients clipped at a norm of 1, which bound the step that an unstable
+network makes, and once with SGD with momentum and no clipping, which do not. The rate rises linearly over three
+quarters of the steps, so that it passes the limit when there are 128 losses to compare with, and stays at its peak.
+Controls, with AdamW: post-norm, qk-norm and no norm.
 (2) What telemetry shows before the first spike or divergence, in runs at most a factor of `NEAR` from the largest
 stable rate of their seed: growth over the last 64 steps, and how well each quantity tells runs that will be unstable
 from those that will not be, so many steps ahead (AUC).

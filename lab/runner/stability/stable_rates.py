@@ -48,7 +48,8 @@ class StableRates:
 
     `thresholds` has one row per arm and seed: seed, low, high, between which its largest stable rate lies; low is 0 if
     even the lowest rate was not stable, high is inf if the highest one was. `runs` has all that were trained (`events`
-    of `lab.comparison.networks.instability`), `looks` what telemetry showed (`looks` there), and `programs` the rounds of every arm and the programs compiled for them.
+    of `lab.comparison.networks.instability`), `looks` what telemetry showed (`looks` there), and `programs` the rounds
+    of every arm and the programs compiled for them.
     """
 
     thresholds: pd.DataFrame
