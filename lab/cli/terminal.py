@@ -215,7 +215,8 @@ def show_choice(record: Mapping[str, Any]) -> None:
     shown += ["parameters", "stable_rate", "pareto_probability", "meets"]
     table = table[[name for name in shown if name in table]]
     print(f"{table.to_string(index=False, float_format='{:.4g}'.format, na_rep='-')}\n")
-    print(f"{record['recommendation']}\npage: {record['page']}")
+    print("\n".join([record["recommendation"], *(f"reason for doubt: {one}" for one in record["cautions"])]))
+    print(f"page: {record['page']}")
 
 
 def show_drift(rows: pd.DataFrame) -> None:

@@ -63,8 +63,8 @@ class Arm(Group):
     observed difference. `equivalence_p` is the adjusted p value of the equivalence test, if the experiment has a
     margin; `improvement` is the probability that the arm wins a pair, with its interval. `looks` are the numbers of
     pairs at each look, the current one last. `se_seeds` is the standard error of the mean over seeds on this text,
-    `se_seeds_and_text` over seeds and documents; None if per-example values are unknown. If arm and baseline are
-    `tuned`, interval and p values include the uncertainty of the chosen rates (`se_choice`).
+    `se_seeds_and_text` over seeds and documents, with its degrees of freedom; None if per-example values are unknown.
+    If arm and baseline are `tuned`, interval and p values include the uncertainty of the chosen rates (`se_choice`).
     """
 
     seeds: tuple[int, ...]
@@ -83,6 +83,7 @@ class Arm(Group):
     looks: tuple[int, ...]
     se_seeds: float
     se_seeds_and_text: float | None
+    df_seeds_and_text: float | None
     tuned: bool
     se_choice: float
     stability: StabilityVerdict
@@ -229,6 +230,10 @@ def compare(
         raise ValueError(f"nothing can be paired with {asked.baseline} at step {last}: {why}")
     size = family.size(known, len(paired))
     found, unknown = _arms(results, asked, paired, axes, size, None if own else last)
+    if axis is not None and asked.over != "seeds":
+        raise ValueError(
+            f"over is '{asked.over}', but the effects of axis '{axis}' are over seeds: ask for one of them"
+        )
     of_axis = effects.effects(runs, axis, axes, asked, results.looks) if axis is not None else ()
     compared = Comparison(
         asked, last, bool(own), found, tuple(baselines), tuple(absent), size, (1, 1), of_axis
@@ -351,12 +356,14 @@ def _arm(
         sign_flip_p=beside.sign_flip_p if beside else None,
         bca=beside.bca if beside else None,
         minimum_detectable_effect=minimum_detectable_effect(sd, n, strictest) if n else math.inf,
-        pairs_needed=pairs_needed(evidence.mean, sd, strictest) if n > 1 else None,
+        # More seeds do not make the text longer, so that no number of pairs is known to suffice for other texts.
+        pairs_needed=pairs_needed(evidence.mean, sd, strictest) if n > 1 and asked.over == "seeds" else None,
         equivalence_p=found.equivalence_p,
         improvement=_improvement(asked.sign * trained, asked.level) if n and asked.direction else None,
         looks=pairs.looks,
         se_seeds=evidence.sd / math.sqrt(n) if n > 1 else math.nan,
         se_seeds_and_text=pairs.se_seeds_and_text,
+        df_seeds_and_text=pairs.df_seeds_and_text,
         tuned=tuned,
         se_choice=pairs.se_choice,
         stability=stability,

@@ -52,8 +52,8 @@ def effects(
     """Main effects and interactions of an axis, as one family: each value against the first.
 
     `runs` is the table of `lab.comparison.outcomes.ends`; `axis` is the name of a column, or a dotted path that ends in
-    one. Of `earlier` looks those count at which an effect had fewer seeds than now. A claim over seeds and text is not
-    made of effects. Raises ValueError for an axis that the results lack or that has a single value.
+    one. Of `earlier` looks those count at which an effect had fewer seeds than now. Raises ValueError for an axis that
+    the results lack or that has a single value.
     """
     axis = axis.rpartition(".")[2]
     check_choice("axis", axis, axes)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def seen(comparison: Comparison) -> Look:
     """The look that this comparison is."""
     seeds = {arm.key: tuple(sorted(arm.seeds)) for arm in comparison.arms}
-    return Look(comparison.baseline, comparison.metric, comparison.split, comparison.step, seeds)
+    asked = comparison.question
+    return Look(asked.baseline, asked.metric, asked.split, comparison.step, seeds, asked.over)
 
 
 def record(results: Results, comparison: Comparison) -> str | None:

@@ -310,7 +310,9 @@ def _curves(results: Results, metric: str, split: str, found: Comparison | Value
     parts: list[page.Part] = [page.heading("Learning curves")]
     drawn, more = _drawn(results.rows, found)
     axes = [axis for axis in axis_columns(results.rows) if len(results.rows[axis].unique()) > 1]
-    settings = list(_settings(drawn, axes))[:FIGURES]
+    every = list(_settings(drawn, axes))
+    settings = every[:FIGURES]
+    more += f" {FIGURES} of {len(every)} settings are shown." if len(every) > FIGURES else ""
     for index, (setting, rows) in enumerate(settings, start=1):
         parts += [f"<h3>{escape(setting)}</h3>"] if setting else []
         title = f"Learning curves: {metric} by step, one line per activation {setting}".strip()
@@ -337,7 +339,9 @@ def _drawn(rows: pd.DataFrame, found: Comparison | ValueError) -> tuple[pd.DataF
     if isinstance(found, Comparison):
         best = leaders(found)
         settings = list(dict.fromkeys(tuple(arm.axes.items()) for arm in best_first(best)))
-        more = left_out(found) + (f" {FIGURES} of the settings are shown." if len(settings) > FIGURES else "")
+        more = left_out(found)
+        if len(settings) > FIGURES:
+            more += f" Of {len(settings)} settings those of the best arms are shown, {FIGURES}."
         groups = (*best.arms, *found.baselines)
         shown = {group.cell for group in groups if tuple(group.axes.items()) in settings[:FIGURES]}
         return (rows[rows["cell"].isin(shown)], more) if more else (rows, "")

@@ -20,7 +20,8 @@ HOLDS = {
 }
 OVER = {
     "seeds": "Claims are about other seeds on this text.",
-    "seeds_and_text": "Claims are about other seeds and other texts like this one: standard errors are over both.",
+    "seeds_and_text": "Claims are about other seeds and other texts like this one: intervals and p values are by the "
+    "standard error over both; sign flips, BCa intervals and the probability of improvement are over seeds alone.",
 }
 
 

@@ -25,11 +25,12 @@ class Look:
     split: str
     step: int
     seeds: Mapping[str, tuple[int, ...]]
+    over: str = "seeds"
 
     @property
-    def comparison(self) -> tuple[str, str, str, int]:
+    def comparison(self) -> tuple[str, str, str, int, str]:
         """The compared quantities; the same ones with more seeds are the same comparison."""
-        return self.baseline, self.metric, self.split, self.step
+        return self.baseline, self.metric, self.split, self.step, self.over
 
 
 def read(directory: Path) -> tuple[Look, ...]:
@@ -75,4 +76,4 @@ def _grouped(seeds: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:
 
 def _look(line: dict[str, Any]) -> Look:
     seeds = {str(label): tuple(map(int, group["seeds"])) for group in line["seeds"] for label in group["arms"]}
-    return Look(line["baseline"], line["metric"], line["split"], int(line["step"]), seeds)
+    return Look(line["baseline"], line["metric"], line["split"], int(line["step"]), seeds, line.get("over", "seeds"))

@@ -120,11 +120,14 @@ def _asked(found: Results) -> dict[str, Any]:
 
 def _of_arm(arm: Arm, asked: Question) -> Subject:
     differences = asked.sign * np.array(arm.differences)
-    return Subject(Pairs(arm.seeds, differences, arm.looks, arm.se_choice), arm.stability.verdict == "less stable")
+    errors = (arm.se_choice, arm.se_seeds_and_text, arm.df_seeds_and_text, asked.over)
+    return Subject(Pairs(arm.seeds, differences, arm.looks, *errors), arm.stability.verdict == "less stable")
 
 
 def _between(first: Results, second: Results, asked: Question, step: int | None) -> dict[str, Subject]:
     """The arms of the second results, each with the same arm and seeds of the first."""
+    if asked.over != "seeds":
+        raise ValueError(f"over is '{asked.over}', but two folders can only be held against each other over seeds")
     ends = []
     for found in (first, second):
         question(found, asked.baseline, asked.metric, asked.split)  # raises where it was not measured

@@ -9,11 +9,14 @@ import synthetic
 from refusals import refused
 from scipy import stats
 
+from lab.comparison import looks
 from lab.comparison.comparison import compare
-from lab.comparison.question import Question
+from lab.comparison.question import Question, question
 from lab.comparison.verdict import Pairs, evidence
 from lab.results.examples import Examples
+from lab.results.looks import number
 from lab.results.results import Results
+from lab.runner import gate
 
 DIFFERENCES = np.array([0.02, 0.03, 0.01, 0.05, 0.03, 0.02])
 ASKED = Question("gelu", "loss", "min", "validation", margin=0.08, fixed_seeds=True)
@@ -91,3 +94,37 @@ def test_missing_losses_per_example_are_said_unless_none_were_kept(monkeypatch, 
     said = [caution for caution in compare(replace(found, cells=cells)).cautions if "over text" in caution]
     assert len(said) == (named is not None)
     assert all(named in caution for caution in said)
+
+
+def with_examples(monkeypatch, directory=None):
+    """Results whose losses per example are known."""
+    table = synthetic.rows(["gelu", "silu"], seeds=range(5), axes={"norm": ["layernorm", "rmsnorm"]})
+    found = synthetic.results(table, *([] if directory is None else [directory]))
+    rng = np.random.default_rng(0)
+    examples = {cell["cell"]: kept(rng, cell, list(range(5)), 2000) for cell in found.cells}
+    monkeypatch.setattr(Results, "examples", lambda self, cell, *_: examples[cell])
+    cells = tuple({**cell, "settings": {**cell.get("settings", {}), "steps": 2000}} for cell in found.cells)
+    return replace(found, cells=cells)
+
+
+def test_what_is_over_seeds_alone_is_refused_or_left_out(monkeypatch):
+    found = with_examples(monkeypatch)
+    with refused("over", "seeds_and_text", "norm"):
+        compare(found, over="seeds_and_text", axis="norm")
+    assert {arm.pairs_needed for arm in compare(found, over="seeds_and_text").arms} == {None}
+    assert None not in {arm.pairs_needed for arm in compare(found).arms}
+
+
+def test_a_gate_is_by_the_same_error(monkeypatch):
+    found = with_examples(monkeypatch)
+    asked = question(found, over="seeds_and_text")
+    for arm in compare(found, over="seeds_and_text").arms:
+        assert evidence(gate._of_arm(arm, asked).pairs, asked, 0.95).single_p == pytest.approx(arm.p)
+    with refused("over", "seeds_and_text"):
+        gate._between(found, found, asked, None)
+
+
+def test_a_comparison_over_text_is_another_one(monkeypatch):
+    found = with_examples(monkeypatch)
+    both = [looks.seen(compare(found, over=over)) for over in ("seeds", "seeds_and_text")]
+    assert number(both[:1], both[1]) == (2, 2)

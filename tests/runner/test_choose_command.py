@@ -1,15 +1,18 @@
 """`ablations choose`: arms of trained networks measured, and one recommended."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from markup import words_of
 from refusals import assert_names, refused
 
 import ablations
 from lab.experiment.experiment import Experiment
+from lab.runner import dispatch
 from lab.runner.networks import selection
 from lab.tasks.language import CausalLanguage
 from lab.training.settings import Hyperparameters, Settings
@@ -59,7 +62,7 @@ def found(folder):
 
 @pytest.mark.slow
 def test_all_arms_of_all_folders_are_measured(folder, found):
-    assert [row["arm"] for row in found["arms"]] == ["gelu", "relu", "swiglu, layernorm"]
+    assert [row["arm"] for row in found["arms"]] == ["gelu, layernorm", "relu, layernorm", "swiglu, layernorm"]
     losses = ablations.load(folder / "plain")
     last = losses[(losses["split"] == "validation") & (losses["metric"] == "loss") & (losses["step"] == 3)]
     mean = last[last["activation"] == "gelu"]["value"].mean()
@@ -70,6 +73,8 @@ def test_all_arms_of_all_folders_are_measured(folder, found):
     assert found["chosen"] in [row["arm"] for row in found["arms"]]
     assert (folder / "page" / "index.html").exists()
     assert json.loads((folder / "page" / "choice.json").read_text()) == found
+    assert any("untuned" in caution for caution in found["cautions"])
+    assert all(caution in words_of(folder / "page" / "index.html") for caution in found["cautions"])
 
 
 @pytest.mark.slow
@@ -95,6 +100,31 @@ def test_rates_found_by_bisection_take_their_place():
     assert selection._rates(None, {"activation": "relu", "norm": "rmsnorm"}, found) == (0.2, np.inf)
     with refused("stable_rates", "silu", 0, "rmsnorm"):
         selection._rates(None, {"activation": "silu", "norm": "rmsnorm"}, found)
+
+
+def test_folders_that_were_trained_otherwise_are_refused(folder, tmp_path):
+    shutil.copytree(folder / "gated", tmp_path / "longer")
+    record = json.loads((tmp_path / "longer" / "experiment.json").read_text())
+    record["definition"]["settings"]["steps"] = 6
+    (tmp_path / "longer" / "experiment.json").write_text(json.dumps(record))
+    with refused(str(tmp_path / "longer"), "settings.steps", 6, 3):
+        ablations.choose(folder / "plain", tmp_path / "longer")
+
+
+def test_seeds_that_are_left_out_are_said(folder):
+    read = selection.results.read(folder / "plain")
+    rows = read.rows.copy()
+    last = (rows["activation"] == "relu") & (rows["seed"] == 1) & (rows["step"] == 3)
+    rows.loc[last & (rows["metric"] == "loss"), "value"] = np.nan
+    left_out: dict[str, str] = {}
+    arms = selection._arms(
+        selection.Select((folder / "plain",)),
+        [(folder / "plain", replace(read, rows=rows))],
+        dispatch.load,
+        left_out,
+    )
+    assert [list(one.losses.index) for one in arms] == [[0, 2], [0, 2]]
+    assert set(left_out) == {"gelu, seeds 1", "relu, seeds 1"}
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_computed(folder, tmp_path, capsys):

@@ -8,14 +8,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from lab.files.choices import check_choice
 from lab.statistics.arms.pareto import front, probability_of_front
 from lab.statistics.arms.ranking import rank_sets
 from lab.statistics.paired import paired_t
-
-DRAWS = 4_000
+from lab.statistics.resampling import percentile_interval, resampled
 
 
 class Measure(NamedTuple):
@@ -108,7 +107,6 @@ def select(
     limits: Mapping[str, float],
     objectives: Sequence[str] = (),
     level: float = 0.95,
-    draws: int = DRAWS,
 ) -> Selection:
     """Chooses among arms: the lowest loss of those that meet all limits with a probability of at least `level`.
 
@@ -132,7 +130,7 @@ def select(
     chosen_by = tuple(objectives) or tuple(name for name in OBJECTIVES if name in shared)
     values = {name: np.stack([one.values[name] for one in candidates]) for name in shared}
     values = _of_trained(values)
-    drawn = _draws(values, draws)
+    drawn = _draws(values)
     costs = np.stack([MEASURES[name].sign * drawn[name] for name in chosen_by], axis=-1)
     met = np.all([_within(name, drawn[name], bound) for name, bound in limits.items()] or [np.array(True)], axis=0)
     met = np.broadcast_to(met, costs.shape[:-1]).mean(axis=0)
@@ -173,22 +171,18 @@ def _of_trained(values: dict[str, Float[np.ndarray, "arms values"]]) -> dict[str
     return {name: one[:, trained] if MEASURES[name].over == "seeds" else one for name, one in values.items()}
 
 
-def _draws(
-    values: Mapping[str, Float[np.ndarray, "arms values"]], draws: int
-) -> dict[str, Float[np.ndarray, "draws arms"]]:
-    rng, found = np.random.default_rng(0), {}
-    indices: dict[tuple[str, int], Int[np.ndarray, "draws values"]] = {}
+def _draws(values: Mapping[str, Float[np.ndarray, "arms values"]]) -> dict[str, Float[np.ndarray, "draws arms"]]:
+    found = {}
     for name, one in values.items():
         over, n = MEASURES[name].over, one.shape[1]
+        index = resampled(1 if over == "rounds" else 0, n)  # the same for all measures over seeds, and over rounds
         if over == "nothing":
-            found[name] = np.broadcast_to(one[:, 0], (draws, len(one)))
-            continue
-        index = indices.setdefault((over, n), rng.integers(n, size=(draws, n)))
-        if over == "rounds":
-            found[name] = np.median(one[:, index], axis=-1).T
+            found[name] = np.broadcast_to(one[:, 0], (len(index), len(one)))
+        elif over == "rounds":
+            found[name] = np.stack([np.median(arm[index], axis=-1) for arm in one], axis=-1)
         else:
-            mean = one.mean(axis=1)
-            found[name] = mean + (one[:, index].mean(axis=-1).T - mean) * np.sqrt(n / (n - 1))
+            means = np.stack([arm[index].mean(axis=-1) for arm in one], axis=-1)
+            found[name] = one.mean(axis=1) + (means - one.mean(axis=1)) * np.sqrt(n / (n - 1))
     return found
 
 
@@ -219,5 +213,5 @@ def _summary(
         scale = np.sqrt(arms / (arms - 1)) if name == "loss" else 1.0
         t = paired_t(values.mean(axis=1, keepdims=True) + scale * own, level)
         return {name: t.mean, f"{name}_low": t.low, f"{name}_high": t.high}
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = percentile_interval(drawn.T, level)
     return {name: np.median(values, axis=1), f"{name}_low": low, f"{name}_high": high}

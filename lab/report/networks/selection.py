@@ -1,6 +1,7 @@
 """The choice of an arm, as a table, a figure and a recommendation."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -21,9 +22,14 @@ AGAINST = {
 HIDDEN = ("activation", "latency_batch_ms", "gradient_ms", "pareto", "meets_probability", "stable_rate_at_least")
 
 
-def sections(found: Selection, table: pd.DataFrame, seeds: int, recipe: str, batch: int) -> dict[str, Section]:
+def sections(
+    found: Selection, table: pd.DataFrame, seeds: int, recipe: str, batch: int, cautions: Sequence[str]
+) -> dict[str, Section]:
     """The recommendation with all measures; `table` may have more columns than that of `found`."""
-    verdict = Verdict("recommendation", "none" if found.chosen is None else found.chosen, found.sentence)
+    verdicts = (
+        Verdict("recommendation", "none" if found.chosen is None else found.chosen, found.sentence),
+        *(Verdict("reason for doubt", "", caution) for caution in cautions),
+    )
     notes = (
         f"loss: mean over {seeds} seeds with its interval, at the rates that each arm was trained with; int8_loss: "
         f"what {recipe} adds to the loss on the test text; latency: a forward pass of one example, or of {batch}; "
@@ -36,7 +42,7 @@ def sections(found: Selection, table: pd.DataFrame, seeds: int, recipe: str, bat
     )
     short = [name for name in table if not str(name).endswith(("_low", "_high")) and name not in HIDDEN]
     return {
-        "choice": Section("Arms", drawn(found), table[short], notes, (verdict,)),
+        "choice": Section("Arms", drawn(found), table[short], notes, verdicts),
         "measures": Section("All measures, with intervals", table=table),
     }
 

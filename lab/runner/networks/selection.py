@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from lab.comparison.comparison import compare
 from lab.comparison.networks.selection import LIMITS, Candidate, Selection, select
 from lab.comparison.outcomes import axis_columns, ends
 from lab.experiment.experiment import Experiment
@@ -66,6 +67,11 @@ class Arm(NamedTuple):
     largest_rate: float
     """The largest learning rate that was tried."""
 
+    @property
+    def label(self) -> str:
+        """The values of the fields."""
+        return _words(self.fields)
+
 
 def choose(asked: Select, out: Path | None, load: Load, command: str) -> dict[str, Any]:
     """Measures all arms, and writes OUT/index.html and OUT/choice.json, whose value it gives.
@@ -78,7 +84,8 @@ def choose(asked: Select, out: Path | None, load: Load, command: str) -> dict[st
     folder = out or asked.directories[0] / "choice"
     plan.check_folder(folder, (FILE,))
     begin, left_out = time.perf_counter(), dict[str, str]()
-    arms = _arms(asked, load, left_out)
+    folders = [(directory, results.read(directory)) for directory in asked.directories]
+    arms = _arms(asked, folders, load, left_out)
     values = [{"loss": one.losses.to_numpy(), "stable_rate": np.array([one.stable_rate])} for one in arms]
     if int8 := _int8(arms, load, asked.recipe, left_out):
         values = [{**known, "int8_loss": own} for known, own in zip(values, int8, strict=True)]
@@ -87,7 +94,16 @@ def choose(asked: Select, out: Path | None, load: Load, command: str) -> dict[st
     found = select(candidates, asked.limits, asked.objectives)
     at_least = [one.stable_rate >= one.largest_rate for one in arms]
     made = {"command": command, "seconds": round(time.perf_counter() - begin), "environments": [environment({}, {})]}
-    return _write(asked, folder, found, at_least, len(arms[0].losses), made, left_out)
+    doubts = list(dict.fromkeys(caution for _, read in folders for caution in _cautions(read)))
+    return _write(asked, folder, found, at_least, len(arms[0].losses), made, left_out, doubts)
+
+
+def _cautions(read: Results) -> tuple[str, ...]:
+    """The reasons to doubt a folder's own comparison, such as rates that were not tuned."""
+    try:
+        return compare(read).cautions
+    except ValueError:  # a single arm has no comparison
+        return ("untuned: a folder with one arm has no comparison of its own",) if read.tuning is None else ()
 
 
 def _check(asked: Select) -> None:
@@ -100,15 +116,16 @@ def _check(asked: Select) -> None:
             raise ValueError(f"the limit of {name} is {bound}: it must be a number")
 
 
-def _arms(asked: Select, load: Load, left_out: dict[str, str]) -> list[Arm]:
+def _arms(asked: Select, folders: Sequence[tuple[Path, Results]], load: Load, left_out: dict[str, str]) -> list[Arm]:
     """The arms of all folders, with the seeds that all have."""
-    folders = [(directory, results.read(directory)) for directory in asked.directories]
-    for directory, one in folders[1:]:
-        _check_same(folders[0], (directory, one))
+    for other in folders[1:]:
+        _check_same(folders[0], other)
+    names = dict.fromkeys(["activation", *(name for _, read in folders for name in axis_names(read))])
     arms: list[Arm] = []
     for directory, read in folders:
         losses = _losses(read)
-        for fields, folder, source in opened_cells(directory, load, code=users_code(asked.experiment)):
+        for own, folder, source in opened_cells(directory, load, code=users_code(asked.experiment)):
+            fields = {name: own[name] if name in own else _fixed(read, name) for name in names}
             if fields in [known.fields for known in arms]:
                 raise ValueError(f"{directory} and another folder both have the arm {_words(fields)}: give one of them")
             try:
@@ -117,28 +134,38 @@ def _arms(asked: Select, load: Load, left_out: dict[str, str]) -> list[Arm]:
                 left_out[_words(fields)] = str(error)
                 continue
             left_out |= {f"{_words(fields)}, {name}": why for name, why in diverged.items()}
-            arms.append(Arm(fields, networks, losses[folder.name], *_rates(read, fields, asked.stable_rates)))
+            arms.append(Arm(fields, networks, losses[folder.name], *_rates(read, own, asked.stable_rates)))
     common = [seed for seed in arms[0].losses.index if all(seed in _seeds(one) for one in arms)] if arms else []
     if len(common) < 2:
         raise ValueError(f"the arms have {len(common)} seeds in common that trained: a choice needs at least 2")
-    names = dict.fromkeys(name for one in arms for name in one.fields)
-    return [
-        one._replace(fields={name: one.fields.get(name) for name in names}, losses=one.losses.loc[common])
-        for one in arms
-    ]
+    for one in arms:
+        if lost := sorted(set(one.losses.index) - set(common)):
+            left_out[f"{one.label}, seeds {' '.join(map(str, lost))}"] = "not trained in every arm, or diverged in one"
+    return [one._replace(losses=one.losses.loc[common]) for one in arms]
+
+
+def axis_names(read: Results) -> list[str]:
+    """The static axes of a folder's cells."""
+    return list(dict.fromkeys(name for cell in read.cells for name in cell["axes"]))
+
+
+def _fixed(read: Results, name: str) -> Any:
+    """The value of a field that does not vary in a folder, and does in another."""
+    definition = read.experiment.get("definition", {})
+    return next((part[name] for part in definition.values() if name in part), None)
 
 
 def _check_same(first: tuple[Path, Results], other: tuple[Path, Results]) -> None:
-    """Raises ValueError for results of another question or task."""
-    before, now = (
-        {
-            **{name: one.experiment[name] for name in ("metric", "split")},
-            "task": one.experiment.get("definition", {}).get("task", {}),
-        }
-        for _, one in (first, other)
-    )
+    """Raises ValueError for results of another question, or whose task, model, settings or hyperparameters differ in a
+    field that varies in neither."""
+    before, now = ({name: one.experiment[name] for name in ("metric", "split")} for _, one in (first, other))
+    definitions = [one.experiment.get("definition", {}) for _, one in (first, other)]
+    for part in set(definitions[0]) & set(definitions[1]):
+        shared = set(definitions[0][part]) & set(definitions[1][part])
+        before |= {f"{part}.{name}": definitions[0][part][name] for name in sorted(shared)}
+        now |= {f"{part}.{name}": definitions[1][part][name] for name in sorted(shared)}
     if difference := first_difference(before, now):
-        raise ValueError(f"{other[0]} has {difference} as {first[0]}: arms of different tasks cannot be chosen among")
+        raise ValueError(f"{other[0]} has {difference} as {first[0]}: such arms cannot be chosen among")
 
 
 def _losses(read: Results) -> dict[str, pd.Series]:
@@ -245,11 +272,12 @@ def _write(
     seeds: int,
     made: dict[str, Any],
     left_out: Mapping[str, str],
+    cautions: Sequence[str],
 ) -> dict[str, Any]:
     """The page and the JSON file."""
     table = found.table.assign(stable_rate_at_least=at_least)
     question = "Which activation and norm should this network use, under the given limits?"
-    sections = report.sections(found, table, seeds, asked.recipe, asked.batch)
+    sections = report.sections(found, table, seeds, asked.recipe, asked.batch, cautions)
     page = study_page.write(folder, "Choice", sections, {"choice": Excerpt(table, made)}, left_out, question)
     record = {
         "directories": [str(directory) for directory in asked.directories],
@@ -264,6 +292,7 @@ def _write(
         "probability_best": found.best,
         "may_be_as_good": list(found.also),
         "recommendation": found.sentence,
+        "cautions": list(cautions),
         "left_out": dict(left_out),
         "page": str(page),
         "made": made,
