@@ -99,7 +99,7 @@ class Experiment:
     intervals: Hold = "each"
     """Whether intervals hold for each arm, for all at once, or for those selected: better, worse or equivalent."""
     over: Over = "seeds"
-    """What verdicts are about: other seeds on this text, or with seeds_and_text also other texts like it."""
+    """What verdicts are about: other seeds on the same data, or with seeds_and_text other data like these as well."""
     target: float | None = None
     """Target value of the metric; the time at which each arm reaches it is reported; default: the baseline's values."""
     telemetry: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,13 @@ from lab.comparison.outcomes import axis_columns, run_columns
 from lab.comparison.time.speed import by_cell
 from lab.comparison.time.speed_up import speed_ups
 from lab.files.damaged import DamagedFileError
-from lab.report import page, tuning_figure
+from lab.report import learning_curves, page, tuning_figure
 from lab.report.answer import answer
-from lab.report.figures import curves, differences, svg, unit
+from lab.report.figures import differences, svg, unit
 from lab.report.networks import telemetry
 from lab.report.ranking import ranking
 from lab.report.rule import rule
-from lab.report.table import MOST, best_first, decimals, leaders, left_out, number, ranked, times
+from lab.report.table import decimals, leaders, left_out, number, ranked, times
 from lab.results.directions import direction_of
 
 if TYPE_CHECKING:
@@ -45,9 +45,6 @@ MEANINGS = {
     "most_frequent_of_word": "the most frequent tag of the word in training",
     "naive_bayes": "a multinomial classifier on token counts",
 }
-
-FIGURES = 8
-"""Figures of learning curves at most: one for each setting of the axes, those of the best arms first."""
 
 
 def write(
@@ -103,7 +100,7 @@ def parts(
     return [
         *_findings(results, found),
         *_reference_predictors(results),
-        *_curves(results, asked.get("metric", "loss"), asked.get("split", "validation"), found),
+        *learning_curves.section(results, asked.get("metric", "loss"), asked.get("split", "validation"), found),
         *_tuning(results),
         *_overrides(results),
         *_diverged(results.rows),
@@ -304,60 +301,6 @@ def _beaten(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["reached"]):
         return ""
     return "beaten" if row["beaten"] else "not beaten"
-
-
-def _curves(results: Results, metric: str, split: str, found: Comparison | ValueError) -> list[page.Part]:
-    parts: list[page.Part] = [page.heading("Learning curves")]
-    drawn, more = _drawn(results.rows, found)
-    axes = [axis for axis in axis_columns(results.rows) if len(results.rows[axis].unique()) > 1]
-    every = list(_settings(drawn, axes))
-    settings = every[:FIGURES]
-    more += f" {FIGURES} of {len(every)} settings are shown." if len(every) > FIGURES else ""
-    for index, (setting, rows) in enumerate(settings, start=1):
-        parts += [f"<h3>{escape(setting)}</h3>"] if setting else []
-        title = f"Learning curves: {metric} by step, one line per activation {setting}".strip()
-        levels = {
-            **reference_predictors.levels(results, rows, metric, split),
-            **results.experiment.get("published", {}),
-        }
-        name = f"curves-{index}" if len(settings) > 1 else "curves"
-        parts.append(
-            page.Drawing(
-                name, svg(curves(rows, metric, split, levels, direction_of(metric, results.experiment)), title)
-            )
-        )
-    caption = (
-        f"Mean over the seeds: {split} solid (dashed if gated), training dotted. The band reaches from the "
-        "lowest seed to the highest; a cross is the last value of a run that diverged. Dashed lines are "
-        "reference values: reference predictors and published results." + more
-    )
-    return [*parts, page.soft(caption)]
-
-
-def _drawn(rows: pd.DataFrame, found: Comparison | ValueError) -> tuple[pd.DataFrame, str]:
-    """The rows of the arms whose curves are drawn, and the omissions, in words."""
-    if isinstance(found, Comparison):
-        best = leaders(found)
-        settings = list(dict.fromkeys(tuple(arm.axes.items()) for arm in best_first(best)))
-        more = left_out(found)
-        if len(settings) > FIGURES:
-            more += f" Of {len(settings)} settings those of the best arms are shown, {FIGURES}."
-        groups = (*best.arms, *found.baselines)
-        shown = {group.cell for group in groups if tuple(group.axes.items()) in settings[:FIGURES]}
-        return (rows[rows["cell"].isin(shown)], more) if more else (rows, "")
-    cells = list(dict.fromkeys(rows["cell"]))
-    if len(cells) <= MOST:
-        return rows, ""
-    return rows[rows["cell"].isin(cells[:MOST])], f" Only the first {MOST} of {len(cells)} cells are shown."
-
-
-def _settings(rows: pd.DataFrame, axes: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows at each value of the axes, and that value in words."""
-    if not axes:
-        yield "", rows
-        return
-    for values, setting in rows.groupby(axes, dropna=False, sort=False):
-        yield ", ".join(f"{axis}={value}" for axis, value in zip(axes, values, strict=True)), setting
 
 
 def _diverged(rows: pd.DataFrame) -> list[page.Part]:

@@ -19,8 +19,8 @@ HOLDS = {
     "selected": "Intervals are those of the arms with a verdict; their false coverage rate is 1 - level.",
 }
 OVER = {
-    "seeds": "Claims are about other seeds on this text.",
-    "seeds_and_text": "Claims are about other seeds and other texts like this one: intervals and p values are by the "
+    "seeds": "Claims are about other seeds on the same evaluation data.",
+    "seeds_and_text": "Claims are about other seeds and other data like these: intervals and p values are by the "
     "standard error over both; sign flips, BCa intervals and the probability of improvement are over seeds alone.",
 }
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from lab.comparison.comparison import compare
 from lab.comparison.reference_predictors import beside, best, levels
 from lab.report.figures import HUES, colour, curves, differences, svg
+from lab.report.learning_curves import FIGURES
 from lab.report.report import write
 from lab.report.table import MOST, compact, number, ranked, terminal
 
@@ -430,9 +431,12 @@ def test_report_times_the_arms_to_the_baselines_own_values(tmp_path):
 def test_a_report_of_many_arms_draws_the_best_and_lists_all(tmp_path, monkeypatch):
     names = ["gelu", "swiglu", *(f"arm{index}" for index in range(3 * MOST))]
     drawn = []
-    monkeypatch.setattr("lab.report.report.svg", lambda figure, title: "<svg></svg>")
+    for module in ("report", "learning_curves"):
+        monkeypatch.setattr(f"lab.report.{module}.svg", lambda figure, title: "<svg></svg>")
     monkeypatch.setattr("lab.report.report.differences", lambda shown: drawn.append([arm.label for arm in shown.arms]))
-    monkeypatch.setattr("lab.report.report.curves", lambda rows, *rest: drawn.append(rows["activation"].unique()))
+    monkeypatch.setattr(
+        "lab.report.learning_curves.curves", lambda rows, *rest: drawn.append(rows["activation"].unique())
+    )
     results = synthetic.results(synthetic.rows(names, seeds=range(3)))
     text = write(results, tmp_path / "report.html").read_text()
     differences, curves = drawn
@@ -447,12 +451,27 @@ def test_a_report_of_many_arms_draws_the_best_and_lists_all(tmp_path, monkeypatc
 
 def test_tables_grow_with_the_arms_and_figures_do_not(tmp_path, monkeypatch):
     """Bytes of the page beyond those of as many arms as are drawn: under 1.5 kB an arm."""
-    monkeypatch.setattr("lab.report.report.svg", lambda figure, title: "<svg></svg>")
+    for module in ("report", "learning_curves"):
+        monkeypatch.setattr(f"lab.report.{module}.svg", lambda figure, title: "<svg></svg>")
     monkeypatch.setattr("lab.report.report.differences", lambda shown: None)
-    monkeypatch.setattr("lab.report.report.curves", lambda *arguments: None)
+    monkeypatch.setattr("lab.report.learning_curves.curves", lambda *arguments: None)
     sizes = []
     for n in (MOST, 2 * MOST):
         names = ["gelu", *(f"arm{index:04}" for index in range(n))]
         results = synthetic.results(synthetic.rows(names, seeds=range(3)))
         sizes.append(write(results, tmp_path / "report.html").stat().st_size)
     assert sizes[1] - sizes[0] < 1500 * MOST
+
+
+@pytest.mark.parametrize("compared", [True, False])
+def test_settings_whose_curves_are_left_out_are_said(tmp_path, monkeypatch, compared):
+    drawn = []
+    for module in ("report", "learning_curves"):
+        monkeypatch.setattr(f"lab.report.{module}.svg", lambda figure, title: "<svg></svg>")
+    monkeypatch.setattr("lab.report.learning_curves.curves", lambda rows, *rest: drawn.append(rows["width"].unique()))
+    names = ["gelu", "silu"] if compared else ["silu"]
+    widths = list(range(8, 8 * (FIGURES + 4), 8))
+    results = synthetic.results(synthetic.rows(names, seeds=range(2), axes={"width": widths}))
+    text = write(results, tmp_path / "report.html").read_text()
+    assert len(drawn) == FIGURES
+    assert re.search(rf"{FIGURES} of {len(widths)} settings|Of {len(widths)} settings .*{FIGURES}", text)
