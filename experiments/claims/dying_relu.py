@@ -8,7 +8,6 @@ by its slope of 0.01 below 0 alone and cannot die.
 
 from itertools import product
 
-import numpy as np
 import pandas as pd
 
 from experiments.claims.claim import MARGIN, GeluClaim, Grids
@@ -42,10 +41,8 @@ def parts(evidence: Evidence) -> list[Part]:
     """Dead units and loss at the higher rate, in both networks."""
     dead, found = evidence.measured["dying_relu_dead"], []
     for grid in (PERCEPTRON, DECODER):
-        shares = [by_seed(dead, grid=grid, activation=name, rate=1) for name in ("relu", "gelu")]
-        found.append(
-            Part(f"dead units, relu - gelu, {WORDS[grid]}", np.subtract(*map(np.asarray, shares)), FEW, unit="share")
-        )
+        relu, gelu = (by_seed(dead, grid=grid, activation=name, rate=1) for name in ("relu", "gelu"))
+        found.append(Part(f"dead units, relu - gelu, {WORDS[grid]}", (relu - gelu).to_numpy(), FEW, unit="share"))
     for grid in (PERCEPTRON, DECODER):
         more = evidence.difference("relu", "leaky_relu", grid=grid, rate=1)
         found.append(Part(f"loss, relu - leaky relu, {WORDS[grid]}", more, MARGIN))

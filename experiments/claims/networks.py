@@ -206,12 +206,13 @@ def states(cell: Cell, run: Run, variables: Networks, batch: Mapping[str, Any]) 
 
 
 def by_seed(rows: pd.DataFrame, column: str = "value", rate: int | None = None, **where: Any) -> pd.Series:
-    """The mean of a column by seed, over the rows that have these values, at the lower (0) or higher (1) rate."""
+    """The mean of a column by seed, over the rows that have these values, at the lower (0) or higher (1) rate; nan if
+    one of them is."""
     if rate is not None:
         where["learning_rate"] = sorted(rows["learning_rate"].unique())[rate]
     for name, value in where.items():
         rows = rows[rows[name] == value]
-    return rows.groupby("seed")[column].mean().sort_index()
+    return rows.groupby("seed")[column].agg(lambda values: values.mean(skipna=False)).sort_index()
 
 
 def united(arms: Sequence[Arms]) -> dict[str, tuple[Named, ...]]:

@@ -22,7 +22,7 @@ from experiments.claims import (
     vanishing_in_the_extremes,
     works_with_layernorm,
 )
-from experiments.claims.networks import CLASSIFIER, DECODER, NORMS, PERCEPTRON, Evidence
+from experiments.claims.networks import CLASSIFIER, DECODER, NORMS, PERCEPTRON, Evidence, by_seed
 from lab.comparison.networks.claim import DEPENDS, FAILS, HOLDS, OPEN, Part, read
 from lab.experiment.study import InParts
 from lab.report.studies import claims as report
@@ -120,6 +120,11 @@ def test_not_always_superior_holds_where_one_rival_is_ahead_in_one_task():
     assert outcome(not_always_superior.claim, evidence(behind | {("silu", PERCEPTRON, RATES[0]): -0.03})) == HOLDS
     open_in_one = outcome(not_always_superior.claim, evidence(behind | {("silu", PERCEPTRON, RATES[0]): 0.01}, 0.01))
     assert open_in_one == f"{OPEN} ({FAILS} in 11 of 12 parts)"
+
+
+def test_a_layer_that_is_nan_is_not_left_out_of_the_mean_over_layers():
+    rows = pd.DataFrame({"seed": [0, 0, 1, 1], "value": [1.0, 3.0, np.nan, 3.0]})
+    assert by_seed(rows).to_dict() == {0: 2.0, 1: pytest.approx(np.nan, nan_ok=True)}
 
 
 @pytest.mark.parametrize(
