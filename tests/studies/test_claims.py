@@ -209,6 +209,11 @@ def test_an_open_claim_says_how_many_parts_are_decided():
         assert report.told(claim, read(parts)).verdict.outcome == words
 
 
+def test_too_few_rounds_give_a_ratio_from_0_to_infinity():
+    (reading,) = read([Part("a", np.zeros(3), 0.1, unit="x", centre="median")])
+    assert report.number(reading) == "1.000 (0.000 to inf, n = 3)"
+
+
 def test_a_part_is_shown_with_its_margin_and_ratios_are_no_logarithms():
     values = np.log([1.2, 1.3, 1.25])
     section = report.parts(cost.claim, read([Part("a", values, np.log(1.05), unit="x"), Part("b", values, 0.1)]))
