@@ -20,7 +20,8 @@ def dead_units(
 ) -> dict[str, float]:
     """By the path of each feed-forward layer, the share of units with |f'(z)| of at most `SLOPE` in every position of a
     batch, so that (almost) no gradient reaches the weights before them. Of ReLU these are the units that are never
-    positive. Of a layer with an input of nan the share is nan.
+    positive, thus those that `lab.probes.dying.unit_shares` and the telemetry call dead, by whose definition a unit's
+    value is 0. Of a layer with an input of nan the share is nan.
 
     `task` is a `lab.tasks.task.Task`. Padding counts as a position. Dropout is off. Raises ValueError for an activation
     that is gated or has learned parameters, whose slope is not a function of z alone, and for a model without such
