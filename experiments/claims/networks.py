@@ -19,6 +19,7 @@ from lab.experiment.budget import Budget
 from lab.experiment.cell import Cell
 from lab.experiment.experiment import Experiment, Named
 from lab.results.results import Results
+from lab.statistics.paired import paired_t
 from lab.tasks.classification import TextClassification
 from lab.tasks.language import CausalLanguage
 from lab.tasks.next_token import NextToken
@@ -181,6 +182,12 @@ class Evidence:
     def difference(self, name: str, base: str = "gelu", **where: Any) -> np.ndarray:
         """The loss of an activation minus that of another, paired by seed."""
         return (self.loss(name, **where) - self.loss(base, **where)).to_numpy()
+
+    def advantage(self, **where: Any) -> dict[str, float]:
+        """The mean losses of gelu and relu, and relu minus gelu with its uncorrected interval."""
+        t = paired_t(self.difference("relu", **where))
+        means = {name: float(self.loss(name, **where).mean()) for name in ("gelu", "relu")}
+        return means | {"advantage": float(t.mean), "low": float(t.low), "high": float(t.high)}
 
 
 def among(*names: str, rate: int | None = 0) -> Any:
