@@ -11,14 +11,13 @@ import pandas as pd
 from experiments.claims.claim import MARGIN, GeluClaim
 from experiments.claims.networks import DECODER, PERCEPTRON, Evidence
 from lab.comparison.networks.claim import Part
-from lab.statistics.paired import paired_t
 
 NAMES = ("gelu", "relu")
 
 
 def parts(evidence: Evidence) -> list[Part]:
-    """The interaction at both rates, and the advantage in the decoder by itself."""
-    found = [
+    """The interaction at both rates."""
+    return [
         Part(
             f"advantage over relu, decoder - MLP, {rate} rate",
             np.subtract(*(evidence.difference("relu", grid=grid, rate=place) for grid in (DECODER, PERCEPTRON))),
@@ -26,7 +25,6 @@ def parts(evidence: Evidence) -> list[Part]:
         )
         for place, rate in enumerate(("lower", "higher"))
     ]
-    return found
 
 
 def details(evidence: Evidence) -> pd.DataFrame:
@@ -34,10 +32,7 @@ def details(evidence: Evidence) -> pd.DataFrame:
     rows = []
     for grid in (DECODER, PERCEPTRON):
         for place, rate in enumerate(evidence.rates(grid)):
-            t = paired_t(evidence.difference("relu", grid=grid, rate=place))
-            means = {name: float(evidence.loss(name, grid=grid, rate=place).mean()) for name in NAMES}
-            ends = {"advantage": float(t.mean), "low": float(t.low), "high": float(t.high)}
-            rows.append({"network": grid, "learning_rate": rate, **means, **ends})
+            rows.append({"network": grid, "learning_rate": rate, **evidence.advantage(grid=grid, rate=place)})
     return pd.DataFrame(rows)
 
 

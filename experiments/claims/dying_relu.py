@@ -6,9 +6,9 @@ That units die is one part; that it costs loss is another, for which leaky ReLU 
 by its slope of 0.01 below 0 alone and cannot die.
 """
 
+from functools import partial
 from itertools import product
 
-import numpy as np
 import pandas as pd
 
 from experiments.claims.claim import MARGIN, GeluClaim, Grids
@@ -27,13 +27,14 @@ EXAMPLES = {DECODER: 64, PERCEPTRON: 4096}
 def measure(evaluate: Evaluate, grids: Grids, budget: Budget) -> dict[str, pd.DataFrame]:
     """The share of dead units in every layer of every network."""
 
-    def of_network(cell, run, variables, test):
-        batch = batch_of(cell, test, EXAMPLES[DECODER if cell.task.name.startswith("causal") else PERCEPTRON])
+    def of_network(grid, cell, run, variables, test):
+        batch = batch_of(cell, test, EXAMPLES[grid])
         found = dead_units(cell.task, cell.model, variables, batch)
         return [{"layer": layer, "value": share} for layer, share in found.items()]
 
     found = [
-        evaluate(grids[name], among(*NAMES, rate=None), of_network).assign(grid=name) for name in (DECODER, PERCEPTRON)
+        evaluate(grids[grid], among(*NAMES, rate=None), partial(of_network, grid)).assign(grid=grid)
+        for grid in (DECODER, PERCEPTRON)
     ]
     return {"dying_relu_dead": pd.concat(found, ignore_index=True)}
 
@@ -42,10 +43,8 @@ def parts(evidence: Evidence) -> list[Part]:
     """Dead units and loss at the higher rate, in both networks."""
     dead, found = evidence.measured["dying_relu_dead"], []
     for grid in (PERCEPTRON, DECODER):
-        shares = [by_seed(dead, grid=grid, activation=name, rate=1) for name in ("relu", "gelu")]
-        found.append(
-            Part(f"dead units, relu - gelu, {WORDS[grid]}", np.subtract(*map(np.asarray, shares)), FEW, unit="share")
-        )
+        relu, gelu = (by_seed(dead, grid=grid, activation=name, rate=1) for name in ("relu", "gelu"))
+        found.append(Part(f"dead units, relu - gelu, {WORDS[grid]}", (relu - gelu).to_numpy(), FEW, unit="share"))
     for grid in (PERCEPTRON, DECODER):
         more = evidence.difference("relu", "leaky_relu", grid=grid, rate=1)
         found.append(Part(f"loss, relu - leaky relu, {WORDS[grid]}", more, MARGIN))

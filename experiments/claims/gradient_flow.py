@@ -5,6 +5,8 @@ residual, multiplies the squared gradient by chi = E f'(z)^2 / E f(z)^2, z ~ nor
 The claim has two parts at initialization, that this is so and that it is more than ReLU's, and two in trained networks.
 """
 
+from functools import partial
+
 import jax
 import numpy as np
 import pandas as pd
@@ -28,13 +30,13 @@ EXAMPLES = {DECODER: 16, PERCEPTRON: 256}
 def measure(evaluate: Evaluate, grids: Grids, budget: Budget) -> dict[str, pd.DataFrame]:
     """Gains without residual at initialization, and those of the layers of decoders and MLPs, in both states."""
 
-    def of_network(cell, run, variables, test):
-        batch = batch_of(cell, test, EXAMPLES[DECODER if cell.task.name.startswith("causal") else PERCEPTRON])
+    def of_network(grid, cell, run, variables, test):
+        batch = batch_of(cell, test, EXAMPLES[grid])
         rows = []
         for state, given in states(cell, run, variables, batch).items():
             key = jax.random.key(run.seed)
             gains = layer_gains(cell.model, given, *cell.task.inputs(batch), key=key, cotangents=4)
-            first = 0 if cell.task.name.startswith("causal") else 1  # of an MLP the first layer reads no activation
+            first = 1 if grid == PERCEPTRON else 0  # of an MLP the first layer reads no activation
             rows += [
                 {"state": state, "layer": layer, "value": float(np.log(gain))}
                 for layer, gain in enumerate(gains)
@@ -43,7 +45,10 @@ def measure(evaluate: Evaluate, grids: Grids, budget: Budget) -> dict[str, pd.Da
         return rows
 
     init = pd.DataFrame([row for name in NAMES for row in gains_at_init(name, SIZES[budget])])
-    found = [evaluate(grids[name], among(*NAMES), of_network).assign(grid=name) for name in (DECODER, PERCEPTRON)]
+    found = [
+        evaluate(grids[grid], among(*NAMES), partial(of_network, grid)).assign(grid=grid)
+        for grid in (DECODER, PERCEPTRON)
+    ]
     return {"gradient_flow_init": init, "gradient_flow_layers": pd.concat(found, ignore_index=True)}
 
 

@@ -19,6 +19,7 @@ from lab.experiment.budget import Budget
 from lab.experiment.cell import Cell
 from lab.experiment.experiment import Experiment, Named
 from lab.results.results import Results
+from lab.statistics.paired import paired_t
 from lab.tasks.classification import TextClassification
 from lab.tasks.language import CausalLanguage
 from lab.tasks.next_token import NextToken
@@ -182,6 +183,12 @@ class Evidence:
         """The loss of an activation minus that of another, paired by seed."""
         return (self.loss(name, **where) - self.loss(base, **where)).to_numpy()
 
+    def advantage(self, **where: Any) -> dict[str, float]:
+        """The mean losses of gelu and relu, and relu minus gelu with its uncorrected interval."""
+        t = paired_t(self.difference("relu", **where))
+        means = {name: float(self.loss(name, **where).mean()) for name in ("gelu", "relu")}
+        return means | {"advantage": float(t.mean), "low": float(t.low), "high": float(t.high)}
+
 
 def among(*names: str, rate: int | None = 0) -> Any:
     """Which networks are measured: those with these names, at the lower (0), the higher (1) or both rates (None)."""
@@ -206,12 +213,13 @@ def states(cell: Cell, run: Run, variables: Networks, batch: Mapping[str, Any]) 
 
 
 def by_seed(rows: pd.DataFrame, column: str = "value", rate: int | None = None, **where: Any) -> pd.Series:
-    """The mean of a column by seed, over the rows that have these values, at the lower (0) or higher (1) rate."""
+    """The mean of a column by seed, over the rows that have these values, at the lower (0) or higher (1) rate; nan if
+    one of them is."""
     if rate is not None:
         where["learning_rate"] = sorted(rows["learning_rate"].unique())[rate]
     for name, value in where.items():
         rows = rows[rows[name] == value]
-    return rows.groupby("seed")[column].mean().sort_index()
+    return rows.groupby("seed")[column].agg(lambda values: values.mean(skipna=False)).sort_index()
 
 
 def united(arms: Sequence[Arms]) -> dict[str, tuple[Named, ...]]:

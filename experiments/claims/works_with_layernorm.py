@@ -10,7 +10,6 @@ import pandas as pd
 from experiments.claims.claim import MARGIN, GeluClaim
 from experiments.claims.networks import DECODER, NORMS, Evidence
 from lab.comparison.networks.claim import Part
-from lab.statistics.paired import paired_t
 
 NAMES = ("gelu", "relu")
 KINDS = ("layernorm", "rmsnorm", "none")
@@ -27,12 +26,7 @@ def parts(evidence: Evidence) -> list[Part]:
 
 def details(evidence: Evidence) -> pd.DataFrame:
     """Losses and the advantage, relu - gelu, with its uncorrected interval, by norm."""
-    rows = []
-    for norm in KINDS:
-        t = paired_t(evidence.difference("relu", norm=norm))
-        means = {name: float(evidence.loss(name, norm=norm).mean()) for name in NAMES}
-        rows.append({"norm": norm, **means, "advantage": float(t.mean), "low": float(t.low), "high": float(t.high)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame([{"norm": norm, **evidence.advantage(norm=norm)} for norm in KINDS])
 
 
 claim = GeluClaim(

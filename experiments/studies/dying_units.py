@@ -345,20 +345,20 @@ def errors(results: Mapping[str, Results]) -> pd.DataFrame:
     parts = []
     for name, one in results.items():
         if name.startswith("slowly_changing"):
-            rows = _training(one.rows)
+            rows = _losses(one.rows)
             parts.append(rows.assign(activation=LINEAR) if name.endswith(LINEAR) else rows)
     rows = pd.concat(parts, ignore_index=True)
     columns = ["activation", "learning_rate", "seed", "step", "value"]
     return rows.assign(value=rows["value"].where(np.isfinite(rows["value"])))[columns]
 
 
-def _training(rows: pd.DataFrame, split: str = "train") -> pd.DataFrame:
+def _losses(rows: pd.DataFrame, split: str = "train") -> pd.DataFrame:
     return rows[(rows["split"] == split) & (rows["metric"] == "loss")]
 
 
 def in_turns(rows: pd.DataFrame) -> pd.DataFrame:
     """activation, turn (from 1), seed and value: the loss of training in the second half of every turn."""
-    own = _training(rows)
+    own = _losses(rows)
     interval = own["step"].min()
     ends = own[own["step"] % (2 * interval) == 0]
     return ends.assign(turn=ends["step"] // (2 * interval))[["activation", "turn", "seed", "value"]]
@@ -366,13 +366,13 @@ def in_turns(rows: pd.DataFrame) -> pd.DataFrame:
 
 def ended(rows: pd.DataFrame, turn: int) -> pd.DataFrame:
     """The same of the last turn, on text of validation."""
-    own = _training(rows, "validation")
+    own = _losses(rows, "validation")
     return own[own["step"] == own["step"].max()].assign(turn=turn)[["activation", "turn", "seed", "value"]]
 
 
 def alone(rows: pd.DataFrame, split: str) -> pd.DataFrame:
     """The same of networks that begin with a turn."""
-    own = _training(rows, split)
+    own = _losses(rows, split)
     last = own[own["step"] == own["step"].max()]
     return last.assign(turn=last["first"] + 1)[["activation", "turn", "seed", "value"]]
 

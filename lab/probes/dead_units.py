@@ -20,7 +20,8 @@ def dead_units(
 ) -> dict[str, float]:
     """By the path of each feed-forward layer, the share of units with |f'(z)| of at most `SLOPE` in every position of a
     batch, so that (almost) no gradient reaches the weights before them. Of ReLU these are the units that are never
-    positive.
+    positive, thus those that `lab.probes.dying.unit_shares` and the telemetry call dead, by whose definition a unit's
+    value is 0. Of a layer with an input of nan the share is nan.
 
     `task` is a `lab.tasks.task.Task`. Padding counts as a position. Dropout is off. Raises ValueError for an activation
     that is gated or has learned parameters, whose slope is not a function of z alone, and for a model without such
@@ -44,5 +45,6 @@ def _dead_units(task: Any, model: Any, variables: Any, batch: Any, f: Activation
         layer, _, site = name.rpartition("/")
         if site == "up":
             slopes = jnp.abs(jax.jvp(f, (z,), (jnp.ones_like(z),))[1]).reshape(-1, z.shape[-1])
-            found[layer] = (slopes.max(axis=0) <= SLOPE).astype(jnp.float32).mean()
+            share = (slopes.max(axis=0) <= SLOPE).astype(jnp.float32).mean()
+            found[layer] = jnp.where(jnp.isnan(z).any(), jnp.nan, share)
     return found

@@ -57,7 +57,8 @@ def unit_shares(model: Any, variables: Mapping[str, Any], *inputs: Any) -> list[
     layer: its path. dead: units whose value is 0 at every position. dormant: units whose mean |h| is at most
     `models.layers.telemetry.DORMANT` times that of all units of the layer (Sokar et al. 2023, arXiv:2302.12902),
     including the dead ones. off: units whose pre-activation, of a gated layer that of the gate, is positive nowhere;
-    with ReLU they are the dead ones, and unlike these they compare between activations. Dropout is off.
+    with ReLU they are the dead ones, and unlike these they compare between activations. Of a layer in which a value is
+    nan, all shares are. Dropout is off.
 
     Raises ValueError for a model in which no such layers are found.
     """
@@ -76,6 +77,9 @@ def _shares(model: Any, variables: Any, inputs: Any) -> dict[str, dict[str, Floa
         z = seen.get(f"{layer}/gate", seen[f"{layer}/up"])
         counted = jnp.broadcast_to(real[layer][..., None] != 0 if layer in real else True, z.shape)
         off = ~(counted & (z > 0)).reshape(-1, z.shape[-1]).any(axis=0)
-        shares = units(seen[f"{layer}/hidden"].astype(jnp.float32), real.get(layer))
-        rows[layer] = {"dead": shares["dead_share"], "dormant": shares["dormant_share"], "off": off.mean()}
+        h = seen[f"{layer}/hidden"].astype(jnp.float32)
+        shares = units(h, real.get(layer))
+        found = {"dead": shares["dead_share"], "dormant": shares["dormant_share"], "off": off.mean()}
+        broken = (counted & (jnp.isnan(z) | jnp.isnan(h))).any()  # of which comparisons would make 0 or 1
+        rows[layer] = {name: jnp.where(broken, jnp.nan, share) for name, share in found.items()}
     return rows

@@ -190,7 +190,7 @@ def _negative_inputs(
         rows[layer] = {
             "mean": mean,
             "std": std,
-            "share_below": where.sum() / counted.sum(),
+            "share_below": jnp.where(jnp.isnan(mean), jnp.nan, where.sum() / counted.sum()),
             "arriving": arriving / whole,
             "lost": (arriving - leaving) / whole,
         }

@@ -53,3 +53,9 @@ def test_slopes_must_be_functions_of_one_input(activation):
     model, variables = network("relu", 0.0)
     with refused("activation", activation):
         dead_units(TASK, model.clone(activation=activation), variables, BATCH)
+
+
+def test_shares_of_a_network_that_diverged_are_nan():
+    model, variables = network("relu", 0.0)
+    found = dead_units(TASK, model, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), variables), BATCH)
+    assert found == {"layer_0": pytest.approx(jnp.nan, nan_ok=True), "layer_1": pytest.approx(jnp.nan, nan_ok=True)}

@@ -84,6 +84,14 @@ def test_all_layers_of_a_decoder_are_counted_even_if_they_are_scanned():
         assert all(0 <= row["dead"] <= row["off"] <= 1 for row in rows)
 
 
+def test_shares_of_a_network_that_diverged_are_nan():
+    model = MLP(input_shape=(6,), widths=(12, 9), outputs=2, activation="relu")
+    x = jnp.ones((4, 6))
+    broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), model.init(jax.random.key(0), x))
+    for row in unit_shares(model, broken, x):
+        assert np.isnan([row[name] for name in ("dead", "dormant", "off")]).all()
+
+
 class Bare(nn.Module):
     """No feed-forward layers of ours."""
 

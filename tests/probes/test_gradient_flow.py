@@ -186,6 +186,13 @@ def test_the_gradient_is_lost_where_inputs_are_very_negative(name, lost):
     assert negative_inputs(task, model, variables, batch, below=-20.0)[1]["arriving"] == 0
 
 
+def test_no_share_is_known_of_inputs_that_are_nan():
+    variables = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), SMALL.init(jax.random.key(0), TOKENS))
+    batch = {"tokens": np.arange(14).reshape(2, 7) % 7}
+    rows = negative_inputs(CausalLanguage(context=6), SMALL, variables, batch)
+    assert np.isnan([row["share_below"] for row in rows]).all()
+
+
 def test_padding_counts_neither_as_an_input_nor_as_a_gradient():
     model = Classifier(**SIZES, n_layers=1, classes=3)
     variables = model.init(jax.random.key(0), TOKENS)

@@ -22,7 +22,7 @@ from experiments.claims import (
     vanishing_in_the_extremes,
     works_with_layernorm,
 )
-from experiments.claims.networks import CLASSIFIER, DECODER, NORMS, PERCEPTRON, Evidence
+from experiments.claims.networks import CLASSIFIER, DECODER, NORMS, PERCEPTRON, Evidence, by_seed
 from lab.comparison.networks.claim import DEPENDS, FAILS, HOLDS, OPEN, Part, read
 from lab.experiment.study import InParts
 from lab.report.studies import claims as report
@@ -122,6 +122,11 @@ def test_not_always_superior_holds_where_one_rival_is_ahead_in_one_task():
     assert open_in_one == f"{OPEN} ({FAILS} in 11 of 12 parts)"
 
 
+def test_a_layer_that_is_nan_is_not_left_out_of_the_mean_over_layers():
+    rows = pd.DataFrame({"seed": [0, 0, 1, 1], "value": [1.0, 3.0, np.nan, 3.0]})
+    assert by_seed(rows).to_dict() == {0: 2.0, 1: pytest.approx(np.nan, nan_ok=True)}
+
+
 @pytest.mark.parametrize(
     ("dead", "loss", "expected"), [(0.2, 0.05, HOLDS), (0.0, 0.0, FAILS), (0.2, 0.0, DEPENDS), (0.2, -0.05, DEPENDS)]
 )
@@ -202,6 +207,11 @@ def test_an_open_claim_says_how_many_parts_are_decided():
     ):
         parts = [Part(str(place), np.array(own, float), 0.1) for place, own in enumerate(values)]
         assert report.told(claim, read(parts)).verdict.outcome == words
+
+
+def test_too_few_rounds_give_a_ratio_from_0_to_infinity():
+    (reading,) = read([Part("a", np.zeros(3), 0.1, unit="x", centre="median")])
+    assert report.number(reading) == "1.000 (0.000 to inf, n = 3)"
 
 
 def test_a_part_is_shown_with_its_margin_and_ratios_are_no_logarithms():

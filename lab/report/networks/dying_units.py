@@ -17,7 +17,7 @@ from lab.statistics.stability import rate_interval, trained_t
 
 LEVEL = 0.95
 BASELINE = "relu"
-HOMOGENEOUS = ("relu", "relu2", "reglu")
+ZERO_BELOW = ("relu", "relu2", "reglu")
 """Activations that are 0 for all negative inputs: only with these can a network be born dead."""
 SHARES = ("dead", "dormant", "off")
 FACTORS = {"learning_rate": "learning rate", "weight_decay": "weight decay", "n_layers": "depth"}
@@ -46,12 +46,12 @@ def born_table(rows: pd.DataFrame, simulated: Mapping[tuple[int, int], float]) -
 
 def born_verdicts(table: pd.DataFrame) -> list[Verdict]:
     """Whether the shares are those of the closed form and of the simulation, and 0 where no unit can be dead."""
-    may = table[table["activation"].isin(HOMOGENEOUS)]
+    may = table[table["activation"].isin(ZERO_BELOW)]
     apart = (may["one_sign_low"] > may["closed"]) | (may["one_sign_high"] < may["closed"])
     beyond = may["both_low"] > may["closed"]
     known = table[table["simulated"].notna()]
     other = (known["both_low"] > known["simulated"]) | (known["both_high"] < known["simulated"])
-    never = table[~table["activation"].isin(HOMOGENEOUS)]
+    never = table[~table["activation"].isin(ZERO_BELOW)]
     some = ", ".join(dict.fromkeys(may["activation"]))
     pairs = "; ".join(f"{row['both']:.3f} for {row['simulated']:.3f}" for row in known.to_dict("records"))
     names = ", ".join(dict.fromkeys(never["activation"]))

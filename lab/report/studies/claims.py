@@ -64,8 +64,8 @@ def number(reading: Reading) -> str:
 
 def _plain(value: float, unit: str) -> str:
     """A number of this unit in words; a ratio is given by its logarithm."""
-    if not np.isfinite(value):
-        return "not finite" if np.isnan(value) else f"{value:+}"
+    if np.isnan(value):
+        return "not finite"
     if unit == "x":
         return f"{np.exp(value):.3f}"
     return f"{value:+.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:+.1e}"
