@@ -45,6 +45,14 @@ def test_the_first_event_is_named_and_dated():
     assert set(found["event"]) - {""} == set(EVENTS)
 
 
+def test_a_run_that_was_never_below_the_ceiling_may_still_diverge_or_spike():
+    losses = {0: (5, np.nan, np.nan, np.nan), 1: (5, 4, 9, 9), 2: (5, 4, 9, 9)}
+    counts = {0: (np.nan,) * 3, 1: (0, 1, 1), 2: (0, 0, 0)}
+    found = events(curves(losses, [(0, 10), (0, 20)]), scores(counts), CEILING)
+    assert found["event"].tolist() == ["not finite", "spike", "loss"]
+    assert found["step"].tolist() == [10, 20, 0]
+
+
 def test_runs_of_other_seeds_and_rates_are_not_made_up():
     rows = curves({0: (5, 4, 4, 4), 1: (5, 2, 2, 2)})
     counts = scores({0: (0, 0, 0), 1: (0, 0, 0)})

@@ -36,8 +36,9 @@ def events(rows: pd.DataFrame, telemetry: pd.DataFrame, ceiling: float) -> pd.Da
     `rows` are the curves of the runs of one cell, `telemetry` has the spike scores of their training losses. `event` is
     the first of `EVENTS` that happened, "" if none did: the run was stable. `step` is that of the first evaluation
     after it, nan without one. A run that has a final validation loss of `ceiling` or more, though nothing else happened
-    before, has `loss` as its event, at the first evaluation from which on its loss stayed there. `spikes` is their
-    number, up to the first value that is not finite.
+    before, has `loss` as its event, at the first evaluation from which on its loss stayed there; one that never was
+    below it, only if nothing else happened at all, as every run begins above. `spikes` is their number, up to the first
+    value that is not finite.
     """
     losses = rows[(rows["split"] == "validation") & (rows["metric"] == "loss")]
     runs = pd.MultiIndex.from_frame(losses[RUN].drop_duplicates())
@@ -50,6 +51,8 @@ def events(rows: pd.DataFrame, telemetry: pd.DataFrame, ceiling: float) -> pd.Da
         "loss": _stays_above(curves, ceiling),
     }
     steps = pd.DataFrame({name: found.reindex(curves.index) for name, found in at.items()}).astype(float)
+    other = steps[["not finite", "spike"]].notna().any(axis=1)
+    steps.loc[other & (steps["loss"] == curves.columns[0]), "loss"] = np.nan
     first = steps.min(axis=1)
     names = steps.eq(first, axis=0).idxmax(axis=1).where(first.notna(), "")
     spikes = counts.reindex(curves.index)
