@@ -74,9 +74,11 @@ def stable_rates(session: Session, search: Search) -> StableRates:
     evaluation, so `settings.evaluate_every` limits how well events are dated.
 
     Rounds are kept in the session's folder as waves of each cell: killed, the same call goes on. Raises ValueError for
-    an invalid search, and what training raises.
+    an invalid search, for an axis of hyperparameters, whose values are no arms here, and what training raises.
     """
     search.check()
+    if axis := next((path for path, _ in session.experiment.axes if path.startswith("hyperparameters.")), None):
+        raise ValueError(f"axes has {axis}: every value of it needs a search of its own")
     experiment, directory = replace(session.experiment, telemetry=True), session.directory
     prepare = (experiment, directory, session.command, session.predictors)
     distributed.on_process_zero(lambda: plan.prepare(*prepare))
