@@ -69,6 +69,12 @@ def test_a_ceiling_that_is_higher_makes_them_stable():
     assert events(rows, none, 4.0)["event"].tolist() == ["loss"]
 
 
+def test_each_run_may_have_a_ceiling_of_its_own():
+    rows, none = curves({0: (5, 4, 4, 4.5), 1: (4, 4, 4, 4.5)}), scores(dict.fromkeys((0, 1), (0, 0, 0)))
+    first = rows[rows["step"] == 0].set_index(["seed", "learning_rate"])["value"]
+    assert events(rows, none, first)["event"].tolist() == ["", "loss"]
+
+
 def test_looks_combine_the_layers_of_a_run():
     places = {
         ("layer_0", "attention/scores", "max"): 5.0,

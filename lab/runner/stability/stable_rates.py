@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from lab.comparison.networks.instability import SHARE, events, looks, measured, stable_arms
+from lab.comparison.networks.instability import RUN, SHARE, events, looks, measured, stable_arms
 from lab.comparison.reference_predictors import bits_per_loss
 from lab.experiment.experiment import Cell, grid
 from lab.runner import plan
@@ -113,13 +113,13 @@ def _about(table: pd.DataFrame, about: dict[str, Any]) -> pd.DataFrame:
     return table.assign(**about)[[*about, *table]]
 
 
-def _ceiling(session: Session, cell: Cell, rows: pd.DataFrame) -> float:
-    """The validation loss, in nats, that a run must end below."""
+def _ceiling(session: Session, cell: Cell, rows: pd.DataFrame) -> float | pd.Series:
+    """The validation loss, in nats, that a run must end below: one for all, or for each its own at step 0."""
     floor = session.predictors.get(cell.task.name, {}).get(FLOOR)
     if floor is not None:
         return floor["value"] / bits_per_loss(rows, "validation")
     first = rows[(rows["step"] == 0) & (rows["split"] == "validation") & (rows["metric"] == "loss")]
-    return float(first["value"].max())
+    return first.set_index(RUN)["value"]
 
 
 def _narrow(*arguments: Any) -> dict[Any, Any]:
