@@ -89,7 +89,7 @@ def _size(budget: Budget) -> Size:
             batch_size=32 if full else 4 if smoke else 8,
             schedule="constant",
             warmup_steps=3 * steps // 4,
-            evaluate_every=20 if full else 8,
+            evaluate_every=8,  # as events are dated by evaluations, and `LEADS` are multiples of it
             final_evaluation=0.0,
             checkpoint_every=steps,
         ),

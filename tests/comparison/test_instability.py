@@ -45,6 +45,14 @@ def test_the_first_event_is_named_and_dated():
     assert set(found["event"]) - {""} == set(EVENTS)
 
 
+def test_a_run_that_was_never_below_the_ceiling_may_still_diverge_or_spike():
+    losses = {0: (5, np.nan, np.nan, np.nan), 1: (5, 4, 9, 9), 2: (5, 4, 9, 9)}
+    counts = {0: (np.nan,) * 3, 1: (0, 1, 1), 2: (0, 0, 0)}
+    found = events(curves(losses, [(0, 10), (0, 20)]), scores(counts), CEILING)
+    assert found["event"].tolist() == ["not finite", "spike", "loss"]
+    assert found["step"].tolist() == [10, 20, 0]
+
+
 def test_runs_of_other_seeds_and_rates_are_not_made_up():
     rows = curves({0: (5, 4, 4, 4), 1: (5, 2, 2, 2)})
     counts = scores({0: (0, 0, 0), 1: (0, 0, 0)})
@@ -59,6 +67,12 @@ def test_a_ceiling_that_is_higher_makes_them_stable():
     rows, none = curves({0: (5, 4, 4, 4)}), scores({0: (0, 0, 0)})
     assert events(rows, none, 4.5)["event"].tolist() == [""]
     assert events(rows, none, 4.0)["event"].tolist() == ["loss"]
+
+
+def test_each_run_may_have_a_ceiling_of_its_own():
+    rows, none = curves({0: (5, 4, 4, 4.5), 1: (4, 4, 4, 4.5)}), scores(dict.fromkeys((0, 1), (0, 0, 0)))
+    first = rows[rows["step"] == 0].set_index(["seed", "learning_rate"])["value"]
+    assert events(rows, none, first)["event"].tolist() == ["", "loss"]
 
 
 def test_looks_combine_the_layers_of_a_run():

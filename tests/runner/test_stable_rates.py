@@ -99,6 +99,15 @@ def test_a_search_that_is_none_is_refused_before_training(sharp, tmp_path, searc
     assert not waves(tmp_path / "out")
 
 
+def test_runs_that_a_table_would_mix_up_are_refused(sharp, tmp_path):
+    decays = replace(sharp, axes=(("hyperparameters.weight_decay", (0.0, 0.1)),))
+    with refused("axes", "hyperparameters.weight_decay"):
+        ablations.stable_rates(decays, **SEARCH, out=tmp_path / "out", quiet=True)
+    rates = session_of(replace(sharp, learning_rates=(0.1, 1.0)), tmp_path / "rates", Mode(quiet=True))
+    with refused("seed", "learning rate"):
+        restarts(rates, Restart(4, 2))
+
+
 @pytest.mark.slow
 def test_restarts_begin_with_the_trained_loss_and_share_a_program(experiment, tmp_path, monkeypatch):
     settings = replace(experiment.settings, final_evaluation=0.0)

@@ -140,6 +140,13 @@ def test_what_only_follows_the_rate_is_no_warning():
     assert verdict.outcome == "no verdict"
 
 
+def test_events_too_early_for_the_longest_lead_have_a_verdict_at_a_shorter_one():
+    near, looks, _ = near_and_looks(attention_then_residual, at=40)
+    (verdict,) = early_warning.verdicts(early_warning.table(near, looks))
+    assert verdict.outcome.startswith("attention logit, 32")
+    assert "of all runs near the limit, attention logit 32 steps ahead" in verdict.reason
+
+
 def test_no_warning_is_made_up():
     near, looks, _ = near_and_looks(lambda *_: 0)
     (verdict,) = early_warning.verdicts(early_warning.table(near, looks))
@@ -209,6 +216,7 @@ def test_what_is_searched_can_be_trained(budget):
     searched = study.searched(budget)
     for one in searched:
         one.check()
+        assert not any(lead % one.settings.interval for lead in LEADS)  # or nobody looked so long before an event
     assert len({one.name for one in searched}) == len(searched)
     if budget != "smoke":
         assert sum(len(grid(one)) for one in searched) == 14

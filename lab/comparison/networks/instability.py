@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from lab.statistics.bisection import largest_with_share
 
@@ -30,26 +31,30 @@ def measured(site: str, metric: str) -> bool:
     return any(metric == wanted and (how == "norm" or site == place) for place, wanted, how in QUANTITIES.values())
 
 
-def events(rows: pd.DataFrame, telemetry: pd.DataFrame, ceiling: float) -> pd.DataFrame:
+def events(rows: pd.DataFrame, telemetry: pd.DataFrame, ceiling: float | pd.Series) -> pd.DataFrame:
     """One row per run: seed, learning_rate, event, step, spikes, final.
 
-    `rows` are the curves of the runs of one cell, `telemetry` has the spike scores of their training losses. `event` is
-    the first of `EVENTS` that happened, "" if none did: the run was stable. `step` is that of the first evaluation
-    after it, nan without one. A run that has a final validation loss of `ceiling` or more, though nothing else happened
-    before, has `loss` as its event, at the first evaluation from which on its loss stayed there. `spikes` is their
-    number, up to the first value that is not finite.
+    `rows` are the curves of the runs of one cell, `telemetry` has the spike scores of their training losses, and
+    `ceiling` is one number or has one for each seed and rate. `event` is the first of `EVENTS` that happened, "" if
+    none did: the run was stable. `step` is that of the first evaluation after it, nan without one. A run that has a
+    final validation loss of `ceiling` or more, though nothing else happened before, has `loss` as its event, at the
+    first evaluation from which on its loss stayed there; one that never was below it, only if nothing else happened at
+    all, as every run begins above. `spikes` is their number, up to the first value that is not finite.
     """
     losses = rows[(rows["split"] == "validation") & (rows["metric"] == "loss")]
     runs = pd.MultiIndex.from_frame(losses[RUN].drop_duplicates())
     curves = losses.pivot_table("value", RUN, "step", dropna=False).loc[runs]  # the table has all seeds at all rates
     scores = telemetry[(telemetry["site"] == "loss") & (telemetry["metric"] == "spike_score")]
     counts = scores.assign(value=scores["value"] * scores["step"]).groupby(RUN)["value"].max().round()
+    limit = ceiling.reindex(curves.index).to_numpy()[:, None] if isinstance(ceiling, pd.Series) else ceiling
     at = {
         "not finite": _first(rows[rows["metric"] == "diverged"]),
         "spike": _first(scores[scores["value"] > 0]),
-        "loss": _stays_above(curves, ceiling),
+        "loss": _stays_above(curves, limit),
     }
     steps = pd.DataFrame({name: found.reindex(curves.index) for name, found in at.items()}).astype(float)
+    other = steps[["not finite", "spike"]].notna().any(axis=1)
+    steps.loc[other & (steps["loss"] == curves.columns[0]), "loss"] = np.nan
     first = steps.min(axis=1)
     names = steps.eq(first, axis=0).idxmax(axis=1).where(first.notna(), "")
     spikes = counts.reindex(curves.index)
@@ -61,7 +66,7 @@ def _first(rows: pd.DataFrame) -> pd.Series:
     return rows.groupby(RUN)["step"].min()
 
 
-def _stays_above(curves: pd.DataFrame, ceiling: float) -> pd.Series:
+def _stays_above(curves: pd.DataFrame, ceiling: float | Float[np.ndarray, "runs 1"]) -> pd.Series:
     """The first step from which on the loss was never below the ceiling; nan where the last one is."""
     above = ~(curves.to_numpy() < ceiling)  # also nan
     stays = np.logical_and.accumulate(above[:, ::-1], axis=1)[:, ::-1]

@@ -171,7 +171,7 @@ def grows(found: pd.DataFrame) -> list[Verdict]:
             f"{row['ratio']:.2f}, {row['low']:.2f} to {row['high']:.2f}, adjusted p {row['p']:.2g})"
             for row in told.to_dict("records")[:3]
         )
-        reason = reason or f"none of {len(part)} quantities grows more than in stable runs"
+        reason = reason or f"of none of {len(part)} quantities is the growth resolvably larger than in stable runs"
         claim = f"What grows most in the last {LEADS[-1]} steps before the event, {OPTIMIZERS[str(setting)]}"
         outcome = told["quantity"].iloc[0] if len(told) else "none is resolved"
         verdicts.append(Verdict(claim, outcome, reason))
@@ -191,7 +191,7 @@ def verdicts(warned: pd.DataFrame) -> list[Verdict]:
         told = known[(known["p"] < 1 - LEVEL) & (known["beyond"] > 0.5)].sort_values(["lead", "beyond"])
         best = (told if len(told) else known.sort_values("beyond")).iloc[-1]
         outcome = f"{best['quantity']}, {best['lead']} steps ahead" if len(told) else "none is resolved"
-        lead = part["lead"].max()
+        lead = known["lead"].max()
         first = known[known["lead"] == lead].sort_values("auc").iloc[-1]
         rate = part[(part["quantity"] == RATE) & (part["lead"] == lead)].iloc[0]
         reason = (

@@ -41,11 +41,14 @@ def restarts(session: Session, asked: Restart) -> pd.DataFrame:
     Rows of activation, axes, seed, optimizer (kept or reset: moments and their count), warmup (yes or no: the rate
     rises again, or is at its peak from the first step), step since the restart, loss. The four variants of a cell are
     trained by one program, since they differ in the initial state alone. They are kept in restarts/ of the session's
-    folder; killed, the same call goes on. Raises ValueError for an experiment that is not trained yet, and what
-    training raises.
+    folder; killed, the same call goes on. Raises ValueError for an experiment that is not trained yet, or that has
+    several runs of a seed, such as at several learning rates, and what training raises.
     """
     asked.check()
-    return pd.concat([_of_cell(cell, session, asked) for cell in grid(session.experiment)], ignore_index=True)
+    cells = grid(session.experiment)
+    if several := [cell.name for cell in cells if len({run.seed for run in cell.runs}) < len(cell.runs)]:
+        raise ValueError(f"{several[0]} has several runs of a seed: restart networks of one learning rate at a time")
+    return pd.concat([_of_cell(cell, session, asked) for cell in cells], ignore_index=True)
 
 
 def _of_cell(cell: Cell, session: Session, asked: Restart) -> pd.DataFrame:
@@ -59,6 +62,7 @@ def _of_cell(cell: Cell, session: Session, asked: Restart) -> pd.DataFrame:
         decay_steps=None,
         final_evaluation=0.0,
         checkpoint_every=asked.steps,
+        order_seed=None if cell.settings.order_seed is None else (cell.settings.order_seed + LATER) % 2**32,
     )
     later = replace(cell, settings=again, runs=tuple(replace(run, seed=run.seed + LATER) for run in cell.runs))
     programs, found = Reuse(), []

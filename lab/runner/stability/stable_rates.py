@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from lab.comparison.networks.instability import SHARE, events, looks, measured, stable_arms
+from lab.comparison.networks.instability import RUN, SHARE, events, looks, measured, stable_arms
 from lab.comparison.reference_predictors import bits_per_loss
 from lab.experiment.experiment import Cell, grid
 from lab.runner import plan
@@ -74,9 +74,11 @@ def stable_rates(session: Session, search: Search) -> StableRates:
     evaluation, so `settings.evaluate_every` limits how well events are dated.
 
     Rounds are kept in the session's folder as waves of each cell: killed, the same call goes on. Raises ValueError for
-    an invalid search, and what training raises.
+    an invalid search, for an axis of hyperparameters, whose values are no arms here, and what training raises.
     """
     search.check()
+    if axis := next((path for path, _ in session.experiment.axes if path.startswith("hyperparameters.")), None):
+        raise ValueError(f"axes has {axis}: every value of it needs a search of its own")
     experiment, directory = replace(session.experiment, telemetry=True), session.directory
     prepare = (experiment, directory, session.command, session.predictors)
     distributed.on_process_zero(lambda: plan.prepare(*prepare))
@@ -111,13 +113,13 @@ def _about(table: pd.DataFrame, about: dict[str, Any]) -> pd.DataFrame:
     return table.assign(**about)[[*about, *table]]
 
 
-def _ceiling(session: Session, cell: Cell, rows: pd.DataFrame) -> float:
-    """The validation loss, in nats, that a run must end below."""
+def _ceiling(session: Session, cell: Cell, rows: pd.DataFrame) -> float | pd.Series:
+    """The validation loss, in nats, that a run must end below: one for all, or for each its own at step 0."""
     floor = session.predictors.get(cell.task.name, {}).get(FLOOR)
     if floor is not None:
         return floor["value"] / bits_per_loss(rows, "validation")
     first = rows[(rows["step"] == 0) & (rows["split"] == "validation") & (rows["metric"] == "loss")]
-    return float(first["value"].max())
+    return first.set_index(RUN)["value"]
 
 
 def _narrow(*arguments: Any) -> dict[Any, Any]:
