@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from lab.comparison.outcomes import outcomes
+from lab.comparison.outcomes import ends
 from lab.experiment.budget import Budget
 from lab.experiment.cell import Cell
 from lab.experiment.experiment import Experiment, Named
@@ -159,13 +159,13 @@ class Evidence:
     @cached_property
     def losses(self) -> pd.DataFrame:
         """grid, activation, norm, learning_rate, seed and value: every run's validation loss at the last step, in nats;
-        the worst of its task where it diverged."""
+        nan where it diverged, which leaves the parts of a claim that need it open."""
         found = []
         for name, one in self.results.items():
             rows = one.rows if "norm" in one.rows else one.rows.assign(norm="layernorm")
             axes = ["norm", "learning_rate"]
-            ends = outcomes(rows, "loss", "validation", int(rows["step"].max()), axes)
-            found.append(ends.assign(grid=name)[["grid", "activation", *axes, "seed", "value"]])
+            last = ends(rows, "loss", "validation", int(rows["step"].max()), axes)
+            found.append(last.assign(grid=name)[["grid", "activation", *axes, "seed", "value"]])
         return pd.concat(found, ignore_index=True)
 
     def rates(self, grid: str = DECODER) -> list[float]:

@@ -162,7 +162,8 @@ def _together(tables: Sequence[tuple[dict[str, Any], pa.Table]]) -> pd.DataFrame
     return rows.assign(**{name: _column([one.get(name, math.nan) for one, _ in tables], lengths) for name in names})
 
 
-def _column(values: Sequence[Any], lengths: list[int]) -> Any:
+def _column(values: Sequence[Any], lengths: list[int]) -> pd.Series:
     """Values repeated; those of several types, or None among them, stay what they are."""
+    repeated = [value for value, length in zip(values, lengths, strict=True) for _ in range(length)]
     alike = len({type(value) for value in values}) == 1 and values[0] is not None
-    return pd.Series(values, dtype=None if alike else object).repeat(lengths).array
+    return pd.Series(repeated, dtype=None if alike else object)

@@ -14,8 +14,11 @@ def restarted(drawn: State, trained: State, keep: bool, done: int = 0) -> State:
 
     `drawn` is a state at step 0, from which a reset optimizer has its state; with `keep` moments and the count that
     corrects their bias go on. The schedule begins anew: with `done` = 0 at its warmup, with the number of steps of the
-    warmup at its peak. Both states have the same shapes and the same optimizer.
+    warmup at its peak. Both states have the same shapes and the same optimizer. Raises ValueError for an optimizer
+    whose state has no schedule, so that nothing would begin anew.
     """
+    if not any(map(_is_schedule, jax.tree.leaves(trained.optimizer_state, is_leaf=_is_schedule))):
+        raise ValueError("the optimizer's state has no schedule (a count of steps alone): it cannot be restarted")
     source = trained if keep else drawn
 
     def scheduled(part: Any) -> Any:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from refusals import refused
 
-from lab.comparison.networks.selection import Candidate, select
+from lab.comparison.networks.selection import Candidate, _draws, select
 
 
 def arm(name, loss, latency=1.0, n=8, noise=0.001, **values):
@@ -78,3 +78,10 @@ def test_what_cannot_be_asked_is_refused():
         select(arms, {}, ("speed",))
     with refused(1, 2):
         select(arms[:1], {})
+
+
+def test_draws_of_means_have_the_standard_error_of_few_seeds():
+    values = np.random.default_rng(0).normal(0, 1.0, (1, 4))
+    drawn = _draws({"loss": values})["loss"][:, 0]
+    assert drawn.mean() == pytest.approx(values.mean(), abs=0.02)
+    assert drawn.std() == pytest.approx(values.std(ddof=1) / 2, rel=0.03)

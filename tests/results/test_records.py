@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,7 +16,7 @@ from lab.files import atomic
 from lab.files.locks import lock
 from lab.results.cells import CellDirectory, first_difference
 from lab.results.environment import environment
-from lab.results.results import read
+from lab.results.results import _column, read
 
 processes = multiprocessing.get_context("spawn")
 IDENTITY = {"seed": 0.0, "learning_rate": 0.1}
@@ -238,3 +239,11 @@ def test_unfinished_results_are_read(tmp_path):
     assert set(found.rows["cell"]) == set(found.timing["cell"]) == {"a"}
     assert [cell["runs"] for cell in found.cells] == [1, 1, 0]
     assert list(found.rows.columns[:6]) == ["experiment", "cell", "task", "model", "activation", "seed"]
+
+
+def test_values_of_an_axis_stay_what_they_are():
+    lengths = [2, 1, 2]
+    for values in ([None, 2, 4], ["a", None, "b"], [1, 2.5, True]):
+        found = pd.DataFrame({"step": range(5)}).assign(axis=_column(values, lengths))["axis"]
+        assert [type(value) for value in found[[0, 2, 3]]] == [type(value) for value in values]
+    assert _column([1, 2, 3], lengths).dtype == np.int64

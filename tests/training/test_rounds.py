@@ -90,3 +90,9 @@ def test_the_schedule_begins_at_its_warmup_or_at_its_peak(cell, keep):
         moved[done] = jax.tree.map(lambda one, other: np.abs(one - other).max(), after.parameters, begin.parameters)
     ratios = jax.tree.map(lambda peak, warm: peak / warm, moved[49], moved[0])
     np.testing.assert_allclose(jax.tree.leaves(ratios), 50, rtol=1e-2)
+
+
+def test_a_state_without_a_schedule_cannot_be_restarted():
+    state = step.State({"w": np.ones(2)}, (), {})
+    with refused("schedule"):
+        restarted(state, state, keep=True)

@@ -30,7 +30,11 @@ class Rounds:
     probe: Probe | None = None
 
     def train(self, runs: Sequence[Run], initialize: Initialize | None = None) -> None:
-        """Train those of these runs that are missing. Raises what `lab.training.train.train` raises."""
+        """Train those of these runs that are missing. Raises what `lab.training.train.train` raises, and ValueError if
+        some of them are there without the telemetry that is needed."""
+        bare = [wave for wave in self._waves(runs) if self.probe and wave.has_metrics and not wave.has_telemetry]
+        if bare:
+            raise ValueError(f"{bare[0].path} was trained without telemetry: choose another --out, or delete it")
         train(
             self.cell.model,
             self.cell.task,

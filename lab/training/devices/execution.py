@@ -58,8 +58,8 @@ class Execution:
         `auto` is vmap on a CPU too if a step of a run is `TINY`: of 100 runs of a network with 111 weights and one
         example a step, it takes an eighth of the time.
         """
-        kind = placement.execution
-        if kind == "auto" and _weights(model, task, arrays) * settings.batch_size * task.tokens_per_example <= TINY:
+        kind, examples = placement.execution, settings.batch_size * task.tokens_per_example
+        if kind == "auto" and placement.shards == 1 and _weights(model, task, arrays) * examples <= TINY:
             kind = "vmap"
         return cls.choose(kind, runs, shards=placement.shards).with_parts(model, task, settings, arrays)
 
